@@ -1,0 +1,107 @@
+"""The exception tree. What a user can cause exits 2 with one message; what the world causes is retried, then recorded.
+
+RenderfarmError                 anything this program raises on purpose            exit 1
+├── UserError                   what is wrong, where, and the remedy               exit 2
+│   ├── JobError                the job file, an option or a setting
+│   ├── ManifestError           the manifest as a whole (single faults are values: schema.Fault)
+│   ├── WeightsError            weights that are missing, a pickle, or not usable
+│   ├── KeysError               keys or certificates that are missing or malformed
+│   ├── PictureError            a picture file that cannot be read
+│   └── StorageRefused          a bucket or folder that does not exist or refuses us
+├── StorageAway                 the storage stayed away beyond the retry budget     exit 75
+├── NotStored                   no object under this key
+├── AlreadyStored               put-if-absent lost: the key holds other bytes
+├── Fenced                      another driver owns this output                     exit 6
+├── LogDamaged                  the provenance log does not verify: resuming refuses exit 4
+├── RenderFailed                one attempt could not be rendered (recorded as failed)
+├── MarkUnsupported             a picture that cannot carry the watermark
+└── CredentialFailed            the credential could not be written or read
+
+Every class passes all its arguments to `Exception.__init__`, so each survives pickling, and with it Ray.
+"""
+
+from __future__ import annotations
+
+
+class RenderfarmError(Exception):
+    """Base of everything raised on purpose."""
+
+    exit_code = 1
+
+
+class UserError(RenderfarmError):
+    """Something the user can mend: `what` is wrong, `where`, and the `remedy`."""
+
+    exit_code = 2
+
+    def __init__(self, what: str, where: str = "", remedy: str = "") -> None:
+        super().__init__(what, where, remedy)
+        self.what = what
+        self.where = where
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        head = f"{self.where}: {self.what}" if self.where else self.what
+        return f"{head}\n  remedy: {self.remedy}" if self.remedy else head
+
+
+class JobError(UserError):
+    """The job file, an option or a setting is wrong."""
+
+
+class ManifestError(UserError):
+    """The manifest cannot be used as a whole."""
+
+
+class WeightsError(UserError):
+    """Weights are missing, a pickle, or not usable."""
+
+
+class KeysError(UserError):
+    """Keys or certificates are missing or malformed."""
+
+
+class PictureError(UserError):
+    """A picture file cannot be read."""
+
+
+class StorageRefused(UserError):
+    """The bucket or folder does not exist, or refuses the credentials."""
+
+
+class StorageAway(RenderfarmError):
+    """The storage did not answer within the retry budget: pause, and run again to go on."""
+
+    exit_code = 75
+
+
+class NotStored(RenderfarmError):
+    """No object lies under this key."""
+
+
+class AlreadyStored(RenderfarmError):
+    """Put-if-absent found the key taken."""
+
+
+class Fenced(RenderfarmError):
+    """Another driver owns this output."""
+
+    exit_code = 6
+
+
+class LogDamaged(RenderfarmError):
+    """The provenance log does not verify; nothing is appended to it."""
+
+    exit_code = 4
+
+
+class RenderFailed(RenderfarmError):
+    """One attempt could not be rendered."""
+
+
+class MarkUnsupported(RenderfarmError):
+    """A picture that cannot carry the watermark: too small, or saturated all over."""
+
+
+class CredentialFailed(RenderfarmError):
+    """A C2PA credential could not be written or read."""

@@ -1,0 +1,227 @@
+"""Every row that crosses a file or a process: prompt rows, attempts, verdicts, records.
+
+A row is a frozen dataclass here; its Arrow schema stands beside it in `arrow_schema` so that this module imports in a millisecond.
+Nothing here reads or writes a file.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Literal
+
+MANIFEST_VERSION = 1
+RECORD_VERSION = 1
+
+Outcome = Literal["accepted", "rejected", "flagged", "not_run"]
+"""One check's answer. `flagged` lets the image pass and shows it to a person."""
+
+AttemptOutcome = Literal["accepted", "rejected", "failed"]
+"""What became of one attempt: published, kept for review, or never rendered."""
+
+RecordKind = Literal["plan", "attempt", "superseded", "reinstated"]
+"""`plan`: the intent changed. `superseded` / `reinstated`: a logged image left, or came back into, the newest plan."""
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectCount:
+    """One entry of `objects` (GenEval's `include`): `count` things of class `name` are wanted."""
+
+    name: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class PromptRow:
+    """One row of a manifest. None means: the job's setting. `text` None: taken from quotes in the prompt; "" means no text wanted."""
+
+    id: str
+    prompt: str
+    negative_prompt: str | None = None
+    seed: int | None = None
+    width: int | None = None
+    height: int | None = None
+    steps: int | None = None
+    guidance: float | None = None
+    images: int | None = None
+    text: str | None = None
+    objects: tuple[ObjectCount, ...] = ()
+    adapter: str | None = None
+    init_image: str | None = None
+    mask_image: str | None = None
+    strength: float | None = None
+    tags: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing wrong with a manifest: 0-based `row` over the whole manifest (None: the file), column, what, remedy."""
+
+    row: int | None
+    row_id: str | None
+    column: str | None
+    what: str
+    remedy: str
+
+    def __str__(self) -> str:
+        place = "manifest" if self.row is None else f"row {self.row}"
+        if self.row_id:
+            place += f" (id {self.row_id!r})"
+        if self.column:
+            place += f", column {self.column}"
+        return f"{place}: {self.what}; {self.remedy}"
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A rectangle in image pixels, x right, y down; x1 and y1 are exclusive."""
+
+    x0: int
+    y0: int
+    x1: int
+    y1: int
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One check's answer on one attempt. `score` is compared with `threshold`; the reason is for a marketing person."""
+
+    check: str
+    outcome: Outcome
+    reason: str = ""
+    score: float | None = None
+    threshold: float | None = None
+    boxes: tuple[Box, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedImage:
+    """One picture to deliver, with everything that changes its pixels by intent, resolved from row and job.
+
+    `image_id`: 32 hex digits, derived. `seed` is the seed of attempt 1.
+    """
+
+    image_id: str
+    row_id: str
+    row_digest: str
+    index: int
+    prompt: str
+    negative_prompt: str
+    seed: int
+    width: int
+    height: int
+    steps: int
+    guidance: float
+    text: str | None
+    objects: tuple[ObjectCount, ...]
+    adapter: str | None
+    init_image: str | None
+    init_digest: str | None
+    mask_image: str | None
+    mask_digest: str | None
+    strength: float | None
+    tags: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One rendering of an image with one seed. `number` counts from 1."""
+
+    image: PlannedImage
+    number: int
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class RenderInfo:
+    """What the renderer knows about the pixels it made; the same for every attempt of a batch."""
+
+    weights: str
+    weights_revision: str
+    weights_digest: str
+    weights_licence: str
+    scheduler: str
+    dtype: str
+    device: str
+    driver: str
+    torch_version: str
+    diffusers_version: str
+    batch: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One row of the provenance log. Field order is the order of the canonical bytes; new fields go to the end of their group.
+
+    Times are microseconds since 1970 UTC. The fields after `claim_digest` are known only once the credential is in the file;
+    `claim_digest` covers all fields before it.
+    """
+
+    kind: RecordKind
+    version: int = RECORD_VERSION
+    job: str = ""
+    plan_digest: str = ""
+    # plan
+    manifest_digest: str | None = None
+    settings_digest: str | None = None
+    planned: int | None = None
+    # attempt: intent
+    image_id: str | None = None
+    row_id: str | None = None
+    row_digest: str | None = None
+    index: int | None = None
+    attempt: int | None = None
+    prompt: str | None = None
+    negative_prompt: str | None = None
+    seed: int | None = None
+    width: int | None = None
+    height: int | None = None
+    steps: int | None = None
+    guidance: float | None = None
+    text: str | None = None
+    objects: tuple[ObjectCount, ...] = ()
+    adapter: str | None = None
+    init_image: str | None = None
+    init_digest: str | None = None
+    mask_image: str | None = None
+    mask_digest: str | None = None
+    strength: float | None = None
+    tags: tuple[tuple[str, str], ...] = ()
+    # attempt: how it was rendered
+    weights: str | None = None
+    weights_revision: str | None = None
+    weights_digest: str | None = None
+    weights_licence: str | None = None
+    scheduler: str | None = None
+    dtype: str | None = None
+    device: str | None = None
+    driver: str | None = None
+    renderfarm_version: str | None = None
+    torch_version: str | None = None
+    diffusers_version: str | None = None
+    batch: tuple[str, ...] = ()
+    # attempt: what the checks said
+    outcome: AttemptOutcome | None = None
+    reason: str | None = None
+    verdicts: tuple[Verdict, ...] = ()
+    watermark_method: str | None = None
+    watermark_version: int | None = None
+    watermark_key_id: str | None = None
+    watermark_payload: str | None = None
+    pdq: str | None = None
+    pdq_quality: int | None = None
+    started_us: int | None = None
+    finished_us: int = 0
+    claim_digest: str | None = None
+    # after the credential
+    media_type: str | None = None
+    file_sha256: str | None = None
+    file_bytes: int | None = None
+    object_key: str | None = None
+    thumb_key: str | None = None
+
+
+AFTER_CREDENTIAL = ("claim_digest", "media_type", "file_sha256", "file_bytes", "object_key", "thumb_key")
+"""Record fields that the claim digest cannot cover, because they depend on it."""
+
+RECORD_FIELDS = tuple(f.name for f in dataclasses.fields(Record))
