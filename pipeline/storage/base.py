@@ -7,6 +7,7 @@ retrying within a budget is the storage's own job. When `put_new` returns, the o
 from __future__ import annotations
 
 import hashlib
+import re
 import secrets
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -64,7 +65,8 @@ def segment(text: str) -> str:
         encoded = encoded.replace(".", "%2E")
     if len(encoded) > SEGMENT_BYTES_MAX:
         digest = hashlib.sha256(text.encode()).hexdigest()[:24]
-        encoded = f"{encoded[: SEGMENT_BYTES_MAX - 26].rstrip('%')}~{digest}"
+        head = re.sub("%[0-9A-F]?$", "", encoded[: SEGMENT_BYTES_MAX - 26])
+        encoded = f"{head}~{digest}"
     return encoded
 
 

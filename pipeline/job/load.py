@@ -1,0 +1,155 @@
+"""Job file → settings: YAML, `--set` overrides, paths relative to the job file, one message that names every mistake."""
+
+from __future__ import annotations
+
+import difflib
+import types
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Union, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from pipeline.errors import JobError
+from pipeline.job.settings import JobSettings
+
+JOB_BYTES_MAX = 1 << 20
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """Safe YAML that refuses a key given twice: the first would be lost in silence."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[object] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if isinstance(key, str) and key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is given twice", key_node.start_mark)
+            seen.add(key if isinstance(key, str) else id(key_node))
+        return super().construct_mapping(node, deep)
+
+
+def load_job(path: Path, overrides: Sequence[str] = (), *, manifest: str | None = None, output: str | None = None) -> JobSettings:
+    """Read a job file; `overrides` are `key.path=value` with YAML values. Raises: JobError naming every mistake."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError as error:
+        raise JobError("no such job file", str(path), "check the path; jobs/mockups.yaml is an example") from error
+    except OSError as error:
+        raise JobError(f"cannot be read: {error.strerror}", str(path), "name a YAML file that you may read") from error
+    if len(data) > JOB_BYTES_MAX:
+        raise JobError("larger than a job file can be", str(path), "name the job's YAML file, not its manifest")
+    raw = _parse(data, str(path))
+    for override in overrides:
+        _override(raw, override)
+    if manifest is not None:
+        raw["manifest"] = str(Path(manifest).absolute()) if "://" not in manifest else manifest
+    if output is not None:
+        _place_output(raw, str(Path(output).absolute()) if "://" not in output else output)
+    try:
+        settings = JobSettings.model_validate(raw)
+    except ValidationError as error:
+        lines = [_explain(item, raw) for item in error.errors()]
+        remedy = "`renderfarm job schema` prints every field"
+        raise JobError("\n  ".join([f"{len(lines)} mistake(s)", *lines]), str(path), remedy) from None
+    return _anchored(settings, path.absolute().parent)
+
+
+def _parse(data: bytes, where: str) -> dict[str, Any]:
+    try:
+        raw = yaml.load(data, Loader=_StrictLoader)  # a SafeLoader
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f"{where}, line {mark.line + 1}, column {mark.column + 1}" if mark else where
+        raise JobError(f"not valid YAML: {getattr(error, 'problem', None) or error}", place, "mend the syntax there") from None
+    if not isinstance(raw, dict) or not all(isinstance(key, str) for key in raw):
+        raise JobError("not a mapping of settings", where, "begin with `name: …`, `manifest: …`, `output: …`")
+    return raw
+
+
+def _override(raw: dict[str, Any], override: str) -> None:
+    """Apply one `key.path=value`; missing sections are made, so that an unknown one is reported with its nearest name."""
+    path, sign, value = override.partition("=")
+    keys = path.strip().split(".")
+    if not sign or not all(keys):
+        raise JobError(f"not an override: {override!r}", "--set", "write --set key.path=value, for example checks.attempts=5")
+    if keys[0] == "output" and len(keys) > 1:
+        _place_output(raw, None)
+    place = raw
+    for key in keys[:-1]:
+        inner = place.setdefault(key, {})
+        if not isinstance(inner, dict):
+            raise JobError(f"{key} is not a section", f"--set {path}", "name a field inside a section")
+        place = inner
+    try:
+        place[keys[-1]] = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise JobError(f"the value is not valid YAML: {value!r}", f"--set {path}", "quote it") from error
+
+
+def _place_output(raw: dict[str, Any], to: str | None) -> None:
+    """Write `output` in its long form, and name another place if one is given."""
+    output = raw.get("output")
+    if not isinstance(output, dict):
+        output = {"to": output} if output is not None else {}
+        raw["output"] = output
+    if to is not None:
+        output["to"] = to
+
+
+def _explain(item: Mapping[str, Any], raw: Mapping[str, Any]) -> str:
+    """One mistake as `place: what; what to do`."""
+    location = [str(part) for part in item["loc"]]
+    place = ".".join(location)
+    if item["type"] == "extra_forbidden":
+        known = _known_keys(JobSettings, location[:-1])
+        near = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
+        return f"{place}: unknown key; " + (f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}")
+    if item["type"] == "missing":
+        return f"{place}: missing; add it"
+    given = item.get("input")
+    shown = f", given {given!r}" if isinstance(given, str | int | float | bool) and len(repr(given)) <= 80 else ""
+    return f"{place}: {str(item['msg'])[0].lower()}{str(item['msg'])[1:]}{shown}"
+
+
+def _known_keys(model: type[BaseModel], path: Sequence[str]) -> list[str]:
+    """The field names of the section at `path`, as far as it can be followed."""
+    for part in path:
+        inner = model.model_fields.get(part)
+        found = section_of(inner.annotation) if inner else None
+        if found is None:
+            break
+        model = found
+    return list(model.model_fields)
+
+
+def section_of(annotation: Any) -> type[BaseModel] | None:
+    """The settings class inside an annotation, looking through unions and mappings; None for a plain value."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    if get_origin(annotation) in (Union, types.UnionType, dict):
+        return next((found for found in map(section_of, get_args(annotation)) if found), None)
+    return None
+
+
+def _anchored(settings: JobSettings, folder: Path) -> JobSettings:
+    """Relative paths made absolute against the job file's folder; URIs, Hub ids and bare names stay."""
+
+    def place(path: str) -> str:
+        return path if "://" in path else str((folder / Path(path).expanduser()).resolve())
+
+    def weights(name: str) -> str:
+        return place(name) if name.startswith((".", "/", "~")) else name
+
+    model = settings.model
+    adapters = {name: a.model_copy(update={"weights": weights(a.weights)}) for name, a in model.adapters.items()}
+    return settings.model_copy(
+        update={
+            "manifest": place(settings.manifest),
+            "output": settings.output.model_copy(update={"to": place(settings.output.to)}),
+            "keys": place(settings.keys) if settings.keys else None,
+            "model": model.model_copy(update={"weights": weights(model.weights), "adapters": adapters}),
+            "inputs": settings.inputs.model_copy(update={"allow": tuple(place(a) for a in settings.inputs.allow)}),
+        }
+    )

@@ -1,0 +1,103 @@
+"""What a job file may say. Secrets are never settings: S3 credentials come from the environment, keys from a folder named here."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from pipeline.checks.settings import ChecksSettings
+from pipeline.models.settings import ModelSettings
+
+SIDE_MAX = 4096
+Side = Annotated[int, Field(ge=64, le=SIDE_MAX, multiple_of=8)]
+
+
+class Section(BaseModel):
+    """Base of every part of a job file: unknown keys are errors, values are final."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class DefaultsSettings(Section):
+    """What a manifest row leaves open."""
+
+    width: Side = Field(512, description="width in pixels, a multiple of 8")
+    height: Side = Field(512, description="height in pixels, a multiple of 8")
+    steps: int = Field(25, ge=1, le=500, description="denoising steps")
+    guidance: float = Field(5.0, ge=0, le=50, description="classifier-free guidance scale; 1 or less switches it off")
+    images: int = Field(1, ge=1, le=1000, description="images per row")
+
+
+class OutputSettings(Section):
+    """Where the images go and in which form."""
+
+    to: str = Field(description="a folder (relative to the job file) or s3://bucket/prefix")
+    format: Literal["png", "jpeg", "webp"] = Field("png", description="file format of accepted images")
+    quality: int = Field(92, ge=1, le=100, description="quality of jpeg and webp")
+    rejected: Literal["all", "best", "none"] = Field("all", description="which rejected attempts keep their picture under review/")
+
+
+class MarkSettings(Section):
+    """The watermark."""
+
+    allow_unmarked: bool = Field(False, description="accept pictures that cannot carry the mark (short side below 256, saturated all over)")
+
+
+class CommitSettings(Section):
+    """When records become a part of the log; after a crash at most one interval and the units in flight are rendered again."""
+
+    images: int = Field(500, ge=1, le=100_000, description="at the latest after so many attempts")
+    seconds: float = Field(60.0, gt=0, le=3600, description="at the latest after so many seconds; the first parts come sooner")
+
+
+class InputsSettings(Section):
+    """Pictures that rows may name as init_image or mask_image."""
+
+    allow: tuple[str, ...] = Field((), description="folders or s3:// prefixes under which input pictures may lie; none by default")
+    bytes_max: int = Field(32 << 20, ge=1, description="largest input file in bytes")
+
+
+class FarmSettings(Section):
+    """The actors that work."""
+
+    renderers: int | Literal["auto"] = Field("auto", description="renderer actors; auto: one per GPU, or one on a machine without")
+    finishers: int | Literal["auto"] = Field("auto", description="finisher actors; auto: the CPU cores that renderers leave free")
+    deaths_max: int = Field(3, ge=1, le=20, description="renderers that one attempt may take down before it is recorded as failed")
+
+
+class CostSettings(Section):
+    """What an hour costs, for the estimate."""
+
+    per_hour: float | None = Field(None, ge=0, description="price of one renderer for one hour")
+    currency: str = Field("EUR", min_length=1, max_length=8, description="unit of the price")
+
+
+class JobSettings(Section):
+    """A whole job file."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$", description="the job's name: origin of its log, owner of its output")
+    manifest: str = Field(description="Parquet file or folder of them (relative to the job file), or s3:// URI")
+    output: OutputSettings = Field(description="where the images go")
+    seed: int = Field(0, ge=0, le=2**63 - 1, description="seed of every row that names none")
+    negative_prompt: str = Field("", description="what no picture should show; a row's own negative prompt is added to it")
+    defaults: DefaultsSettings = Field(default_factory=DefaultsSettings, description="what a row leaves open")
+    model: ModelSettings = Field(default_factory=ModelSettings, description="the weights and how they run")
+    checks: ChecksSettings = Field(default_factory=ChecksSettings, description="the quality filters")
+    mark: MarkSettings = Field(default_factory=MarkSettings, description="the watermark")
+    commit: CommitSettings = Field(default_factory=CommitSettings, description="when records are committed")
+    inputs: InputsSettings = Field(default_factory=InputsSettings, description="input pictures")
+    farm: FarmSettings = Field(default_factory=FarmSettings, description="actors")
+    cost: CostSettings = Field(default_factory=CostSettings, description="price for the estimate")
+    keys: str | None = Field(None, description="folder of the key set; none: the user's configuration folder")
+    forbidden_words: tuple[str, ...] = Field((), description="words that no prompt may hold; refused before anything renders")
+    provider: str = Field("renderfarm user", min_length=1, max_length=120, description="who is named in the credential as provider")
+
+    @field_validator("output", mode="before")
+    @classmethod
+    def _bare_output(cls, value: object) -> object:
+        return {"to": value} if isinstance(value, str) else value
+
+    def media_type(self) -> str:
+        """MIME type of accepted images."""
+        return f"image/{self.output.format}"

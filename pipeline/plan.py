@@ -1,0 +1,150 @@
+"""Rows → images, seeds and batches. Pure: the same row, job and digests always give the same plan.
+
+An `image_id` covers what changes pixels *by intent*: prompts, size, steps, guidance, scheduler, weights, adapter, inputs, seed. It leaves
+out batch size, memory mode, checks, file format, keys and output, so that changing those renders nothing again. A seed never depends on
+the prompt or on the image_id, so that editing one word, or previewing with fewer steps, keeps the noise.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+
+from pipeline.job import JobSettings
+from pipeline.schema import Attempt, PlannedImage, PromptRow
+
+SEED_BITS = 48
+"""Derived seeds stay below 2^53, so that every JSON reader keeps them whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """What all images of a plan share: the job's defaults and the digests that `resolve` found. Digests are SHA-256 in hex."""
+
+    job: JobSettings
+    weights_digest: str
+    adapter_digests: Mapping[str, str] = field(default_factory=dict)
+    input_digests: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class BatchKey:
+    """What images must share to be rendered in one call of a diffusers pipeline."""
+
+    width: int
+    height: int
+    steps: int
+    guidance: float
+    adapter: str | None
+    has_init: bool
+    has_mask: bool
+    strength: float | None
+
+
+def plan_row(row: PromptRow, row_digest: str, intent: Intent) -> tuple[PlannedImage, ...]:
+    """All images of one row, in index order."""
+    count = row.images if row.images is not None else intent.job.defaults.images
+    return tuple(_plan_image(row, row_digest, index, intent) for index in range(count))
+
+
+def _plan_image(row: PromptRow, row_digest: str, index: int, intent: Intent) -> PlannedImage:
+    job, defaults = intent.job, intent.job.defaults
+    image = PlannedImage(
+        image_id="",
+        row_id=row.id,
+        row_digest=row_digest,
+        index=index,
+        prompt=row.prompt,
+        negative_prompt=", ".join(part for part in (job.negative_prompt, row.negative_prompt) if part),
+        seed=derive_seed(row.seed, job.seed, row.id, index, 1),
+        width=row.width or defaults.width,
+        height=row.height or defaults.height,
+        steps=row.steps or defaults.steps,
+        guidance=row.guidance if row.guidance is not None else defaults.guidance,
+        text=row.text,
+        objects=row.objects,
+        adapter=row.adapter,
+        init_image=row.init_image,
+        init_digest=intent.input_digests.get(row.init_image) if row.init_image else None,
+        mask_image=row.mask_image,
+        mask_digest=intent.input_digests.get(row.mask_image) if row.mask_image else None,
+        strength=row.strength,
+        tags=row.tags,
+    )
+    values = asdict(image)
+    values["image_id"] = _image_id(image, intent)
+    return PlannedImage(**{**values, "objects": row.objects, "tags": row.tags})
+
+
+def _image_id(image: PlannedImage, intent: Intent) -> str:
+    """32 hex digits over the intent, as canonical JSON under a domain of its own."""
+    content = {
+        "row": image.row_id,
+        "index": image.index,
+        "prompt": image.prompt,
+        "negative_prompt": image.negative_prompt,
+        "seed": image.seed,
+        "size": [image.width, image.height],
+        "steps": image.steps,
+        "guidance": image.guidance,
+        "scheduler": intent.job.model.scheduler,
+        "weights": intent.weights_digest,
+        "adapter": intent.adapter_digests.get(image.adapter, image.adapter) if image.adapter else None,
+        "init": image.init_digest,
+        "mask": image.mask_digest,
+        "strength": image.strength,
+    }
+    return _digest("image 1", content)[:32]
+
+
+def invalid_image_id(row_id: str, row: int, digest: str) -> str:
+    """The id under which a row that cannot be planned is recorded as failed."""
+    return _digest("invalid row 1", [row_id, row, digest])[:32]
+
+
+def derive_seed(row_seed: int | None, job_seed: int, row_id: str, index: int, attempt: int) -> int:
+    """The noise of one attempt. A row's own seed is used as it is for index 0, attempt 1."""
+    if row_seed is not None and index == 0 and attempt == 1:
+        return row_seed
+    origin: list[object] = ["row", row_seed] if row_seed is not None else ["job", job_seed, row_id]
+    return int(_digest("seed 1", [*origin, index, attempt])[: SEED_BITS // 4], 16)
+
+
+def attempt_of(image: PlannedImage, number: int, row_seed: int | None, job_seed: int) -> Attempt:
+    """The attempt `number` (from 1) of an image, with its own seed."""
+    seed = image.seed if number == 1 else derive_seed(row_seed, job_seed, image.row_id, image.index, number)
+    return Attempt(image, number, seed)
+
+
+def batch_key(image: PlannedImage) -> BatchKey:
+    """Images with equal keys may share a batch."""
+    return BatchKey(
+        image.width,
+        image.height,
+        image.steps,
+        image.guidance,
+        image.adapter,
+        image.init_image is not None,
+        image.mask_image is not None,
+        image.strength,
+    )
+
+
+def batches(attempts: Iterable[Attempt], size: int) -> list[tuple[Attempt, ...]]:
+    """Attempts grouped by batch key, at most `size` together; groups in the order of their first member, members in theirs."""
+    groups: dict[BatchKey, list[Attempt]] = {}
+    for attempt in attempts:
+        groups.setdefault(batch_key(attempt.image), []).append(attempt)
+    return [tuple(group[at : at + size]) for group in groups.values() for at in range(0, len(group), size)]
+
+
+def plan_digest(manifest_digest: str, settings_digest: str, planned: int) -> str:
+    """SHA-256 that names one plan; equal plans are recorded once."""
+    return _digest("plan 1", [manifest_digest, settings_digest, planned])
+
+
+def _digest(domain: str, content: Mapping[str, object] | Sequence[object]) -> str:
+    data = json.dumps([f"renderfarm {domain}", content], sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(data.encode("utf-8", "surrogatepass")).hexdigest()
