@@ -153,7 +153,7 @@ class RenderInfo:
 class Record:
     """One row of the provenance log. Field order is the order of the canonical bytes; new fields go to the end of their group.
 
-    Times are microseconds since 1970 UTC. The fields after `claim_digest` are known only once the credential is in the file;
+    Times are microseconds since 1970 UTC. `pdq` is 64 hex digits, `signature` base64 (what confirms a near-duplicate: colour and layout). The fields after `claim_digest` are known only once the credential is in the file;
     `claim_digest` covers all fields before it.
     """
 
@@ -210,6 +210,7 @@ class Record:
     watermark_payload: str | None = None
     pdq: str | None = None
     pdq_quality: int | None = None
+    signature: str | None = None
     started_us: int | None = None
     finished_us: int = 0
     claim_digest: str | None = None
@@ -225,3 +226,24 @@ AFTER_CREDENTIAL = ("claim_digest", "media_type", "file_sha256", "file_bytes", "
 """Record fields that the claim digest cannot cover, because they depend on it."""
 
 RECORD_FIELDS = tuple(f.name for f in dataclasses.fields(Record))
+
+
+def as_row(image: PlannedImage) -> PromptRow:
+    """The row that a check sees for one image: what was asked, with the job's defaults filled in."""
+    return PromptRow(
+        id=image.row_id,
+        prompt=image.prompt,
+        negative_prompt=image.negative_prompt,
+        seed=image.seed,
+        width=image.width,
+        height=image.height,
+        steps=image.steps,
+        guidance=image.guidance,
+        text=image.text,
+        objects=image.objects,
+        adapter=image.adapter,
+        init_image=image.init_image,
+        mask_image=image.mask_image,
+        strength=image.strength,
+        tags=image.tags,
+    )

@@ -1,0 +1,155 @@
+"""What a job names by path or URI → digests, once, before anything renders: weights, adapters, manifest, input pictures.
+
+A `ResolvedJob` is all that planning and rendering need to know of the outside; its `job_json` is written beside the output and its digest
+enters every plan record. A manifest with faults stops here, or its bad rows are set aside with `skip_invalid`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from pipeline import __version__, manifest
+from pipeline.errors import JobError, ManifestError, NotStored, StorageRefused
+from pipeline.job import JobSettings
+from pipeline.manifest import BadRow, Rules
+from pipeline.models import Resolved
+from pipeline.models import resolve as resolve_weights
+from pipeline.plan import Intent, invalid_image_id, plan_digest, plan_row
+from pipeline.schema import PlannedImage, PromptRow
+from pipeline.storage import open_input
+from pipeline.watermark import supported
+
+JOB_FILE = "job.json"
+FAULTS_SHOWN_MAX = 50
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedJob:
+    """A job with every digest known. `planned` counts images, bad rows that were set aside included."""
+
+    job: JobSettings
+    weights: Resolved
+    intent: Intent
+    rules: Rules
+    manifest_digest: str
+    settings_digest: str
+    plan_digest: str
+    planned: int
+    rows: int
+    bad_rows: int
+    job_json: bytes = field(repr=False)
+
+    def images(self) -> Iterator[PlannedImage]:
+        """Every planned image in manifest order; the manifest is streamed again, a row group at a time."""
+        for shard in manifest.read(self.job.manifest, self.rules):
+            for row in shard.rows:
+                yield from plan_row(row, manifest.row_digest(row), self.intent)
+
+    def bad(self) -> Iterator[tuple[str, BadRow]]:
+        """Rows that cannot be planned, with the image id under which each is recorded as failed."""
+        for shard in manifest.read(self.job.manifest, self.rules):
+            for row in shard.bad:
+                yield invalid_image_id(row.row_id, row.row, row.digest), row
+
+
+def resolve_job(job: JobSettings, *, skip_invalid: bool = False) -> ResolvedJob:
+    """Read everything the job names. Raises: ManifestError naming every fault, WeightsError, JobError, StorageRefused."""
+    weights = resolve_weights(job.model)
+    rules = Rules(adapters=frozenset(job.model.adapters), forbidden_words=job.forbidden_words)
+    try:
+        if not skip_invalid:
+            _refuse_faults(job, rules)
+        rows, bad_rows, planned, inputs = _survey(job, rules)
+        manifest_digest = manifest.digest(job.manifest)
+    except NotStored as error:
+        raise ManifestError("no such manifest", job.manifest, "check `manifest:` in the job file, or pass --manifest") from error
+    input_digests = {uri: _digest_input(uri, job) for uri in sorted(inputs)}
+    intent = Intent(job, weights.digest, dict(weights.adapter_digests), input_digests)
+    job_json = _job_json(job, weights, manifest_digest)
+    settings_digest = hashlib.sha256(job_json).hexdigest()
+    digest = plan_digest(manifest_digest, settings_digest, planned)
+    return ResolvedJob(job, weights, intent, rules, manifest_digest, settings_digest, digest, planned, rows, bad_rows, job_json)
+
+
+def _refuse_faults(job: JobSettings, rules: Rules) -> None:
+    faults = manifest.check(job.manifest, rules)
+    shown = [str(fault) for fault in itertools.islice(faults, FAULTS_SHOWN_MAX)]
+    more = sum(1 for _ in faults)
+    if shown:
+        tail = [f"and {more} more: `renderfarm manifest check` lists them all"] if more else []
+        count = len(shown) + more
+        remedy = "mend the rows, or render the good ones with --skip-invalid"
+        raise ManifestError("\n  ".join([f"{count} fault(s)", *shown, *tail]), job.manifest, remedy)
+
+
+def _survey(job: JobSettings, rules: Rules) -> tuple[int, int, int, set[str]]:
+    """(good rows, bad rows, planned images, input URIs) in one pass; also refuses sizes that the mark cannot live in."""
+    rows = bad = planned = 0
+    inputs: set[str] = set()
+    for shard in manifest.read(job.manifest, rules):
+        bad += len(shard.bad)
+        for row in shard.rows:
+            rows += 1
+            planned += row.images if row.images is not None else job.defaults.images
+            inputs.update(uri for uri in (row.init_image, row.mask_image) if uri)
+            _refuse_unmarkable(row, job)
+    return rows, bad, planned + bad, inputs
+
+
+def _refuse_unmarkable(row: PromptRow, job: JobSettings) -> None:
+    width, height = row.width or job.defaults.width, row.height or job.defaults.height
+    if not (job.mark.allow_unmarked or supported(width, height)):
+        raise JobError(
+            f"{width}x{height} pictures cannot carry the watermark (mark: unsupported)",
+            f"row id {row.id!r}",
+            "render at least 256 pixels on the short side, or set mark.allow_unmarked: true",
+        )
+
+
+def _digest_input(uri: str, job: JobSettings) -> str:
+    """SHA-256 of one input picture, read only under a prefix that the job allows. Raises: ManifestError."""
+    where = f"input {uri!r}"
+    if not _allowed(uri, job.inputs.allow):
+        raise ManifestError("this input lies under no allowed prefix", where, "add its folder to inputs.allow in the job file")
+    try:
+        with open_input(uri) as file:
+            data = file.read(job.inputs.bytes_max + 1)
+    except (NotStored, StorageRefused) as error:
+        raise ManifestError("this input picture cannot be read", where, "check the path and its permissions") from error
+    if len(data) > job.inputs.bytes_max:
+        raise ManifestError("this input picture is too large", where, f"at most {job.inputs.bytes_max} bytes (inputs.bytes_max)")
+    return hashlib.sha256(data).hexdigest()
+
+
+def _allowed(uri: str, prefixes: tuple[str, ...]) -> bool:
+    """Whether a path, links resolved, or an S3 URI lies below one of the prefixes."""
+    from pathlib import Path
+
+    if uri.startswith("s3://"):
+        return any(uri.startswith(prefix.rstrip("/") + "/") for prefix in prefixes if prefix.startswith("s3://"))
+    if "://" in uri:
+        return False
+    path = Path(uri).expanduser().resolve()
+    return any(path.is_relative_to(Path(prefix).resolve()) for prefix in prefixes if "://" not in prefix)
+
+
+def _job_json(job: JobSettings, weights: Resolved, manifest_digest: str) -> bytes:
+    """The resolved job as it lies beside the output: settings, digests, licence; no secret can be in it."""
+    content = {
+        "renderfarm": __version__,
+        "name": job.name,
+        "settings": job.model_dump(mode="json"),
+        "manifest_digest": manifest_digest,
+        "weights": {
+            "name": weights.weights,
+            "revision": weights.revision,
+            "digest": weights.digest,
+            "licence": weights.licence,
+            "adapters": dict(weights.adapter_digests),
+        },
+    }
+    return json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False).encode() + b"\n"
