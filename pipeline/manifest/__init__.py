@@ -1,0 +1,22 @@
+"""The manifest: Parquet to prompt rows and faults, and CSV, JSONL or a template to Parquet."""
+
+from __future__ import annotations
+
+from pipeline.manifest.columns import arrow_schema
+from pipeline.manifest.read import check, count, digest, read, show
+from pipeline.manifest.rows import row_digest
+from pipeline.manifest.types import BadRow, BuildReport, Rules, Shard
+
+__all__ = [
+    "BadRow",
+    "BuildReport",
+    "Rules",
+    "Shard",
+    "arrow_schema",
+    "check",
+    "count",
+    "digest",
+    "read",
+    "row_digest",
+    "show",
+]

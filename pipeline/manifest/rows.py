@@ -1,0 +1,232 @@
+"""One row: from plain values to a PromptRow, or to every reason why not; and its digest.
+
+A raw row is a dict from column to what Arrow gave: str, int, float, None; `objects` a list of dicts, `tags` a list of
+pairs. A text that was no UTF-8 stands as `bytes`. Pure: no file, no Arrow, no job.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import math
+import re
+import struct
+import unicodedata
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pipeline.manifest.columns import FRACTIONS, TEXTS, WHOLES, nearest
+from pipeline.manifest.types import Rules
+from pipeline.schema import ObjectCount, PromptRow
+
+Reason = tuple[str, str, str]
+"""(column, what is wrong, remedy)"""
+
+ID_CHARS_MAX = 200
+TAG_CHARS_MAX = 1000
+OBJECT_COUNT_MAX = 100
+GUIDANCE_MAX = 100.0
+SEED_MAX = 2**63 - 1
+
+# Unicode Standard Annex 9, table 4 and section 2: the characters that reorder what a person reads.
+_BIDI = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+_ID_ILLEGAL = re.compile(f"[\x00-\x1f\x7f-\x9f{_BIDI}]")
+_TEXT_ILLEGAL = re.compile("[\x00-\x08\x0e-\x1f\x7f]")
+
+
+def examine(raw: Mapping[str, Any], rules: Rules) -> tuple[PromptRow | None, list[Reason]]:
+    """The row, or None and everything that is wrong with it. Duplicate ids are not seen from here."""
+    reasons = [*_text_reasons(raw), *_number_reasons(raw, rules), *_object_reasons(raw), *_tag_reasons(raw)]
+    reasons += _rule_reasons(raw, rules)
+    return (None, reasons) if reasons else (_prompt_row(raw), [])
+
+
+def legal_id(value: object) -> bool:
+    """Whether this is an id that a row may bear."""
+    return isinstance(value, str) and not list(_id_reasons(value))
+
+
+def row_digest(row: PromptRow) -> str:
+    """SHA-256 of what the row says, as 64 hex digits: the same for the same row in any file, order of columns, or
+    width of integers.
+    """
+    said: dict[str, Any] = {name: getattr(row, name) for name in (*TEXTS, *WHOLES, *FRACTIONS)}
+    said["objects"] = [[o.name, o.count] for o in row.objects]
+    said["tags"] = [list(pair) for pair in sorted(row.tags)]
+    return _digest(said)
+
+
+def raw_digest(raw: Mapping[str, Any]) -> str:
+    """The digest of a row that may be bad; equal to `row_digest` where it is good."""
+    said = {name: raw.get(name) for name in (*TEXTS, *WHOLES)}
+    said |= {name: _shortest(raw[name]) for name in FRACTIONS if raw.get(name) is not None}
+    said["objects"] = [[o.get("class"), o.get("count")] if isinstance(o, dict) else o for o in _items(raw, "objects")]
+    said["tags"] = sorted([list(pair) for pair in _items(raw, "tags") if _is_pair(pair)], key=repr)
+    return _digest(said)
+
+
+def _digest(said: dict[str, Any]) -> str:
+    """JSON with sorted keys, nulls and empty lists left out, numbers in their shortest form."""
+    kept = {name: value for name, value in said.items() if value is not None and value != []}
+    text = json.dumps(kept, sort_keys=True, ensure_ascii=True, separators=(",", ":"), default=repr)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _prompt_row(raw: Mapping[str, Any]) -> PromptRow:
+    plain: dict[str, Any] = {name: raw.get(name) for name in (*TEXTS, *WHOLES)}
+    plain |= {name: None if raw.get(name) is None else _shortest(raw[name]) for name in FRACTIONS}
+    return PromptRow(
+        **plain,
+        objects=tuple(ObjectCount(o["class"], o["count"]) for o in _items(raw, "objects")),
+        tags=tuple(sorted((key, value) for key, value in _items(raw, "tags"))),
+    )
+
+
+@functools.lru_cache(maxsize=4096)
+def _shortest(value: Any) -> Any:
+    """A number as the shortest decimal that float32 tells apart, so that 7.1 is 7.1 from a float and from a double
+    column.
+    """
+    try:
+        exact = struct.unpack("<f", struct.pack("<f", value))[0] + 0.0  # -0.0 becomes 0.0
+    except (OverflowError, struct.error):
+        return value
+    if not math.isfinite(exact):
+        return repr(value)
+    for digits in range(1, 10):
+        near = float(f"{exact:.{digits}g}")
+        if struct.pack("<f", near) == struct.pack("<f", exact):
+            return near
+    return exact
+
+
+def _items(raw: Mapping[str, Any], column: str) -> list[Any]:
+    value = raw.get(column)
+    return value if isinstance(value, list) else []
+
+
+def _is_pair(value: object) -> bool:
+    return isinstance(value, tuple) and len(value) == 2 and value[1] is not None
+
+
+def _text_reasons(raw: Mapping[str, Any]) -> Iterator[Reason]:
+    for column in TEXTS:
+        value = raw.get(column)
+        if isinstance(value, bytes):
+            yield column, "not UTF-8 text", "save the source as UTF-8 and build the manifest again"
+        elif column == "id":
+            yield from _id_reasons(value)
+        elif column == "prompt" and (value is None or not value.strip()):
+            yield column, "null" if value is None else "empty", "say what the picture shows, or remove the row"
+        elif isinstance(value, str) and (bad := _TEXT_ILLEGAL.search(value)):
+            yield column, f"holds the control character {_named(bad.group())}", "remove it"
+        elif value == "" and column in ("adapter", "init_image", "mask_image"):
+            yield column, "empty", "leave it null when there is none"
+
+
+def _id_reasons(value: object) -> Iterator[Reason]:
+    if value is None:
+        yield "id", "null", "give the row an id of its own"
+    elif isinstance(value, str):
+        if value == "":
+            yield "id", "empty", "give the row an id of its own"
+        if len(value) > ID_CHARS_MAX:
+            yield "id", f"{len(value)} characters long", f"use {ID_CHARS_MAX} at most"
+        if bad := _ID_ILLEGAL.search(value):
+            kind = "bidirectional" if bad.group() in _BIDI else "control"
+            yield "id", f"holds the {kind} character {_named(bad.group())}", "remove it"
+
+
+def _named(char: str) -> str:
+    name = unicodedata.name(char, "NUL" if char == "\0" else "")
+    return f"U+{ord(char):04X}{' ' + name if name else ''}"
+
+
+def _number_reasons(raw: Mapping[str, Any], rules: Rules) -> Iterator[Reason]:
+    for column in ("width", "height"):
+        if (value := raw.get(column)) is not None:
+            yield from _size_reasons(column, value, rules)
+    limits = {"steps": (1, rules.steps_max), "images": (1, rules.images_max), "seed": (0, SEED_MAX)}
+    for column, (low, high) in limits.items():
+        if (value := raw.get(column)) is not None and not low <= value <= high:
+            gap = "; leave it null to have one derived" if column == "seed" else ""
+            yield column, f"{value} is out of range", f"use {low} to {high}{gap}"
+    for column, top in (("guidance", GUIDANCE_MAX), ("strength", 1.0)):
+        if (value := raw.get(column)) is not None and not 0 <= value <= top:
+            yield column, f"{value} is out of range", f"use a number from 0 to {top:g}"
+
+
+def _size_reasons(column: str, value: int, rules: Rules) -> Iterator[Reason]:
+    if not rules.size_min <= value <= rules.size_max:
+        remedy = f"use a multiple of 8 from {-(-rules.size_min // 8) * 8} to {rules.size_max // 8 * 8}"
+        yield column, f"{value} pixels is out of range", remedy
+    elif value % 8:
+        remedy = f"use {value // 8 * 8 if value // 8 * 8 >= rules.size_min else -(-value // 8) * 8}"
+        yield column, f"{value} is no multiple of 8", remedy
+
+
+def _object_reasons(raw: Mapping[str, Any]) -> Iterator[Reason]:
+    seen: set[str] = set()
+    for entry in _items(raw, "objects"):
+        name = entry.get("class") if isinstance(entry, dict) else None
+        count = entry.get("count") if isinstance(entry, dict) else None
+        if not isinstance(name, str) or not name.strip() or _TEXT_ILLEGAL.search(name):
+            yield "objects", "an object has no readable class", "name what is to be counted, for example mug"
+        elif name in seen:
+            yield "objects", f"{name!r} is named twice", "name each class once, with its whole count"
+        elif count is None or not 1 <= count <= OBJECT_COUNT_MAX:
+            said = "null" if count is None else str(count)
+            yield "objects", f"the count of {name!r} is {said}", f"use 1 to {OBJECT_COUNT_MAX}"
+        if isinstance(name, str):
+            seen.add(name)
+
+
+def _tag_reasons(raw: Mapping[str, Any]) -> Iterator[Reason]:
+    seen: set[str] = set()
+    for entry in _items(raw, "tags"):
+        key, value = entry if isinstance(entry, tuple) else (None, None)
+        if not isinstance(key, str) or not key.strip():
+            yield "tags", "a tag has no readable name", "give it a name such as campaign"
+            continue
+        if key in seen:
+            yield "tags", f"{key!r} is there twice", "keep one of them"
+        seen.add(key)
+        if not isinstance(value, str):
+            said = "null" if value is None else "not UTF-8 text"
+            yield "tags", f"the value of {key!r} is {said}", "give it a text, or leave the tag out"
+        elif max(len(key), len(value)) > TAG_CHARS_MAX or _TEXT_ILLEGAL.search(key + value):
+            what = f"{key[:40]!r} is too long or holds a control character"
+            yield "tags", what, f"use {TAG_CHARS_MAX} plain characters at most"
+
+
+def _rule_reasons(raw: Mapping[str, Any], rules: Rules) -> Iterator[Reason]:
+    prompt, adapter = raw.get("prompt"), raw.get("adapter")
+    if isinstance(prompt, str) and len(prompt) > rules.prompt_chars_max:
+        remedy = f"use {rules.prompt_chars_max} at most; models read some hundred"
+        yield "prompt", f"{len(prompt)} characters long", remedy
+    if isinstance(adapter, str) and adapter and rules.adapters is not None and adapter not in rules.adapters:
+        yield "adapter", f"the job has no adapter {adapter!r}", _adapter_remedy(adapter, rules.adapters)
+    if raw.get("init_image") is None:
+        for column in ("mask_image", "strength"):
+            if raw.get(column) is not None:
+                yield column, "has no init_image to work on", "add init_image, or leave this null"
+    for column in ("prompt", "text") if rules.forbidden_words else ():
+        value = raw.get(column)
+        if isinstance(value, str) and (hit := _forbidden(rules.forbidden_words).search(value)):
+            remedy = "say it in other words; the job lists what it forbids"
+            yield column, f"holds the forbidden word {hit.group()!r}", remedy
+
+
+def _adapter_remedy(adapter: str, known: frozenset[str]) -> str:
+    if not known:
+        return "add it to the job's adapters, or leave this null"
+    meant = nearest(adapter, known)
+    names = repr(meant) if meant else " or ".join(repr(name) for name in sorted(known)[:5])
+    return f"use {names}, or add it to the job's adapters"
+
+
+@functools.lru_cache(maxsize=16)
+def _forbidden(words: tuple[str, ...]) -> re.Pattern[str]:
+    """Any of the words, whole: `ass` is not in `glass`."""
+    return re.compile(rf"(?<!\w)(?:{'|'.join(re.escape(word) for word in words)})(?!\w)", re.IGNORECASE)
