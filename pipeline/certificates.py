@@ -21,7 +21,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from pipeline.errors import KeysError
 
 CLAIM_SIGNING = x509.ObjectIdentifier("1.3.6.1.4.1.62558.2.1")
-"""c2pa-kp-claimSigning, the extended key usage of C2PA 2.x. Older readers look for emailProtection, so we carry both."""
+"""c2pa-kp-claimSigning, the extended key usage of C2PA 2.x. Older readers want emailProtection, so we carry both."""
 
 SIGNING_USAGES = frozenset({CLAIM_SIGNING, ExtendedKeyUsageOID.EMAIL_PROTECTION})
 CHAIN_LENGTH_MAX = 8
@@ -29,7 +29,7 @@ CHAIN_LENGTH_MAX = 8
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """A signing certificate and what stands behind it. `chain_pem`: leaf, then intermediates; `anchor_pem`: the root."""
+    """A signing certificate and what is behind it. `chain_pem`: leaf, then intermediates; `anchor_pem`: the root."""
 
     chain_pem: bytes
     key_pem: bytes = field(repr=False)

@@ -119,7 +119,7 @@ def init(folder: Path) -> KeySet:
         raise _unwritable(folder, error) from error
     try:
         _write_set(made)
-        # A crash before this line leaves a hidden folder and no set. Of two racers one wins: the other finds it not empty.
+        # A crash before this line leaves a hidden folder and no set. Of two racers one wins: the other finds it full.
         os.rename(made, folder)
     except OSError as error:
         shutil.rmtree(made, ignore_errors=True)
@@ -162,7 +162,7 @@ def _write(path: Path, text: str, mode: int = 0o600) -> None:
 def load(folder: Path) -> KeySet:
     """The key set in a folder, checked as far as it can be without signing.
 
-    Raises: KeysError for a file that is missing, malformed or readable by others, or a certificate that cannot sign now.
+    Raises: KeysError for a file that is missing, malformed or open to others, or a certificate that cannot sign now.
     """
     folder = folder.expanduser().absolute()
     log_name, log_key = parse_private(_read(folder / LOG_KEY, private=True), str(folder / LOG_KEY))
@@ -191,7 +191,7 @@ def load_or_init_default() -> tuple[KeySet, bool]:
 def load_trust(folder: Path) -> Trust:
     """What a trust folder, or the one inside a key set's folder, says.
 
-    Anchors and watermark keys may be absent: less can be checked then. A log key that was rotated has a new name, as C2SP
+    Anchors and watermark keys may be absent: less can be checked then. A rotated log key has a new name, as C2SP
     signed-note advises. Raises: KeysError when there is no log key, two have one name, or a file is malformed.
     """
     folder = folder.expanduser().absolute()
