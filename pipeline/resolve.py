@@ -63,12 +63,13 @@ def resolve_job(job: JobSettings, *, skip_invalid: bool = False) -> ResolvedJob:
     try:
         if not skip_invalid:
             _refuse_faults(job, rules)
-        rows, bad_rows, planned, inputs = _survey(job, rules)
+        rows, bad_rows, planned, inputs = _survey(job, rules, weights.size_multiple)
         manifest_digest = manifest.digest(job.manifest)
     except NotStored as error:
         raise ManifestError("no such manifest", job.manifest, "check `manifest:` in the job file, or pass --manifest") from error
     input_digests = {uri: _digest_input(uri, job) for uri in sorted(inputs)}
-    intent = Intent(job, weights.digest, dict(weights.adapter_digests), input_digests)
+    adapters = {adapter.name: f"{adapter.sha256} at {adapter.scale}" for adapter in weights.adapters}
+    intent = Intent(job, weights.digest, adapters, input_digests)
     job_json = _job_json(job, weights, manifest_digest)
     settings_digest = hashlib.sha256(job_json).hexdigest()
     digest = plan_digest(manifest_digest, settings_digest, planned)
@@ -86,8 +87,8 @@ def _refuse_faults(job: JobSettings, rules: Rules) -> None:
         raise ManifestError("\n  ".join([f"{count} fault(s)", *shown, *tail]), job.manifest, remedy)
 
 
-def _survey(job: JobSettings, rules: Rules) -> tuple[int, int, int, set[str]]:
-    """(good rows, bad rows, planned images, input URIs) in one pass; also refuses sizes that the mark cannot live in."""
+def _survey(job: JobSettings, rules: Rules, size_multiple: int) -> tuple[int, int, int, set[str]]:
+    """(good rows, bad rows, planned images, input URIs) in one pass; also refuses sizes that the mark or the model cannot work with."""
     rows = bad = planned = 0
     inputs: set[str] = set()
     for shard in manifest.read(job.manifest, rules):
@@ -96,12 +97,15 @@ def _survey(job: JobSettings, rules: Rules) -> tuple[int, int, int, set[str]]:
             rows += 1
             planned += row.images if row.images is not None else job.defaults.images
             inputs.update(uri for uri in (row.init_image, row.mask_image) if uri)
-            _refuse_unmarkable(row, job)
+            _refuse_size(row, job, size_multiple)
     return rows, bad, planned + bad, inputs
 
 
-def _refuse_unmarkable(row: PromptRow, job: JobSettings) -> None:
+def _refuse_size(row: PromptRow, job: JobSettings, multiple: int) -> None:
     width, height = row.width or job.defaults.width, row.height or job.defaults.height
+    if width % multiple or height % multiple:
+        remedy = f"choose a width and height that are multiples of {multiple}"
+        raise JobError(f"{width}x{height} pictures do not fit these weights", f"row id {row.id!r}", remedy)
     if not (job.mark.allow_unmarked or supported(width, height)):
         raise JobError(
             f"{width}x{height} pictures cannot carry the watermark (mark: unsupported)",
@@ -149,7 +153,7 @@ def _job_json(job: JobSettings, weights: Resolved, manifest_digest: str) -> byte
             "revision": weights.revision,
             "digest": weights.digest,
             "licence": weights.licence,
-            "adapters": dict(weights.adapter_digests),
+            "adapters": {adapter.name: adapter.sha256 for adapter in weights.adapters},
         },
     }
     return json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False).encode() + b"\n"

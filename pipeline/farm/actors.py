@@ -1,0 +1,141 @@
+"""The two kinds of worker, as plain classes that Ray turns into actors: one holds a model, the other checks and stores.
+
+They answer known troubles as values (`Trouble`), so that nothing depends on how Ray carries exceptions. Each builds its own clients.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from pipeline import watermark
+from pipeline.errors import MarkUnsupported, RenderfarmError, StorageAway, UserError
+from pipeline.finish import Checked, Decision, Finished, Finisher, Pixels, now_us, payload_of
+from pipeline.job import JobSettings
+from pipeline.models import Resolved
+from pipeline.schema import Attempt, RenderInfo
+from pipeline.watermark import MarkKey
+
+if TYPE_CHECKING:
+    import torch
+
+    from pipeline.keys import KeySet
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """What kept a worker from its task. `away`: the storage; `failed`: this unit."""
+
+    kind: Literal["away", "failed"]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RenderReply:
+    """What the renderer tells beside the pixels."""
+
+    info: RenderInfo
+    marked: tuple[bool, ...]
+    started_us: int
+    busy_s: float
+    cpu_s: dict[str, float]
+
+
+class RendererWorker:
+    """Holds one loaded model. Marks the pixels on its device before they leave it."""
+
+    def __init__(self, weights: Resolved, job: JobSettings, mark_secret: bytes) -> None:
+        """Raises: WeightsError when the files are not what was resolved."""
+        from pipeline.render import Renderer
+
+        self.key = MarkKey.from_bytes(mark_secret)
+        self.renderer = Renderer(weights, job.model, threads=1)
+        self._mark_cpu_s = 0.0
+        self._marked: tuple[bool, ...] = ()
+
+    def ready(self) -> bool:
+        """Answers once the model is loaded."""
+        return True
+
+    def render(self, attempts: Sequence[Attempt]) -> tuple[Pixels | None, RenderReply | Trouble]:
+        """uint8 (B, H, W, 3) marked, and what belongs to it; or None and the trouble."""
+        started_us, begun, cpu = now_us(), time.monotonic(), time.process_time()
+        self._mark_cpu_s = 0.0
+
+        def mark(images: torch.Tensor) -> torch.Tensor:
+            return self._mark(images, attempts)
+
+        try:
+            pixels, info = self.renderer.render(attempts, mark=mark)
+        except (RenderfarmError, RuntimeError, ValueError, MemoryError) as error:  # out of memory and CUDA faults are RuntimeErrors
+            return None, Trouble("failed", f"{type(error).__name__}: {error}"[:500])
+        cpu_s = {"render": time.process_time() - cpu - self._mark_cpu_s, "mark.embed": self._mark_cpu_s}
+        return pixels, RenderReply(info, self._marked, started_us, time.monotonic() - begun, cpu_s)
+
+    def _mark(self, images: torch.Tensor, attempts: Sequence[Attempt]) -> torch.Tensor:
+        """All images in one operation; one that cannot carry the mark is left as it is, and said to be unmarked."""
+        cpu = time.process_time()
+        payloads = [payload_of(attempt) for attempt in attempts]
+        try:
+            marked = watermark.embed(images, payloads, self.key)
+            self._marked = (True,) * len(attempts)
+        except MarkUnsupported:
+            marked, flags = images.clone(), []
+            for at, payload in enumerate(payloads):
+                try:
+                    marked[at : at + 1] = watermark.embed(images[at : at + 1], [payload], self.key)
+                    flags.append(True)
+                except MarkUnsupported:
+                    flags.append(False)
+            self._marked = tuple(flags)
+        self._mark_cpu_s += time.process_time() - cpu
+        return marked
+
+
+class FinisherWorker:
+    """Checks and stores. Loads every check's models once."""
+
+    def __init__(self, job: JobSettings, plan_digest: str, keys: KeySet) -> None:
+        """Raises: StorageRefused, StorageAway, KeysError."""
+        import cv2
+        import torch
+
+        from pipeline.checks import registry
+        from pipeline.provenance.credential import Issuer
+        from pipeline.storage import open_storage
+
+        torch.set_num_threads(1)
+        cv2.setNumThreads(1)
+        storage = open_storage(job.output.to, create=True)
+        self.finisher = Finisher(job, plan_digest, storage, registry.build(job.checks), Issuer(keys), keys.mark_key)
+
+    def ready(self) -> bool:
+        """Answers once the checks are loaded."""
+        return True
+
+    def check(self, attempts: Sequence[Attempt], pixels: Pixels, marked: Sequence[bool]) -> tuple[Checked, ...] | Trouble:
+        """One `Checked` an attempt. pixels: uint8 (B, H, W, 3)."""
+        try:
+            return tuple(
+                self.finisher.check(attempt, pixels[at], marked=marked[at]) for at, attempt in enumerate(attempts)
+            )
+        except Exception as error:  # becomes a counted loss: the unit is tried elsewhere, then rendered again, then recorded as failed
+            return Trouble("failed", f"{type(error).__name__}: {error}"[:500])
+
+    def store(
+        self, attempts: Sequence[Attempt], pixels: Pixels, reply: RenderReply, checked: Sequence[Checked], decisions: Sequence[Decision]
+    ) -> tuple[Finished, ...] | Trouble:
+        """One `Finished` an attempt, its picture stored."""
+        try:
+            return tuple(
+                self.finisher.store(
+                    attempt, pixels[at], reply.info, checked[at], decisions[at], marked=reply.marked[at], started_us=reply.started_us
+                )
+                for at, attempt in enumerate(attempts)
+            )
+        except (StorageAway, UserError) as error:
+            return Trouble("away", str(error))
+        except Exception as error:  # as in `check`
+            return Trouble("failed", f"{type(error).__name__}: {error}"[:500])

@@ -1,0 +1,95 @@
+"""A Ray cluster to work on: an existing one by address, or a private local one that ends with this process.
+
+Ray's own output stays out of the terminal, its telemetry is off, and a node that is cut off is noticed in seconds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.errors import JobError, StorageAway
+from pipeline.job import JobSettings
+
+STARTS_MAX = 3
+"""A raylet can miss its fixed 30 s limit on a loaded machine (measured on Ray 2.60)."""
+OBJECT_STORE_BYTES = 512 << 20
+HEALTH = {"health_check_period_ms": 1000, "health_check_timeout_ms": 2000, "health_check_failure_threshold": 3}
+
+
+class FarmLost(StorageAway):
+    """No worker could be started, or all are gone: run again when there is room."""
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """How many workers of each kind, and what a renderer asks of Ray."""
+
+    renderers: int
+    finishers: int
+    gpus_each: float
+    cpus_each: float
+
+
+def plan_room(job: JobSettings, gpus: int, cpus: int) -> Room:
+    """One renderer per GPU, or one on a machine without; the other cores check and store, at least one."""
+    on_gpu = gpus > 0 and job.model.device != "cpu"
+    renderers = job.farm.renderers if isinstance(job.farm.renderers, int) else (gpus if on_gpu else 1)
+    finishers = job.farm.finishers if isinstance(job.farm.finishers, int) else max(1, cpus - renderers)
+    return Room(renderers, finishers, 1.0 if on_gpu else 0.0, 1.0)
+
+
+@contextlib.contextmanager
+def cluster(job: JobSettings, address: str | None) -> Iterator[Room]:
+    """Ray, started or joined, for the time of the block. Raises: FarmLost, JobError (an address nobody answers at)."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    import ray
+
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
+    try:
+        if address is not None:
+            yield _join(job, address, quiet)
+        else:
+            yield _start(job, quiet)
+    finally:
+        ray.shutdown()
+
+
+def _join(job: JobSettings, address: str, quiet: dict[str, Any]) -> Room:
+    import ray
+
+    try:
+        ray.init(address=address, **quiet)
+    except (ConnectionError, ValueError, RuntimeError, OSError) as error:
+        raise JobError(f"no Ray cluster answers: {error}", f"--address {address}", "start one, or leave --address out") from error
+    found = ray.cluster_resources()
+    return plan_room(job, int(found.get("GPU", 0)), int(found.get("CPU", 1)))
+
+
+def _start(job: JobSettings, quiet: dict[str, Any]) -> Room:
+    import ray
+
+    cpus = os.cpu_count() or 1
+    wanted = sum(n if isinstance(n, int) else 1 for n in (job.farm.renderers, job.farm.finishers))
+    for start in range(1, STARTS_MAX + 1):
+        try:
+            ray.init(
+                num_cpus=max(cpus, wanted),
+                include_dashboard=False,
+                object_store_memory=OBJECT_STORE_BYTES,
+                _system_config=HEALTH,
+                **quiet,
+            )
+            return plan_room(job, int(ray.cluster_resources().get("GPU", 0)), max(cpus, wanted))
+        except (RuntimeError, OSError, TimeoutError) as error:
+            ray.shutdown()
+            if start == STARTS_MAX:
+                raise FarmLost(f"Ray did not start in {STARTS_MAX} tries: {error}") from error
+            time.sleep(2.0 * start)
+    raise AssertionError("unreachable")

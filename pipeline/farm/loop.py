@@ -1,0 +1,274 @@
+"""The loop: lease units, follow each from render over check to store, send rejects back, commit records. No Ray; the clock is an argument.
+
+Its law: planned = accepted + exhausted + failed + remaining, at every step. The part is the commit; what is stored and in no part is
+rendered again after a crash. Decisions on near-duplicates are made here, in the order in which attempts were checked, so the first stays.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+import structlog
+
+from pipeline.farm.engine import CheckedUnit, Engine, Event, FinishLost, Rendered, RenderLost, StoredUnit
+from pipeline.farm.work import Unit, Work, WorkQueue, halves
+from pipeline.finish import Checked, Decision, Finished, failed_record
+from pipeline.job import JobSettings
+from pipeline.plan import attempt_of
+from pipeline.retry import judge, next_attempt, rank
+from pipeline.schema import PlannedImage, Record, Verdict
+
+log = structlog.get_logger("renderfarm")
+
+FIRST_COMMIT_S = 2.0
+"""The first part comes this soon; the interval then grows to a tenth of the time that the run has lasted."""
+WAIT_S = 0.5
+LOSSES_MAX = 2
+"""Finishers that one unit may take down before it is rendered again in halves."""
+
+
+class Committer(Protocol):
+    """Where records go; returning means durable. Raises: Fenced, StorageAway."""
+
+    def append(self, records: Sequence[Record]) -> object:
+        """Commit the records as one part, in this order."""
+
+
+class Duplicates(Protocol):
+    """Near-duplicates among accepted images."""
+
+    def judge(self, image: PlannedImage, checked: Checked) -> tuple[Verdict, ...]:
+        """Verdicts on an image that all other checks would accept; an accepted one is remembered as its row's."""
+
+    def forget(self, image_id: str) -> None:
+        """An image that was judged acceptable was lost before it was stored."""
+
+
+class Stop(Protocol):
+    """Whether to go on."""
+
+    def draining(self, unit_s: float) -> bool:
+        """No new units; `unit_s` is what a unit takes (95th percentile)."""
+
+    def abandon(self) -> bool:
+        """Leave what is in flight, commit what is stored."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """Images by state and attempts by reason, for the progress view. `committed` counts records in parts of this run."""
+
+    planned: int
+    accepted: int = 0
+    exhausted: int = 0
+    failed: int = 0
+    rejected_attempts: int = 0
+    accepted_now: int = 0
+    attempts_now: int = 0
+    committed: int = 0
+    pending: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+    cpu_s: Counter[str] = field(default_factory=Counter)
+    busy_s: float = 0.0
+    first_image_s: float | None = None
+
+    @property
+    def remaining(self) -> int:
+        """Images that are not final."""
+        return self.planned - self.accepted - self.exhausted - self.failed
+
+
+class Loop:
+    """One run over one queue. Call `run` once."""
+
+    def __init__(
+        self,
+        job: JobSettings,
+        plan_digest: str,
+        queue: WorkQueue,
+        engine: Engine,
+        committer: Committer,
+        duplicates: Duplicates,
+        stop: Stop,
+        tally: Tally,
+        watch: Callable[[Tally], None] = lambda tally: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.job, self.plan_digest = job, plan_digest
+        self.queue, self.engine, self.committer = queue, engine, committer
+        self.duplicates, self.stop, self.tally, self.watch = duplicates, stop, tally, watch
+        self._flying: dict[int, tuple[Unit, float]] = {}
+        self._rendered: dict[int, Rendered] = {}
+        self._decided: dict[int, tuple[tuple[Checked, ...], tuple[Decision, ...]]] = {}
+        self._buffer: list[Record] = []
+        self.clock = clock
+        self._begun = self._committed_at = clock()
+        self._unit_times: list[float] = []
+        self._best: dict[str, tuple[int, float]] = {}
+
+    def run(self) -> Tally:
+        """Until nothing is left, or the stop says so; what is stored is committed in any case. Raises: Fenced, StorageAway, FarmLost."""
+        try:
+            while not self.stop.abandon():
+                self._lease()
+                if not self._flying:
+                    break
+                for event in self.engine.wait(WAIT_S):
+                    self._handle(event)
+                self._commit_if_due()
+                self.watch(self.tally)
+        finally:
+            self._commit()
+            self.watch(self.tally)
+        return self.tally
+
+    def _lease(self) -> None:
+        while self.engine.room() > 0 and not self.stop.draining(self._unit_p95_s()):
+            unit = self.queue.next_unit()
+            if unit is None:
+                return
+            self._flying[unit.number] = (unit, self.clock())
+            self.engine.render(unit)
+
+    def _unit_p95_s(self) -> float:
+        recent = sorted(self._unit_times[-200:])
+        return recent[int(len(recent) * 0.95)] if recent else 0.0
+
+    def _handle(self, event: Event) -> None:
+        match event:
+            case Rendered():
+                self.tally.busy_s += event.busy_s
+                self.tally.cpu_s.update(event.cpu_s)
+                self._rendered[event.unit.number] = event
+                self.engine.check(event)
+            case CheckedUnit():
+                self._decide(event)
+            case StoredUnit():
+                self._land(event.unit)
+                for work, finished in zip(event.unit.works, event.finished, strict=True):
+                    self._record(work, finished)
+            case RenderLost():
+                log.warning("unit.lost", unit=event.unit.number, size=len(event.unit.works), reason=event.reason)
+                self._land(event.unit)
+                self._render_again(event.unit, event.reason)
+            case FinishLost():
+                self._finish_again(event)
+
+    def _decide(self, event: CheckedUnit) -> None:
+        """Near-duplicates in log order, then the outcome of every attempt."""
+        decisions = tuple(self._decision(w, c) for w, c in zip(event.unit.works, event.checked, strict=True))
+        self._decided[event.unit.number] = (event.checked, decisions)
+        for checked in event.checked:
+            self.tally.cpu_s.update(checked.cpu_s)
+        self.engine.store(event.rendered, event.checked, decisions)
+
+    def _decision(self, work: Work, checked: Checked) -> Decision:
+        verdicts = checked.verdicts
+        if judge(verdicts)[0] == "accepted":
+            verdicts += self.duplicates.judge(work.attempt.image, checked)
+        outcome, reason = judge(verdicts)
+        return Decision(outcome, reason, verdicts, outcome == "accepted" or self._keeps(work, verdicts))
+
+    def _keeps(self, work: Work, verdicts: tuple[Verdict, ...]) -> bool:
+        """Whether a rejected attempt keeps its picture: with `best`, only one that is better than all before it."""
+        if self.job.output.rejected != "best":
+            return self.job.output.rejected == "all"
+        image_id, mine = work.attempt.image.image_id, rank(verdicts)
+        better = image_id not in self._best or mine > self._best[image_id]
+        if better:
+            self._best[image_id] = mine
+        return better
+
+    def _record(self, work: Work, finished: Finished) -> None:
+        """A stored attempt enters the buffer; a rejected one is sent back with its next seed, or is exhausted."""
+        record, tally = finished.record, self.tally
+        self._buffer.append(record)
+        tally.pending = len(self._buffer)
+        tally.attempts_now += 1
+        tally.cpu_s.update(finished.cpu_s)
+        if record.outcome == "accepted":
+            tally.accepted += 1
+            tally.accepted_now += 1
+            tally.first_image_s = tally.first_image_s or self.clock() - self._begun
+            self._best.pop(work.attempt.image.image_id, None)
+        else:
+            self._retry(work, record)
+        log.info(
+            f"image.{record.outcome}", image=record.image_id, row=record.row_id, attempt=record.attempt, reason=record.reason or None
+        )
+
+    def _retry(self, work: Work, record: Record) -> None:
+        self.tally.rejected_attempts += 1
+        self.tally.reasons.update(verdict.check for verdict in record.verdicts if verdict.outcome == "rejected")
+        following = next_attempt(work.rejected + 1, work.failed, self.job.checks.attempts, retry_failed=True)
+        if following is None:
+            self.tally.exhausted += 1
+            self._best.pop(work.attempt.image.image_id, None)
+        else:
+            attempt = attempt_of(work.attempt.image, following)
+            self.queue.put_retry(replace(work, attempt=attempt, rejected=work.rejected + 1, deaths=0))
+
+    def _render_again(self, unit: Unit, reason: str) -> None:
+        """Back to the queue in halves; a work that was alone too often is recorded as failed."""
+        for works in halves(unit):
+            if works[0].deaths >= self.job.farm.deaths_max:
+                self._fail(works[0], reason)
+            else:
+                self.queue.put_back(works)
+
+    def _fail(self, work: Work, reason: str) -> None:
+        record = failed_record(work.attempt, self.job.name, self.plan_digest, reason)
+        self._buffer.append(record)
+        self.tally.failed += 1
+        self.tally.attempts_now += 1
+        self.tally.pending = len(self._buffer)
+        log.warning("image.failed", image=record.image_id, row=record.row_id, attempt=record.attempt, reason=reason)
+
+    def _finish_again(self, event: FinishLost) -> None:
+        """The pixels are tried on another finisher; a unit that takes down finishers is rendered again in halves."""
+        log.warning("finisher.lost", unit=event.unit.number, reason=event.reason)
+        unit = replace(event.unit, losses=event.unit.losses + 1)
+        if unit.losses > LOSSES_MAX:
+            self._forget(unit)
+            self._land(unit)
+            self._render_again(unit, event.reason)
+            return
+        rendered = replace(self._rendered[unit.number], unit=unit)
+        self._rendered[unit.number] = rendered
+        if unit.number in self._decided:
+            self.engine.store(rendered, *self._decided[unit.number])
+        else:
+            self.engine.check(rendered)
+
+    def _forget(self, unit: Unit) -> None:
+        _, decisions = self._decided.get(unit.number, ((), ()))
+        for work, decision in zip(unit.works, decisions, strict=False):
+            if decision.outcome == "accepted":
+                self.duplicates.forget(work.attempt.image.image_id)
+
+    def _land(self, unit: Unit) -> None:
+        """A unit is no longer in flight."""
+        _, since = self._flying.pop(unit.number)
+        self._unit_times.append(self.clock() - since)
+        del self._unit_times[:-400]
+        self._rendered.pop(unit.number, None)
+        self._decided.pop(unit.number, None)
+
+    def _commit_if_due(self) -> None:
+        now = self.clock()
+        interval_s = min(self.job.commit.seconds, max(FIRST_COMMIT_S, (now - self._begun) / 10))
+        if len(self._buffer) >= self.job.commit.images or (self._buffer and now - self._committed_at >= interval_s):
+            self._commit()
+
+    def _commit(self) -> None:
+        """One part with everything that is stored. A crash before it: rendered again; after it: final."""
+        if self._buffer:
+            self.committer.append(self._buffer)
+            self.tally.committed += len(self._buffer)
+            self._buffer = []
+            self.tally.pending = 0
+        self._committed_at = self.clock()
