@@ -1,0 +1,107 @@
+"""From the lattice's spectrum to a payload, and the bound on false alarms.
+
+For a hypothesis h (scale, rotation, flip, shift of the tile) and a codeword c, let a_k be the picture's spectrum on
+the lattice, u_k the key's phases and s_k(c) the signs. The statistic is one correlation,
+
+    Z(h, c) = sum_k Re(a_k conj(u_k) s_k(c) e_k(h)) / sqrt(sum_k |a_k|^2 / 2).
+
+On a picture that was not marked with the key, the a_k are numbers that do not depend on it, and the u_k are
+independent and uniform on the circle (2^16 angles). Then E exp(t Re(a u)) = I_0(t |a|) <= exp(t^2 |a|^2 / 4), hence
+P(Z >= z) <= exp(-z^2 / 2) by Chernoff's bound: for *every* picture, over the draw of the key. (The 2^16 angles add
+terms of order I_65536, which are nothing.) A key has 2^48 valid words, because the HMAC is a function of the message.
+The union bound over all words and all H hypotheses that a search can visit gives
+
+    P(any false alarm) <= H 2^48 exp(-z^2 / 2),
+
+and the threshold z is where this is FALSE_ALARM, divided by the number of keys tried. The HMAC cuts it by nothing
+more: it is in the count of valid words. What it guards is another error: a marked picture, damaged, that decodes to a
+wrong neighbouring word. One candidate word passes it with chance 2^-16, and at most some 30 are tried a hypothesis.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from math import log, sqrt
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.watermark import carrier, code
+from pipeline.watermark.carrier import TILE, Carrier
+from pipeline.watermark.types import MESSAGE_BITS, MarkKey, Payload, unseal
+
+FALSE_ALARM = 1e-8
+SYNC_MIN = 4.5  # below it decoding is not tried: the largest of 16,384 shifts reaches 4 without a mark
+OFFSETS_PER_PIXEL = 4  # the finest grid on which a shift is tried
+
+Complex = NDArray[np.complex64]
+Floats = NDArray[np.float32]
+
+
+def threshold(hypotheses: int, keys: int) -> float:
+    """The z above which a word is believed (module's text). `hypotheses` counts geometries; shifts are added here."""
+    offsets = (TILE * OFFSETS_PER_PIXEL) ** 2
+    return sqrt(2 * (log(hypotheses * offsets * keys) + MESSAGE_BITS * log(2) - log(FALSE_ALARM)))
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A decoded word: its payload, its statistic Z, and where the tile's origin lies (y, x)."""
+
+    payload: Payload
+    z: float
+    offset: tuple[float, float]
+
+
+def sync_surface(spectrum: Complex, tile: Carrier) -> tuple[Floats, float]:
+    """float32 (128, 128): the sync's correlation at each whole shift; and the norm that makes it a z value."""
+    sync = tile.sync
+    grid = tile.lattice
+    product = spectrum[sync] * np.conj(tile.phase[sync])
+    table = np.zeros((TILE, TILE // 2 + 1), np.complex64)
+    ky, kx = grid.ky[sync], grid.kx[sync]
+    table[ky % TILE, kx] = product
+    on_axis = kx == 0
+    table[-ky[on_axis] % TILE, 0] = np.conj(product[on_axis])
+    surface = np.fft.irfft2(table, (TILE, TILE)) * (TILE * TILE / 2)
+    norm = float(np.sqrt((np.abs(product) ** 2).sum() / 2)) + 1e-12
+    return surface.astype(np.float32), norm
+
+
+def refine_offset(spectrum: Complex, tile: Carrier, start: tuple[int, int]) -> tuple[float, float]:
+    """The shift near `start`, to a quarter of a pixel, that correlates the sync frequencies best."""
+    sync = tile.sync
+    product = spectrum[sync] * np.conj(tile.phase[sync])
+    steps = np.arange(-3, 4) / OFFSETS_PER_PIXEL
+    rows = np.exp(2j * np.pi / TILE * np.outer(start[0] + steps, tile.lattice.ky[sync]))
+    columns = np.exp(2j * np.pi / TILE * np.outer(start[1] + steps, tile.lattice.kx[sync]))
+    scores = ((rows * product) @ columns.T).real
+    i, j = np.unravel_index(int(scores.argmax()), scores.shape)
+    return float(start[0] + steps[i]), float(start[1] + steps[j])
+
+
+def decode(spectrum: Complex, key: MarkKey, offset: tuple[float, float], order: int) -> Match | None:
+    """The valid word (HMAC) of greatest Z at this shift, or None. spectrum: complex64 (n,)."""
+    tile = carrier.carrier(key)
+    ramp = np.exp(2j * np.pi / TILE * (tile.lattice.ky * offset[0] + tile.lattice.kx * offset[1]))
+    aligned = (spectrum * np.conj(tile.phase) * ramp).real
+    sync = tile.sync
+    soft = np.bincount(tile.group[~sync], aligned[~sync], minlength=code.N).astype(np.float32)
+    norm = float(np.sqrt((np.abs(spectrum) ** 2).sum() / 2)) + 1e-12
+    best: Match | None = None
+    for candidate in code.candidates(soft, order):
+        payload = unseal(np.packbits(candidate[: code.K]).tobytes(), key)
+        if payload is None:
+            continue
+        z = float(aligned[sync].sum() + (soft * (1.0 - 2.0 * candidate)).sum()) / norm
+        if best is None or z > best.z:
+            best = Match(payload, z, offset)
+    return best
+
+
+@lru_cache(maxsize=32)
+def search_phases(key: MarkKey) -> Complex:
+    """complex64 (n_sync,): the conjugated phases of the sync frequencies."""
+    tile = carrier.carrier(key)
+    return np.conj(tile.phase[tile.sync])

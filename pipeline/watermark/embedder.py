@@ -1,0 +1,117 @@
+"""Embedding: one batched torch operation on the device that holds the pixels.
+
+    luminance -> local activity -> strength mask;   key and payload -> tile -> pattern at the picture's own size;
+    picture + mask * pattern
+
+The pattern is evaluated exactly at any size: the tile is band limited, so it is two small matrix products of cosines
+(no resampling). Strength is set per picture, so that the whole picture reaches PSNR_DB; the mask moves it from flat
+areas, where the eye sees it, to texture, where it does not, within MASK_RANGE.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.watermark import carrier
+from pipeline.watermark.types import MarkKey, Payload, Unsupported
+
+if TYPE_CHECKING:
+    import torch
+
+PSNR_DB = 41.3
+MASK_RANGE = (0.6, 2.2)
+ACTIVITY_KNEE = 6.0
+ACTIVITY_POWER = 0.6
+LUMA = (0.299, 0.587, 0.114)
+CHANNEL_GAIN = (0.9, 1.15, 0.6)
+USABLE_MIN = 0.1  # share of the pattern's energy that must survive clipping
+
+
+@overload
+def embed(images: torch.Tensor, payloads: Sequence[Payload], key: MarkKey) -> torch.Tensor: ...
+@overload
+def embed(images: NDArray[np.uint8], payloads: Sequence[Payload], key: MarkKey) -> NDArray[np.uint8]: ...
+def embed(
+    images: torch.Tensor | NDArray[np.uint8], payloads: Sequence[Payload], key: MarkKey
+) -> torch.Tensor | NDArray[np.uint8]:
+    """Marks each picture with its payload: uint8 (B, H, W, 3) sRGB in, the same kind, shape and device out.
+
+    Raises: Unsupported when the short side is below 256 pixels, or when a picture is so saturated that the mark would
+    be clipped away.
+    """
+    import torch
+
+    if isinstance(images, np.ndarray):
+        return embed(torch.from_numpy(np.ascontiguousarray(images)), payloads, key).numpy()
+    if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[-1] != 3:
+        raise ValueError(f"embed takes uint8 (B, H, W, 3), not {images.dtype} {tuple(images.shape)}")
+    batch, height, width, _ = images.shape
+    if len(payloads) != batch:
+        raise ValueError(f"{batch} pictures but {len(payloads)} payloads")
+    if not carrier.supported(width, height):
+        raise Unsupported(f"{width}x{height}: a mark needs a short side of at least {carrier.SHORT_SIDE_MIN} pixels")
+    with torch.inference_mode():
+        return _marked(images, np.stack([carrier.coefficients(key, p) for p in payloads])) if batch else images.clone()
+
+
+def _marked(images: torch.Tensor, coefficients: NDArray[np.complex64]) -> torch.Tensor:
+    """images: uint8 (B, H, W, 3); coefficients: complex64 (B, n) -> uint8 (B, H, W, 3)."""
+    import torch
+
+    pixels = images.movedim(-1, 1).to(torch.float32)  # (B, 3, H, W)
+    weights = torch.tensor(LUMA, device=images.device)
+    luma = torch.einsum("bchw,c->bhw", pixels, weights)
+    change = pattern(coefficients, images.shape[1], images.shape[2], images.device) * _mask(luma)
+    gain = torch.tensor(CHANNEL_GAIN, device=images.device)
+    strength = 255.0 / 10 ** (PSNR_DB / 20) / (change.square().mean((1, 2)) * gain.square().mean()).sqrt()
+    change = change * strength[:, None, None]
+    _refuse_saturated(luma, change)
+    marked = pixels + change[:, None] * gain[:, None, None]
+    return marked.round_().clamp_(0, 255).to(torch.uint8).movedim(1, -1).contiguous()
+
+
+def pattern(coefficients: NDArray[np.complex64], height: int, width: int, device: torch.device) -> torch.Tensor:
+    """float32 (B, H, W): sum over k of Re(c exp(2 pi i k.x / TILE)) at canonical x, of unit power over a whole tile."""
+    import torch
+
+    grid = carrier.lattice()
+    reach = int(grid.kx.max())
+    table = np.zeros((len(coefficients), 2 * reach + 1, reach + 1), np.complex64)
+    table[:, grid.ky + reach, grid.kx] = coefficients
+    step = carrier.canonical_scale(height, width) * 2 * np.pi / carrier.TILE
+    rows = np.exp(1j * step * np.outer(np.arange(height) - (height - 1) / 2, np.arange(-reach, reach + 1)))
+    columns = np.exp(1j * step * np.outer(np.arange(reach + 1), np.arange(width) - (width - 1) / 2))
+    inner = torch.from_numpy(table).to(device) @ torch.from_numpy(columns.astype(np.complex64)).to(device)
+    real = torch.from_numpy(np.concatenate([rows.real, -rows.imag], 1).astype(np.float32)).to(device)
+    return real @ torch.cat([inner.real, inner.imag], 1)
+
+
+def _mask(luma: torch.Tensor) -> torch.Tensor:
+    """float32 (B, H, W): relative strength from the local standard deviation of luminance, root mean square near 1."""
+    import torch.nn.functional as F
+
+    height, width = luma.shape[1:]
+    cell = max(2, round(4 / carrier.canonical_scale(height, width)))
+    y = luma[:, None]
+    mean = F.avg_pool2d(y, cell, ceil_mode=True)
+    spread = F.avg_pool2d(y.square(), cell, ceil_mode=True)
+    mean = F.avg_pool2d(mean, 5, 1, 2, count_include_pad=False)
+    spread = F.avg_pool2d(spread, 5, 1, 2, count_include_pad=False)
+    activity = (spread - mean.square()).clamp_min_(0).sqrt_()
+    mask = (1 + activity / ACTIVITY_KNEE).pow_(ACTIVITY_POWER)
+    mask = mask / mask.square().mean((2, 3), keepdim=True).sqrt()
+    mask = mask.clamp_(*MASK_RANGE)
+    return F.interpolate(mask, size=(height, width), mode="bilinear", align_corners=False)[:, 0]
+
+
+def _refuse_saturated(luma: torch.Tensor, change: torch.Tensor) -> None:
+    """Raises: Unsupported when clipping to 0..255 leaves less than USABLE_MIN of some picture's pattern."""
+    kept = (luma + change).clamp(0, 255) - luma
+    share = (kept * change).mean((1, 2)) / change.square().mean((1, 2))
+    for index, value in enumerate(share.tolist()):
+        if value < USABLE_MIN:
+            raise Unsupported(f"picture {index} of the batch is saturated: only {value:.0%} of the mark would remain")

@@ -1,0 +1,111 @@
+"""The reader's front end: picture -> whitened canonical luminance -> spectrum on the tile's lattice. Depends on no key.
+
+Everything here is a function of the picture alone. The false-alarm bound of `detect` rests on that: the key's phases
+are independent of every number that this module computes on a picture that was not marked with the key.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.watermark import carrier
+
+FLOOR = 1.2  # grey levels of local deviation below which a neighbourhood is not amplified further
+CLIP = 2.5
+HIGH_PASS_SIGMA = 6.0
+ENERGY_BOX = 17
+
+Floats = NDArray[np.float32]
+Complex = NDArray[np.complex64]
+
+
+def luminance(image: NDArray[np.uint8]) -> Floats:
+    """float32 (H, W), 0..255, of uint8 (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) sRGB; alpha is ignored.
+
+    Raises: ValueError for any other shape or dtype.
+    """
+    import cv2
+
+    if image.dtype != np.uint8 or image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in (1, 3, 4)):
+        raise ValueError(f"a picture to read is uint8 (H, W), (H, W, 3) or (H, W, 4), not {image.dtype} {image.shape}")
+    if image.ndim == 3 and image.shape[2] > 1:
+        code = cv2.COLOR_RGB2GRAY if image.shape[2] == 3 else cv2.COLOR_RGBA2GRAY
+        image = np.asarray(cv2.cvtColor(np.ascontiguousarray(image), code), np.uint8)
+    return image.reshape(image.shape[:2]).astype(np.float32)
+
+
+def canonical(luma: Floats) -> Floats:
+    """float32 (h, w): the luminance resized, aspect kept, to an area of CANONICAL^2."""
+    import cv2
+
+    height, width = luma.shape
+    scale = carrier.canonical_scale(height, width)
+    size = (max(8, round(width * scale)), max(8, round(height * scale)))
+    if size == (width, height):
+        return luma
+    out = cv2.resize(luma, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+    return np.asarray(out, np.float32)
+
+
+def warp(luma: Floats, scale: float, rotation_deg: float, flipped: bool) -> Floats:
+    """float32: the canonical luminance brought back to the marked picture's canonical grid, centre on centre."""
+    import cv2
+
+    if flipped:
+        luma = np.ascontiguousarray(luma[:, ::-1])
+    if scale == 1 and rotation_deg == 0:
+        return luma
+    height, width = luma.shape
+    size = (max(8, round(width * scale)), max(8, round(height * scale)))
+    matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), -rotation_deg, scale)
+    matrix[0, 2] += (size[0] - width) / 2
+    matrix[1, 2] += (size[1] - height) / 2
+    return np.asarray(
+        cv2.warpAffine(luma, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.float32
+    )
+
+
+def whiten(luma: Floats) -> Floats:
+    """float32, same shape: high-passed luminance over its local deviation, clipped: no edge outvotes the rest."""
+    import cv2
+
+    high = luma - cv2.GaussianBlur(luma, (0, 0), HIGH_PASS_SIGMA)
+    energy = cv2.blur(high * high, (ENERGY_BOX, ENERGY_BOX))
+    out = high / (np.sqrt(np.maximum(energy, 0)) + FLOOR)
+    return np.asarray(np.clip(out, -CLIP, CLIP, out=out), np.float32)
+
+
+def lattice_spectrum(white: Floats) -> Complex:
+    """complex64 (n,): the transform at the lattice's frequencies, phases relative to the centre, balanced by ring."""
+    tile, grid = carrier.TILE, carrier.lattice()
+    height, width = white.shape
+    rows, columns = -(-height // tile), -(-width // tile)
+    padded = np.zeros((rows * tile, columns * tile), np.float32)
+    padded[:height, :width] = white
+    folded = padded.reshape(rows, tile, columns, tile).sum((0, 2))
+    spectrum = np.fft.rfft2(folded)[grid.ky % tile, grid.kx]
+    return balance((spectrum * centre_ramp(height, width)).astype(np.complex64))
+
+
+def centre_ramp(height: int, width: int) -> Complex:
+    """complex64 (n,): moves the phase reference from the top left pixel to the centre."""
+    grid = carrier.lattice()
+    ramp = np.exp(1j * np.pi * (grid.ky * (height - 1) + grid.kx * (width - 1)) / carrier.TILE)
+    return np.asarray(ramp, np.complex64)
+
+
+def balance(spectrum: Complex) -> Complex:
+    """Divides by the ring's root mean square, then by the root of what remains: strong lines count less."""
+    grid = carrier.lattice()
+    ring = grid.radius.astype(np.int64)
+    power = np.abs(spectrum) ** 2
+    mean = np.bincount(ring, power) / np.maximum(np.bincount(ring), 1)
+    level = np.sqrt(mean[ring]) + 1e-6
+    out = spectrum / level
+    return np.asarray(out / np.sqrt(np.abs(out) + 0.05) * weight(), np.complex64)
+
+
+def weight() -> Floats:
+    """float32 (n,): how much each frequency is believed, by its amplitude in the mark."""
+    return np.asarray(carrier.lattice().amplitude / carrier.lattice().amplitude.mean(), np.float32)

@@ -1,0 +1,176 @@
+"""The watermark: every payload, size and drawn picture reads back; what must not read, does not."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from pipeline.errors import KeysError, UserError
+from pipeline.watermark import MarkKey, Payload, Unsupported, embed, read, supported
+
+KEY = MarkKey.from_bytes(b"a key for the tests only")
+OTHER = MarkKey.from_bytes(b"another key, also of tests")
+Picture = NDArray[np.uint8]
+KINDS = ("poster", "gradient", "logo", "dark", "noise", "photo")
+
+
+def draw(kind: str, height: int, width: int, seed: int = 0) -> Picture:
+    """uint8 (H, W, 3): a picture of a kind that customers make."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+    if kind == "gradient":
+        ends = rng.uniform(0, 255, (2, 3))
+        t = ((x / width + y / height) / 2)[..., None]
+        out = ends[0] * (1 - t) + ends[1] * t
+    elif kind == "noise":
+        out = rng.normal(128, 40, (height, width, 3))
+    elif kind == "photo":  # a 1/f spectrum
+        f = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.fftfreq(width)[None]) + 1 / max(height, width)
+        white = np.fft.fft2(rng.normal(size=(height, width)))
+        plane = np.fft.ifft2(white / f).real
+        out = 128 + 55 * np.repeat((plane / plane.std())[..., None], 3, 2)
+    else:
+        ground = {"poster": rng.uniform(40, 220, 3), "logo": np.full(3, 255.0), "dark": np.full(3, 12.0)}[kind]
+        out = np.tile(ground, (height, width, 1))
+        top = 40 if kind == "dark" else 255
+        for _ in range(4):
+            cy, cx, r = (
+                rng.uniform(0.2, 0.8) * height,
+                rng.uniform(0.2, 0.8) * width,
+                rng.uniform(0.05, 0.2) * min(height, width),
+            )
+            out[np.hypot(y - cy, x - cx) < r] = rng.uniform(0, top, 3)
+    return np.clip(np.round(out), 0, 255).astype(np.uint8)
+
+
+def mark(picture: Picture, record: str = "0123456789a", key: MarkKey = KEY) -> Picture:
+    return embed(picture[None], [Payload(1, record)], key)[0]
+
+
+def jpeg(picture: Picture, quality: int) -> Picture:
+    coded = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+    return np.ascontiguousarray(cv2.imdecode(coded, cv2.IMREAD_COLOR)[..., ::-1])
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    kind=st.sampled_from(KINDS),
+    height=st.integers(256, 420),
+    width=st.integers(256, 420),
+    seed=st.integers(0, 2**16),
+    version=st.integers(0, 15),
+    record=st.integers(0, 2**44 - 1),
+)
+def test_reads_back_every_payload_size_and_picture(
+    kind: str, height: int, width: int, seed: int, version: int, record: int
+) -> None:
+    payload = Payload(version, f"{record:011x}")
+    marked = embed(draw(kind, height, width, seed)[None], [payload], KEY)[0]
+    reading = read(marked, [KEY], search="fast")
+    assert reading.present and reading.payload == payload and reading.key_id == KEY.key_id
+    assert read(marked, [OTHER], search="fast").payload is None
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("side", [256, 512])
+def test_survives_jpeg_75_and_stays_above_41_db(kind: str, side: int) -> None:
+    picture = draw(kind, side, side)
+    marked = mark(picture)
+    error = np.mean((marked.astype(np.float64) - picture) ** 2)
+    assert 10 * np.log10(255**2 / error) >= 41
+    assert read(jpeg(marked, 75), [KEY], search="fast").payload == Payload(1, "0123456789a")
+
+
+def test_survives_what_people_do_and_says_what_was_done() -> None:
+    marked = mark(draw("photo", 512, 512))
+    turn = cv2.getRotationMatrix2D((255.5, 255.5), 4.3, 1)
+    cases = {
+        "half": (cv2.resize(marked, (256, 256), interpolation=cv2.INTER_AREA), 1.0, 0.0, False),
+        "larger": (cv2.resize(marked, (707, 707), interpolation=cv2.INTER_CUBIC), 1.0, 0.0, False),
+        "flip": (np.ascontiguousarray(marked[:, ::-1]), 1.0, 0.0, True),
+        "crop": (np.ascontiguousarray(marked[40:470, 70:500]), 430 / 512, 0.0, False),
+        "border": (np.pad(marked, ((40, 40), (40, 40), (0, 0)), constant_values=255), 592 / 512, 0.0, False),
+        "turned": (cv2.warpAffine(marked, turn, (512, 512)), 1.0, 4.3, False),
+    }
+    for name, (picture, scale, rotation, flipped) in cases.items():
+        reading = read(picture, [OTHER, KEY])
+        assert reading.payload == Payload(1, "0123456789a"), name
+        assert reading.geometry is not None and reading.geometry.flipped == flipped, name
+        assert reading.geometry.scale == pytest.approx(scale, rel=0.01), name
+        assert reading.geometry.rotation_deg == pytest.approx(rotation, abs=0.3), name
+
+
+def test_a_small_render_reads_back_cropped_by_a_tenth_a_side() -> None:
+    for kind in ("photo", "poster", "gradient"):
+        marked = mark(draw(kind, 256, 256))
+        assert read(np.ascontiguousarray(marked[26:-26, 26:-26]), [KEY]).payload == Payload(1, "0123456789a"), kind
+
+
+def test_grey_and_alpha_and_non_square_read() -> None:
+    marked = mark(draw("photo", 256, 700))
+    alpha = np.concatenate([marked, np.full((256, 700, 1), 200, np.uint8)], 2)
+    grey = cv2.cvtColor(marked, cv2.COLOR_RGB2GRAY)
+    for picture in (alpha, grey):
+        assert read(picture, [KEY], search="fast").present
+
+
+def test_a_wrong_key_and_an_unmarked_picture_read_as_absent() -> None:
+    picture = draw("photo", 256, 256)
+    for candidate, key in ((picture, KEY), (mark(picture), OTHER)):
+        reading = read(candidate, [key])
+        assert not reading.present and reading.payload is None and reading.key_id is None
+        assert reading.confidence < 0.5 and reading.false_alarm <= 1e-6
+
+
+def test_a_batch_is_marked_each_with_its_own_payload_and_in_place_of_nothing() -> None:
+    pictures = torch.from_numpy(np.stack([draw("photo", 256, 320, i) for i in range(3)]))
+    before = pictures.clone()
+    payloads = [Payload(0, f"{i:011x}") for i in range(3)]
+    marked = embed(pictures, payloads, KEY)
+    assert torch.equal(pictures, before) and marked.dtype == torch.uint8 and marked.shape == pictures.shape
+    assert [read(m.numpy(), [KEY], search="fast").payload for m in marked] == payloads
+    alone = embed(pictures[1:2], payloads[1:2], KEY)
+    assert int((alone[0].int() - marked[1].int()).abs().max()) <= 1, "a picture's mark does not depend on its batch"
+
+
+def test_refuses_what_cannot_carry_a_mark_and_says_why() -> None:
+    assert supported(256, 4000) and not supported(255, 4000)
+    with pytest.raises(Unsupported, match="short side of at least 256"):
+        mark(draw("photo", 255, 512))
+    tiny = np.full((256, 256, 3), 255, np.uint8)
+    reading = None
+    try:
+        reading = read(mark(tiny), [KEY], search="fast")
+    except Unsupported as refusal:
+        assert "saturated" in str(refusal)
+    assert reading is None or reading.present, "an all-white picture is marked readably or refused"
+
+
+def test_keys_hide_their_secret_and_refuse_bad_ones() -> None:
+    assert "tests only" not in repr(KEY) and len(KEY.key_id) == 8
+    assert MarkKey.from_hex(" 00112233445566778899aabbccddeeff\n") == MarkKey.from_bytes(
+        bytes.fromhex("00112233445566778899aabbccddeeff")
+    )
+    with pytest.raises(KeysError, match="at least 16 bytes"):
+        MarkKey.from_bytes(b"short")
+    with pytest.raises(KeysError, match="not hex digits") as caught:
+        MarkKey.from_hex("zz secret")
+    assert "zz secret" not in str(caught.value)
+    with pytest.raises(UserError, match="11 lower-case hex digits"):
+        Payload(0, "ABC")
+    with pytest.raises(UserError, match=r"0\.\.15"):
+        Payload(16, "0123456789a")
+
+
+def test_importing_the_package_is_cheap() -> None:
+    probe = "import sys, pipeline.watermark; print(sorted({'torch', 'cv2', 'PIL', 'scipy'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
