@@ -1,0 +1,267 @@
+"""What the log says of each image and of the newest plan, folded from parts in their order. Holds about 100 bytes an
+image.
+
+An image is accepted if it has an accepted attempt; failed if its last attempt failed; exhausted if its rejected
+attempts reach the limit; otherwise it remains. Only images of the newest plan count: `superseded` records take an image
+out, `reinstated` ones bring it back. A driver that changes the plan writes the superseded records, then the plan
+record, then the reinstated ones, so that `planned == accepted + exhausted + failed + remaining` holds at every commit.
+Decides nothing; reads no file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from array import array
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from pipeline.errors import LogDamaged
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+COLUMNS = (
+    "kind", "plan_digest", "manifest_digest", "settings_digest", "planned",
+    "image_id", "row_id", "attempt", "outcome", "verdicts", "pdq",
+)  # fmt: skip
+"""The record columns that a state is folded from."""
+
+_FOLDED = tuple(name for name in COLUMNS if name != "verdicts")
+_ACCEPTED, _FAILED, _SUPERSEDED = 1, 2, 4
+_REJECTED_SHIFT, _LAST_SHIFT = 3, 23
+_TAIL_MAX = 50_000
+
+Standing = Literal["accepted", "exhausted", "failed", "remaining"]
+
+
+class CountsDiffer(LogDamaged):
+    """More images have an end than the newest plan has images."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The newest plan record."""
+
+    plan_digest: str
+    manifest_digest: str | None
+    settings_digest: str | None
+    planned: int
+
+
+@dataclass(frozen=True, slots=True)
+class ImageState:
+    """One image, over all its attempts. `last_attempt`: the highest attempt number in the log, 0 for none."""
+
+    accepted: bool = False
+    failed: bool = False
+    superseded: bool = False
+    rejected: int = 0
+    last_attempt: int = 0
+
+    def standing(self, attempts_limit: int) -> Standing:
+        """Where the image stands when `attempts_limit` rejected attempts exhaust it."""
+        if self.accepted:
+            return "accepted"
+        if self.failed:
+            return "failed"
+        return "exhausted" if self.rejected >= attempts_limit else "remaining"
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Images of the newest plan by where they stand."""
+
+    planned: int = 0
+    accepted: int = 0
+    exhausted: int = 0
+    failed: int = 0
+    remaining: int = 0
+
+    @property
+    def done(self) -> bool:
+        """Whether no image is left to render."""
+        return self.remaining == 0
+
+
+class LogState:
+    """The fold. Feed it the parts in order; ask it any time."""
+
+    def __init__(self) -> None:
+        self.plan: Plan | None = None
+        self.rejects: Counter[str] = Counter()
+        """Rejected attempts by the checks that rejected them."""
+        self.attempts = 0
+        self.failed_attempts = 0
+        self.twice: list[str] = []
+        """Images that were accepted twice; the first hundred."""
+        self._images: dict[bytes, int] = {}
+        self._interned: dict[int, int] = {}
+        self._pdqs = _Pdqs()
+
+    def fold(self, rows: pa.Table) -> None:
+        """Takes in the rows of the next part; `rows` has at least `COLUMNS`.
+
+        Raises: LogDamaged when a row is no record that a driver writes: an attempt without image, a plan without count.
+        """
+        columns = [rows.column(name).to_pylist() for name in COLUMNS if name != "verdicts"]
+        for values in zip(*columns, strict=True):
+            self._fold_row(dict(zip(_FOLDED, values, strict=True)))
+        self._count_rejects(rows)
+
+    def _count_rejects(self, rows: pa.Table) -> None:
+        import pyarrow.compute as pc
+
+        rejected = rows.filter(pc.equal(rows.column("outcome"), "rejected"))
+        for verdicts in rejected.column("verdicts").to_pylist():
+            self.rejects.update({verdict["check"] for verdict in verdicts if verdict["outcome"] == "rejected"})
+
+    def _fold_row(self, row: dict[str, object]) -> None:
+        kind = row["kind"]
+        if kind == "plan":
+            self._fold_plan(row)
+        elif kind == "attempt":
+            self._fold_attempt(row)
+        elif kind in ("superseded", "reinstated"):
+            key = _image_key(row["image_id"])
+            packed = self._images.get(key, 0)
+            self._set(key, packed | _SUPERSEDED if kind == "superseded" else packed & ~_SUPERSEDED)
+        else:
+            raise LogDamaged(f"a record of unknown kind {kind!r}")
+
+    def _fold_plan(self, row: dict[str, object]) -> None:
+        planned = row["planned"]
+        if not isinstance(planned, int) or planned < 0:
+            raise LogDamaged(f"a plan record that plans {planned} images")
+        manifest, settings = row["manifest_digest"], row["settings_digest"]
+        assert manifest is None or isinstance(manifest, str)
+        assert settings is None or isinstance(settings, str)
+        self.plan = Plan(str(row["plan_digest"]), manifest, settings, planned)
+
+    def _fold_attempt(self, row: dict[str, object]) -> None:
+        key, number, outcome = _image_key(row["image_id"]), row["attempt"], row["outcome"]
+        if not isinstance(number, int) or not 0 <= number < 1 << 20:
+            raise LogDamaged(f"attempt {number} of image {row['image_id']}")
+        packed = self._images.get(key, 0)
+        rejected, last = packed >> _REJECTED_SHIFT & 0xFFFFF, max(packed >> _LAST_SHIFT, number)
+        flags = packed & (_ACCEPTED | _SUPERSEDED)
+        self.attempts += 1
+        if outcome == "accepted":
+            if packed & _ACCEPTED and len(self.twice) < 100:
+                self.twice.append(key.hex())
+            flags |= _ACCEPTED
+            self._pdqs.add(row["row_id"], key, row["pdq"])
+        elif outcome == "rejected":
+            rejected += 1
+        elif outcome == "failed":
+            flags |= _FAILED
+            self.failed_attempts += 1
+        else:
+            raise LogDamaged(f"an attempt of image {row['image_id']} with outcome {outcome!r}")
+        self._set(key, flags | rejected << _REJECTED_SHIFT | last << _LAST_SHIFT)
+
+    def _set(self, key: bytes, packed: int) -> None:
+        self._images[key] = self._interned.setdefault(packed, packed)
+
+    def image(self, image_id: str) -> ImageState:
+        """What the log says of one image; an empty state for one it does not know."""
+        return _unpack(self._images.get(_image_key(image_id), 0))
+
+    def images(self) -> Iterator[tuple[str, ImageState]]:
+        """Every image of the log, superseded ones too, in the order of their first record."""
+        for key, packed in self._images.items():
+            yield key.hex(), _unpack(packed)
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def counts(self, attempts_limit: int) -> Counts:
+        """Images of the newest plan by where they stand.
+
+        Raises: CountsDiffer when more images have an end than are planned.
+        """
+        stands = Counter[str]()
+        for packed, images in Counter(self._images.values()).items():
+            if not packed & _SUPERSEDED:
+                stands[_unpack(packed).standing(attempts_limit)] += images
+        planned = self.plan.planned if self.plan else 0
+        ended = stands["accepted"] + stands["exhausted"] + stands["failed"]
+        if ended + stands["remaining"] > planned:
+            known = ended + stands["remaining"]
+            raise CountsDiffer(f"{planned} images are planned, but {known} that were not superseded have records")
+        return Counts(planned, stands["accepted"], stands["exhausted"], stands["failed"], planned - ended)
+
+    def row_pdqs(self, row_id: str) -> list[str]:
+        """PDQ hashes, 64 hex digits each, of the row's accepted images that are not superseded."""
+        return [pdq.hex() for image, pdq in self._pdqs.of_row(row_id) if not self._images[image] & _SUPERSEDED]
+
+    def accepted_pdqs(self) -> np.ndarray:
+        """PDQ hashes of all accepted images, superseded ones too: uint8 (n, 32), in log order."""
+        return self._pdqs.all()
+
+
+def _unpack(packed: int) -> ImageState:
+    return ImageState(
+        bool(packed & _ACCEPTED),
+        bool(packed & _FAILED),
+        bool(packed & _SUPERSEDED),
+        packed >> _REJECTED_SHIFT & 0xFFFFF,
+        packed >> _LAST_SHIFT,
+    )
+
+
+def _image_key(image_id: object) -> bytes:
+    """An image id, 32 hex digits, as 16 bytes. Raises: LogDamaged when it is something else."""
+    try:
+        key = bytes.fromhex(image_id) if isinstance(image_id, str) and len(image_id) == 32 else b""
+    except ValueError:
+        key = b""
+    if len(key) != 16 or key.hex() != image_id:
+        raise LogDamaged(f"not an image id: {image_id!r:.60}")
+    return key
+
+
+class _Pdqs:
+    """PDQ hashes by row, 56 bytes each: a sorted body for binary search and a short unsorted tail."""
+
+    def __init__(self) -> None:
+        self._rows = array("Q")
+        self._images = bytearray()
+        self._hashes = bytearray()
+        self._sorted = np.zeros(0, np.uint64)
+        self._order = np.zeros(0, np.int64)
+
+    def add(self, row_id: object, image: bytes, pdq: object) -> None:
+        if not isinstance(row_id, str) or not isinstance(pdq, str):
+            return
+        try:
+            raw = bytes.fromhex(pdq)
+        except ValueError:
+            raw = b""
+        if len(raw) != 32:
+            raise LogDamaged(f"not a PDQ hash: {pdq!r:.80}")
+        self._rows.append(_row_hash(row_id))
+        self._images += image
+        self._hashes += raw
+
+    def of_row(self, row_id: str) -> Iterator[tuple[bytes, bytes]]:
+        """Image keys and hashes of one row's images, in log order."""
+        rows = np.frombuffer(self._rows, np.uint64) if self._rows else np.zeros(0, np.uint64)
+        if len(rows) - len(self._sorted) > _TAIL_MAX:
+            self._order = np.argsort(rows, kind="stable")
+            self._sorted = rows[self._order]
+        wanted = np.uint64(_row_hash(row_id))
+        first, last = np.searchsorted(self._sorted, wanted, "left"), np.searchsorted(self._sorted, wanted, "right")
+        tail = np.nonzero(rows[len(self._sorted) :] == wanted)[0] + len(self._sorted)
+        for index in (*self._order[first:last].tolist(), *tail.tolist()):
+            yield bytes(self._images[16 * index : 16 * index + 16]), bytes(self._hashes[32 * index : 32 * index + 32])
+
+    def all(self) -> np.ndarray:
+        return np.frombuffer(bytes(self._hashes), np.uint8).reshape(-1, 32)
+
+
+def _row_hash(row_id: str) -> int:
+    return int.from_bytes(hashlib.sha256(row_id.encode()).digest()[:8], "big")

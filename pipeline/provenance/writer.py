@@ -1,0 +1,222 @@
+"""The log's only writer: one part, written once, is the commit.
+
+Opening reads what is there and verifies it, so that nothing is ever appended to a damaged log; a first start, a resume
+and a restart after a crash are the same call. A part is put under the next number if nothing lies there. Where a crash
+leaves us:
+
+    before the put              nothing: the images of that part are orphans, and are rendered again
+    in the put                  the storage shows a whole part or none
+    after the put, before the   committed; the cache is one behind, and the next open renews it
+    cache
+
+A second driver on the same output writes another part under the same number, and loses: `Fenced`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from pipeline.errors import AlreadyStored, Fenced, LogDamaged, StorageAway
+from pipeline.provenance import checkpoint as notes
+from pipeline.provenance import parts
+from pipeline.provenance.canonical import ColumnBytes
+from pipeline.provenance.checkpoint import Checkpoint, Signer
+from pipeline.provenance.log import Frontier, part_leaf, tree_root
+from pipeline.provenance.reading import fetch_parts, part_keys
+from pipeline.provenance.record import VERSION_KEY, to_table
+from pipeline.provenance.state import LogState
+from pipeline.schema import RECORD_VERSION, Record
+from pipeline.storage import Storage
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+CHECKPOINT_TYPE = "text/plain; charset=utf-8"
+PARQUET_TYPE = "application/vnd.apache.parquet"
+_ROW_GROUP = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """A part that is durable, and the signed head that includes it."""
+
+    number: int
+    rows: int
+    bytes: int
+    checkpoint: Checkpoint
+
+
+@dataclass(frozen=True, slots=True)
+class _Pending:
+    """A part whose put has not been confirmed: it may lie in the storage or not."""
+
+    table: pa.Table
+    data: bytes
+    frontier: Frontier
+    commit: Commit
+
+
+class LogWriter:
+    """Appends records to one output's log. `state` is what the log says, kept up to date with every commit."""
+
+    def __init__(self, storage: Storage, origin: str, signer: Signer, frontier: Frontier, state: LogState) -> None:
+        self.origin = origin
+        self.state = state
+        self.checkpoint: Checkpoint | None = None
+        self._storage = storage
+        self._signer = signer
+        self._frontier = frontier
+        self._pending: _Pending | None = None
+
+    @classmethod
+    def open(
+        cls,
+        storage: Storage,
+        job_name: str,
+        signer: Signer,
+        trusted: Mapping[str, Ed25519PublicKey] | None = None,
+    ) -> LogWriter:
+        """Reads and verifies the whole log, renews the cache, and is ready to append.
+
+        `trusted`: further keys that earlier parts may be signed with, after a change of keys.
+        Raises: LogDamaged for a gap, a foreign file, another job's log, or a part that does not verify; StorageAway.
+        """
+        keys = {**(trusted or {}), signer.name: signer.public_key}
+        writer = cls(storage, notes.origin(job_name), signer, Frontier(), LogState())
+        for number, data in fetch_parts(storage, _gapless(storage)):
+            writer._take(parts.read_part(data, number), keys)
+        if writer.checkpoint is not None:
+            writer._renew_cache()
+        return writer
+
+    def _take(self, part: parts.Part, keys: Mapping[str, Ed25519PublicKey]) -> None:
+        """Verifies the next part against everything before it, and folds it in."""
+        footer = part.footer
+        parts.check_head(footer, keys)
+        if footer.checkpoint.origin != self.origin:
+            key, other = parts.part_key(footer.number), footer.checkpoint.origin
+            raise parts.PartDamaged("part-altered", key, f"it belongs to {other}, not to {self.origin}")
+        if footer.before != self._frontier:
+            reason = "it continues another history than the parts before it"
+            raise parts.PartDamaged("history-rewritten", parts.part_key(footer.number), reason)
+        parts.check_rows(part)
+        self.state.fold(part.table)
+        self._frontier = self._frontier.append(footer.leaf)
+        self.checkpoint = footer.checkpoint
+
+    @property
+    def size(self) -> int:
+        """Number of committed parts."""
+        return self._frontier.size
+
+    def append(self, records: Sequence[Record]) -> Commit:
+        """Commits the records as the next part, in this order. When it returns they are durable and signed.
+
+        After StorageAway the same call may be made again, with the same records or others: an unconfirmed part is
+        settled first.
+        Raises: ValueError for no or too many records, or one that no column can hold; LogDamaged for one that says
+        nothing about an image or a plan; Fenced; StorageAway.
+        """
+        if not 0 < len(records) <= parts.PART_ROWS_MAX:
+            raise ValueError(f"a part holds 1 to {parts.PART_ROWS_MAX} records, not {len(records)}")
+        table = to_table(records)
+        if self._pending is not None:
+            settled, same = self._settle(), self._pending.table.equals(table)
+            self._pending = None
+            if same:
+                return settled
+        self._pending = self._build(table)
+        commit = self._settle()
+        self._pending = None
+        return commit
+
+    def _build(self, table: pa.Table) -> _Pending:
+        LogState().fold(table)  # rows that cannot be folded must not be committed
+        number = self._frontier.size
+        row_root = tree_root(ColumnBytes.of(table).leaves())
+        frontier = self._frontier.append(part_leaf(number, table.num_rows, row_root))
+        head = notes.sign(Checkpoint(self.origin, number + 1, frontier.root()), self._signer)
+        log_key = notes.verifier_key(self._signer.name, self._signer.public_key)
+        footer = {
+            VERSION_KEY: str(RECORD_VERSION).encode(),
+            parts.PART_KEY: str(number).encode(),
+            parts.ROOT_KEY: row_root.hex().encode(),
+            parts.FRONTIER_KEY: ",".join(item.hex() for item in self._frontier.hashes).encode(),
+            parts.CHECKPOINT_KEY: head.to_bytes(),
+            parts.LOG_KEY_KEY: log_key.encode(),
+        }
+        data = encode_part(table, footer)
+        read = parts.read_part(data, number)
+        assert tree_root(read.encoded.leaves()) == row_root, "a part does not read back as it was written"
+        return _Pending(table, data, frontier, Commit(number, table.num_rows, len(data), head))
+
+    def _settle(self) -> Commit:
+        """Puts the pending part, however often it was tried before, and takes it as the new head."""
+        pending = self._pending
+        assert pending is not None
+        key = parts.part_key(pending.commit.number)
+        try:
+            self._storage.put_new(key, pending.data, PARQUET_TYPE)
+        except AlreadyStored as error:
+            raise Fenced(
+                f"another driver owns {self._storage.uri}: it wrote {key} while this one was about to. "
+                "Nothing of its work is lost; let one driver at a time write to an output."
+            ) from error
+        if self._frontier.size == pending.commit.number:
+            self._frontier = pending.frontier
+            self.state.fold(pending.table)
+            self.checkpoint = pending.commit.checkpoint
+        self._put_cache()
+        return pending.commit
+
+    def _renew_cache(self) -> None:
+        """The cache may be one behind after a crash, or lost; a good one is left alone, with any cosignatures."""
+        assert self.checkpoint is not None
+        try:
+            cached = notes.parse(self._storage.get(parts.CACHE, notes.NOTE_BYTES_MAX))
+        except Exception as error:  # whatever is wrong with a cache, it is written anew
+            if isinstance(error, StorageAway):
+                raise
+            self._put_cache()
+            return
+        if (cached.origin, cached.size, cached.root) != (self.origin, self.checkpoint.size, self.checkpoint.root):
+            self._put_cache()
+
+    def _put_cache(self) -> None:
+        assert self.checkpoint is not None
+        self._storage.put(parts.CACHE, self.checkpoint.to_bytes(), CHECKPOINT_TYPE)
+
+
+def encode_part(table: pa.Table, footer: Mapping[bytes, bytes]) -> bytes:
+    """A part's Parquet bytes: no statistics (nobody signs them), a checksum on each page, and the footer's entries."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    sink = pa.BufferOutputStream()
+    with pq.ParquetWriter(
+        sink,
+        table.schema,
+        compression="zstd",
+        write_statistics=False,
+        write_page_checksum=True,
+        store_schema=False,
+        version="2.6",
+    ) as file:
+        file.write_table(table, row_group_size=_ROW_GROUP)
+        file.add_key_value_metadata(dict(footer))
+    return bytes(sink.getvalue())
+
+
+def _gapless(storage: Storage) -> list[int]:
+    """The numbers of all parts. Raises: LogDamaged for a gap or a file that is no part."""
+    numbers, strays = part_keys(storage)
+    if strays:
+        raise LogDamaged(f"{strays[0]} is no part of a log; move it away")
+    for expected, number in enumerate(numbers):
+        if number != expected:
+            raise parts.PartDamaged("part-missing", parts.part_key(expected), "it is missing, later ones are there")
+    return numbers

@@ -1,0 +1,203 @@
+"""Records: Arrow and back, canonical bytes by two encoders, and the digests derived from them."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import struct
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pipeline.provenance import canonical
+from pipeline.provenance.record import (
+    VERSION_KEY,
+    arrow_schema,
+    as_dict,
+    from_dict,
+    from_table,
+    record_id,
+    to_table,
+)
+from pipeline.schema import AFTER_CREDENTIAL, RECORD_FIELDS, Box, ObjectCount, Record, Verdict
+
+INT64 = st.integers(-(2**63), 2**63 - 1)
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
+FLOAT = st.floats(allow_nan=False)
+BOX = st.builds(Box, INT64, INT64, INT64, INT64)
+VERDICT = st.builds(
+    Verdict, TEXT, TEXT, TEXT, FLOAT | st.none(), FLOAT | st.none(), st.lists(BOX, max_size=2).map(tuple)
+)
+LISTS: dict[str, st.SearchStrategy[Any]] = {
+    "objects": st.lists(st.builds(ObjectCount, TEXT, INT64), max_size=3).map(tuple),
+    "tags": st.lists(st.tuples(TEXT, TEXT), max_size=3).map(tuple),
+    "batch": st.lists(TEXT, max_size=3).map(tuple),
+    "verdicts": st.lists(VERDICT, max_size=3).map(tuple),
+}
+
+
+def _strategy(field: pa.Field) -> st.SearchStrategy[Any]:
+    if field.name == "version":
+        return st.just(1)
+    if field.name in LISTS:
+        return LISTS[field.name]
+    plain = INT64 if pa.types.is_integer(field.type) else FLOAT if pa.types.is_floating(field.type) else TEXT
+    return plain | st.none() if field.nullable else plain
+
+
+RECORDS = st.fixed_dictionaries({field.name: _strategy(field) for field in arrow_schema()}).map(
+    lambda fields: Record(**fields)
+)
+SLOW = settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
+
+
+def test_the_schema_has_every_field_in_order_and_a_version() -> None:
+    schema = arrow_schema()
+    assert tuple(schema.names) == RECORD_FIELDS
+    assert schema.metadata[VERSION_KEY] == b"1"
+    assert not schema.field("kind").nullable and schema.field("prompt").nullable
+    assert schema.field("guidance").type == pa.float64()
+
+
+@SLOW
+@given(st.lists(RECORDS, max_size=4))
+def test_column_bytes_equal_the_plain_encoder(records: list[Record]) -> None:
+    table = to_table(records)
+    assert list(from_table(table)) == records
+    encoded = canonical.ColumnBytes.of(table)
+    assert [encoded.row(i) for i in range(len(encoded))] == [canonical.record_bytes(record) for record in records]
+    assert encoded.claim_digests() == [canonical.claim_digest(record) for record in records]
+    expected = [hashlib.sha256(b"\0" + canonical.record_bytes(record)).digest() for record in records]
+    assert encoded.leaves() == expected
+
+
+@SLOW
+@given(st.lists(RECORDS, min_size=3, max_size=4))
+def test_column_bytes_of_a_slice_and_of_chunks(records: list[Record]) -> None:
+    table = pa.concat_tables([to_table(records), to_table(records[:1])])
+    sliced = canonical.ColumnBytes.of(table.slice(1))
+    rows = [*records[1:], records[0]]
+    assert [sliced.row(i) for i in range(len(sliced))] == [canonical.record_bytes(record) for record in rows]
+
+
+def _parse(data: bytes) -> list[bytes | None]:
+    """The fields of canonical bytes, by the format's description alone."""
+    assert data.startswith(canonical.MAGIC)
+    position, fields = len(canonical.MAGIC), []
+    while position < len(data):
+        (size,) = struct.unpack_from(">I", data, position)
+        position += 4
+        if size == 0xFFFFFFFF:
+            fields.append(None)
+            continue
+        fields.append(data[position : position + size])
+        position += size
+    assert position == len(data)
+    return fields
+
+
+@SLOW
+@given(RECORDS)
+def test_canonical_bytes_parse_back_into_the_fields(record: Record) -> None:
+    fields = dict(zip(RECORD_FIELDS, _parse(canonical.record_bytes(record)), strict=True))
+    assert fields["kind"] == record.kind.encode()
+    for name, encoded in fields.items():
+        value = getattr(record, name)
+        if value is None:
+            assert encoded is None
+        elif isinstance(value, str):
+            assert encoded == value.encode()
+        elif isinstance(value, int):
+            assert encoded == value.to_bytes(8, "big", signed=True)
+
+
+@SLOW
+@given(RECORDS, RECORDS)
+def test_different_records_never_give_the_same_bytes(one: Record, other: Record) -> None:
+    same_columns = to_table([one]).equals(to_table([other])) and one == other
+    if not same_columns:
+        assert canonical.record_bytes(one) != canonical.record_bytes(other) or one == other
+
+
+NEIGHBOURS = [
+    (Record("attempt", prompt="ab", negative_prompt="c"), Record("attempt", prompt="a", negative_prompt="bc")),
+    (Record("attempt", prompt=""), Record("attempt", prompt=None)),
+    (Record("attempt", batch=("a", "b")), Record("attempt", batch=("ab",))),
+    (Record("attempt", batch=("",)), Record("attempt", batch=())),
+    (Record("attempt", tags=(("a", "b"), ("c", "d"))), Record("attempt", tags=(("c", "d"), ("a", "b")))),
+    (Record("attempt", objects=(ObjectCount("cat", 1),)), Record("attempt", tags=(("cat", "1"),))),
+    (Record("attempt", guidance=0.0), Record("attempt", guidance=-0.0)),
+    (Record("attempt", adapter="x"), Record("attempt", init_image="x")),
+    (
+        Record("attempt", verdicts=(Verdict("text", "rejected", boxes=(Box(0, 0, 1, 1),)),)),
+        Record("attempt", verdicts=(Verdict("text", "rejected"), Verdict("text", "rejected"))),
+    ),
+]
+
+
+@pytest.mark.parametrize(("one", "other"), NEIGHBOURS)
+def test_near_misses_differ(one: Record, other: Record) -> None:
+    assert canonical.record_bytes(one) != canonical.record_bytes(other)
+
+
+def test_the_canonical_bytes_of_version_1_are_fixed() -> None:
+    record = Record("attempt", job="m", image_id="00", attempt=1, guidance=7.5, tags=(("sku", "7"),), finished_us=5)
+    digest = hashlib.sha256(canonical.record_bytes(record)).hexdigest()
+    assert digest == "2f9a14290dabed92defa621bd3e59403e802e3740e2036c8649b3e492764d429"
+
+
+def test_the_claim_leaves_out_only_what_follows_the_credential() -> None:
+    record = Record("attempt", image_id="00", attempt=1, prompt="a mug")
+    after = {name: 1 if name == "file_bytes" else "x" for name in AFTER_CREDENTIAL}
+    finished = dataclasses.replace(record, **after)
+    assert canonical.claim_digest(finished) == canonical.claim_digest(record)
+    assert canonical.record_bytes(finished) != canonical.record_bytes(record)
+    assert canonical.claim_digest(dataclasses.replace(record, prompt="a cup")) != canonical.claim_digest(record)
+
+
+@pytest.mark.parametrize(
+    ("record", "word"),
+    [
+        (Record("attempt", guidance=float("nan")), "NaN"),
+        (Record("attempt", verdicts=(Verdict("text", "rejected", score=float("nan")),)), "NaN"),
+        (Record("attempt", seed=2**63), "seed"),
+        (Record("attempt", prompt="\ud800"), "prompt"),
+        (Record("attempt", version=2), "version"),
+        (Record("attempt", job=None), "job"),  # type: ignore[arg-type]
+        (Record("attempt", prompt=7), "prompt"),  # type: ignore[arg-type]
+    ],
+)
+def test_what_a_record_cannot_hold(record: Record, word: str) -> None:
+    with pytest.raises(ValueError, match=word):
+        to_table([record])
+
+
+def test_an_integer_guidance_hashes_as_the_float_that_is_stored() -> None:
+    record = Record("attempt", guidance=7, verdicts=(Verdict("text", "accepted", score=1, threshold=0),))
+    assert canonical.ColumnBytes.of(to_table([record])).row(0) == canonical.record_bytes(record)
+
+
+@SLOW
+@given(RECORDS)
+def test_dictionaries_and_back(record: Record) -> None:
+    assert from_dict(as_dict(record)) == record
+
+
+@pytest.mark.parametrize("change", [{"prompt": 5}, {"extra": 1}, {"objects": [{"name": "cat"}]}, {"tags": [["a"]]}])
+def test_a_dictionary_that_is_no_record(change: dict[str, Any]) -> None:
+    with pytest.raises(ValueError):
+        from_dict({**as_dict(Record("attempt")), **change})
+
+
+def test_record_ids() -> None:
+    expected = hashlib.sha256(b"renderfarm-record-id/1\nab\n2\n").hexdigest()[:11]
+    assert record_id("ab", 2) == expected
+    assert record_id("ab", 1) != expected
+    for image, attempt in (("", 1), ("a\n1", 1), ("ab", 0)):
+        with pytest.raises(ValueError):
+            record_id(image, attempt)
