@@ -6,7 +6,7 @@ next seed, until the limit: it always ends.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from pipeline.schema import AttemptOutcome, Verdict
 
@@ -17,24 +17,19 @@ def judge(verdicts: Sequence[Verdict]) -> tuple[AttemptOutcome, str]:
     return ("rejected", "; ".join(reasons)) if reasons else ("accepted", "")
 
 
-def next_attempt(rejected: int, failed: int, limit: int, *, retry_failed: bool = False) -> int | None:
+def next_attempt(rejected: int, failed: bool, last: int, limit: int, *, retry_failed: bool = False) -> int | None:
     """The number of the next attempt, or None when the image is final.
 
-    `rejected` and `failed` count the recorded attempts of an image that has none accepted. A failed image stays closed unless
-    `retry_failed`; failures do not use up the limit on rejections.
+    `rejected` counts the recorded rejections of an image that has nothing accepted, `failed` says that its last attempt failed, `last` is
+    the highest attempt number in the log. A failed image stays closed unless `retry_failed`; failures use up no rejections.
     """
     if rejected >= limit or (failed and not retry_failed):
         return None
-    return rejected + failed + 1
+    return last + 1
 
 
-def best_rejected(scores: Iterable[tuple[int, Sequence[Verdict]]]) -> int:
-    """Of (attempt number, verdicts), the attempt with the fewest rejections, then the highest sum of scores over thresholds."""
-
-    def rank(item: tuple[int, Sequence[Verdict]]) -> tuple[int, float, int]:
-        number, verdicts = item
-        rejections = sum(verdict.outcome == "rejected" for verdict in verdicts)
-        margin = sum(v.score - v.threshold for v in verdicts if v.score is not None and v.threshold is not None)
-        return (-rejections, margin, -number)
-
-    return max(scores, key=rank)[0]
+def rank(verdicts: Sequence[Verdict]) -> tuple[int, float]:
+    """How good a rejected attempt is: fewer rejections first, then the larger sum of scores over their thresholds."""
+    rejections = sum(verdict.outcome == "rejected" for verdict in verdicts)
+    margin = sum(v.score - v.threshold for v in verdicts if v.score is not None and v.threshold is not None)
+    return (-rejections, margin)

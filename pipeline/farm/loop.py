@@ -74,6 +74,7 @@ class Tally:
     reasons: Counter[str] = field(default_factory=Counter)
     cpu_s: Counter[str] = field(default_factory=Counter)
     busy_s: float = 0.0
+    elapsed_s: float = 0.0
     first_image_s: float | None = None
 
     @property
@@ -120,6 +121,7 @@ class Loop:
                 for event in self.engine.wait(WAIT_S):
                     self._handle(event)
                 self._commit_if_due()
+                self.tally.elapsed_s = self.clock() - self._begun
                 self.watch(self.tally)
         finally:
             self._commit()
@@ -204,7 +206,7 @@ class Loop:
     def _retry(self, work: Work, record: Record) -> None:
         self.tally.rejected_attempts += 1
         self.tally.reasons.update(verdict.check for verdict in record.verdicts if verdict.outcome == "rejected")
-        following = next_attempt(work.rejected + 1, work.failed, self.job.checks.attempts, retry_failed=True)
+        following = next_attempt(work.rejected + 1, False, work.attempt.number, self.job.checks.attempts)
         if following is None:
             self.tally.exhausted += 1
             self._best.pop(work.attempt.image.image_id, None)

@@ -20,11 +20,10 @@ LOOKAHEAD_BATCHES = 8
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """One attempt to make. `rejected`, `failed`: recorded attempts before it; `deaths`: renderers it took down while alone."""
+    """One attempt to make. `rejected`: recorded rejections before it; `deaths`: renderers it took down while alone."""
 
     attempt: Attempt
     rejected: int = 0
-    failed: int = 0
     deaths: int = 0
 
 

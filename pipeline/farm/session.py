@@ -1,0 +1,279 @@
+"""One run of a job: open the log, record the plan if it is new, render what is not final, write the report.
+
+Resuming is no special mode: every start reads the parts, subtracts what is final from the plan, and goes on. Order, and what a crash leaves:
+
+    job.json        the resolved job; a crash after it leaves a job file newer than the plan, which the next start mends
+    plan part       superseded images, the plan, reinstated images, rows that cannot be planned
+    units           stored pictures without a record are orphans; a part makes them final
+    report          derived; made again by every run
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import structlog
+
+from pipeline import __version__, keys, report
+from pipeline.errors import JobError, NotStored
+from pipeline.farm.duplicates import JobDuplicates
+from pipeline.farm.loop import Loop, Stop, Tally
+from pipeline.farm.work import Work, WorkQueue
+from pipeline.finish import now_us
+from pipeline.job import JobSettings
+from pipeline.keys import KeySet
+from pipeline.plan import attempt_of
+from pipeline.provenance import reading
+from pipeline.provenance.checkpoint import Signer
+from pipeline.provenance.parts import PART_ROWS_MAX
+from pipeline.provenance.state import Counts, LogState
+from pipeline.provenance.writer import LogWriter
+from pipeline.resolve import JOB_FILE, ResolvedJob
+from pipeline.retry import next_attempt
+from pipeline.schema import Record
+from pipeline.storage import Storage, open_storage, put_if_absent_holds
+
+log = structlog.get_logger("renderfarm")
+
+JOB_FILE_BYTES_MAX = 16 << 20
+REPORT_ATTEMPTS_MAX = 200_000
+"""Beyond this many attempts a run leaves the report to `renderfarm report`."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """What one call of `render` asks beyond the job file."""
+
+    limit: int | None = None
+    retry_failed: bool = False
+    address: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """What a run came to. `report_key` None: no report was written; `notes`: what the user should know."""
+
+    counts: Counts
+    tally: Tally
+    paused: bool
+    report_key: str | None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def exit_code(self) -> int:
+        """0 all accepted, 3 some exhausted or failed, 75 paused with images left."""
+        if self.counts.remaining and self.paused:
+            return 75
+        return 3 if self.counts.exhausted or self.counts.failed else 0
+
+
+@dataclass(slots=True)
+class Session:
+    """An output opened for writing under one resolved job."""
+
+    resolved: ResolvedJob
+    storage: Storage
+    keys: KeySet
+    writer: LogWriter
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def job(self) -> JobSettings:
+        """The job's settings."""
+        return self.resolved.job
+
+    @property
+    def state(self) -> LogState:
+        """What the log says, up to the last commit."""
+        return self.writer.state
+
+    def counts(self) -> Counts:
+        """Images of the newest plan by state."""
+        return self.state.counts(self.job.checks.attempts)
+
+
+def job_keys(job: JobSettings) -> tuple[KeySet, list[str]]:
+    """The key set that the job names, or the user's own, made on first use. Raises: KeysError."""
+    if job.keys is not None:
+        found, made = keys.load(Path(job.keys)), False
+    else:
+        found, made = keys.load_or_init_default()
+    notes = [f"made a development key set in {found.folder}; `renderfarm keys init` says what production needs"] if made else []
+    return found, notes
+
+
+def open_session(resolved: ResolvedJob) -> Session:
+    """Open or make the output and bring its plan up to date. Raises: JobError (another job's output), LogDamaged, Fenced, StorageAway."""
+    job = resolved.job
+    key_set, notes = job_keys(job)
+    storage = open_storage(job.output.to, create=True)
+    _claim_output(storage, job)
+    if not put_if_absent_holds(storage):
+        warning = "this storage lets several writers of one new object win: two drivers on this output would not be fenced; run only one"
+        log.warning("storage.not_fenced", uri=storage.uri)
+        notes.append(warning)
+    signer = Signer.of(key_set.log_name, key_set.log_key)
+    writer = LogWriter.open(storage, job.name, signer, key_set.trust().log_keys)
+    session = Session(resolved, storage, key_set, writer, notes)
+    _write_job_file(storage, resolved)
+    _record_plan(session)
+    return session
+
+
+def _claim_output(storage: Storage, job: JobSettings) -> None:
+    """Refuse an output that another job wrote."""
+    try:
+        owner = json.loads(storage.get(JOB_FILE, JOB_FILE_BYTES_MAX)).get("name")
+    except NotStored:
+        return
+    except (ValueError, AttributeError) as error:
+        raise JobError("job.json in the output is no job file", storage.uri, "restore it, or choose another output") from error
+    if owner != job.name:
+        remedy = f"choose another output, or name this job {owner!r} if it is the same"
+        raise JobError(f"this output belongs to job {owner!r}, not to {job.name!r}", storage.uri, remedy)
+
+
+def _write_job_file(storage: Storage, resolved: ResolvedJob) -> None:
+    try:
+        if storage.get(JOB_FILE, len(resolved.job_json)) == resolved.job_json:
+            return
+    except NotStored:
+        pass
+    storage.put(JOB_FILE, resolved.job_json, "application/json")
+
+
+def _record_plan(session: Session) -> None:
+    """Commit the plan if it differs from the last: images that left, the plan, images that came back, rows that are bad."""
+    state, resolved = session.state, session.resolved
+    if state.plan is not None and state.plan.plan_digest == resolved.plan_digest:
+        return
+    logged = {image_id for image_id, _ in state.images()}
+    planned_ids = itertools.chain((image.image_id for image in resolved.images()), (image_id for image_id, _ in resolved.bad()))
+    kept = {image_id for image_id in planned_ids if image_id in logged}
+    left = [i for i, s in state.images() if not s.superseded and i not in kept]
+    back = [i for i, s in state.images() if s.superseded and i in kept]
+    blank = Record(kind="plan", job=session.job.name, plan_digest=resolved.plan_digest, renderfarm_version=__version__, finished_us=now_us())
+    plan = _changed(
+        blank, manifest_digest=resolved.manifest_digest, settings_digest=resolved.settings_digest, planned=resolved.planned
+    )
+    records = [
+        *(_changed(blank, kind="superseded", image_id=image_id) for image_id in left),
+        plan,
+        *(_changed(blank, kind="reinstated", image_id=image_id) for image_id in back),
+        *_bad_records(session, blank, logged),
+    ]
+    for at in range(0, len(records), PART_ROWS_MAX):
+        session.writer.append(records[at : at + PART_ROWS_MAX])
+    log.info("plan.recorded", planned=resolved.planned, superseded=len(left), reinstated=len(back), bad_rows=resolved.bad_rows)
+
+
+def _changed(record: Record, **values: object) -> Record:
+    import dataclasses
+
+    return dataclasses.replace(record, **values)  # type: ignore[arg-type]
+
+
+def _bad_records(session: Session, blank: Record, logged: set[str]) -> Iterator[Record]:
+    """Rows that cannot be planned, each recorded as failed with its reasons, once."""
+    for image_id, row in session.resolved.bad():
+        if image_id not in logged:
+            reason = "; ".join(f"{fault.column}: {fault.what}" if fault.column else fault.what for fault in row.faults)
+            yield _changed(
+                blank,
+                kind="attempt",
+                image_id=image_id,
+                row_id=row.row_id,
+                row_digest=row.digest,
+                index=0,
+                attempt=1,
+                outcome="failed",
+                reason=f"invalid row {row.row}: {reason}"[:2000],
+            )
+
+
+def open_work(session: Session, *, retry_failed: bool) -> Iterator[Work]:
+    """The next attempt of every image that is not final, in manifest order."""
+    limit = session.job.checks.attempts
+    for image in session.resolved.images():
+        state = session.state.image(image.image_id)
+        if state.accepted:
+            continue
+        number = next_attempt(state.rejected, state.failed, state.last_attempt, limit, retry_failed=retry_failed)
+        if number is not None:
+            yield Work(attempt_of(image, number), rejected=state.rejected)
+
+
+def run(
+    session: Session,
+    options: RunOptions,
+    stop: Stop,
+    watch: Callable[[Tally], None],
+) -> RunResult:
+    """Render until nothing is left or the stop says so. Raises: Fenced, StorageAway, FarmLost."""
+    counts = session.counts()
+    tally = Tally(counts.planned, counts.accepted, counts.exhausted, counts.failed)
+    work = open_work(session, retry_failed=options.retry_failed)
+    if options.limit is not None:
+        work = itertools.islice(work, options.limit)
+    first = next(work, None)
+    paused = False
+    if first is not None:
+        _reopen(tally, session, options)
+        _render(session, options, itertools.chain([first], work), stop, tally, watch)
+        paused = stop.abandon() or stop.draining(0.0)
+    return RunResult(session.counts(), tally, paused, write_report(session, tally), tuple(session.notes))
+
+
+def _reopen(tally: Tally, session: Session, options: RunOptions) -> None:
+    """Failed images that this run opens again do not count as failed while it lasts."""
+    if options.retry_failed:
+        bad = session.resolved.bad_rows
+        tally.failed = min(tally.failed, bad)
+
+
+def _render(
+    session: Session, options: RunOptions, work: Iterator[Work], stop: Stop, tally: Tally, watch: Callable[[Tally], None]
+) -> None:
+    from pipeline.farm.cluster import cluster
+    from pipeline.farm.ray_engine import RayEngine
+
+    resolved, job = session.resolved, session.job
+    with cluster(job, options.address) as room:
+        engine = RayEngine(job, resolved.plan_digest, resolved.weights, session.keys, room)
+        engine.start()
+        queue = WorkQueue(work, unit_size(job))
+        duplicates = JobDuplicates.of(job, session.storage, session.state)
+        Loop(job, resolved.plan_digest, queue, engine, session.writer, duplicates, stop, tally, watch).run()
+
+
+def unit_size(job: JobSettings) -> int:
+    """Images in a unit: the batch where the job fixes one; small enough else that a lost unit costs little."""
+    return job.model.batch if isinstance(job.model.batch, int) else 4
+
+
+def write_report(session: Session, tally: Tally) -> str | None:
+    """The contact sheet over everything in the log; None where the log is too long to do it after every run."""
+    if session.state.attempts > REPORT_ATTEMPTS_MAX:
+        return None
+    return report.write(session.storage, reading.records(session.storage), summary_of(session.job, session.state, tally))
+
+
+def summary_of(job: JobSettings, state: LogState, tally: Tally | None = None) -> report.Summary:
+    """The job's counts as the report shows them."""
+    counts = state.counts(job.checks.attempts)
+    rate = tally.accepted_now / tally.elapsed_s if tally is not None and tally.elapsed_s > 0 and tally.accepted_now else None
+    return report.Summary(
+        job=job.name,
+        planned=counts.planned,
+        accepted=counts.accepted,
+        exhausted=counts.exhausted,
+        failed=counts.failed,
+        remaining=counts.remaining,
+        rejects_by_reason=dict(state.rejects),
+        rate_per_s=rate,
+        attempts_limit=job.checks.attempts,
+    )

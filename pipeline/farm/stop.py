@@ -1,0 +1,51 @@
+"""When a run stops early: a window's end, SIGTERM or Ctrl-C. The first asks to drain, a second one abandons what is in flight."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import signal
+import time
+from collections.abc import Iterator
+from types import FrameType
+
+COMMIT_S = 10.0
+"""What the last commit may take: at this distance from the end, what is unfinished is abandoned."""
+
+
+class StopSignals:
+    """`farm.loop.Stop` over POSIX signals and a deadline. `until_s`: seconds from now to the end of the window, or None."""
+
+    def __init__(self, until_s: float | None = None) -> None:
+        self.asked = 0
+        self._end = None if until_s is None else time.monotonic() + until_s
+
+    def draining(self, unit_s: float) -> bool:
+        return self.asked > 0 or (self._end is not None and time.monotonic() >= self._end - max(unit_s, COMMIT_S))
+
+    def abandon(self) -> bool:
+        return self.asked > 1 or (self._end is not None and time.monotonic() >= self._end - COMMIT_S)
+
+    @contextlib.contextmanager
+    def installed(self) -> Iterator[StopSignals]:
+        """Listen to SIGTERM and SIGINT for the time of the block."""
+
+        def ask(number: int, frame: FrameType | None) -> None:
+            self.asked += 1
+
+        before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield self
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def seconds_until(clock: str, now: dt.datetime | None = None) -> float:
+    """Seconds to the next local HH:MM. Raises: ValueError for anything else."""
+    now = now or dt.datetime.now().astimezone()
+    hour, minute = (int(part) for part in clock.split(":"))
+    end = now.replace(hour=hour, minute=minute, second=0, microsecond=0)
+    if end <= now:
+        end += dt.timedelta(days=1)
+    return (end - now).total_seconds()
