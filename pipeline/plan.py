@@ -58,7 +58,7 @@ def _plan_image(row: PromptRow, row_digest: str, index: int, intent: Intent) -> 
         index=index,
         prompt=row.prompt,
         negative_prompt=", ".join(part for part in (job.negative_prompt, row.negative_prompt) if part),
-        seed=derive_seed(row.seed, job.seed, row.id, index, 1),
+        seed=first_seed(row.seed, job.seed, row.id, index),
         width=row.width or defaults.width,
         height=row.height or defaults.height,
         steps=row.steps or defaults.steps,
@@ -104,18 +104,21 @@ def invalid_image_id(row_id: str, row: int, digest: str) -> str:
     return _digest("invalid row 1", [row_id, row, digest])[:32]
 
 
-def derive_seed(row_seed: int | None, job_seed: int, row_id: str, index: int, attempt: int) -> int:
-    """The noise of one attempt. A row's own seed is used as it is for index 0, attempt 1."""
-    if row_seed is not None and index == 0 and attempt == 1:
+def first_seed(row_seed: int | None, job_seed: int, row_id: str, index: int) -> int:
+    """The noise of attempt 1. A row's own seed is used as it is for index 0."""
+    if row_seed is not None and index == 0:
         return row_seed
     origin: list[object] = ["row", row_seed] if row_seed is not None else ["job", job_seed, row_id]
-    return int(_digest("seed 1", [*origin, index, attempt])[: SEED_BITS // 4], 16)
+    return _seed([*origin, index])
 
 
-def attempt_of(image: PlannedImage, number: int, row_seed: int | None, job_seed: int) -> Attempt:
-    """The attempt `number` (from 1) of an image, with its own seed."""
-    seed = image.seed if number == 1 else derive_seed(row_seed, job_seed, image.row_id, image.index, number)
-    return Attempt(image, number, seed)
+def attempt_of(image: PlannedImage, number: int) -> Attempt:
+    """The attempt `number` (from 1) of an image; every attempt has noise of its own, derived from the first's."""
+    return Attempt(image, number, image.seed if number == 1 else _seed(["retry", image.seed, image.index, number]))
+
+
+def _seed(origin: Sequence[object]) -> int:
+    return int(_digest("seed 1", origin)[: SEED_BITS // 4], 16)
 
 
 def batch_key(image: PlannedImage) -> BatchKey:

@@ -19,7 +19,7 @@ from pathlib import Path
 import structlog
 
 from pipeline import __version__, keys, report
-from pipeline.errors import JobError, NotStored
+from pipeline.errors import JobError, NotStored, StorageRefused
 from pipeline.farm.duplicates import JobDuplicates
 from pipeline.farm.loop import Loop, Stop, Tally
 from pipeline.farm.work import Work, WorkQueue
@@ -30,6 +30,7 @@ from pipeline.plan import attempt_of
 from pipeline.provenance import reading
 from pipeline.provenance.checkpoint import Signer
 from pipeline.provenance.parts import PART_ROWS_MAX
+from pipeline.provenance.rate import last_rate
 from pipeline.provenance.state import Counts, LogState
 from pipeline.provenance.writer import LogWriter
 from pipeline.resolve import JOB_FILE, ResolvedJob
@@ -259,15 +260,16 @@ def write_report(session: Session, tally: Tally) -> str | None:
     """The contact sheet over everything in the log; None where the log is too long to do it after every run."""
     if session.state.attempts > REPORT_ATTEMPTS_MAX:
         return None
-    return report.write(session.storage, reading.records(session.storage), summary_of(session.job, session.state, tally))
+    summary = summary_of(session.job.name, session.job.checks.attempts, session.state, tally)
+    return report.write(session.storage, reading.records(session.storage), summary)
 
 
-def summary_of(job: JobSettings, state: LogState, tally: Tally | None = None) -> report.Summary:
-    """The job's counts as the report shows them."""
-    counts = state.counts(job.checks.attempts)
+def summary_of(job: str, attempts_limit: int, state: LogState, tally: Tally | None = None) -> report.Summary:
+    """The job's counts as the report and `status` show them."""
+    counts = state.counts(attempts_limit)
     rate = tally.accepted_now / tally.elapsed_s if tally is not None and tally.elapsed_s > 0 and tally.accepted_now else None
     return report.Summary(
-        job=job.name,
+        job=job,
         planned=counts.planned,
         accepted=counts.accepted,
         exhausted=counts.exhausted,
@@ -275,5 +277,17 @@ def summary_of(job: JobSettings, state: LogState, tally: Tally | None = None) ->
         remaining=counts.remaining,
         rejects_by_reason=dict(state.rejects),
         rate_per_s=rate,
-        attempts_limit=job.checks.attempts,
+        attempts_limit=attempts_limit,
     )
+
+
+def outlook(resolved: ResolvedJob) -> tuple[int, float | None]:
+    """Images that are not final yet, and the last measured rate in images/s; writes nothing, and needs no output to exist."""
+    try:
+        storage = open_storage(resolved.job.output.to)
+        state = reading.read_state(storage)
+    except StorageRefused:
+        return resolved.planned, None
+    limit = resolved.job.checks.attempts
+    done = sum(state.image(image.image_id).standing(limit) != "remaining" for image in resolved.images())
+    return resolved.planned - done, last_rate(storage)

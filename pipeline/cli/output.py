@@ -1,0 +1,91 @@
+"""`status`, `report` and `gc`: what an output says of itself, from its parts alone."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+
+from pipeline import report as pages
+from pipeline.cli import logs
+from pipeline.errors import JobError, NotStored
+from pipeline.farm.session import summary_of
+from pipeline.provenance import reading
+from pipeline.provenance.orphans import orphans
+from pipeline.provenance.rate import last_rate
+from pipeline.storage import Storage, open_storage
+
+
+def _job_file(storage: Storage) -> tuple[str, int]:
+    """Job name and attempts limit from job.json. Raises: JobError where there is none."""
+    from pipeline.resolve import JOB_FILE
+
+    try:
+        content = json.loads(storage.get(JOB_FILE, 16 << 20))
+        return str(content["name"]), int(content["settings"]["checks"]["attempts"])
+    except (NotStored, ValueError, KeyError, TypeError) as error:
+        raise JobError("no output of a job: job.json is missing or damaged", storage.uri, "name the folder or prefix that a job wrote") from error
+
+
+def status(args: argparse.Namespace) -> int:
+    """Counts by state, rate, ETA, rejects by reason."""
+    logs.configure(quiet=True)
+    storage = open_storage(args.output)
+    job, limit = _job_file(storage)
+    state = reading.read_state(storage)
+    summary = summary_of(job, limit, state)
+    rate = last_rate(storage)
+    left_s = summary.remaining / rate if rate and summary.remaining else None
+    if args.json:
+        content = {
+            "job": job,
+            "planned": summary.planned,
+            "accepted": summary.accepted,
+            "exhausted": summary.exhausted,
+            "failed": summary.failed,
+            "remaining": summary.remaining,
+            "attempts": state.attempts,
+            "rejects": dict(state.rejects),
+            "rate_per_s": rate and round(rate, 4),
+            "eta_s": left_s and round(left_s),
+        }
+        print(json.dumps(content))
+        return 0
+    print(
+        f"{job}: {summary.planned} planned = {summary.accepted} accepted + {summary.exhausted} exhausted + {summary.failed} failed + "
+        f"{summary.remaining} remaining"
+    )
+    print(f"{state.attempts} attempts recorded" + (f", last rate {rate:.2f} images/s" if rate else ""))
+    if left_s:
+        print(f"about {left_s / 3600:.2f} hours left at that rate")
+    for name, count in state.rejects.most_common():
+        print(f"  rejected by {name}: {count}")
+    return 0
+
+
+def report(args: argparse.Namespace) -> int:
+    """Write the contact sheet over the whole log."""
+    logs.configure(quiet=True)
+    storage = open_storage(args.output)
+    job, limit = _job_file(storage)
+    state = reading.read_state(storage)
+    key = pages.write(storage, reading.records(storage), summary_of(job, limit, state))
+    print(f"{storage.uri}/{key}")
+    return 0
+
+
+def gc(args: argparse.Namespace) -> int:
+    """Orphans older than some hours: listed, or removed with --delete."""
+    logs.configure(quiet=True)
+    storage = open_storage(args.output)
+    _job_file(storage)
+    before_s = time.time() - args.older_than * 3600
+    count = size = 0
+    for found in orphans(storage, before_s):
+        count, size = count + 1, size + found.size
+        if args.delete:
+            storage.delete(found.key)
+        print(json.dumps({"key": found.key, "bytes": found.size, "removed": args.delete}) if args.json else found.key)
+    if not args.json:
+        print(f"{count} orphans, {size} bytes" + (" removed" if args.delete else "; remove them with --delete" if count else ""))
+    return 0

@@ -1,0 +1,139 @@
+"""`render` and `plan`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections import Counter
+from dataclasses import asdict
+
+from pipeline.cli import logs, progress
+from pipeline.errors import JobError
+from pipeline.farm import session as farm
+from pipeline.farm.stop import StopSignals, seconds_until
+from pipeline.job import JobSettings, load_job
+from pipeline.plan import BatchKey, batch_key
+from pipeline.resolve import ResolvedJob, resolve_job
+
+
+def _load(args: argparse.Namespace) -> JobSettings:
+    return load_job(args.job, args.overrides, manifest=args.manifest, output=args.output)
+
+
+def render(args: argparse.Namespace) -> int:
+    """Render what is not final; 0, 3 or 75, and 2 or 6 by exception."""
+    logs.configure(quiet=sys.stderr.isatty())
+    stop = StopSignals(_window(args.until))
+    resolved = resolve_job(_load(args), skip_invalid=args.skip_invalid)
+    _say(resolved)
+    with stop.installed():
+        session = farm.open_session(resolved)
+        with progress.live() as view:
+            result = farm.run(session, farm.RunOptions(args.limit, args.retry_failed, args.address), stop, view)
+    _summary(args, session, result)
+    return result.exit_code
+
+
+def _window(until: str | None) -> float | None:
+    if until is None:
+        return None
+    try:
+        return seconds_until(until)
+    except ValueError as error:
+        raise JobError(f"not a time of day: {until!r}", "--until", "write HH:MM, for example 06:00") from error
+
+
+def _say(resolved: ResolvedJob) -> None:
+    """What will render, before it does: model and licence by name, and what the user should know."""
+    weights = resolved.weights
+    print(f"{resolved.job.name}: {resolved.planned} images from {resolved.rows} rows, weights {weights.weights} ({weights.licence})", file=sys.stderr)
+    for warning in weights.warnings:
+        print(f"note: {warning}", file=sys.stderr)
+
+
+def _summary(args: argparse.Namespace, session: farm.Session, result: farm.RunResult) -> None:
+    counts, tally = result.counts, result.tally
+    page = f"{session.storage.uri}/{result.report_key}" if result.report_key else None
+    if args.json:
+        content = {
+            **asdict(counts),
+            "attempts": tally.attempts_now,
+            "rejects": dict(session.state.rejects),
+            "seconds": round(tally.elapsed_s, 3),
+            "seconds_to_first_image": tally.first_image_s and round(tally.first_image_s, 3),
+            "cpu_s": {stage: round(cpu, 4) for stage, cpu in sorted(tally.cpu_s.items())},
+            "paused": result.paused,
+            "report": page,
+            "notes": list(result.notes),
+        }
+        print(json.dumps(content))
+        return
+    for note in result.notes:
+        print(f"note: {note}", file=sys.stderr)
+    if not tally.attempts_now:
+        print("nothing is left to render" if not counts.remaining else "nothing was rendered")
+    else:
+        print(f"{tally.attempts_now} attempts in {tally.elapsed_s:.0f} s, {progress.rate_per_s(tally):.2f} images/s accepted")
+    print(f"{counts.planned} planned = {counts.accepted} accepted + {counts.exhausted} exhausted + {counts.failed} failed + {counts.remaining} remaining")
+    if session.state.rejects:
+        print("rejected attempts by check: " + ", ".join(f"{name} {count}" for name, count in session.state.rejects.most_common()))
+    if counts.remaining and result.paused:
+        print("paused: run the same command again to go on")
+    if page:
+        print(f"contact sheet: {page}")
+
+
+def plan(args: argparse.Namespace) -> int:
+    """Counts, batches and an estimate; writes nothing."""
+    logs.configure(quiet=True)
+    resolved = resolve_job(_load(args), skip_invalid=args.skip_invalid)
+    groups: Counter[BatchKey] = Counter(batch_key(image) for image in resolved.images())
+    unit = farm.unit_size(resolved.job)
+    left, rate = farm.outlook(resolved)
+    content = {
+        "job": resolved.job.name,
+        "rows": resolved.rows,
+        "bad_rows": resolved.bad_rows,
+        "images": resolved.planned,
+        "remaining": left,
+        "batches": sum(-(-count // unit) for count in groups.values()),
+        "batch_size_max": unit,
+        "groups": [{**asdict(key), "images": count} for key, count in groups.most_common()],
+        "weights": resolved.weights.weights,
+        "weights_digest": resolved.weights.digest,
+        "licence": resolved.weights.licence,
+        "rate_per_s": rate and round(rate, 4),
+        "hours": rate and round(left / rate / 3600, 3),
+        "cost": _cost(resolved.job, left, rate),
+    }
+    if args.json:
+        print(json.dumps(content))
+    else:
+        _print_plan(content, resolved)
+    return 0
+
+
+def _cost(job: JobSettings, left: int, rate: float | None) -> str | None:
+    if job.cost.per_hour is None or not rate:
+        return None
+    return f"{left / rate / 3600 * job.cost.per_hour:.2f} {job.cost.currency}"
+
+
+def _print_plan(content: dict[str, object], resolved: ResolvedJob) -> None:
+    print(f"{content['images']} images from {content['rows']} rows ({content['bad_rows']} bad), {content['remaining']} not rendered yet")
+    print(f"weights {content['weights']}, licence {content['licence']}, SHA-256 {str(content['weights_digest'])[:16]}…")
+    for warning in resolved.weights.warnings:
+        print(f"note: {warning}")
+    print(f"{content['batches']} batches of at most {content['batch_size_max']}:")
+    groups = content["groups"]
+    assert isinstance(groups, list)
+    for group in groups:
+        extras = f", adapter {group['adapter']}" if group["adapter"] else ""
+        print(f"  {group['images']:>8} images  {group['width']}x{group['height']}, {group['steps']} steps, guidance {group['guidance']}{extras}")
+    if content["rate_per_s"]:
+        print(f"about {content['hours']} hours at the last measured {content['rate_per_s']} images/s" + (f", {content['cost']}" if content["cost"] else ""))
+    else:
+        print("no rate was measured yet for these weights: render some with --limit 8, then plan again")
+
+
