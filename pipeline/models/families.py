@@ -1,0 +1,114 @@
+"""What renderfarm knows of each family of latent diffusion models, by the pipeline class that its model_index.json
+names.
+
+Facts only, no heavy import: `resolve` refuses by it before anything renders, `load` and `render` act by it. A class
+that is not in the table still loads; its family is `other`, and it is rendered through the pipeline's own plain call.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Prediction = Literal["diffusion", "flow"]
+"""`diffusion`: epsilon or v on a variance-preserving schedule. `flow`: velocity of a straight path (rectified flow)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """One architecture.
+
+    `embeddings`: names of the pipeline arguments that one encoded prompt fills, in the order of `pick` over what
+    `encode_prompt` returns. `size_multiple`: width and height in pixels must be multiples of it. `negative`: whether a
+    negative prompt has an effect. `packed`: the latents travel as 2×2 patches in a sequence.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    denoiser: Literal["unet", "transformer"]
+    prediction: Prediction
+    embeddings: tuple[str, ...]
+    pick: tuple[int, ...]
+    size_multiple: int = 8
+    negative: bool = True
+    packed: bool = False
+
+
+FAMILIES: tuple[Family, ...] = (
+    Family(
+        "sd",
+        ("StableDiffusionPipeline", "LatentConsistencyModelPipeline"),
+        "unet",
+        "diffusion",
+        ("prompt_embeds",),
+        (0,),
+    ),
+    Family(
+        "sdxl", ("StableDiffusionXLPipeline",), "unet", "diffusion", ("prompt_embeds", "pooled_prompt_embeds"), (0, 2)
+    ),
+    Family(
+        "sd3",
+        ("StableDiffusion3Pipeline",),
+        "transformer",
+        "flow",
+        ("prompt_embeds", "pooled_prompt_embeds"),
+        (0, 2),
+        size_multiple=16,
+    ),
+    Family(
+        "flux",
+        ("FluxPipeline",),
+        "transformer",
+        "flow",
+        ("prompt_embeds", "pooled_prompt_embeds"),
+        (0, 1),
+        size_multiple=16,
+        negative=False,
+        packed=True,
+    ),
+    Family(
+        "pixart",
+        ("PixArtAlphaPipeline", "PixArtSigmaPipeline"),
+        "transformer",
+        "diffusion",
+        ("prompt_embeds", "prompt_attention_mask"),
+        (0, 1),
+        size_multiple=16,
+    ),
+    Family(
+        "sana",
+        ("SanaPipeline",),
+        "transformer",
+        "flow",
+        ("prompt_embeds", "prompt_attention_mask"),
+        (0, 1),
+        size_multiple=32,
+    ),
+)
+
+OTHER = Family("other", (), "transformer", "diffusion", (), ())
+"""What is assumed of a pipeline class that the table does not know."""
+
+SCHEDULERS: dict[str, tuple[str, frozenset[Prediction], dict[str, object]]] = {
+    "ddim": ("DDIMScheduler", frozenset({"diffusion"}), {}),
+    "ddpm": ("DDPMScheduler", frozenset({"diffusion"}), {}),
+    "pndm": ("PNDMScheduler", frozenset({"diffusion"}), {"skip_prk_steps": True}),
+    "euler": ("EulerDiscreteScheduler", frozenset({"diffusion"}), {}),
+    "euler_trailing": ("EulerDiscreteScheduler", frozenset({"diffusion"}), {"timestep_spacing": "trailing"}),
+    "euler_a": ("EulerAncestralDiscreteScheduler", frozenset({"diffusion"}), {}),
+    "heun": ("HeunDiscreteScheduler", frozenset({"diffusion"}), {}),
+    "dpmpp_2m": ("DPMSolverMultistepScheduler", frozenset({"diffusion"}), {}),
+    "dpmpp_2m_karras": ("DPMSolverMultistepScheduler", frozenset({"diffusion"}), {"use_karras_sigmas": True}),
+    "unipc": ("UniPCMultistepScheduler", frozenset({"diffusion"}), {}),
+    "lcm": ("LCMScheduler", frozenset({"diffusion"}), {}),
+    "tcd": ("TCDScheduler", frozenset({"diffusion"}), {}),
+    "flow_euler": ("FlowMatchEulerDiscreteScheduler", frozenset({"flow"}), {}),
+    "flow_heun": ("FlowMatchHeunDiscreteScheduler", frozenset({"flow"}), {}),
+}
+"""Sampler name in a job file → diffusers class, the predictions that it can sample, and what it changes in the weights'
+configuration."""
+
+
+def family_of(pipeline_class: str) -> Family:
+    """Returns the family of a diffusers pipeline class; `OTHER` when it is not in the table."""
+    return next((family for family in FAMILIES if pipeline_class in family.classes), OTHER)

@@ -1,0 +1,160 @@
+"""From resolved weights to a diffusers pipeline on a device. Safetensors only, local files only, no code from the
+weights.
+
+torch and diffusers are imported when `load` is called, so that a driver which only resolves stays small.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.errors import WeightsError
+from pipeline.models.families import SCHEDULERS, Family, family_of
+from pipeline.models.fingerprint import combined, fingerprint
+from pipeline.models.quiet import quieten, without_foreign_warnings
+from pipeline.models.resolve import Resolved, locate
+from pipeline.models.settings import ModelSettings
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(slots=True)
+class LoadedModel:
+    """A pipeline that can render. `driver` names what runs it: the CUDA driver and the GPU, or the CPU's capability."""
+
+    pipe: Any
+    resolved: Resolved
+    family: Family
+    device: torch.device
+    dtype: torch.dtype
+    driver: str
+    scheduler: str
+
+
+def load(resolved: Resolved, settings: ModelSettings) -> LoadedModel:
+    """Returns the loaded pipeline. Raises WeightsError when the files are not those that were resolved, or cannot be
+    loaded."""
+    folder = verify(resolved)
+    quieten()
+    import torch
+
+    device = choose_device(settings)
+    dtype = choose_dtype(settings, device)
+    pipe = _from_pretrained(folder, resolved, dtype)
+    _set_scheduler(pipe, settings)
+    pipe.set_progress_bar_config(disable=True)
+    pipe.to(device)
+    scheduler = type(pipe.scheduler).__name__
+    return LoadedModel(
+        pipe, resolved, family_of(resolved.pipeline_class), device, dtype, driver_name(torch, device), scheduler
+    )
+
+
+def _from_pretrained(folder: Path, resolved: Resolved, dtype: torch.dtype) -> Any:
+    """Returns the pipeline on the CPU. Raises WeightsError with the first line of what diffusers says."""
+    from diffusers import DiffusionPipeline
+
+    pipeline_class: Any = DiffusionPipeline
+    try:
+        with without_foreign_warnings():
+            return pipeline_class.from_pretrained(
+                str(folder),
+                dtype=_component_dtypes(folder, dtype),
+                variant=resolved.variant,
+                use_safetensors=True,
+                local_files_only=True,
+                **_left_out(resolved),
+            )
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError) as error:
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise WeightsError(
+            f"diffusers cannot load them: {reason[0]}",
+            str(folder),
+            "try DiffusionPipeline.from_pretrained on this folder",
+        ) from error
+
+
+def verify(resolved: Resolved) -> Path:
+    """Returns the folder of the weights on this machine, every byte hashed. Raises WeightsError when the digest
+    differs."""
+    folder = Path(resolved.path)
+    if not folder.is_dir():  # another machine than the one that resolved
+        _, folder = locate(resolved.weights, resolved.revision or None)
+    try:
+        digest = combined(fingerprint(folder, resolved.files, cache=None))
+    except OSError as error:
+        raise WeightsError(
+            f"a file cannot be read ({error})", str(folder), "every machine needs the same weights"
+        ) from error
+    if digest != resolved.digest:
+        raise WeightsError(
+            f"the files have the digest {digest[:12]}…, the job was resolved with {resolved.digest[:12]}…",
+            str(folder),
+            "restore the files, or start the job again to resolve the new ones",
+        )
+    return folder
+
+
+def choose_device(settings: ModelSettings) -> torch.device:
+    """Returns the device. Raises WeightsError when CUDA is asked for and there is none."""
+    import torch
+
+    if settings.device == "cuda" and not torch.cuda.is_available():
+        raise WeightsError("there is no CUDA device on this machine", "model.device", "use `auto` or `cpu`")
+    if settings.device == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", torch.cuda.current_device())
+
+
+def choose_dtype(settings: ModelSettings, device: torch.device) -> torch.dtype:
+    """Returns the number format: as set, or float32 on the CPU, bfloat16 on CUDA (float16 where bfloat16 is
+    emulated)."""
+    import torch
+
+    if settings.dtype != "auto":
+        return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[settings.dtype]
+    if device.type == "cpu":
+        return torch.float32
+    return torch.bfloat16 if torch.cuda.get_device_capability(device) >= (8, 0) else torch.float16
+
+
+def driver_name(torch: Any, device: torch.device) -> str:
+    """Returns what computes, as precisely as reproducing needs it."""
+    if device.type == "cuda":
+        return (
+            f"{torch.cuda.get_device_name(device)}, CUDA {torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}"
+        )
+    return f"CPU {torch.backends.cpu.get_cpu_capability()}, threads {torch.get_num_threads()}"
+
+
+def _component_dtypes(folder: Path, dtype: torch.dtype) -> Any:
+    """Returns the dtype, with a float32 VAE where its config says that float16 overflows (`force_upcast`, SDXL)."""
+    import json
+
+    import torch
+
+    try:
+        upcast = json.loads((folder / "vae" / "config.json").read_text()).get("force_upcast", False)
+    except (OSError, ValueError):
+        upcast = False
+    return {"default": dtype, "vae": torch.float32} if upcast and dtype is torch.float16 else dtype
+
+
+def _left_out(resolved: Resolved) -> dict[str, Any]:
+    """Returns the arguments that keep the components out which are not loaded."""
+    if resolved.pipeline_class in ("StableDiffusionPipeline", "LatentConsistencyModelPipeline"):
+        return {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
+    return {}
+
+
+def _set_scheduler(pipe: Any, settings: ModelSettings) -> None:
+    """Replaces the sampler by the one that the settings name, configured from the weights' own."""
+    if settings.scheduler is None:
+        return
+    import diffusers
+
+    name, _, changes = SCHEDULERS[settings.scheduler]
+    pipe.scheduler = getattr(diffusers, name).from_config(pipe.scheduler.config, **changes)

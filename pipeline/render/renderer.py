@@ -1,0 +1,147 @@
+"""Attempts in, uint8 pictures out: cuts what it is given into batches that fit, and says in which company each image
+was rendered.
+
+`Renderer` holds one loaded model. It is not thread-safe; a farm has one per GPU. Importing this module is light.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from pipeline.errors import RenderFailed
+from pipeline.models import ModelSettings, Resolved, load
+from pipeline.render.batching import DoesNotFit, in_fitting_batches
+from pipeline.schema import Attempt, RenderInfo
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+    from pipeline.render.stages import Request
+
+    Mark = Callable[[torch.Tensor], torch.Tensor]
+    """uint8 (B, H, W, 3) on the renderer's device → the same shape and dtype, marked."""
+
+CHUNK_END = ""
+"""In `RenderInfo.batch`, the boundary between images that were rendered one batch after another."""
+
+DETERMINISTIC_BATCH = 1
+"""In deterministic mode every image is a batch of its own: matrix kernels choose their order of summation by the
+batch's size, so that only a fixed size gives fixed bytes, and only 1 needs no padding."""
+
+CPU_BATCH = 1
+"""`batch: auto` on a CPU. One thread gains nothing from more images at a time (scripts/bench/render.py)."""
+
+CUDA_BATCH = 8
+"""`batch: auto` on a GPU before anything was measured."""
+
+
+class Renderer:
+    """One loaded model that renders attempts of equal size, steps, guidance and adapter together."""
+
+    def __init__(self, resolved: Resolved, settings: ModelSettings, *, threads: int = 1) -> None:
+        """Loads and verifies the weights. `threads`: of torch, on the CPU. Raises WeightsError."""
+        import torch
+
+        from pipeline.render import stages
+
+        torch.set_num_threads(threads)
+        self.settings = settings
+        self.model = load(resolved, settings)
+        self._stages = stages
+        self._prompts = stages.PromptCache(self.model)
+        self._fits: dict[tuple[int, int], int] = {}
+
+    def batch_limit(self, width: int, height: int) -> int:
+        """Returns how many images of this size, in pixels, are rendered together at most."""
+        if self.settings.deterministic:
+            return DETERMINISTIC_BATCH
+        auto = CPU_BATCH if self.model.device.type == "cpu" else CUDA_BATCH
+        wanted = auto if self.settings.batch == "auto" else self.settings.batch
+        return min(wanted, self._fits.get((width, height), wanted))
+
+    def render(self, attempts: Sequence[Attempt], *, mark: Mark | None = None) -> tuple[np.ndarray, RenderInfo]:
+        """Returns uint8 (B, H, W, 3) in the order of `attempts`, and how they were made.
+
+        `mark` gets all B pictures at once, on the device, before they leave it. Raises RenderFailed(message, index)
+        when a picture is not finite, and RenderFailed(message) when not even one image fits into memory.
+        """
+        import torch
+
+        request = self._request(attempts)
+        limit = self.batch_limit(request.width, request.height)
+        done: list[torch.Tensor] = []
+        company: list[str] = []
+        position = 0
+        try:
+            for batch, (pictures, broken) in in_fitting_batches(
+                attempts, limit, lambda batch: self._batch(request, batch)
+            ):
+                if broken:
+                    raise not_finite(attempts, position + broken[0])
+                if len(batch) < min(limit, len(attempts) - position):
+                    self._fits[request.width, request.height] = len(batch)
+                company += [CHUNK_END] * bool(company) + [name_of(attempt) for attempt in batch]
+                position += len(batch)
+                done.append(pictures)
+        except DoesNotFit as error:
+            size = f"{request.width}×{request.height}"
+            message = f"one image of {size} does not fit into memory ({error}): try model.memory: sequential"
+            raise RenderFailed(message) from error
+        assert position == len(attempts), "an image was lost between batches"
+        pictures = torch.cat(done)
+        if mark is not None:
+            pictures = mark(pictures)
+            assert pictures.dtype == torch.uint8, "a mark changes levels, not their type"
+        return pictures.cpu().numpy(), self._info(tuple(company))
+
+    def _batch(self, request: Request, batch: Sequence[Attempt]) -> tuple[torch.Tensor, list[int]]:
+        """Renders one batch; see `stages.render_batch`."""
+        texts = [(attempt.image.prompt, attempt.image.negative_prompt) for attempt in batch]
+        seeds = [attempt.seed for attempt in batch]
+        return self._stages.render_batch(self.model, self._prompts, request, texts, seeds)
+
+    def _request(self, attempts: Sequence[Attempt]) -> Request:
+        """Returns what all attempts share. Raises RenderFailed when they differ, or ask for a size that the weights
+        cannot draw."""
+        shared = {(a.image.width, a.image.height, a.image.steps, a.image.guidance, a.image.adapter) for a in attempts}
+        if len(shared) != 1:
+            raise RenderFailed(
+                f"a batch shares size, steps, guidance and adapter; these differ: {sorted(map(str, shared))}"
+            )
+        ((width, height, steps, guidance, _),) = shared
+        multiple = self.model.family.size_multiple
+        if width % multiple or height % multiple:
+            raise RenderFailed(f"{width}×{height}: width and height must be multiples of {multiple} for these weights")
+        return self._stages.Request(width, height, steps, guidance)
+
+    def _info(self, company: tuple[str, ...]) -> RenderInfo:
+        """Returns what the record keeps about how the pixels were made."""
+        import diffusers
+        import torch
+
+        model = self.model
+        return RenderInfo(
+            weights=model.resolved.weights,
+            weights_revision=model.resolved.revision,
+            weights_digest=model.resolved.digest,
+            weights_licence=model.resolved.licence,
+            scheduler=model.scheduler,
+            dtype=str(model.dtype).removeprefix("torch."),
+            device=model.device.type,
+            driver=model.driver,
+            torch_version=torch.__version__,
+            diffusers_version=diffusers.__version__,
+            batch=company,
+        )
+
+
+def name_of(attempt: Attempt) -> str:
+    """Returns how `RenderInfo.batch` names an attempt."""
+    return f"{attempt.image.image_id}/{attempt.number}"
+
+
+def not_finite(attempts: Sequence[Attempt], index: int) -> RenderFailed:
+    """Returns the error for a picture with NaN or infinity in it; its second argument is the index in `attempts`."""
+    return RenderFailed(f"attempt {index} ({name_of(attempts[index])}): the pixels are not finite numbers", index)

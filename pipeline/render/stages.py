@@ -1,0 +1,208 @@
+"""The stages of rendering one batch, family by family: encode prompts, draw noise, denoise, decode, quantise.
+
+Only this module calls a diffusers pipeline. Shapes: B images, C latent channels, h and w the latent size. Pictures are
+RGB.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from pipeline.models import LoadedModel
+from pipeline.models.families import OTHER
+from pipeline.models.quiet import without_foreign_warnings
+
+Encoded = tuple[torch.Tensor, ...]
+"""One encoded prompt: one tensor (1, ...) for each name in `Family.embeddings`."""
+
+ENCODED_MAX = 512
+"""Prompts remembered. SDXL: 77 × 2048 bfloat16 = 315 kB each; FLUX: 512 × 4096 = 4 MB each, 2 GB in all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the images of one batch share: size in pixels, steps, guidance scale."""
+
+    width: int
+    height: int
+    steps: int
+    guidance: float
+
+
+@dataclass(slots=True)
+class PromptCache:
+    """Encoded prompts by text and role, the least recently used dropped first. Each prompt is encoded alone, so no
+    neighbour sways it."""
+
+    model: LoadedModel
+    entries: OrderedDict[tuple[str, bool], Encoded] = field(default_factory=OrderedDict)
+
+    def encode(self, prompt: str, *, negative: bool) -> Encoded:
+        """Returns the prompt's embeddings on the device. `negative`: it stands on the unconditional side of
+        guidance."""
+        key = (prompt, negative)
+        if key not in self.entries:
+            self.entries[key] = encode_one(self.model, prompt, negative=negative)
+            while len(self.entries) > ENCODED_MAX:
+                self.entries.popitem(last=False)
+        self.entries.move_to_end(key)
+        return self.entries[key]
+
+
+def encode_one(model: LoadedModel, prompt: str, *, negative: bool) -> Encoded:
+    """Returns the embeddings of one prompt as the family's `encode_prompt` makes them.
+
+    SDXL's base weights were trained with zeros for an empty unconditional prompt (`force_zeros_for_empty_prompt`).
+    """
+    pipe, family = model.pipe, model.family
+    known = inspect.signature(pipe.encode_prompt).parameters
+    wishes = {
+        "prompt": prompt,
+        "prompt_2": None,
+        "prompt_3": None,
+        "device": pipe._execution_device,
+        "num_images_per_prompt": 1,
+        "do_classifier_free_guidance": False,
+    }
+    if "complex_human_instruction" in known and not negative:
+        wishes["complex_human_instruction"] = (
+            inspect.signature(type(pipe).__call__).parameters["complex_human_instruction"].default
+        )
+    encoded = pipe.encode_prompt(**{name: value for name, value in wishes.items() if name in known})
+    picked = tuple(encoded[i] for i in family.pick)
+    if negative and not prompt and getattr(pipe.config, "force_zeros_for_empty_prompt", False):
+        picked = tuple(torch.zeros_like(tensor) for tensor in picked)
+    return picked
+
+
+def guided(model: LoadedModel, guidance: float) -> bool:
+    """Says whether this batch runs the unconditional side too (classifier-free guidance, Ho & Salimans 2022)."""
+    denoiser = getattr(model.pipe, model.family.denoiser, None)
+    distilled = getattr(getattr(denoiser, "config", None), "time_cond_proj_dim", None) is not None
+    return model.family.negative and guidance > 1 and not distilled
+
+
+def draw_noise(model: LoadedModel, generators: Sequence[torch.Generator], width: int, height: int) -> torch.Tensor:
+    """Returns latents (B, C, h, w) or, packed, (B, h*w/4, 4*C), standard normal.
+
+    Each image's noise comes from its own CPU generator in float32, so that it depends on neither device, dtype nor
+    neighbours.
+    """
+    pipe = model.pipe
+    scale = pipe.vae_scale_factor
+    channels = getattr(pipe, model.family.denoiser).config.in_channels
+    h, w = height // scale, width // scale
+    if model.family.packed:
+        channels //= 4
+    drawn = [torch.randn((1, channels, h, w), generator=generator, dtype=torch.float32) for generator in generators]
+    latents = torch.cat(drawn).to(model.device, model.dtype)
+    if model.family.packed:
+        latents = pipe._pack_latents(latents, len(generators), channels, h, w)
+    return latents
+
+
+def denoise(
+    model: LoadedModel,
+    request: Request,
+    prompts: Sequence[Encoded],
+    negatives: Sequence[Encoded],
+    generators: list[torch.Generator],
+) -> torch.Tensor:
+    """Returns denoised latents (B, C, h, w). `negatives` is empty when the batch is not guided."""
+    names = model.family.embeddings
+    arguments: dict[str, Any] = {
+        "latents": draw_noise(model, generators, request.width, request.height),
+        "generator": generators,
+        "width": request.width,
+        "height": request.height,
+        "num_inference_steps": request.steps,
+        "guidance_scale": request.guidance,
+        "output_type": "latent",
+        "return_dict": False,
+    }
+    arguments |= {name: torch.cat(parts) for name, parts in zip(names, zip(*prompts, strict=True), strict=True)}
+    if negatives:
+        parts = zip(names, zip(*negatives, strict=True), strict=True)
+        arguments |= {f"negative_{name}": torch.cat(tensors) for name, tensors in parts}
+    known = inspect.signature(type(model.pipe).__call__).parameters
+    if known.get("negative_prompt") is not None and known["negative_prompt"].default is not None:
+        arguments["negative_prompt"] = None  # PixArt and Sana default to "", which excludes embeddings
+    if "use_resolution_binning" in known:
+        arguments["use_resolution_binning"] = False  # the size that was asked for, not the nearest of a table
+    latents: torch.Tensor = model.pipe(**arguments)[0]
+    if model.family.packed:
+        latents = model.pipe._unpack_latents(latents, request.height, request.width, model.pipe.vae_scale_factor)
+    return latents
+
+
+def decode(model: LoadedModel, latents: torch.Tensor) -> torch.Tensor:
+    """Returns pictures (B, 3, H, W), about -1..1, from latents (B, C, h, w), undoing the VAE's normalisation."""
+    vae = model.pipe.vae
+    config = vae.config
+    latents = latents.to(vae.dtype)
+    mean, std = getattr(config, "latents_mean", None), getattr(config, "latents_std", None)
+    if mean is not None and std is not None:
+        shape = (1, -1, 1, 1)
+        centre = torch.tensor(mean, device=latents.device, dtype=latents.dtype).view(shape)
+        spread = torch.tensor(std, device=latents.device, dtype=latents.dtype).view(shape)
+        latents = latents * spread / config.scaling_factor + centre
+    else:
+        latents = latents / config.scaling_factor + (getattr(config, "shift_factor", None) or 0.0)
+    pictures: torch.Tensor = vae.decode(latents, return_dict=False)[0]
+    return pictures
+
+
+def quantise(pictures: torch.Tensor) -> torch.Tensor:
+    """Returns uint8 (B, H, W, 3) from pictures (B, 3, H, W) in -1..1, rounded to the nearest level."""
+    levels = ((pictures.float() / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
+    return levels.permute(0, 2, 3, 1).contiguous()
+
+
+def plain_call(
+    model: LoadedModel, request: Request, prompts: list[str], negatives: list[str], generators: list[torch.Generator]
+) -> torch.Tensor:
+    """Returns pictures (B, 3, H, W) in -1..1 of a pipeline whose family is not in the table, through its own call."""
+    known = inspect.signature(type(model.pipe).__call__).parameters
+    wishes = {
+        "prompt": prompts,
+        "negative_prompt": negatives if request.guidance > 1 and any(negatives) else None,
+        "width": request.width,
+        "height": request.height,
+        "num_inference_steps": request.steps,
+        "guidance_scale": request.guidance,
+        "generator": generators,
+        "output_type": "pt",
+        "return_dict": False,
+    }
+    made = model.pipe(**{name: value for name, value in wishes.items() if name in known and value is not None})[0]
+    return torch.as_tensor(made) * 2 - 1
+
+
+@torch.inference_mode()
+@without_foreign_warnings()
+def render_batch(
+    model: LoadedModel, cache: PromptCache, request: Request, texts: Sequence[tuple[str, str]], seeds: Sequence[int]
+) -> tuple[torch.Tensor, list[int]]:
+    """Returns uint8 (B, H, W, 3) on the device, and which positions are not finite (their pixels mean nothing).
+
+    `texts`: prompt and negative prompt of each image; `seeds`: of its noise.
+    """
+    generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
+    if model.family is OTHER:
+        pictures = plain_call(model, request, [p for p, _ in texts], [n for _, n in texts], generators)
+        finite = pictures.isfinite().flatten(1).all(1)
+    else:
+        prompts = [cache.encode(prompt, negative=False) for prompt, _ in texts]
+        with_negatives = guided(model, request.guidance)
+        negatives = [cache.encode(negative, negative=True) for _, negative in texts] if with_negatives else []
+        latents = denoise(model, request, prompts, negatives, generators)
+        pictures = decode(model, latents)
+        finite = latents.isfinite().flatten(1).all(1) & pictures.isfinite().flatten(1).all(1)
+    broken = [] if bool(finite.all()) else [i for i, good in enumerate(finite.tolist()) if not good]
+    return quantise(pictures.nan_to_num()), broken

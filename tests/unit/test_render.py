@@ -1,0 +1,164 @@
+"""Rendering on the CPU with the random stand-in: what pixels depend on, and what they must not depend on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.errors import RenderFailed
+from pipeline.models import ModelSettings, resolve
+from pipeline.render import CHUNK_END, Renderer
+from pipeline.render.batching import DoesNotFit, in_fitting_batches
+from tests.standins import attempt, sd_folder
+
+SETTINGS = ModelSettings(weights=str(sd_folder()), device="cpu")
+
+
+def renderer(**changes: object) -> Renderer:
+    settings = ModelSettings.model_validate(SETTINGS.model_dump() | changes)
+    return Renderer(resolve(settings), settings)
+
+
+@pytest.fixture(scope="module")
+def plain() -> Renderer:
+    return renderer(batch=8)
+
+
+@pytest.fixture(scope="module")
+def deterministic() -> Renderer:
+    return renderer(batch=8, deterministic=True)
+
+
+def test_pictures_are_uint8_rgb_of_the_size_asked_for(plain: Renderer) -> None:
+    pictures, info = plain.render([attempt("a", size=(64, 96)), attempt("b", size=(64, 96), number=3)])
+    assert pictures.dtype == np.uint8 and pictures.shape == (2, 96, 64, 3)
+    assert pictures.std() > 20, "a picture, not a grey card"
+    assert info.batch == ("a/1", "b/3")
+    assert info.weights == str(sd_folder()) and info.weights_digest == plain.model.resolved.digest
+    assert (info.scheduler, info.dtype, info.device) == ("DDIMScheduler", "float32", "cpu")
+
+
+@pytest.mark.parametrize(
+    "change", [{"seed": 8}, {"prompt": "a blue mug"}, {"negative": "blurry"}, {"steps": 3}, {"guidance": 5.0}]
+)
+def test_whatever_the_row_says_changes_the_picture(plain: Renderer, change: dict[str, object]) -> None:
+    base, _ = plain.render([attempt()])
+    other, _ = plain.render([attempt(**change)])  # type: ignore[arg-type]
+    assert not np.array_equal(base, other)
+
+
+def test_without_guidance_the_negative_prompt_has_no_say(plain: Renderer) -> None:
+    one, _ = plain.render([attempt(guidance=1.0)])
+    other, _ = plain.render([attempt(guidance=1.0, negative="blurry")])
+    assert one.tobytes() == other.tobytes()
+
+
+def test_a_repeat_gives_the_same_bytes(plain: Renderer) -> None:
+    batch = [attempt("a"), attempt("b", seed=8)]
+    assert plain.render(batch)[0].tobytes() == plain.render(batch)[0].tobytes()
+
+
+@pytest.mark.parametrize("count", [1, 3, 8])
+def test_deterministic_pixels_do_not_depend_on_the_neighbours(deterministic: Renderer, count: int) -> None:
+    target = attempt("target", prompt="a green cup", negative="text", seed=99)
+    alone = deterministic.render([target])[0][0].tobytes()
+    for shift in (0, 50):
+        others = [attempt(f"n{i}", prompt=f"neighbour {i + shift}", seed=i + shift) for i in range(count - 1)]
+        for position in (0, count - 1):
+            pictures, _ = deterministic.render([*others[:position], target, *others[position:]])
+            assert pictures[position].tobytes() == alone
+
+
+def test_deterministic_pixels_do_not_depend_on_the_batch_setting(deterministic: Renderer) -> None:
+    batch = [attempt(f"i{i}", seed=i) for i in range(3)]
+    want = deterministic.render(batch)[0].tobytes()
+    for size in (1, 3):
+        assert renderer(batch=size, deterministic=True).render(batch)[0].tobytes() == want
+
+
+def test_the_mark_sees_all_pictures_before_they_leave(plain: Renderer) -> None:
+    seen: list[tuple[torch.Size, torch.dtype]] = []
+
+    def invert(pictures: torch.Tensor) -> torch.Tensor:
+        seen.append((pictures.shape, pictures.dtype))
+        return 255 - pictures
+
+    batch = [attempt("a"), attempt("b", seed=8)]
+    unmarked, _ = plain.render(batch)
+    marked, _ = plain.render(batch, mark=invert)
+    assert seen == [(torch.Size([2, 64, 64, 3]), torch.uint8)]
+    assert np.array_equal(255 - unmarked, marked)
+
+
+def test_more_attempts_than_a_batch_are_cut_and_the_record_says_where() -> None:
+    small = renderer(batch=2)
+    pictures, info = small.render([attempt(name, seed=i) for i, name in enumerate("abc")])
+    assert pictures.shape[0] == 3
+    assert info.batch == ("a/1", "b/1", CHUNK_END, "c/1")
+
+
+def test_a_picture_that_is_not_finite_fails_by_its_index() -> None:
+    broken = renderer(batch=4)
+    with torch.no_grad():
+        embedding = broken.model.pipe.text_encoder.get_input_embeddings()
+        token = broken.model.pipe.tokenizer("z", add_special_tokens=False).input_ids[0]
+        embedding.weight[token] = float("nan")
+    with pytest.raises(RenderFailed, match=r"attempt 1 \(b/2\)") as caught:
+        broken.render([attempt("a"), attempt("b", prompt="z", number=2), attempt("c")])
+    assert caught.value.args[1] == 1
+    assert broken.render([attempt("a")])[0].std() > 20, "the next batch renders"
+
+
+def test_attempts_that_cannot_share_a_batch_are_refused(plain: Renderer) -> None:
+    with pytest.raises(RenderFailed, match="these differ"):
+        plain.render([attempt("a"), attempt("b", steps=3)])
+    with pytest.raises(RenderFailed, match="multiples of 8"):
+        plain.render([attempt("a", size=(100, 64))])
+
+
+@pytest.mark.parametrize("room", [1, 2, 3, 8])
+def test_running_out_of_memory_halves_and_loses_nothing(room: int) -> None:
+    tried: list[int] = []
+
+    def render(batch: Sequence[int]) -> list[int]:
+        tried.append(len(batch))
+        if len(batch) > room:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return [item * 10 for item in batch]
+
+    out = list(in_fitting_batches(range(11), 8, render))
+    assert [item for batch, _ in out for item in batch] == list(range(11))
+    assert [value for _, values in out for value in values] == [item * 10 for item in range(11)]
+    assert sum(size > room for size in tried) <= 3, "later batches start from what fitted"
+
+
+def test_one_item_that_does_not_fit_and_other_errors_are_said() -> None:
+    def full(batch: Sequence[int]) -> None:
+        raise RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: you tried")
+
+    with pytest.raises(DoesNotFit):
+        list(in_fitting_batches([1, 2, 3], 2, full))
+
+    def bug(batch: Sequence[int]) -> None:
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    with pytest.raises(RuntimeError, match="mat1"):
+        list(in_fitting_batches([1, 2, 3], 2, bug))
+
+
+def test_another_sampler_draws_another_picture(plain: Renderer) -> None:
+    euler = renderer(scheduler="euler")
+    pictures, info = euler.render([attempt()])
+    assert info.scheduler == "EulerDiscreteScheduler"
+    assert not np.array_equal(pictures, plain.render([attempt()])[0])
+
+
+def test_attempts_of_one_image_differ_by_their_seed_only(plain: Renderer) -> None:
+    first = attempt("a", seed=1)
+    second = replace(first, number=2, seed=2)
+    pictures, info = plain.render([first, second])
+    assert info.batch == ("a/1", "a/2") and not np.array_equal(pictures[0], pictures[1])
