@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pipeline.manifest.build import build
 from pipeline.manifest.columns import arrow_schema
 from pipeline.manifest.read import check, count, digest, read, show
 from pipeline.manifest.rows import row_digest
@@ -13,6 +14,7 @@ __all__ = [
     "Rules",
     "Shard",
     "arrow_schema",
+    "build",
     "check",
     "count",
     "digest",

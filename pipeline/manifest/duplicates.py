@@ -38,6 +38,8 @@ class Twins:
 
     def of(self, row: int) -> Twin | None:
         """The twin of a row, or None when its id is its own."""
+        if not len(self.rows):
+            return None
         at = int(np.searchsorted(self.rows, row))
         if at == len(self.rows) or self.rows[at] != row:
             return None

@@ -70,6 +70,8 @@ def _survey_file(uri: str, name: str, first_row: int) -> ManifestFile:
 def chunks(file: ManifestFile, columns: tuple[str, ...] = COLUMNS) -> Iterator[tuple[int, list[dict[str, Any]]]]:
     """The rows of one file as raw rows (see `rows`), with the number of the first, at most `CHUNK_ROWS` at a time.
 
+    Columns that are null throughout a chunk are left out of its rows.
+
     Raises: ManifestError for pages that cannot be read; StorageRefused, StorageAway.
     """
     wanted = [name for name in columns if name in file.columns]
@@ -78,8 +80,8 @@ def chunks(file: ManifestFile, columns: tuple[str, ...] = COLUMNS) -> Iterator[t
         return
     with _opened(file.uri) as opened:
         for batch in opened.iter_batches(batch_size=CHUNK_ROWS, columns=wanted, use_threads=False):
-            values = [_plain(batch.column(at), name) for at, name in enumerate(batch.schema.names)]
-            names = batch.schema.names
+            names = [name for name in batch.schema.names if batch.column(name).null_count < batch.num_rows]
+            values = [_plain(batch.column(name), name) for name in names]
             raws: list[dict[str, Any]] = [dict(zip(names, said, strict=True)) for said in zip(*values, strict=True)]
             yield row, raws or [{} for _ in range(batch.num_rows)]
             row += batch.num_rows

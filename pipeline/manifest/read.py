@@ -10,15 +10,17 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import ManifestError
 from pipeline.manifest.columns import REQUIRED
-from pipeline.manifest.duplicates import Twin, Twins, find_twins
 from pipeline.manifest.files import ManifestFile, chunks, survey
 from pipeline.manifest.rows import examine, legal_id, raw_digest
 from pipeline.manifest.types import BadRow, Rules, Shard
 from pipeline.schema import Fault, PromptRow
+
+if TYPE_CHECKING:
+    from pipeline.manifest.duplicates import Twin, Twins
 
 _TWIN_REMEDY = "give each row an id of its own; ids name the images"
 
@@ -116,6 +118,8 @@ def _unusable(uri: str, faults: list[Fault]) -> ManifestError:
 
 
 def _twins(files: list[ManifestFile]) -> Twins:
+    from pipeline.manifest.duplicates import find_twins
+
     def ids() -> Iterator[list[str | None]]:
         for file in files:
             for _, raws in chunks(file, ("id",)):

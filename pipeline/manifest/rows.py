@@ -16,7 +16,7 @@ import unicodedata
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pipeline.manifest.columns import FRACTIONS, TEXTS, WHOLES, nearest
+from pipeline.manifest.columns import FRACTIONS, REQUIRED, TEXTS, WHOLES, nearest
 from pipeline.manifest.types import Rules
 from pipeline.schema import ObjectCount, PromptRow
 
@@ -32,6 +32,7 @@ SEED_MAX = 2**63 - 1
 # Unicode Standard Annex 9, table 4 and section 2: the characters that reorder what a person reads.
 _BIDI = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 _ID_ILLEGAL = re.compile(f"[\x00-\x1f\x7f-\x9f{_BIDI}]")
+_ABSENT = {"id": "give the row an id of its own", "prompt": "say what the picture shows, or remove the row"}
 _TEXT_ILLEGAL = re.compile("[\x00-\x08\x0e-\x1f\x7f]")
 
 
@@ -44,7 +45,7 @@ def examine(raw: Mapping[str, Any], rules: Rules) -> tuple[PromptRow | None, lis
 
 def legal_id(value: object) -> bool:
     """Whether this is an id that a row may bear."""
-    return isinstance(value, str) and not list(_id_reasons(value))
+    return isinstance(value, str) and next(_id_reasons(value), None) is None
 
 
 def row_digest(row: PromptRow) -> str:
@@ -74,13 +75,15 @@ def _digest(said: dict[str, Any]) -> str:
 
 
 def _prompt_row(raw: Mapping[str, Any]) -> PromptRow:
-    plain: dict[str, Any] = {name: raw.get(name) for name in (*TEXTS, *WHOLES)}
-    plain |= {name: None if raw.get(name) is None else _shortest(raw[name]) for name in FRACTIONS}
-    return PromptRow(
-        **plain,
-        objects=tuple(ObjectCount(o["class"], o["count"]) for o in _items(raw, "objects")),
-        tags=tuple(sorted((key, value) for key, value in _items(raw, "tags"))),
-    )
+    said = {name: value for name, value in raw.items() if value is not None}
+    for name in FRACTIONS:
+        if name in said:
+            said[name] = _shortest(said[name])
+    if "objects" in said:
+        said["objects"] = tuple(ObjectCount(entry["class"], entry["count"]) for entry in said["objects"])
+    if "tags" in said:
+        said["tags"] = tuple(sorted(said["tags"]))
+    return PromptRow(**said)
 
 
 @functools.lru_cache(maxsize=4096)
@@ -111,31 +114,33 @@ def _is_pair(value: object) -> bool:
 
 
 def _text_reasons(raw: Mapping[str, Any]) -> Iterator[Reason]:
-    for column in TEXTS:
-        value = raw.get(column)
+    for column in REQUIRED:
+        if raw.get(column) is None:
+            yield column, "null", _ABSENT[column]
+    for column, value in raw.items():
         if isinstance(value, bytes):
             yield column, "not UTF-8 text", "save the source as UTF-8 and build the manifest again"
-        elif column == "id":
-            yield from _id_reasons(value)
-        elif column == "prompt" and (value is None or not value.strip()):
-            yield column, "null" if value is None else "empty", "say what the picture shows, or remove the row"
-        elif isinstance(value, str) and (bad := _TEXT_ILLEGAL.search(value)):
-            yield column, f"holds the control character {_named(bad.group())}", "remove it"
-        elif value == "" and column in ("adapter", "init_image", "mask_image"):
-            yield column, "empty", "leave it null when there is none"
+        elif isinstance(value, str):
+            yield from _id_reasons(value) if column == "id" else _string_reasons(column, value)
 
 
-def _id_reasons(value: object) -> Iterator[Reason]:
-    if value is None:
-        yield "id", "null", "give the row an id of its own"
-    elif isinstance(value, str):
-        if value == "":
-            yield "id", "empty", "give the row an id of its own"
-        if len(value) > ID_CHARS_MAX:
-            yield "id", f"{len(value)} characters long", f"use {ID_CHARS_MAX} at most"
-        if bad := _ID_ILLEGAL.search(value):
-            kind = "bidirectional" if bad.group() in _BIDI else "control"
-            yield "id", f"holds the {kind} character {_named(bad.group())}", "remove it"
+def _string_reasons(column: str, value: str) -> Iterator[Reason]:
+    if column == "prompt" and not value.strip():
+        yield column, "empty", _ABSENT[column]
+    elif bad := _TEXT_ILLEGAL.search(value):
+        yield column, f"holds the control character {_named(bad.group())}", "remove it"
+    elif value == "" and column in ("adapter", "init_image", "mask_image"):
+        yield column, "empty", "leave it null when there is none"
+
+
+def _id_reasons(value: str) -> Iterator[Reason]:
+    if value == "":
+        yield "id", "empty", _ABSENT["id"]
+    if len(value) > ID_CHARS_MAX:
+        yield "id", f"{len(value)} characters long", f"use {ID_CHARS_MAX} at most"
+    if bad := _ID_ILLEGAL.search(value):
+        kind = "bidirectional" if bad.group() in _BIDI else "control"
+        yield "id", f"holds the {kind} character {_named(bad.group())}", "remove it"
 
 
 def _named(char: str) -> str:
@@ -207,7 +212,7 @@ def _rule_reasons(raw: Mapping[str, Any], rules: Rules) -> Iterator[Reason]:
         yield "prompt", f"{len(prompt)} characters long", remedy
     if isinstance(adapter, str) and adapter and rules.adapters is not None and adapter not in rules.adapters:
         yield "adapter", f"the job has no adapter {adapter!r}", _adapter_remedy(adapter, rules.adapters)
-    if raw.get("init_image") is None:
+    if "init_image" not in raw or raw["init_image"] is None:
         for column in ("mask_image", "strength"):
             if raw.get(column) is not None:
                 yield column, "has no init_image to work on", "add init_image, or leave this null"
