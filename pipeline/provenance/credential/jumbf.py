@@ -1,0 +1,205 @@
+"""Finds the certificates that a credential was signed with. Pure: bytes in, certificates out.
+
+C2PA's library says that a certificate expired, but not whether its chain led to an anchor before it did, and does
+not hand the chain out. So this module reads just enough of the file to get it: the container's C2PA chunk, the
+boxes of the manifest store (ISO 19566-5), and the COSE_Sign1 (RFC 9052) in the signature box, whose `x5chain` (RFC
+9360) holds the certificates. Signatures and hashes stay the library's.
+
+Parsing is strict: whatever a careful writer would not write, such as two stores or two signatures, has no answer.
+So a file cannot show one chain here and another to the library.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from cryptography import x509
+
+X5CHAIN = 33
+COSE_SIGN1_TAG = 18
+NESTING_MAX = 16
+ITEMS_MAX = 4096
+
+
+class _Malformed(ValueError):
+    """Not what a careful writer writes."""
+
+
+def signing_chain(data: bytes, media_type: str, label: str) -> list[x509.Certificate]:
+    """The certificates, leaf first, that signed the manifest `label` in a PNG, JPEG or WebP file; empty where they
+    cannot be told."""
+    try:
+        store = _store(data, media_type)
+        manifests = [body for name, body in _superboxes(_only(_superboxes(store), "c2pa")) if name == label]
+        if len(manifests) != 1:
+            return []
+        signature = _only(_superboxes(manifests[0]), "c2pa.signature")
+        content = [body for kind, body in _boxes(signature) if kind == b"cbor"]
+        if len(content) != 1:
+            return []
+        return [x509.load_der_x509_certificate(der) for der in _x5chain(content[0])]
+    except (_Malformed, ValueError):
+        return []
+
+
+def _store(data: bytes, media_type: str) -> bytes:
+    if media_type == "image/png":
+        found = [body for kind, body in _png_chunks(data) if kind == b"caBX"]
+    elif media_type == "image/webp":
+        found = [body for kind, body in _riff_chunks(data) if kind == b"C2PA"]
+    elif media_type == "image/jpeg":
+        found = [_app11(data)]
+    else:
+        found = []
+    if len(found) != 1:
+        raise _Malformed("not exactly one manifest store")
+    return found[0]
+
+
+def _png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    at = 8
+    while at < len(data):
+        length = _number(data, at, 4)
+        yield data[at + 4 : at + 8], _cut(data, at + 8, length)
+        if data[at + 4 : at + 8] == b"IEND":
+            return
+        at += 12 + length
+
+
+def _riff_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    at = 12
+    while at < len(data):
+        length = int.from_bytes(_cut(data, at + 4, 4), "little")
+        yield data[at : at + 4], _cut(data, at + 8, length)
+        at += 8 + length + (length & 1)
+
+
+def _app11(data: bytes) -> bytes:
+    """The one box that a JPEG's APP11 segments carry (ISO 19566-5 annex D:
+
+    `JP`, box number, packet number, box header, content).
+    """
+    at, box = 2, None
+    parts: list[bytes] = []
+    _cut(data, at, 2)
+    while data[at] == 0xFF and data[at + 1] != 0xDA:
+        marker, length = data[at + 1], _number(data, at + 2, 2)
+        if marker == 0xEB and data[at + 4 : at + 6] == b"JP":
+            segment = _cut(data, at + 4, length - 2)
+            number, packet = segment[2:4], _number(segment, 4, 4)
+            if (box is not None and number != box) or packet != len(parts) + 1:
+                raise _Malformed("segments of two boxes, or out of order")
+            box = number
+            parts.append(segment[8:] if packet == 1 else segment[16:])
+        at += 2 + length
+        _cut(data, at, 2)
+    return b"".join(parts)
+
+
+def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    at = 0
+    while at < len(data):
+        length = _number(data, at, 4)
+        if length < 8:
+            raise _Malformed("a box of unusual length")
+        yield data[at + 4 : at + 8], _cut(data, at + 8, length - 8)
+        at += length
+
+
+def _superboxes(data: bytes) -> Iterator[tuple[str, bytes]]:
+    """(label, content) of each labelled superbox; the content begins with its description box."""
+    for kind, body in _boxes(data):
+        if kind != b"jumb":
+            continue
+        head, description = next(_boxes(body), (b"", b""))
+        if head != b"jumd" or len(description) < 18:
+            raise _Malformed("a superbox without a description")
+        if description[16] & 2:
+            label, end, _ = description[17:].partition(b"\0")
+            if not end:
+                raise _Malformed("a label without an end")
+            yield label.decode("utf-8", "replace"), body
+
+
+def _only(found: Iterator[tuple[str, bytes]], label: str) -> bytes:
+    matches = [body for name, body in found if name == label]
+    if len(matches) != 1:
+        raise _Malformed(f"not exactly one {label}")
+    return matches[0]
+
+
+def _x5chain(cose: bytes) -> list[bytes]:
+    """DER certificates from a COSE_Sign1's headers: protected as C2PA 2 writes, or unprotected as version 1 did,
+    not both."""
+    sign1, _ = _cbor(cose, 0, 0)
+    if not isinstance(sign1, list) or len(sign1) != 4 or not isinstance(sign1[0], bytes):
+        raise _Malformed("not a COSE_Sign1")
+    protected, _ = _cbor(sign1[0], 0, 0)
+    headers = [header for header in (protected, sign1[1]) if isinstance(header, dict)]
+    found = [header[key] for header in headers for key in (X5CHAIN, "x5chain") if key in header]
+    if len(found) != 1:
+        raise _Malformed("not exactly one x5chain")
+    chain = found[0] if isinstance(found[0], list) else [found[0]]
+    if not all(isinstance(item, bytes) for item in chain):
+        raise _Malformed("x5chain holds something else than certificates")
+    return chain
+
+
+def _cbor(data: bytes, at: int, depth: int) -> tuple[Any, int]:
+    """One CBOR item (RFC 8949, definite lengths) and where the next begins.
+
+    Of the tags only COSE_Sign1's is looked through.
+    """
+    if depth > NESTING_MAX:
+        raise _Malformed("nested too deeply")
+    head = _cut(data, at, 1)[0]
+    major, small = head >> 5, head & 31
+    at += 1
+    if small > 27:
+        raise _Malformed("an indefinite length")
+    value = small
+    if small > 23:
+        width = 1 << (small - 24)
+        value = _number(data, at, width)
+        at += width
+    if major == 0:
+        return value, at
+    if major == 1:
+        return -1 - value, at
+    if major == 2:
+        return _cut(data, at, value), at + value
+    if major == 3:
+        return _cut(data, at, value).decode(), at + value
+    if major == 6 and value == COSE_SIGN1_TAG:
+        return _cbor(data, at, depth + 1)
+    if major in (4, 5):
+        return _cbor_items(data, at, depth, value, major == 5)
+    if major == 7 and small in (20, 21, 22):
+        return {20: False, 21: True, 22: None}[small], at
+    raise _Malformed("an item that no signature needs")
+
+
+def _cbor_items(data: bytes, at: int, depth: int, count: int, is_map: bool) -> tuple[Any, int]:
+    if count > ITEMS_MAX:
+        raise _Malformed("too many items")
+    items = []
+    for _ in range(count * (2 if is_map else 1)):
+        item, at = _cbor(data, at, depth + 1)
+        items.append(item)
+    if not is_map:
+        return items, at
+    keys = items[::2]
+    if any(isinstance(key, (list, dict)) for key in keys) or len(set(keys)) != len(keys):
+        raise _Malformed("a map with a strange or repeated key")
+    return dict(zip(keys, items[1::2], strict=True)), at
+
+
+def _cut(data: bytes, at: int, length: int) -> bytes:
+    if length < 0 or at + length > len(data):
+        raise _Malformed("cut off")
+    return data[at : at + length]
+
+
+def _number(data: bytes, at: int, length: int) -> int:
+    return int.from_bytes(_cut(data, at, length), "big")
