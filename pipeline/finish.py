@@ -7,7 +7,6 @@ commit: a crash after the PUT leaves an orphan that `gc` collects.
 
 from __future__ import annotations
 
-import base64
 import dataclasses
 import hashlib
 import time
@@ -18,12 +17,12 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from pipeline import __version__, encode, pdq, watermark
+from pipeline import __version__, encode, watermark
 from pipeline.checks import registry
 from pipeline.checks.base import Check
-from pipeline.checks.duplicates import signature
+from pipeline.checks.fingerprint import Fingerprint, fingerprint
 from pipeline.job import JobSettings
-from pipeline.provenance.credential import Claim, Issuer
+from pipeline.provenance.credential import Issuer, claim_for, xmp_for
 from pipeline.provenance.record import claim_digest, record_id
 from pipeline.schema import Attempt, AttemptOutcome, Record, RenderInfo, Verdict, as_row
 from pipeline.storage import Storage, segment
@@ -42,12 +41,10 @@ DECODE_BYTES_MAX, DECODE_PIXELS_MAX = 1 << 30, 1 << 28
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What the checks found on one attempt. `signature` is base64; `cpu_s` is CPU seconds by stage."""
+    """What the checks found on one attempt, and what finds its near-duplicates; `cpu_s` is CPU seconds by stage."""
 
     verdicts: tuple[Verdict, ...]
-    pdq: str
-    pdq_quality: int
-    signature: str
+    fingerprint: Fingerprint
     cpu_s: dict[str, float] = field(default_factory=dict)
 
 
@@ -102,9 +99,7 @@ class Finisher:
             (verdict,) = clock(f"check.{check.name}", lambda: registry.run([check], shown, row))  # noqa: B023
             rejected = verdict.outcome == "rejected"
             verdicts.append(verdict)
-        hash_hex, quality = clock("pdq", lambda: pdq.pdq(shown))
-        colours = clock("signature", lambda: signature(shown))
-        return Checked(tuple(verdicts), hash_hex, quality, base64.b64encode(colours).decode(), clock.cpu_s)
+        return Checked(tuple(verdicts), clock("fingerprint", lambda: fingerprint(shown)), clock.cpu_s)
 
     def _as_shipped(self, pixels: Pixels) -> Pixels:
         data = encode.encode(pixels, self.media_type, quality=self.job.output.quality)
@@ -133,8 +128,10 @@ class Finisher:
         accepted = decision.outcome == "accepted"
         media_type = self.media_type if accepted else REVIEW_TYPE
         quality = self.job.output.quality if accepted else REVIEW_QUALITY
-        bare = clock("encode", lambda: encode.encode(pixels, media_type, quality=quality))
-        data = clock("credential", lambda: self.issuer.issue(bare, media_type, self._claim(record)))
+        claim = claim_for(record, record.claim_digest or "", self.job.provider, self.mark_key)
+        xmp = xmp_for(record, self.job.provider)
+        bare = clock("encode", lambda: encode.encode(pixels, media_type, quality=quality, xmp=xmp))
+        data = clock("credential", lambda: self.issuer.issue(bare, media_type, claim))
         digest = hashlib.sha256(data).hexdigest()
         assert len(digest) == 64
         folder = segment(attempt.image.row_id)
@@ -154,9 +151,7 @@ class Finisher:
         self.storage.put_new(key, data, media_type)
         self.storage.put_new(thumb_key, thumb, REVIEW_TYPE)
 
-    def _record(
-        self, attempt: Attempt, info: RenderInfo, checked: Checked, decision: Decision, marked: bool, started_us: int
-    ) -> Record:
+    def _record(self, attempt: Attempt, info: RenderInfo, checked: Checked, decision: Decision, marked: bool, started_us: int) -> Record:
         blank = failed_record(attempt, self.job.name, self.plan_digest, decision.reason)
         return dataclasses.replace(
             blank,
@@ -167,15 +162,12 @@ class Finisher:
             watermark_version=watermark.VERSION if marked else None,
             watermark_key_id=self.mark_key.key_id if marked else None,
             watermark_payload=payload_of(attempt).record if marked else None,
-            pdq=checked.pdq,
-            pdq_quality=checked.pdq_quality,
-            signature=checked.signature,
+            pdq=checked.fingerprint.pdq,
+            pdq_quality=checked.fingerprint.quality,
+            signature=checked.fingerprint.signature,
             started_us=started_us,
             finished_us=now_us(),
         )
-
-    def _claim(self, record: Record) -> Claim:
-        return Claim.of(record, provider=self.job.provider)
 
 
 def failed_record(attempt: Attempt, job: str, plan_digest: str, reason: str) -> Record:

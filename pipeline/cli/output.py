@@ -24,7 +24,9 @@ def _job_file(storage: Storage) -> tuple[str, int]:
         content = json.loads(storage.get(JOB_FILE, 16 << 20))
         return str(content["name"]), int(content["settings"]["checks"]["attempts"])
     except (NotStored, ValueError, KeyError, TypeError) as error:
-        raise JobError("no output of a job: job.json is missing or damaged", storage.uri, "name the folder or prefix that a job wrote") from error
+        raise JobError(
+            "no output of a job: job.json is missing or damaged", storage.uri, "name the folder or prefix that a job wrote"
+        ) from error
 
 
 def status(args: argparse.Namespace) -> int:

@@ -33,12 +33,29 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"renderfarm {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for add in (_render, _plan, _status, _report, _gc, _audit, _identify, _reproduce, _provenance, _manifest, _check, _watermark, _keys, _job):
+    for add in (
+        _render,
+        _plan,
+        _status,
+        _report,
+        _gc,
+        _audit,
+        _identify,
+        _reproduce,
+        _provenance,
+        _manifest,
+        _check,
+        _watermark,
+        _keys,
+        _job,
+    ):
         add(commands)
     return parser
 
 
-def _command(commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, handler: str, text: str, example: str) -> argparse.ArgumentParser:
+def _command(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, handler: str, text: str, example: str
+) -> argparse.ArgumentParser:
     parser = commands.add_parser(
         name,
         help=text,
@@ -72,7 +89,9 @@ def _job_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("job", metavar="JOB", type=Path, help="the job file (YAML)")
     parser.add_argument("--manifest", metavar="M", help="another manifest than the job names")
     parser.add_argument("--output", metavar="O", help="another output than the job names")
-    parser.add_argument("--set", metavar="KEY.PATH=VALUE", action="append", default=[], dest="overrides", help="override one field of the job")
+    parser.add_argument(
+        "--set", metavar="KEY.PATH=VALUE", action="append", default=[], dest="overrides", help="override one field of the job"
+    )
     parser.add_argument("--skip-invalid", action="store_true", help="render the good rows, record the bad ones as failed")
 
 
@@ -81,7 +100,9 @@ def _json(parser: argparse.ArgumentParser) -> None:
 
 
 def _render(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = _command(commands, "render", "render:render", "render what is not rendered yet", "renderfarm render jobs/mockups.yaml --limit 8")
+    parser = _command(
+        commands, "render", "render:render", "render what is not rendered yet", "renderfarm render jobs/mockups.yaml --limit 8"
+    )
     _job_arguments(parser)
     parser.add_argument("--limit", metavar="N", type=_bounded(1, 1 << 40), help="this call renders at most N images")
     parser.add_argument("--until", metavar="HH:MM", help="drain so that everything is committed by this local time")
@@ -91,7 +112,9 @@ def _render(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
 
 
 def _plan(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = _command(commands, "plan", "render:plan", "count images and batches and estimate the time", "renderfarm plan jobs/mockups.yaml")
+    parser = _command(
+        commands, "plan", "render:plan", "count images and batches and estimate the time", "renderfarm plan jobs/mockups.yaml"
+    )
     _job_arguments(parser)
     _json(parser)
 
@@ -116,7 +139,9 @@ def _report(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
 
 
 def _gc(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = _command(commands, "gc", "output:gc", "list or remove orphans: pictures that no record names", "renderfarm gc outputs/mockups --delete")
+    parser = _command(
+        commands, "gc", "output:gc", "list or remove orphans: pictures that no record names", "renderfarm gc outputs/mockups --delete"
+    )
     _output(parser)
     parser.add_argument("--delete", action="store_true", help="remove them; without it they are only listed")
     parser.add_argument("--older-than", metavar="HOURS", type=float, default=24.0, help="only orphans older than this (default 24)")
@@ -136,15 +161,25 @@ def _audit(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
 
 
 def _identify(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = _command(commands, "identify", "audit:identify", "any copy of an image → its record", "renderfarm identify stray.jpg --in outputs/mockups")
+    parser = _command(
+        commands, "identify", "audit:identify", "any copy of an image → its record", "renderfarm identify stray.jpg --in outputs/mockups"
+    )
     parser.add_argument("images", metavar="IMAGE", nargs="+", type=Path, help="a picture, or a folder of them")
-    parser.add_argument("--in", metavar="OUTPUT", action="append", required=True, dest="outputs", help="an output to look in; may be repeated")
+    parser.add_argument(
+        "--in", metavar="OUTPUT", action="append", required=True, dest="outputs", help="an output to look in; may be repeated"
+    )
     _trust(parser)
     _json(parser)
 
 
 def _reproduce(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = _command(commands, "reproduce", "audit:reproduce", "render an image again from its record and compare", "renderfarm reproduce outputs/mockups IMAGE_ID")
+    parser = _command(
+        commands,
+        "reproduce",
+        "audit:reproduce",
+        "render an image again from its record and compare",
+        "renderfarm reproduce outputs/mockups IMAGE_ID",
+    )
     _output(parser)
     parser.add_argument("image_id", metavar="IMAGE_ID", help="32 hex digits, or the row id and index as ROW:INDEX")
     _json(parser)
@@ -152,27 +187,49 @@ def _reproduce(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def _provenance(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     group = _group(commands, "provenance", "the log for others: export, prove, verify")
-    parser = _command(group, "export", "audit:export", "the records as Parquet, CSV or JSON lines", "renderfarm provenance export outputs/mockups -o log.csv --tag campaign=spring")
+    parser = _command(
+        group,
+        "export",
+        "audit:export",
+        "the records as Parquet, CSV or JSON lines",
+        "renderfarm provenance export outputs/mockups -o log.csv --tag campaign=spring",
+    )
     _output(parser)
     parser.add_argument("-o", "--out", metavar="FILE", type=Path, required=True, help="a .parquet, .csv or .jsonl file")
     parser.add_argument("--tag", metavar="KEY=VALUE", action="append", default=[], help="only records with this tag")
     parser.add_argument("--outcome", choices=("accepted", "rejected", "failed"), help="only attempts with this outcome")
     parser.add_argument("--rejected-for", metavar="CHECK", help="only attempts that this check rejected")
-    prove = _command(group, "prove", "audit:prove", "a bundle that proves one image's record", "renderfarm provenance prove outputs/mockups IMAGE_ID -o proof.json")
+    prove = _command(
+        group,
+        "prove",
+        "audit:prove",
+        "a bundle that proves one image's record",
+        "renderfarm provenance prove outputs/mockups IMAGE_ID -o proof.json",
+    )
     _output(prove)
     prove.add_argument("image_id", metavar="IMAGE_ID", help="32 hex digits")
     prove.add_argument("-o", "--out", metavar="FILE", type=Path, help="where to write it; default: stdout")
-    verify = _command(group, "verify", "audit:verify", "check a bundle without the output", "renderfarm provenance verify proof.json --trust trust/")
+    verify = _command(
+        group, "verify", "audit:verify", "check a bundle without the output", "renderfarm provenance verify proof.json --trust trust/"
+    )
     verify.add_argument("bundle", metavar="BUNDLE", type=Path, help="what `prove` wrote")
     _trust(verify)
 
 
 def _manifest(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     group = _group(commands, "manifest", "build, check and show manifests")
-    build = _command(group, "build", "manifest:build", "CSV, JSONL or a YAML template → Parquet", "renderfarm manifest build manifests/mockups.yaml -o manifests/mockups.parquet")
+    build = _command(
+        group,
+        "build",
+        "manifest:build",
+        "CSV, JSONL or a YAML template → Parquet",
+        "renderfarm manifest build manifests/mockups.yaml -o manifests/mockups.parquet",
+    )
     build.add_argument("source", metavar="SRC", type=Path, help="a .csv, .jsonl, .yaml or .yml file")
     build.add_argument("-o", "--out", metavar="M", type=Path, required=True, help="the Parquet file to write")
-    check = _command(group, "check", "manifest:check", "report all faults of a manifest", "renderfarm manifest check manifests/mockups.parquet")
+    check = _command(
+        group, "check", "manifest:check", "report all faults of a manifest", "renderfarm manifest check manifests/mockups.parquet"
+    )
     check.add_argument("manifest", metavar="M", help="a Parquet file or folder, or an s3:// URI")
     check.add_argument("--job", metavar="JOB", type=Path, help="also check against this job's adapters and forbidden words")
     _json(check)
@@ -194,12 +251,20 @@ def _check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
 
 def _watermark(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     group = _group(commands, "watermark", "the mark on any picture")
-    embed = _command(group, "embed", "tools:watermark_embed", "mark pictures", "renderfarm watermark embed a.png --id 0123456789a --key-file mark.key -o marked/")
+    embed = _command(
+        group,
+        "embed",
+        "tools:watermark_embed",
+        "mark pictures",
+        "renderfarm watermark embed a.png --id 0123456789a --key-file mark.key -o marked/",
+    )
     embed.add_argument("images", metavar="IMAGE", nargs="+", type=Path, help="pictures")
     embed.add_argument("--id", metavar="HEX", required=True, dest="record", help="11 hex digits")
     embed.add_argument("--key-file", metavar="F", type=Path, help="file with the key; default: the environment's RENDERFARM_MARK_KEY")
     embed.add_argument("-o", "--out", metavar="DIR", type=Path, required=True, help="folder for the marked pictures (PNG)")
-    read = _command(group, "read", "tools:watermark_read", "read the mark of pictures", "renderfarm watermark read stray.jpg --key-file mark.key")
+    read = _command(
+        group, "read", "tools:watermark_read", "read the mark of pictures", "renderfarm watermark read stray.jpg --key-file mark.key"
+    )
     read.add_argument("images", metavar="IMAGE", nargs="+", type=Path, help="pictures")
     read.add_argument("--key-file", metavar="F", type=Path, action="append", default=[], help="file with the key; may be repeated")
     _json(read)

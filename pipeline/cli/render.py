@@ -47,7 +47,10 @@ def _window(until: str | None) -> float | None:
 def _say(resolved: ResolvedJob) -> None:
     """What will render, before it does: model and licence by name, and what the user should know."""
     weights = resolved.weights
-    print(f"{resolved.job.name}: {resolved.planned} images from {resolved.rows} rows, weights {weights.weights} ({weights.licence})", file=sys.stderr)
+    print(
+        f"{resolved.job.name}: {resolved.planned} images from {resolved.rows} rows, weights {weights.weights} ({weights.licence})",
+        file=sys.stderr,
+    )
     for warning in weights.warnings:
         print(f"note: {warning}", file=sys.stderr)
 
@@ -75,7 +78,9 @@ def _summary(args: argparse.Namespace, session: farm.Session, result: farm.RunRe
         print("nothing is left to render" if not counts.remaining else "nothing was rendered")
     else:
         print(f"{tally.attempts_now} attempts in {tally.elapsed_s:.0f} s, {progress.rate_per_s(tally):.2f} images/s accepted")
-    print(f"{counts.planned} planned = {counts.accepted} accepted + {counts.exhausted} exhausted + {counts.failed} failed + {counts.remaining} remaining")
+    print(
+        f"{counts.planned} planned = {counts.accepted} accepted + {counts.exhausted} exhausted + {counts.failed} failed + {counts.remaining} remaining"
+    )
     if session.state.rejects:
         print("rejected attempts by check: " + ", ".join(f"{name} {count}" for name, count in session.state.rejects.most_common()))
     if counts.remaining and result.paused:
@@ -130,10 +135,13 @@ def _print_plan(content: dict[str, object], resolved: ResolvedJob) -> None:
     assert isinstance(groups, list)
     for group in groups:
         extras = f", adapter {group['adapter']}" if group["adapter"] else ""
-        print(f"  {group['images']:>8} images  {group['width']}x{group['height']}, {group['steps']} steps, guidance {group['guidance']}{extras}")
+        print(
+            f"  {group['images']:>8} images  {group['width']}x{group['height']}, {group['steps']} steps, guidance {group['guidance']}{extras}"
+        )
     if content["rate_per_s"]:
-        print(f"about {content['hours']} hours at the last measured {content['rate_per_s']} images/s" + (f", {content['cost']}" if content["cost"] else ""))
+        print(
+            f"about {content['hours']} hours at the last measured {content['rate_per_s']} images/s"
+            + (f", {content['cost']}" if content["cost"] else "")
+        )
     else:
         print("no rate was measured yet for these weights: render some with --limit 8, then plan again")
-
-

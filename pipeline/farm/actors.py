@@ -118,9 +118,7 @@ class FinisherWorker:
     def check(self, attempts: Sequence[Attempt], pixels: Pixels, marked: Sequence[bool]) -> tuple[Checked, ...] | Trouble:
         """One `Checked` an attempt. pixels: uint8 (B, H, W, 3)."""
         try:
-            return tuple(
-                self.finisher.check(attempt, pixels[at], marked=marked[at]) for at, attempt in enumerate(attempts)
-            )
+            return tuple(self.finisher.check(attempt, pixels[at], marked=marked[at]) for at, attempt in enumerate(attempts))
         except Exception as error:  # becomes a counted loss: the unit is tried elsewhere, then rendered again, then recorded as failed
             return Trouble("failed", f"{type(error).__name__}: {error}"[:500])
 

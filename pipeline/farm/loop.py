@@ -199,9 +199,7 @@ class Loop:
             self._best.pop(work.attempt.image.image_id, None)
         else:
             self._retry(work, record)
-        log.info(
-            f"image.{record.outcome}", image=record.image_id, row=record.row_id, attempt=record.attempt, reason=record.reason or None
-        )
+        log.info(f"image.{record.outcome}", image=record.image_id, row=record.row_id, attempt=record.attempt, reason=record.reason or None)
 
     def _retry(self, work: Work, record: Record) -> None:
         self.tally.rejected_attempts += 1

@@ -157,10 +157,10 @@ def _record_plan(session: Session) -> None:
     kept = {image_id for image_id in planned_ids if image_id in logged}
     left = [i for i, s in state.images() if not s.superseded and i not in kept]
     back = [i for i, s in state.images() if s.superseded and i in kept]
-    blank = Record(kind="plan", job=session.job.name, plan_digest=resolved.plan_digest, renderfarm_version=__version__, finished_us=now_us())
-    plan = _changed(
-        blank, manifest_digest=resolved.manifest_digest, settings_digest=resolved.settings_digest, planned=resolved.planned
+    blank = Record(
+        kind="plan", job=session.job.name, plan_digest=resolved.plan_digest, renderfarm_version=__version__, finished_us=now_us()
     )
+    plan = _changed(blank, manifest_digest=resolved.manifest_digest, settings_digest=resolved.settings_digest, planned=resolved.planned)
     records = [
         *(_changed(blank, kind="superseded", image_id=image_id) for image_id in left),
         plan,
@@ -236,9 +236,7 @@ def _reopen(tally: Tally, session: Session, options: RunOptions) -> None:
         tally.failed = min(tally.failed, bad)
 
 
-def _render(
-    session: Session, options: RunOptions, work: Iterator[Work], stop: Stop, tally: Tally, watch: Callable[[Tally], None]
-) -> None:
+def _render(session: Session, options: RunOptions, work: Iterator[Work], stop: Stop, tally: Tally, watch: Callable[[Tally], None]) -> None:
     from pipeline.farm.cluster import cluster
     from pipeline.farm.ray_engine import RayEngine
 

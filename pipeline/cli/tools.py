@@ -1,0 +1,129 @@
+"""`check`, `watermark`, `keys` and `job`: single tools that need no output."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+from pipeline import keys, watermark
+from pipeline.checks.files import FileResult, Item, check_files, read_items
+from pipeline.checks.settings import ChecksSettings
+from pipeline.cli import logs
+from pipeline.errors import KeysError, RenderfarmError, UserError
+from pipeline.job import describe, json_schema
+from pipeline.watermark import MarkKey, Payload
+
+MARK_KEY_VARIABLE = "RENDERFARM_MARK_KEY"
+NO = 5
+"""Exit code of an honest no."""
+
+
+def check(args: argparse.Namespace) -> int:
+    """The quality filters on pictures: 0 all pass, 5 one rejects, 2 one cannot be read."""
+    logs.configure(quiet=True)
+    if not args.images and args.source is None:
+        raise UserError("no picture named", "check", "name pictures, or --from FILE.jsonl")
+    items: Iterator[Item] = iter([Item(str(path), args.prompt, args.text) for path in args.images])
+    if args.source is not None:
+        items = iter([*items, *read_items(args.source)])
+    code = 0
+    for result in check_files(items, ChecksSettings()):
+        code = max(code, _show(result, args.json), key=(0, NO, UserError.exit_code).index)
+    return code
+
+
+def _show(result: FileResult, as_json: bool) -> int:
+    rejected = any(verdict.outcome == "rejected" for verdict in result.verdicts)
+    if as_json:
+        print(json.dumps(asdict(result), ensure_ascii=False), flush=True)
+    elif result.error:
+        print(f"{result.path}: {result.error}", file=sys.stderr)
+    else:
+        print(f"{result.path}: {'rejected' if rejected else 'accepted'}")
+        for verdict in result.verdicts:
+            score = "" if verdict.score is None else f" {verdict.score:.3f} (threshold {verdict.threshold})"
+            print(f"  {verdict.check:<12} {verdict.outcome:<9}{score}  {verdict.reason}")
+    return UserError.exit_code if result.error else NO if rejected else 0
+
+
+def _mark_keys(files: list[Path]) -> list[MarkKey]:
+    """Keys from files (one in hex a line), else from the environment, else the user's own set. Raises: KeysError."""
+    if files:
+        return [key for file in files for key in keys.read_mark_keys(file)]
+    named = os.environ.get(MARK_KEY_VARIABLE)
+    if named:
+        return [MarkKey.from_hex(named)]
+    trust = keys.load_default_trust()
+    if trust is None or not trust.mark_keys:
+        raise KeysError("no watermark key", "watermark", f"give --key-file, set {MARK_KEY_VARIABLE}, or `renderfarm keys init`")
+    return list(trust.mark_keys)
+
+
+def watermark_embed(args: argparse.Namespace) -> int:
+    """Mark pictures with one id; each that cannot be marked is one line, and exit 2."""
+    from pipeline import encode
+
+    logs.configure(quiet=True)
+    key = _mark_keys([args.key_file] if args.key_file else [])[0]
+    payload = Payload(1, args.record.lower())
+    args.out.mkdir(parents=True, exist_ok=True)
+    code = 0
+    for path in args.images:
+        try:
+            picture = watermark.load_picture(path)
+            colour = picture[..., :3] if picture.ndim == 3 else picture[..., None].repeat(3, axis=2)
+            marked = watermark.embed(colour[None], [payload], key)[0]
+            out = args.out / f"{path.stem}.png"
+            out.write_bytes(encode.encode(marked, "image/png"))
+            print(out)
+        except RenderfarmError as error:
+            code = UserError.exit_code
+            print(_with_path(path, error), file=sys.stderr)
+    return code
+
+
+def _with_path(path: Path, error: RenderfarmError) -> str:
+    text = str(error)
+    return text if str(path) in text else f"{path}: {text}"
+
+
+def watermark_read(args: argparse.Namespace) -> int:
+    """Read marks: 0 all have one, 5 one has none, 2 one cannot be read."""
+    logs.configure(quiet=True)
+    mark_keys = _mark_keys(args.key_file)
+    code = 0
+    for path in args.images:
+        try:
+            reading = watermark.read(watermark.load_picture(path), mark_keys)
+        except RenderfarmError as error:
+            code = UserError.exit_code
+            print(json.dumps({"path": str(path), "error": str(error)}) if args.json else _with_path(path, error), file=sys.stderr)
+            continue
+        if not reading.present and code == 0:
+            code = NO
+        if args.json:
+            print(json.dumps({"path": str(path), **asdict(reading)}))
+        elif reading.payload is None:
+            print(f"{path}: no mark under these keys")
+        else:
+            print(f"{path}: id {reading.payload.record}, key {reading.key_id}, false alarm at most {reading.false_alarm:.1e}")
+    return code
+
+
+def keys_init(args: argparse.Namespace) -> int:
+    """Make a development key set."""
+    logs.configure(quiet=True)
+    made = keys.init(args.folder)
+    print(f"development key set in {made.folder}; give {made.folder / keys.TRUST} to auditors, by a way they trust")
+    return 0
+
+
+def job_schema(args: argparse.Namespace) -> int:
+    """The job file's fields."""
+    print(json.dumps(json_schema(), indent=1) if args.json else describe())
+    return 0
