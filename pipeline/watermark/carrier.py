@@ -26,8 +26,11 @@ from pipeline.watermark.types import MarkKey, Payload
 CANONICAL = 512
 TILE = 128
 R_MIN = 3.5
-R_MAX = 20.0
+R_MAX = 26.0
+REACH = int(R_MAX)
+SHIFTS = 1024
 SYNC_EVERY = 4
+BANDS = 8
 SHORT_SIDE_MIN = 256
 SLOPE = 0.5  # amplitudes fall as |k|^-SLOPE
 
@@ -49,6 +52,7 @@ class Carrier:
     lattice: Lattice
     phase: NDArray[np.complex64]
     group: NDArray[np.int64]
+    band: NDArray[np.int64]
 
     @property
     def sync(self) -> NDArray[np.bool_]:
@@ -59,7 +63,7 @@ class Carrier:
 @lru_cache(maxsize=1)
 def lattice() -> Lattice:
     """The half-plane of frequencies (kx > 0, or kx = 0 and ky > 0), sorted by radius."""
-    reach = int(R_MAX)
+    reach = REACH
     ky, kx = np.mgrid[-reach : reach + 1, 0 : reach + 1]
     radius = np.hypot(ky, kx)
     keep = (radius >= R_MIN) & (radius <= R_MAX) & ((kx > 0) | (ky > 0))
@@ -68,6 +72,13 @@ def lattice() -> Lattice:
     amplitude = radius[order] ** -SLOPE
     amplitude /= np.sqrt((amplitude**2).sum() / 2)  # a cosine of amplitude a has power a^2 / 2
     return Lattice(ky[order], kx[order], radius[order].astype(np.float32), amplitude.astype(np.float32))
+
+
+@lru_cache(maxsize=1)
+def bands() -> NDArray[np.int64]:
+    """int64 (n,): BANDS bands of radii, each with the same number of frequencies."""
+    n = len(lattice().ky)
+    return np.arange(n) * BANDS // n
 
 
 @lru_cache(maxsize=32)
@@ -83,24 +94,21 @@ def carrier(key: MarkKey) -> Carrier:
     for start in range(0, len(data), code.N):
         seats = data[start : start + code.N]
         group[seats] = draw.permutation(code.N)[: len(seats)]
-    return Carrier(grid, np.exp(1j * angles).astype(np.complex64), group)
+    return Carrier(grid, np.exp(1j * angles).astype(np.complex64), group, bands())
 
 
-def shift(key: MarkKey, payload: Payload) -> tuple[int, int]:
-    """The (y, x) shift of the tile in canonical pixels for this payload: 0..127 each."""
-    digest = key.derive("shift", payload.message)
-    return digest[0] % TILE, digest[1] % TILE
-
-
-def coefficients(key: MarkKey, payload: Payload) -> NDArray[np.complex64]:
-    """complex64 (n,): the tile is sum over k of Re(c exp(2 pi i k.x / TILE))."""
+def phases(key: MarkKey, payload: Payload) -> NDArray[np.complex64]:
+    """complex64 (n,): the key's phases times the signs of the payload's codeword."""
     tile = carrier(key)
     signs = 1.0 - 2.0 * code.encode(payload.sealed(key)).astype(np.float32)
-    sign = np.where(tile.sync, 1.0, signs[tile.group])
-    dy, dx = shift(key, payload)
-    ramp = np.exp(-2j * np.pi * (tile.lattice.ky * dy + tile.lattice.kx * dx) / TILE)
-    out: NDArray[np.complex64] = (tile.lattice.amplitude * sign * tile.phase * ramp).astype(np.complex64)
+    out: NDArray[np.complex64] = (tile.phase * np.where(tile.sync, 1.0, signs[tile.group])).astype(np.complex64)
     return out
+
+
+def shifts(key: MarkKey, payload: Payload) -> NDArray[np.int64]:
+    """int64 (SHIFTS, 2): the (y, x) shifts of the tile, 0..127 each, that this payload may use."""
+    draw = np.frombuffer(shake_256(key.derive("shift", payload.message)).digest(2 * SHIFTS), np.uint8)
+    return (draw % TILE).astype(np.int64).reshape(SHIFTS, 2)
 
 
 def canonical_scale(height: int, width: int) -> float:

@@ -22,16 +22,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from math import log, sqrt
+from math import log
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.watermark import carrier, code
-from pipeline.watermark.carrier import TILE, Carrier
+from pipeline.watermark import carrier, code, front
+from pipeline.watermark.carrier import TILE
 from pipeline.watermark.types import MESSAGE_BITS, MarkKey, Payload, unseal
 
 FALSE_ALARM = 1e-8
+SHRINK = 20.0
 SYNC_MIN = 4.5  # below it decoding is not tried: the largest of 16,384 shifts reaches 4 without a mark
 OFFSETS_PER_PIXEL = 4  # the finest grid on which a shift is tried
 
@@ -40,25 +41,26 @@ Floats = NDArray[np.float32]
 
 
 def threshold(hypotheses: int, keys: int) -> float:
-    """The z above which a word is believed (module's text). `hypotheses` counts geometries; shifts are added here."""
+    """The nats above which a word is believed (module's text). Shifts are counted here."""
     offsets = (TILE * OFFSETS_PER_PIXEL) ** 2
-    return sqrt(2 * (log(hypotheses * offsets * keys) + MESSAGE_BITS * log(2) - log(FALSE_ALARM)))
+    return log(hypotheses * offsets * keys) + MESSAGE_BITS * log(2) - log(FALSE_ALARM)
 
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """A decoded word: its payload, its statistic Z, and where the tile's origin lies (y, x)."""
+    """A decoded word: its payload, its statistic in nats, and where the tile's origin lies (y, x)."""
 
     payload: Payload
-    z: float
+    nats: float
     offset: tuple[float, float]
 
 
-def sync_surface(spectrum: Complex, tile: Carrier) -> tuple[Floats, float]:
+def sync_surface(spectrum: Complex, key: MarkKey) -> tuple[Floats, float]:
     """float32 (128, 128): the sync's correlation at each whole shift; and the norm that makes it a z value."""
+    tile = carrier.carrier(key)
     sync = tile.sync
     grid = tile.lattice
-    product = spectrum[sync] * np.conj(tile.phase[sync])
+    product = spectrum[sync] * search_phases(key)
     table = np.zeros((TILE, TILE // 2 + 1), np.complex64)
     ky, kx = grid.ky[sync], grid.kx[sync]
     table[ky % TILE, kx] = product
@@ -69,10 +71,11 @@ def sync_surface(spectrum: Complex, tile: Carrier) -> tuple[Floats, float]:
     return surface.astype(np.float32), norm
 
 
-def refine_offset(spectrum: Complex, tile: Carrier, start: tuple[int, int]) -> tuple[float, float]:
+def refine_offset(spectrum: Complex, key: MarkKey, start: tuple[int, int]) -> tuple[float, float]:
     """The shift near `start`, to a quarter of a pixel, that correlates the sync frequencies best."""
+    tile = carrier.carrier(key)
     sync = tile.sync
-    product = spectrum[sync] * np.conj(tile.phase[sync])
+    product = spectrum[sync] * search_phases(key)
     steps = np.arange(-3, 4) / OFFSETS_PER_PIXEL
     rows = np.exp(2j * np.pi / TILE * np.outer(start[0] + steps, tile.lattice.ky[sync]))
     columns = np.exp(2j * np.pi / TILE * np.outer(start[1] + steps, tile.lattice.kx[sync]))
@@ -86,22 +89,39 @@ def decode(spectrum: Complex, key: MarkKey, offset: tuple[float, float], order: 
     tile = carrier.carrier(key)
     ramp = np.exp(2j * np.pi / TILE * (tile.lattice.ky * offset[0] + tile.lattice.kx * offset[1]))
     aligned = (spectrum * np.conj(tile.phase) * ramp).real
-    sync = tile.sync
-    soft = np.bincount(tile.group[~sync], aligned[~sync], minlength=code.N).astype(np.float32)
-    norm = float(np.sqrt((np.abs(spectrum) ** 2).sum() / 2)) + 1e-12
+    sync, data = tile.sync, ~tile.sync
+    power = np.abs(spectrum) ** 2
+    w = front.weight()[sync]
+    s = float((aligned[sync] * w).sum()) / (float(np.sqrt((power[sync] * w * w).sum() / 2)) + 1e-12)
+    trust = _trust(aligned[sync], power[sync], sync)[tile.band]
+    aligned = aligned * trust
+    soft = np.bincount(tile.group[data], aligned[data], minlength=code.N).astype(np.float32)
+    norm = float(np.sqrt((power * trust * trust)[data].sum() / 2)) + 1e-12
     best: Match | None = None
     for candidate in code.candidates(soft, order):
         payload = unseal(np.packbits(candidate[: code.K]).tobytes(), key)
         if payload is None:
             continue
-        z = float(aligned[sync].sum() + (soft * (1.0 - 2.0 * candidate)).sum()) / norm
-        if best is None or z > best.z:
-            best = Match(payload, z, offset)
+        z = max(0.0, float((soft * (1.0 - 2.0 * candidate)).sum()) / norm)
+        total = (max(s, 0.0) ** 2 + z * z) / 2
+        total -= log(1 + total)
+        if best is None or total > best.nats:
+            best = Match(payload, total, offset)
     return best
+
+
+def _trust(aligned: Floats, power: Floats, sync: NDArray[np.bool_]) -> Floats:
+    """float32 (bands,): how strongly the sync was found in each band of radii, shrunk towards the mean of all."""
+    band = carrier.bands()[sync]
+    count = np.bincount(band)
+    found = np.bincount(band, aligned) / np.sqrt(np.bincount(band, power) * count + 1e-12)
+    mean = max(float((found * count).sum() / count.sum()), 0.02)
+    shrunk = (found * count + mean * SHRINK) / (count + SHRINK)
+    return np.asarray(np.maximum(shrunk, 0.1 * mean), np.float32)
 
 
 @lru_cache(maxsize=32)
 def search_phases(key: MarkKey) -> Complex:
-    """complex64 (n_sync,): the conjugated phases of the sync frequencies."""
+    """complex64 (n_sync,): the conjugated phases of the sync frequencies, weighted."""
     tile = carrier.carrier(key)
-    return np.conj(tile.phase[tile.sync])
+    return np.asarray(np.conj(tile.phase[tile.sync]) * front.weight()[tile.sync], np.complex64)

@@ -11,12 +11,13 @@ areas, where the eye sees it, to texture, where it does not, within MASK_RANGE.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.watermark import carrier
+from pipeline.watermark import carrier, inform
 from pipeline.watermark.types import MarkKey, Payload, Unsupported
 
 if TYPE_CHECKING:
@@ -35,9 +36,7 @@ USABLE_MIN = 0.1  # share of the pattern's energy that must survive clipping
 def embed(images: torch.Tensor, payloads: Sequence[Payload], key: MarkKey) -> torch.Tensor: ...
 @overload
 def embed(images: NDArray[np.uint8], payloads: Sequence[Payload], key: MarkKey) -> NDArray[np.uint8]: ...
-def embed(
-    images: torch.Tensor | NDArray[np.uint8], payloads: Sequence[Payload], key: MarkKey
-) -> torch.Tensor | NDArray[np.uint8]:
+def embed(images: torch.Tensor | NDArray[np.uint8], payloads: Sequence[Payload], key: MarkKey) -> torch.Tensor | NDArray[np.uint8]:
     """Marks each picture with its payload: uint8 (B, H, W, 3) sRGB in, the same kind, shape and device out.
 
     Raises: Unsupported when the short side is below 256 pixels, or when a picture is so saturated that the mark would
@@ -55,39 +54,52 @@ def embed(
     if not carrier.supported(width, height):
         raise Unsupported(f"{width}x{height}: a mark needs a short side of at least {carrier.SHORT_SIDE_MIN} pixels")
     with torch.inference_mode():
-        return _marked(images, np.stack([carrier.coefficients(key, p) for p in payloads])) if batch else images.clone()
+        return _marked(images, payloads, key) if batch else images.clone()
 
 
-def _marked(images: torch.Tensor, coefficients: NDArray[np.complex64]) -> torch.Tensor:
-    """images: uint8 (B, H, W, 3); coefficients: complex64 (B, n) -> uint8 (B, H, W, 3)."""
+def _marked(images: torch.Tensor, payloads: Sequence[Payload], key: MarkKey) -> torch.Tensor:
+    """images: uint8 (B, H, W, 3) -> uint8 (B, H, W, 3)."""
     import torch
 
+    device = images.device
     pixels = images.movedim(-1, 1).to(torch.float32)  # (B, 3, H, W)
-    weights = torch.tensor(LUMA, device=images.device)
-    luma = torch.einsum("bchw,c->bhw", pixels, weights)
-    change = pattern(coefficients, images.shape[1], images.shape[2], images.device) * _mask(luma)
-    gain = torch.tensor(CHANNEL_GAIN, device=images.device)
-    strength = 255.0 / 10 ** (PSNR_DB / 20) / (change.square().mean((1, 2)) * gain.square().mean()).sqrt()
-    change = change * strength[:, None, None]
+    luma = torch.einsum("bchw,c->bhw", pixels, torch.tensor(LUMA, device=device))
+    gain = torch.tensor(CHANNEL_GAIN, device=device)
+    level = 255.0 / 10 ** (PSNR_DB / 20) / gain.square().mean().sqrt()
+    mask = _mask(luma)
+    strength = level / mask.square().mean((1, 2)).sqrt()
+    phases = torch.from_numpy(np.stack([carrier.phases(key, p) for p in payloads])).to(device)
+    shifts = torch.from_numpy(np.stack([carrier.shifts(key, p) for p in payloads])).to(device)
+    group = torch.from_numpy(carrier.carrier(key).group).to(device)
+    scale = carrier.canonical_scale(*luma.shape[1:])
+    coefficients = inform.plan(inform.host(luma, mask), phases, group, shifts, strength, scale)
+    change = pattern(coefficients, images.shape[1], images.shape[2]) * mask
+    change *= (level / change.square().mean((1, 2)).sqrt())[:, None, None]
     _refuse_saturated(luma, change)
     marked = pixels + change[:, None] * gain[:, None, None]
     return marked.round_().clamp_(0, 255).to(torch.uint8).movedim(1, -1).contiguous()
 
 
-def pattern(coefficients: NDArray[np.complex64], height: int, width: int, device: torch.device) -> torch.Tensor:
-    """float32 (B, H, W): sum over k of Re(c exp(2 pi i k.x / TILE)) at canonical x, of unit power over a whole tile."""
+def pattern(coefficients: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    """float32 (B, H, W): sum over k of Re(c exp(2 pi i k.x / TILE)) at canonical x. coefficients: complex64 (B, n)."""
     import torch
 
-    grid = carrier.lattice()
-    reach = int(grid.kx.max())
-    table = np.zeros((len(coefficients), 2 * reach + 1, reach + 1), np.complex64)
-    table[:, grid.ky + reach, grid.kx] = coefficients
+    grid, reach, device = carrier.lattice(), carrier.REACH, coefficients.device
+    table = torch.zeros(len(coefficients), 2 * reach + 1, reach + 1, dtype=torch.complex64, device=device)
+    table[:, torch.from_numpy(grid.ky + reach), torch.from_numpy(grid.kx)] = coefficients
+    rows, columns = _waves(height, width)
+    inner = table @ torch.from_numpy(columns).to(device)
+    return torch.from_numpy(rows).to(device) @ torch.cat([inner.real, inner.imag], 1)
+
+
+@lru_cache(maxsize=8)
+def _waves(height: int, width: int) -> tuple[NDArray[np.float32], NDArray[np.complex64]]:
+    """Real and imaginary parts of exp(2 pi i ky y / TILE) (H, 2 (2 reach + 1)), and the same in x (reach + 1, W)."""
+    reach = carrier.REACH
     step = carrier.canonical_scale(height, width) * 2 * np.pi / carrier.TILE
     rows = np.exp(1j * step * np.outer(np.arange(height) - (height - 1) / 2, np.arange(-reach, reach + 1)))
     columns = np.exp(1j * step * np.outer(np.arange(reach + 1), np.arange(width) - (width - 1) / 2))
-    inner = torch.from_numpy(table).to(device) @ torch.from_numpy(columns.astype(np.complex64)).to(device)
-    real = torch.from_numpy(np.concatenate([rows.real, -rows.imag], 1).astype(np.float32)).to(device)
-    return real @ torch.cat([inner.real, inner.imag], 1)
+    return np.concatenate([rows.real, -rows.imag], 1).astype(np.float32), columns.astype(np.complex64)
 
 
 def _mask(luma: torch.Tensor) -> torch.Tensor:

@@ -13,6 +13,8 @@ from pipeline.watermark import carrier
 
 FLOOR = 1.2  # grey levels of local deviation below which a neighbourhood is not amplified further
 CLIP = 2.5
+ROUNDING = 4.0  # how far above the rounding noise a ring must be to count in full
+BELIEF = 1.0
 HIGH_PASS_SIGMA = 6.0
 ENERGY_BOX = 17
 
@@ -61,22 +63,24 @@ def warp(luma: Floats, scale: float, rotation_deg: float, flipped: bool) -> Floa
     matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), -rotation_deg, scale)
     matrix[0, 2] += (size[0] - width) / 2
     matrix[1, 2] += (size[1] - height) / 2
-    return np.asarray(
-        cv2.warpAffine(luma, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.float32
-    )
+    return np.asarray(cv2.warpAffine(luma, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.float32)
 
 
-def whiten(luma: Floats) -> Floats:
-    """float32, same shape: high-passed luminance over its local deviation, clipped: no edge outvotes the rest."""
+def whiten(luma: Floats) -> tuple[Floats, float]:
+    """float32, same shape: high-passed luminance over its local deviation, clipped: no edge outvotes the rest.
+
+    Also the variance that rounding to 8 bits leaves in each of its pixels, when picture and canonical grid are one size.
+    """
     import cv2
 
     high = luma - cv2.GaussianBlur(luma, (0, 0), HIGH_PASS_SIGMA)
     energy = cv2.blur(high * high, (ENERGY_BOX, ENERGY_BOX))
-    out = high / (np.sqrt(np.maximum(energy, 0)) + FLOOR)
-    return np.asarray(np.clip(out, -CLIP, CLIP, out=out), np.float32)
+    gain = 1 / (np.sqrt(np.maximum(energy, 0)) + FLOOR)
+    white = np.asarray(np.clip(high * gain, -CLIP, CLIP), np.float32)
+    return white, float(np.mean(gain * gain)) / 12
 
 
-def lattice_spectrum(white: Floats) -> Complex:
+def lattice_spectrum(white: Floats, rounding: float) -> Complex:
     """complex64 (n,): the transform at the lattice's frequencies, phases relative to the centre, balanced by ring."""
     tile, grid = carrier.TILE, carrier.lattice()
     height, width = white.shape
@@ -85,7 +89,7 @@ def lattice_spectrum(white: Floats) -> Complex:
     padded[:height, :width] = white
     folded = padded.reshape(rows, tile, columns, tile).sum((0, 2))
     spectrum = np.fft.rfft2(folded)[grid.ky % tile, grid.kx]
-    return balance((spectrum * centre_ramp(height, width)).astype(np.complex64))
+    return balance((spectrum * centre_ramp(height, width)).astype(np.complex64), rounding * white.size)
 
 
 def centre_ramp(height: int, width: int) -> Complex:
@@ -95,17 +99,19 @@ def centre_ramp(height: int, width: int) -> Complex:
     return np.asarray(ramp, np.complex64)
 
 
-def balance(spectrum: Complex) -> Complex:
-    """Divides by the ring's root mean square, then by the root of what remains: strong lines count less."""
+def balance(spectrum: Complex, noise: float) -> Complex:
+    """Divides by the ring's root mean square, then by the root of what remains: strong lines count less.
+
+    `noise` is the power that rounding leaves at each line; rings that hold little else count for little.
+    """
     grid = carrier.lattice()
     ring = grid.radius.astype(np.int64)
     power = np.abs(spectrum) ** 2
     mean = np.bincount(ring, power) / np.maximum(np.bincount(ring), 1)
-    level = np.sqrt(mean[ring]) + 1e-6
-    out = spectrum / level
-    return np.asarray(out / np.sqrt(np.abs(out) + 0.05) * weight(), np.complex64)
+    out = spectrum / np.sqrt(mean[ring] + ROUNDING * noise + 1e-12)
+    return np.asarray(out / np.sqrt(np.abs(out) + 0.05), np.complex64)
 
 
 def weight() -> Floats:
-    """float32 (n,): how much each frequency is believed, by its amplitude in the mark."""
-    return np.asarray(carrier.lattice().amplitude / carrier.lattice().amplitude.mean(), np.float32)
+    """float32 (n,): how much each frequency is believed before anything is known, by its amplitude in the mark."""
+    return np.asarray((carrier.lattice().amplitude / carrier.lattice().amplitude.mean()) ** BELIEF, np.float32)

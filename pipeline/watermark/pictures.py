@@ -38,9 +38,7 @@ def load_picture(source: Path | bytes, name: str = "") -> NDArray[np.uint8]:
         except Image.DecompressionBombError:
             raise _bomb(where) from None
         except (UnidentifiedImageError, OSError, ValueError, SyntaxError):
-            raise PictureError(
-                "not an image that is read here", where, f"give it as one of {', '.join(FORMATS)}"
-            ) from None
+            raise PictureError("not an image that is read here", where, f"give it as one of {', '.join(FORMATS)}") from None
         with image:
             mode = _accepted_mode(image, data, where)
             try:
@@ -62,9 +60,7 @@ def _bytes_of(source: Path | bytes, where: str) -> bytes:
                 raise PictureError(f"the file is larger than {BYTES_MAX // 1_000_000} MB", where, "give a smaller file")
             data = source.read_bytes()
         except OSError as error:
-            raise PictureError(
-                f"cannot be read: {error.strerror}", where, "check the path and its permissions"
-            ) from None
+            raise PictureError(f"cannot be read: {error.strerror}", where, "check the path and its permissions") from None
     if not data:
         raise PictureError("the file is empty", where, "fetch or copy it again")
     return data

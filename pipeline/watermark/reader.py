@@ -31,40 +31,42 @@ def read(image: NDArray[np.uint8], keys: Sequence[MarkKey], *, search: Literal["
     hypotheses = 2 + _search.HYPOTHESES if search == "full" else 2
     bound = detect.threshold(hypotheses, len(keys))
     best = 0.0
-    upright = front.whiten(grid)
+    shrink = luma.size / grid.size
+    upright, rounding = front.whiten(grid)
     for flipped in (False, True):
         white = np.ascontiguousarray(upright[:, ::-1]) if flipped else upright
-        spectrum = front.lattice_spectrum(white)
+        spectrum = front.lattice_spectrum(white, rounding / shrink)
         for key in keys:
             match, z = detect_at(spectrum, key)
             best = max(best, z)
-            if match is not None and match.z >= bound:
+            if match is not None and match.nats >= bound:
                 return _present(match, key, Geometry(1.0, 0.0, flipped, match.offset), bound)
     if search == "full":
         for key, geometry in _search.candidates(upright, keys):
-            white = front.whiten(front.warp(grid, geometry.scale, geometry.rotation_deg, geometry.flipped))
-            match, z = detect_at(front.lattice_spectrum(white), key)
+            turned = front.warp(grid, geometry.scale, geometry.rotation_deg, geometry.flipped)
+            white, rounding = front.whiten(turned)
+            spectrum = front.lattice_spectrum(white, rounding / (shrink * geometry.scale**2))
+            match, z = detect_at(spectrum, key)
             best = max(best, z)
-            if match is not None and match.z >= bound:
+            if match is not None and match.nats >= bound:
                 found = Geometry(geometry.scale, geometry.rotation_deg, geometry.flipped, match.offset)
                 return _present(match, key, found, bound)
-    return _absent(best / bound)
+    return _absent(best / 20)
 
 
 def detect_at(spectrum: NDArray[np.complex64], key: MarkKey) -> tuple[detect.Match | None, float]:
     """The best word at the best shift of one hypothesis, and the sync's z there."""
-    tile = carrier.carrier(key)
-    surface, norm = detect.sync_surface(spectrum, tile)
+    surface, norm = detect.sync_surface(spectrum, key)
     peak = int(surface.argmax())
     z = float(surface.flat[peak]) / norm
     if z < detect.SYNC_MIN:
         return None, z
-    offset = detect.refine_offset(spectrum, tile, divmod(peak, carrier.TILE))
+    offset = detect.refine_offset(spectrum, key, divmod(peak, carrier.TILE))
     return detect.decode(spectrum, key, offset, ORDER_FAST), z
 
 
 def _present(match: detect.Match, key: MarkKey, geometry: Geometry, bound: float) -> Reading:
-    confidence = float(1 - np.exp(-(match.z**2 - bound**2) / 2) / 2)
+    confidence = float(1 - np.exp(-(match.nats - bound)) / 2)
     return Reading(True, match.payload, key.key_id, confidence, geometry, detect.FALSE_ALARM)
 
 

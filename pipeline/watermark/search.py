@@ -85,15 +85,11 @@ class Spectrum:
         y0, x0 = np.floor(y).astype(np.intp), np.floor(x).astype(np.intp)
         dy, dx = y - y0, x - x0
         t = self.table
-        out = (t[y0, x0] * (1 - dx) + t[y0, x0 + 1] * dx) * (1 - dy) + (
-            t[y0 + 1, x0] * (1 - dx) + t[y0 + 1, x0 + 1] * dx
-        ) * dy
+        out = (t[y0, x0] * (1 - dx) + t[y0, x0 + 1] * dx) * (1 - dy) + (t[y0 + 1, x0] * (1 - dx) + t[y0 + 1, x0 + 1] * dx) * dy
         return np.asarray(out, np.complex64)
 
 
-def lines(
-    ky: NDArray[np.int64], kx: NDArray[np.int64], scale: float, rotation_deg: float, flipped: bool
-) -> tuple[Floats, Floats]:
+def lines(ky: NDArray[np.int64], kx: NDArray[np.int64], scale: float, rotation_deg: float, flipped: bool) -> tuple[Floats, Floats]:
     """Where the lattice's lines lie in the picture: (fy, fx), cycles a canonical pixel."""
     angle = np.deg2rad(rotation_deg)
     c, s = np.cos(angle) * scale / carrier.TILE, np.sin(angle) * scale / carrier.TILE
@@ -106,7 +102,7 @@ def _coarse(spectrum: Spectrum, key: MarkKey, flipped: bool) -> Floats:
     tile = carrier.carrier(key)
     sync = tile.sync
     ky, kx = tile.lattice.ky[sync], tile.lattice.kx[sync]
-    weight = (tile.lattice.amplitude[sync] / tile.lattice.amplitude.mean()) * detect.search_phases(key)
+    weight = detect.search_phases(key)
     out = np.empty((len(SCALES), len(ROTATIONS)), np.float32)
     fy, fx = _grid_lines(flipped)
     seat = (ky % GRID) * (GRID // 2 + 1) + kx
@@ -149,5 +145,5 @@ def _score(spectrum: Spectrum, key: MarkKey, scale: float, rotation: float, flip
     """The largest sync z over all shifts at one geometry, bilinear."""
     tile = carrier.carrier(key)
     fy, fx = lines(tile.lattice.ky, tile.lattice.kx, scale, rotation, flipped)
-    surface, norm = detect.sync_surface(spectrum.between(fy, fx) * tile.lattice.amplitude, tile)
+    surface, norm = detect.sync_surface(spectrum.between(fy, fx), key)
     return float(surface.max()) / norm

@@ -50,9 +50,7 @@ class MarkKey:
         try:
             secret = bytes.fromhex(text.strip())
         except ValueError:
-            raise KeysError(
-                "the watermark key is not hex digits", remedy="make one with `renderfarm keys init`"
-            ) from None
+            raise KeysError("the watermark key is not hex digits", remedy="make one with `renderfarm keys init`") from None
         return cls(secret)
 
     def derive(self, purpose: str, data: bytes = b"") -> bytes:

@@ -23,16 +23,14 @@ def coded(image: Image.Image, kind: str, **options: object) -> bytes:
 
 def plain(mode: str, size: tuple[int, int] = (40, 30)) -> Image.Image:
     rng = np.random.default_rng(0)
-    return Image.fromarray(rng.integers(0, 255, (size[1], size[0], 4), np.uint8), "RGBA").convert(mode)
+    return Image.fromarray(rng.integers(0, 255, (size[1], size[0], 4), np.uint8)).convert("RGBA" if "A" in mode else "RGB").convert(mode)
 
 
 def png_header(width: int, height: int, depth: int = 8) -> bytes:
     """A PNG that claims a size and holds no pixels."""
     body = struct.pack(">IIBBBBB", width, height, depth, 2, 0, 0, 0)
     chunks = [(b"IHDR", body), (b"IDAT", zlib.compress(b"")), (b"IEND", b"")]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(d)) + n + d + struct.pack(">I", zlib.crc32(n + d)) for n, d in chunks
-    )
+    return b"\x89PNG\r\n\x1a\n" + b"".join(struct.pack(">I", len(d)) + n + d + struct.pack(">I", zlib.crc32(n + d)) for n, d in chunks)
 
 
 @pytest.mark.parametrize(
