@@ -1,0 +1,89 @@
+"""Job files: every mistake named with its place, nothing guessed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import JobError
+from pipeline.job import describe, load_job
+
+GOOD = "name: demo\nmanifest: rows.parquet\noutput: out\n"
+
+
+def job_file(folder: Path, text: str) -> Path:
+    path = folder / "job.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_paths_are_relative_to_the_job_file_and_uris_stay(tmp_path: Path) -> None:
+    job = load_job(job_file(tmp_path, "name: demo\nmanifest: s3://b/rows\noutput: out\nmodel: {weights: ./sd}\ninputs: {allow: [pictures]}\n"))
+    assert job.manifest == "s3://b/rows"
+    assert job.output.to == str(tmp_path / "out")
+    assert job.model.weights == str(tmp_path / "sd")
+    assert job.inputs.allow == (str(tmp_path / "pictures"),)
+
+
+def test_overrides_take_yaml_values_and_reach_into_sections(tmp_path: Path) -> None:
+    job = load_job(job_file(tmp_path, GOOD), ["checks.attempts=5", "output.format=jpeg", "defaults.guidance=2.5"])
+    assert (job.checks.attempts, job.output.format, job.defaults.guidance) == (5, "jpeg", 2.5)
+    assert job.output.to == str(tmp_path / "out")
+
+
+def test_manifest_and_output_options_are_relative_to_where_one_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "jobs").mkdir()
+    job = load_job(job_file(tmp_path / "jobs", GOOD), manifest="m.parquet", output="o")
+    assert (job.manifest, job.output.to) == (str(tmp_path / "m.parquet"), str(tmp_path / "o"))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (GOOD + "chekcs: {attempts: 2}\n", "chekcs: unknown key; did you mean checks?"),
+        (GOOD + "checks: {atempts: 2}\n", "checks.atempts: unknown key; did you mean attempts?"),
+        (GOOD + "defaults: {width: 100000}\n", "defaults.width: input should be less than or equal to 4096"),
+        (GOOD + "defaults: {width: 250}\n", "defaults.width: input should be a multiple of 8"),
+        (GOOD + "defaults: {steps: 0}\n", "defaults.steps"),
+        (GOOD + "seed: -1\n", "seed"),
+        ("manifest: m\noutput: o\n", "name: missing; add it"),
+        ("name: 'Bad Name'\nmanifest: m\noutput: o\n", "name"),
+        ("name: demo\nname: twice\n", "key 'name' is given twice"),
+        ("name: [unclosed\n", "not valid YAML"),
+        ("- a\n- b\n", "not a mapping of settings"),
+        ("\x00", "not valid YAML"),
+    ],
+)
+def test_a_mistake_is_named_with_its_place(tmp_path: Path, text: str, expected: str) -> None:
+    with pytest.raises(JobError) as caught:
+        load_job(job_file(tmp_path, text))
+    assert expected.lower() in str(caught.value).lower()
+    assert str(tmp_path / "job.yaml") in caught.value.where
+
+
+def test_all_mistakes_come_in_one_message(tmp_path: Path) -> None:
+    with pytest.raises(JobError, match="3 mistake") as caught:
+        load_job(job_file(tmp_path, GOOD + "sede: 1\nseed: x\ncommit: {images: 0}\n"))
+    assert all(word in str(caught.value) for word in ("did you mean seed", "commit.images", "given 'x'"))
+
+
+@pytest.mark.parametrize("override", ["checks.attempts", "=3", "checks..attempts=1", "name.first=x", "seed=[1"])
+def test_a_malformed_override_is_refused(tmp_path: Path, override: str) -> None:
+    with pytest.raises(JobError):
+        load_job(job_file(tmp_path, GOOD), [override])
+
+
+def test_a_missing_job_file_and_a_folder_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(JobError, match="no such job file"):
+        load_job(tmp_path / "absent.yaml")
+    with pytest.raises(JobError, match="cannot be read"):
+        load_job(tmp_path)
+
+
+def test_every_field_is_described() -> None:
+    rows = [line.split(" | ") for line in describe().splitlines()[2:]]
+    assert len(rows) > 40
+    assert all(row[-1].rstrip(" |") for row in rows), [row for row in rows if not row[-1].rstrip(" |")]
+    assert any("`checks.attempts`" in row[0] for row in rows)

@@ -1,0 +1,111 @@
+"""Plan: what changes an image's identity and noise, and what does not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.job import JobSettings
+from pipeline.plan import Intent, attempt_of, batch_key, batches, first_seed, plan_digest, plan_row
+from pipeline.schema import PromptRow
+
+JOB = JobSettings.model_validate({"name": "j", "manifest": "m", "output": {"to": "o"}, "negative_prompt": "blurry"})
+INTENT = Intent(JOB, "a" * 64)
+ROW = PromptRow("row", "a red mug", images=3)
+
+
+def one(row: PromptRow = ROW, intent: Intent = INTENT, index: int = 0):
+    return plan_row(row, "d" * 64, intent)[index]
+
+
+def changed_job(**values: object) -> Intent:
+    return Intent(JobSettings.model_validate({**JOB.model_dump(), **values}), "a" * 64)
+
+
+def test_a_row_gives_its_images_in_order_with_distinct_ids_and_seeds() -> None:
+    images = plan_row(ROW, "d" * 64, INTENT)
+    assert [image.index for image in images] == [0, 1, 2]
+    assert len({image.image_id for image in images}) == len({image.seed for image in images}) == 3
+    assert all(len(image.image_id) == 32 for image in images)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"prompt": "a blue mug"},
+        {"negative_prompt": "hands"},
+        {"seed": 5},
+        {"width": 640},
+        {"height": 768},
+        {"steps": 7},
+        {"guidance": 2.0},
+        {"adapter": "watercolour"},
+        {"strength": 0.5},
+        {"id": "other"},
+    ],
+)
+def test_what_changes_pixels_changes_the_image_id(change: dict[str, object]) -> None:
+    assert one(replace(ROW, **change)).image_id != one().image_id
+
+
+@pytest.mark.parametrize("change", [{"text": "OPEN"}, {"tags": (("sku", "1"),)}, {"images": 9}])
+def test_what_leaves_the_pixels_alone_leaves_the_image_id_alone(change: dict[str, object]) -> None:
+    assert one(replace(ROW, **change)).image_id == one().image_id
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"checks": {"attempts": 9}},
+        {"output": {"to": "elsewhere", "format": "jpeg"}},
+        {"commit": {"images": 1}},
+        {"model": {"batch": 8, "memory": "offload"}},
+        {"keys": "k"},
+        {"name": "other"},
+    ],
+)
+def test_settings_that_change_no_pixels_by_intent_keep_the_image_id(change: dict[str, object]) -> None:
+    assert one(intent=changed_job(**change)).image_id == one().image_id
+
+
+def test_the_weights_and_the_sampler_are_part_of_the_image_id() -> None:
+    assert one(intent=Intent(JOB, "b" * 64)).image_id != one().image_id
+    assert one(intent=changed_job(model={"scheduler": "euler"})).image_id != one().image_id
+
+
+def test_editing_a_word_or_previewing_keeps_the_noise() -> None:
+    assert one(replace(ROW, prompt="a blue mug", steps=4)).seed == one().seed
+
+
+def test_a_rows_own_seed_is_used_as_it_is_for_index_0_attempt_1_only() -> None:
+    images = plan_row(replace(ROW, seed=1234), "d" * 64, INTENT)
+    assert images[0].seed == attempt_of(images[0], 1).seed == 1234
+    assert 1234 not in {images[1].seed, attempt_of(images[0], 2).seed}
+
+
+@given(st.integers(0, 2**63 - 1), st.text(), st.integers(0, 999), st.integers(1, 20))
+def test_seeds_are_stable_small_enough_for_json_and_differ_by_attempt(job_seed: int, row_id: str, index: int, number: int) -> None:
+    assert first_seed(None, job_seed, row_id, index) == first_seed(None, job_seed, row_id, index) < 2**48
+    image = replace(one(), seed=first_seed(None, job_seed, row_id, index), index=index)
+    assert attempt_of(image, number).seed != attempt_of(image, number + 1).seed
+
+
+def test_the_jobs_negative_prompt_comes_before_the_rows() -> None:
+    assert one(replace(ROW, negative_prompt="hands")).negative_prompt == "blurry, hands"
+    assert one().negative_prompt == "blurry"
+
+
+def test_batches_keep_keys_apart_and_lose_nothing() -> None:
+    rows = [PromptRow(f"r{n}", "p", steps=5 + n % 2, images=3) for n in range(5)]
+    attempts = [attempt_of(image, 1) for row in rows for image in plan_row(row, "d", INTENT)]
+    cut = batches(attempts, 4)
+    assert sorted(a.image.image_id for batch in cut for a in batch) == sorted(a.image.image_id for a in attempts)
+    assert all(len(batch) <= 4 and len({batch_key(a.image) for a in batch}) == 1 for batch in cut)
+
+
+def test_a_plan_digest_names_manifest_settings_and_count() -> None:
+    digests = {plan_digest("m", "s", 1), plan_digest("n", "s", 1), plan_digest("m", "t", 1), plan_digest("m", "s", 2)}
+    assert len(digests) == 4
