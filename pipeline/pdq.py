@@ -1,0 +1,91 @@
+"""PDQ, a perceptual hash of 256 bits: pictures that look alike have hashes that differ in few bits.
+
+Source: Facebook, "The TMK+PDQF video-hashing algorithm and the PDQ image-hashing algorithm" (2019), and the
+reference code in facebook/ThreatExchange, of which `pdqhash` is a binding. Bits are written in the reference's order, so
+hashes can be looked up elsewhere. PDQ sees luminance only: two pictures of one shape in two colours are one to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Pixels = NDArray[np.uint8]
+"""uint8 (H, W, 3), sRGB."""
+
+BITS = 256
+HEX_DIGITS = 64
+SIDE_MAX = 512
+"""Longer sides are halved down to this first, as the reference does: the hash looks at 64 × 64 in the end."""
+
+SIDE_MIN = 5
+"""Smaller pictures have no hash in the reference: zeros, quality 0."""
+
+FORM_SIDE = 128
+NEAR = 31
+"""Two hashes this close are one picture (the paper's recommendation); unrelated ones differ in 128 bits, give or take 8."""
+
+QUALITY_MIN = 50
+"""Below it (of 0..100) a picture is too flat for its hash to mean anything (same source)."""
+
+
+def pdq(image: Pixels) -> tuple[str, int]:
+    """Hash (64 hex digits) and quality (0..100) of uint8 (H, W, 3); 10 ms on one core at 512²."""
+    import pdqhash
+
+    if min(image.shape[:2]) < SIDE_MIN:
+        return "0" * HEX_DIGITS, 0
+    bits, quality = pdqhash.compute(_reduced(image, SIDE_MAX))
+    return np.packbits(np.asarray(bits, dtype=np.uint8)).tobytes().hex(), int(quality)
+
+
+def pdq_dihedral(image: Pixels) -> tuple[str, ...]:
+    """The hashes of the eight mirrored and turned forms of uint8 (H, W, 3), the picture's own first; 14 ms at 512².
+
+    In the order: as it is, left-right, upside down, both, and those four transposed. Each form of a 128-pixel
+    miniature is hashed; deriving the forms from one DCT, as the reference can, misses by up to 46 bits because its
+    downsampling is not symmetric (measured over 60 pictures), this by up to 22.
+    """
+    small = _reduced(image, FORM_SIDE)
+    return (pdq(image)[0], *(pdq(form)[0] for form in list(_forms(small))[1:]))
+
+
+def _forms(image: NDArray[Any]) -> Iterator[Pixels]:
+    flips = (image, image[:, ::-1], image[::-1], image[::-1, ::-1])
+    for form in (*flips, *(flip.swapaxes(0, 1) for flip in flips)):
+        yield np.ascontiguousarray(form)
+
+
+def _reduced(image: Pixels, side_max: int) -> Pixels:
+    height, width = image.shape[:2]
+    if max(height, width) <= side_max:
+        return np.ascontiguousarray(image)
+    import cv2
+
+    size = (min(width, side_max), min(height, side_max))  # each side for itself: PDQ ignores the aspect ratio
+    return np.asarray(cv2.resize(np.ascontiguousarray(image), size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+
+
+def distance(a: str, b: str) -> int:
+    """Bits in which two hashes differ, 0..256. Raises: ValueError for what is not 64 hex digits."""
+    if len(a) != HEX_DIGITS or len(b) != HEX_DIGITS:
+        raise ValueError(f"a PDQ hash has {HEX_DIGITS} hex digits")
+    return (int(a, 16) ^ int(b, 16)).bit_count()
+
+
+def packed(hashes: list[str]) -> NDArray[np.uint64]:
+    """Hashes as uint64 (N, 4), for `distances`. Raises: ValueError for what is not 64 hex digits."""
+    if any(len(text) != HEX_DIGITS for text in hashes):
+        raise ValueError(f"a PDQ hash has {HEX_DIGITS} hex digits")
+    return np.frombuffer(bytes.fromhex("".join(hashes)), dtype=">u8").astype(np.uint64).reshape(-1, 4)
+
+
+def distances(queries: NDArray[np.uint64], hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """int64 (N,): from each of `hashes` (N, 4) to the nearest of `queries` (Q, 4), Q ≥ 1."""
+    nearest = np.full(len(hashes), BITS, dtype=np.int64)
+    for query in queries:
+        np.minimum(nearest, np.bitwise_count(hashes ^ query).sum(axis=1, dtype=np.int64), out=nearest)
+    return nearest
