@@ -116,7 +116,7 @@ def _is_pair(value: object) -> bool:
 def _text_reasons(raw: Mapping[str, Any]) -> Iterator[Reason]:
     for column in REQUIRED:
         if raw.get(column) is None:
-            yield column, "null", _ABSENT[column]
+            yield column, "missing", _ABSENT[column]
     for column, value in raw.items():
         if isinstance(value, bytes):
             yield column, "not UTF-8 text", "save the source as UTF-8 and build the manifest again"

@@ -1,0 +1,232 @@
+"""Building manifests from what people write: spreadsheets, JSON lines, templates."""
+
+from __future__ import annotations
+
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from pipeline import manifest
+from pipeline.errors import ManifestError
+from pipeline.manifest import BuildReport
+from pipeline.schema import ObjectCount, PromptRow
+
+ROOT = Path(__file__).parents[2]
+
+
+def built(tmp_path: Path, name: str, source: str | bytes) -> tuple[BuildReport, list[PromptRow]]:
+    """The report, and the rows that were written."""
+    path, out = tmp_path / name, tmp_path / "out" / "m.parquet"
+    path.write_bytes(source if isinstance(source, bytes) else textwrap.dedent(source).encode())
+    report = manifest.build(path, out)
+    assert out.exists() is not bool(report.faults)
+    assert not list(tmp_path.rglob("*.tmp"))
+    rows = [row for shard in manifest.read(str(out)) for row in shard.rows] if out.exists() else []
+    assert len(rows) == report.rows
+    return report, rows
+
+
+def told(tmp_path: Path, name: str, source: str) -> list[str]:
+    return [f"{fault.row} {fault.column} {fault.what}" for fault in built(tmp_path, name, source)[0].faults]
+
+
+def refused(tmp_path: Path, name: str, source: str | bytes) -> str:
+    with pytest.raises(ManifestError) as caught:
+        built(tmp_path, name, source)
+    return str(caught.value)
+
+
+def test_a_spreadsheet_with_semicolons_and_a_byte_order_mark(tmp_path: Path) -> None:
+    source = (
+        "\ufeffid;prompt;steps;guidance;objects;text;tag.campaign\r\n"
+        'a;"a mug; and ""a"" box\nbelow";24; 7.5 ;mug:2, box;"""""";spring\r\n'
+        ";;;;;;\r\n"
+        " b ;a box;;;tote bag:3;;\r\n"
+    )
+    _, rows = built(tmp_path, "s.csv", source.replace("mug:2, box", '"mug:2; box"').encode())
+    objects = (ObjectCount("mug", 2), ObjectCount("box", 1))
+    first = PromptRow("a", 'a mug; and "a" box\nbelow', steps=24, guidance=7.5, text="", objects=objects)
+    assert rows[0].tags == (("campaign", "spring"),)
+    assert rows[0] == PromptRow(**{**_fields(first), "tags": (("campaign", "spring"),)})
+    assert rows[1] == PromptRow("b", "a box", objects=(ObjectCount("tote bag", 3),))
+
+
+def _fields(row: PromptRow) -> dict[str, object]:
+    return {name: getattr(row, name) for name in PromptRow.__slots__}
+
+
+def test_every_fault_of_a_spreadsheet_with_its_line(tmp_path: Path) -> None:
+    source = """\
+        id,prompt,steps,width,objects
+        a,"two
+        lines",1.5,512,
+        b,,10,100,mug:x
+        a,p,10,512,,,
+        c,p,10,512,mug,too,many
+        """
+    assert told(tmp_path, "s.csv", source) == [
+        "0 steps '1.5' is no whole number (line 3 of s.csv)",
+        "0 id row 2 has the same id (line 3 of s.csv)",
+        "1 objects 'x' is no whole number (line 4 of s.csv)",
+        "1 prompt missing (line 4 of s.csv)",
+        "1 width 100 is no multiple of 8 (line 4 of s.csv)",
+        "2 id row 0 has the same id (line 5 of s.csv)",
+        "3 None 7 cells and only 5 columns; put texts with separators in quotation marks (line 6 of s.csv)",
+    ]
+
+
+def test_unknown_columns_of_a_spreadsheet_are_refused_with_the_nearest_name(tmp_path: Path) -> None:
+    said = refused(tmp_path, "s.csv", "ID,promt,sku,,seed,seed\n")
+    assert "no such column 'ID'; rename it to 'id'" in said
+    assert "no such column 'promt'; rename it to 'prompt'" in said
+    assert "no such column 'sku'; keep it as a tag (tag.sku" in said
+    assert "column 4 has no name" in said
+    assert "'seed' is there more than once" in said
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "what"),
+    [
+        ("s.csv", "id,prompt\na,caf\xe9\n".encode("latin-1"), "not UTF-8 text (byte 0xe9)"),
+        ("s.csv", b'id,prompt\na,"open\n', "not CSV"),
+        ("s.xlsx", b"PK", "no source of a known kind (.xlsx)"),
+        ("s.yaml", b"rows: [", "not YAML"),
+        ("s.yaml", b"rows:\n - id: a\n   id: b\n", "the key 'id' is there twice"),
+        ("s.yaml", b"row:\n - id: a\n", "unknown key 'row'"),
+        ("s.yaml", b"rows:\n - id: a\n   promt: b\n", "no such column 'promt'"),
+        ("s.yaml", b"- a\n", "no template"),
+        ("s.yaml", b"rows: []\n", "'rows' must be a list"),
+        ("s.yaml", b"lists: {a: x}\nrows: [{id: a}]\n", "'lists' must map"),
+    ],
+)
+def test_sources_that_cannot_be_read_as_a_whole(tmp_path: Path, name: str, source: bytes, what: str) -> None:
+    assert what in refused(tmp_path, name, source)
+
+
+def test_a_source_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ManifestError, match="no such file"):
+        manifest.build(tmp_path / "none.csv", tmp_path / "m.parquet")
+
+
+def test_json_lines(tmp_path: Path) -> None:
+    source = """\
+        {"id": "a", "prompt": "p", "objects": {"mug": 2}, "tags": {"sku": 7, "none": ""}, "tag.campaign": "x", "text": ""}
+
+        {"id": "b", "prompt": "p", "objects": [{"class": "box", "count": 1}], "guidance": 7, "seed": 9223372036854775807}
+        """
+    _, rows = built(tmp_path, "s.jsonl", source)
+    assert rows == [
+        PromptRow("a", "p", text="", objects=(ObjectCount("mug", 2),), tags=(("campaign", "x"), ("sku", "7"))),
+        PromptRow("b", "p", guidance=7.0, seed=2**63 - 1, objects=(ObjectCount("box", 1),)),
+    ]
+
+
+def test_every_fault_of_json_lines(tmp_path: Path) -> None:
+    source = r"""
+        {"id": 7, "prompt": "p"}
+        {"id": "a", "prompt": "half \ud800"}
+        {"id": "b", "prompt": "p", "steps": true, "seed": 9223372036854775808, "tags": ["x"], "guidance": 1e999}
+        {"id": "c", "prompt": "p", "id": "d"}
+        {"id": "c",
+        []
+        {"id": "e", "prompt": "p", "promptt": "p"}
+        """
+    found = [line.split(" (")[0] for line in told(tmp_path, "s.jsonl", source)]
+    assert found[:6] == [
+        "0 id 7 is no text",
+        "1 prompt holds half a character",
+        "2 steps True is no whole number",
+        "2 seed 9223372036854775808 is out of range",
+        "2 tags no map of tags",
+        "2 guidance inf is out of range",
+    ]
+    assert found[6:] == [
+        "3 None not JSON",
+        "4 None not JSON",
+        "5 None no JSON object; write {...} on one line",
+        "6 None no such column 'promptt': keep it as a tag",
+    ]
+
+
+def test_a_template_multiplies_the_lists_that_a_row_names(tmp_path: Path) -> None:
+    source = """\
+        lists:
+          colour: [light orange, blue]
+          unused: [x, y]
+          product:
+            - {name: mug, sku: 007, n: 2}
+            - {name: lamp, sku: no, n: 1}
+        defaults:
+          steps: 12
+          tags: {campaign: spring}
+        rows:
+          - id: "{product.sku}-{colour|slug}"
+            prompt: 'photo of {colour|a} {product.name} {{1}}'
+            objects: {"{product.name}": "{product.n}"}
+            tags: {sku: "{product.sku}"}
+          - id: sign
+            prompt: a sign
+            text:
+            steps: 4
+        """
+    _, rows = built(tmp_path, "s.yaml", source)
+    assert [(row.id, row.prompt) for row in rows] == [
+        ("007-light-orange", "photo of a light orange mug {1}"),
+        ("no-light-orange", "photo of a light orange lamp {1}"),
+        ("007-blue", "photo of a blue mug {1}"),
+        ("no-blue", "photo of a blue lamp {1}"),
+        ("sign", "a sign"),
+    ]
+    assert rows[0].objects == (ObjectCount("mug", 2),)
+    assert rows[1].tags == (("campaign", "spring"), ("sku", "no"))
+    assert [row.steps for row in rows] == [12, 12, 12, 12, 4]
+    assert [row.text for row in rows] == [None, None, None, None, ""]
+
+
+@pytest.mark.parametrize(
+    ("row", "what"),
+    [
+        ("{id: a, prompt: '{colour}'}", "the id does not name {colour}, so 2 rows would share each id"),
+        ("{id: '{color}', prompt: p}", "use {colour}"),
+        ("{id: '{colour', prompt: p}", "cannot read '{'"),
+        ("{id: '{colour.x}', prompt: p}", "an entry of 'colour' has no field 'x'"),
+        ("{id: '{colour|loud}', prompt: p}", "there is no form |loud"),
+        ("{id: '{item}', prompt: p}", "the entries of 'item' have fields"),
+        ("{id: '{colour.__class__}', prompt: p}", "has no field '__class__'"),
+    ],
+)
+def test_templates_that_make_no_sense_name_the_entry(tmp_path: Path, row: str, what: str) -> None:
+    source = f"lists: {{colour: [red, blue], item: [{{a: b}}]}}\nrows:\n - {row}\n"
+    said = refused(tmp_path, "s.yaml", source)
+    assert what in said and "rows entry 1" in said
+
+
+def test_an_indefinite_article(tmp_path: Path) -> None:
+    source = "lists: {c: [red, orange]}\nrows:\n - {id: '{c}', prompt: '{c|a} mug'}\n"
+    assert [row.prompt for row in built(tmp_path, "s.yaml", source)[1]] == ["a red mug", "an orange mug"]
+
+
+def test_faults_leave_the_old_manifest_as_it_was(tmp_path: Path) -> None:
+    source, out = tmp_path / "s.csv", tmp_path / "m.parquet"
+    source.write_text("id,prompt\na,p\n")
+    assert manifest.build(source, out) == BuildReport(1, ())
+    before = out.read_bytes()
+    source.write_text("id,prompt\na,p\na,p\n")
+    assert [fault.row for fault in manifest.build(source, out).faults] == [0, 1]
+    source.write_text("id,prompt\n")
+    assert [fault.what for fault in manifest.build(source, out).faults] == ["holds no rows"]
+    assert out.read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["m.parquet", "s.csv"]
+
+
+def test_the_example_is_built_from_its_source_and_is_what_it_says(tmp_path: Path) -> None:
+    report = manifest.build(ROOT / "manifests/mockups.yaml", tmp_path / "m.parquet")
+    assert report.faults == () and report.rows >= 60
+    kept = str(ROOT / "manifests/mockups.parquet")
+    assert manifest.digest(str(tmp_path / "m.parquet")) == manifest.digest(kept), "run `renderfarm manifest build` again"
+    assert list(manifest.check(kept)) == []
+    rows = [row for shard in manifest.read(kept) for row in shard.rows]
+    assert sum(row.images or 1 for row in rows) <= 80
+    assert all(row.negative_prompt and row.objects and dict(row.tags).keys() >= {"campaign", "sku"} for row in rows)
+    assert any('"' in row.prompt for row in rows) and any((row.images or 1) > 1 for row in rows)
