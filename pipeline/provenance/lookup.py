@@ -1,0 +1,192 @@
+"""Finds the records that a picture's evidence leads to, in one pass over the columns of an output's log.
+
+Only six columns of each part are read, and only the parts that hold a match are read whole and verified, so
+millions of records and many pictures take one pass and little memory. What is found are candidates; `identify`
+decides between them.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from pipeline import pdq
+from pipeline.checks.duplicates import confirms
+from pipeline.checks.fingerprint import planes, turned
+from pipeline.keys import Trust
+from pipeline.provenance import parts, reading
+from pipeline.provenance.canonical import claim_digest
+from pipeline.provenance.evidence import Evidence
+from pipeline.provenance.record import from_table
+from pipeline.schema import Record
+from pipeline.storage import Storage
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+How = Literal["credential", "watermark", "likeness"]
+LogState = Literal["trusted", "self-consistent", "damaged"]
+"""Of the part that holds a record: signed by a key we trust; signed by some key, and unaltered since; neither."""
+
+COLUMNS = ("kind", "claim_digest", "watermark_payload", "pdq", "pdq_quality", "signature")
+LEADS_MAX = 5
+MATCHES_MAX = 64
+"""Records kept per picture that share its payload or claim digest; a forger could write more into a log of his own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A record that some evidence leads to.
+
+    distance: bits between the picture's PDQ hash, turned as fits best, and the record's, None where it has none;
+    colours: whether the colour thumbnails agree as well, None where that cannot be said; claim_holds: whether the
+    record's own fields give the claim digest that it states.
+    """
+
+    how: How
+    output: str
+    part: int
+    log: LogState
+    distance: int | None
+    colours: bool | None
+    claim_holds: bool
+    record: Record
+
+
+@dataclass(slots=True)
+class _Sought:
+    """What was found so far for one picture in one output: (part, row) by kind of evidence, and the nearest looks
+    as a heap."""
+
+    named: list[tuple[int, int, How]] = field(default_factory=list)
+    near: list[tuple[int, int, int]] = field(default_factory=list)
+
+    def rows(self) -> Iterator[tuple[int, int, How]]:
+        seen = set()
+        for part, row, how in self.named:
+            seen.add((part, row))
+            yield part, row, how
+        for _, part, row in sorted(self.near, reverse=True):
+            if (-part, -row) not in seen:
+                yield -part, -row, "likeness"
+
+
+def matches(storage: Storage, pictures: Sequence[Evidence], trust: Trust | None) -> tuple[list[list[Match]], list[str]]:
+    """For each picture its candidates in this output, and what could not be read of the log.
+
+    Raises: StorageAway.
+    """
+    sought = [_Sought() for _ in pictures]
+    notes: list[str] = []
+    for number, data in reading.fetch_parts(storage):
+        try:
+            _, table = parts.read_columns(data, number, COLUMNS)
+        except parts.PartDamaged as error:
+            notes.append(f"{storage.uri}: {error}")
+            continue
+        _scan(table, number, pictures, sought)
+    wanted: dict[int, list[tuple[int, int, How]]] = defaultdict(list)
+    for place, item in enumerate(sought):
+        for part, row, how in item.rows():
+            wanted[part].append((place, row, how))
+    found: list[list[Match]] = [[] for _ in pictures]
+    for number, data in reading.fetch_parts(storage, sorted(wanted)):
+        try:
+            whole = parts.read_part(data, number)
+        except parts.PartDamaged as error:
+            notes.append(f"{storage.uri}: {error}")
+            continue
+        log = _log_state(whole, trust)
+        for place, row, how in wanted[number]:
+            (record,) = from_table(whole.table.slice(row, 1))
+            found[place].append(_match(pictures[place], how, storage.uri, number, log, record))
+    return found, notes
+
+
+def _scan(table: pa.Table, number: int, pictures: Sequence[Evidence], sought: Sequence[_Sought]) -> None:
+    import pyarrow.compute as pc
+
+    attempts = np.asarray(pc.equal(table["kind"], "attempt").to_numpy(zero_copy_only=False), dtype=bool)
+    for column, how, values in (
+        ("claim_digest", "credential", [item.finding.claim_digest for item in pictures]),
+        ("watermark_payload", "watermark", [item.payload for item in pictures]),
+    ):
+        asked = [value for value in values if value]
+        if not asked:
+            continue
+        hit = pc.is_in(table[column], value_set=_strings(asked)).to_numpy(zero_copy_only=False)
+        for row in np.flatnonzero(np.asarray(hit, dtype=bool) & attempts).tolist():
+            value = table[column][row].as_py()
+            for item, said in zip(sought, values, strict=True):
+                if said == value and len(item.named) < MATCHES_MAX:
+                    item.named.append((number, row, how))  # type: ignore[arg-type]
+    _scan_looks(table, number, attempts, pictures, sought)
+
+
+def _scan_looks(table: pa.Table, number: int, attempts: Any, pictures: Sequence[Evidence], sought: Sequence[_Sought]) -> None:
+    """The nearest pictures by PDQ, where both hashes are of good enough quality to mean anything."""
+    quality = table["pdq_quality"].fill_null(0).to_numpy(zero_copy_only=False)
+    rows = np.flatnonzero(attempts & (quality >= pdq.QUALITY_MIN))
+    texts = table["pdq"].take(rows).to_pylist()
+    good = [place for place, text in enumerate(texts) if _is_hash(text)]
+    if not good:
+        return
+    hashes = pdq.packed([texts[place] for place in good])
+    for picture, item in zip(pictures, sought, strict=True):
+        if picture.quality < pdq.QUALITY_MIN:
+            continue
+        bits = pdq.distances(picture.forms, hashes)
+        for place in np.flatnonzero(bits <= pdq.NEAR).tolist():
+            # The farthest falls out first, then the latest.
+            lead = (-int(bits[place]), -number, -int(rows[good[place]]))
+            (heapq.heappush if len(item.near) < LEADS_MAX else heapq.heappushpop)(item.near, lead)
+
+
+def _is_hash(text: str | None) -> bool:
+    return text is not None and len(text) == pdq.HEX_DIGITS and all(c in "0123456789abcdef" for c in text)
+
+
+def _strings(values: list[str]) -> pa.Array:
+    import pyarrow as pa
+
+    return pa.array(sorted(set(values)), pa.string())
+
+
+def _log_state(part: parts.Part, trust: Trust | None) -> LogState:
+    try:
+        parts.check_rows(part)
+        if trust:
+            try:
+                parts.check_head(part.footer, trust.log_keys)
+                return "trusted"
+            except parts.PartDamaged:
+                pass
+        parts.check_head(part.footer, parts.embedded_keys(part.footer))
+        return "self-consistent"
+    except parts.PartDamaged:
+        return "damaged"
+
+
+def _match(picture: Evidence, how: How, output: str, part: int, log: LogState, record: Record) -> Match:
+    distance, colours = None, None
+    if _is_hash(record.pdq) and min(record.pdq_quality or 0, picture.quality) >= pdq.QUALITY_MIN:
+        bits = [int(pdq.distances(form[None], pdq.packed([str(record.pdq)]))[0]) for form in picture.forms]
+        distance = min(bits)
+        colours = _same_colours(picture.colours, record.signature, bits.index(distance))
+    return Match(how, output, part, log, distance, colours, claim_digest(record) == record.claim_digest, record)
+
+
+def _same_colours(ours: str, theirs: str | None, form: int) -> bool | None:
+    """Whether the colour thumbnails agree, ours mirrored and turned as `form` says."""
+    try:
+        known = planes(theirs or "")
+    except ValueError:
+        return None
+    light, colour = planes(ours)
+    pair = (list(turned(light))[form].astype(np.int16), list(turned(colour))[form].astype(np.int16))
+    return confirms(pair, known)
