@@ -1,0 +1,257 @@
+"""Re-derives every claim of an output and names whatever does not hold. Imports no writer; changes nothing.
+
+The order, since each step stands on the one before: signatures and trees (`walk`), job.json and counts (`tally`), objects
+present (`presence`), then each object's bytes, credential and mark (`objects`). Rows of a part that did not verify are
+not looked at further, and sums are drawn only over a whole log, so that one edit is named once and nothing else is blamed.
+
+Trust is what the caller brings. Without it the log is held against the key that it names itself, and the verdict is
+*self-consistent, not trusted*.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import time
+from collections.abc import Callable, Iterable, Iterator
+
+from pipeline.errors import NotStored, UserError
+from pipeline.keys import Trust
+from pipeline.provenance import checkpoint as notes
+from pipeline.provenance import tally
+from pipeline.provenance.checkpoint import Checkpoint
+from pipeline.provenance.findings import AuditReport
+from pipeline.provenance.objects import Answer, Beliefs, Recorded, recorded_objects
+from pipeline.provenance.parts import part_key
+from pipeline.provenance.pool import check_here
+from pipeline.provenance.presence import Absent, Presence
+from pipeline.provenance.record import record_id
+from pipeline.provenance.tally import Tally
+from pipeline.provenance.walk import JOB_FILE, JOB_FILE_BYTES_MAX, LogWalk, Verified, differing_claims
+from pipeline.storage import Storage
+
+LISTED = ("images/", "review/")
+QUICK_COLUMNS = tuple(dict.fromkeys((*tally.COLUMNS, "object_key", "file_bytes")))
+
+CheckMany = Callable[[Storage, Iterable[Recorded], Beliefs], Iterator[Answer]]
+Progress = Callable[[str, int], None]
+
+
+def audit(
+    storage: Storage,
+    trust: Trust | None = None,
+    *,
+    quick: bool = False,
+    sample: int | None = None,
+    seed: int = 0,
+    since: bytes | None = None,
+    check_many: CheckMany = check_here,
+    progress: Progress | None = None,
+) -> AuditReport:
+    """Audits one output.
+
+    quick: signatures, trees, counts and presence; no row is re-derived and no object read. sample: the whole log, but
+    only so many objects, drawn by `seed`. since: a checkpoint that the auditor kept. check_many: how objects are
+    checked, by default on this machine's cores. progress: called with a stage and how much of it is done.
+    Raises: UserError when `since` is no checkpoint of this log; StorageAway.
+    """
+    begin = time.monotonic()
+    log_keys = trust.log_keys if trust is not None and trust.log_keys else None
+    mode = "quick" if quick else "full" if sample is None else f"a sample of {sample} by seed {seed}"
+    report = AuditReport(storage.uri, mode, trusted=log_keys is not None)
+    kept = _kept(since, trust)
+    run = _Run(storage, report, LogWalk(storage, report, log_keys, QUICK_COLUMNS if quick else None, kept), progress)
+    beliefs = Beliefs(trust.anchors_pem or None, trust.mark_keys) if trust is not None else Beliefs()
+    if quick or sample is not None:
+        drawn = _Reservoir(0 if sample is None or quick else sample, seed)
+        for recorded in run.stream(with_objects=not quick):
+            drawn.offer(recorded)
+        gone = run.presence(name_absent=True)
+        run.check(check_many(storage, drawn.chosen(gone), beliefs))
+    else:
+        run.check(check_many(storage, run.stream(), beliefs))
+        run.presence(name_absent=False)
+    run.sums()
+    if kept is not None and report.origin is not None and kept.origin != report.origin:
+        raise UserError(f"the checkpoint is of {kept.origin}, this log is {report.origin}", "--since", "name its own")
+    _say_what_was_not_judged(report, trust, quick)
+    report.elapsed_s = time.monotonic() - begin
+    return report
+
+
+class _Run:
+    """The steps of one audit over one walk."""
+
+    def __init__(self, storage: Storage, report: AuditReport, walk: LogWalk, progress: Progress | None) -> None:
+        self._storage = storage
+        self._report = report
+        self._walk = walk
+        self._progress = progress
+        self._tally = Tally()
+        self._presence = Presence()
+        self._unread_marks = 0
+
+    def stream(self, with_objects: bool = True) -> Iterator[Recorded]:
+        """Walks the log to its end, and yields the objects that verified rows record (none unless `with_objects`)."""
+        for found in self._walk.verified():
+            number = found.footer.number
+            for row, what in self._tally.add(number, found.table):
+                self._report.add("record-malformed", f"{part_key(number)}#{row}", what)
+            self._presence.add_part(number, found.table)
+            _check_derived(found, self._report)
+            if self._progress is not None:
+                self._progress("records", self._report.records)
+            if with_objects:
+                yield from recorded_objects(number, part_key(number), found.table)
+        self._walk.finish()
+        self._report.objects = self._presence.recorded
+        if self._walk.head is not None:
+            self._report.checkpoint = self._walk.head.to_bytes().decode()
+
+    def check(self, answers: Iterator[Answer]) -> None:
+        """Takes in what was found on each object."""
+        for answer in answers:
+            self._report.objects_read += 1
+            recorded = answer.recorded
+            if answer.finding is not None:
+                self._report.add(answer.finding, recorded.object_key, answer.what, recorded.image_id)
+            elif recorded.outcome == "accepted" and not answer.mark_read:
+                self._unread_marks += 1
+            if self._progress is not None:
+                self._progress("pictures", self._report.objects_read)
+        if self._unread_marks:
+            what = f"{self._unread_marks} accepted pictures: the mark was not looked for (no mark recorded, or no key for it)"
+            self._report.notes.append(what)
+
+    def presence(self, name_absent: bool) -> set[tuple[int, int]]:
+        """Compares records with what lies there. The places, (part, row), of objects that are gone or of another size."""
+        for prefix in LISTED:
+            self._presence.add_listing(self._storage.list(prefix))
+        absent, orphans = self._presence.compare()
+        if name_absent:
+            for item in absent:
+                self._name_absent(item)
+        if self._walk.whole:
+            self._report.orphans = orphans
+            if orphans:
+                what = "in no record: a crash before their commit leaves such; `renderfarm gc` collects them"
+                self._report.notes.append(f"{orphans} stored pictures are {what}")
+        return {(item.part, item.row) for item in absent}
+
+    def _name_absent(self, item: Absent) -> None:
+        place = f"{part_key(item.part)}#{item.row}"
+        key, image = _place(self._storage, item)
+        if item.size is None:
+            self._report.add("object-missing", key, f"recorded in {place}", image)
+        else:
+            self._report.add("object-altered", key, f"it has {item.size} bytes; recorded in {place}", image)
+
+    def sums(self) -> None:
+        """Counts, repetitions, and job.json against the newest plan. Only a whole log says anything about these."""
+        if not self._walk.whole or self._report.parts == 0:
+            self._report.notes.append(
+                "counts and job.json were not judged: " + ("the log is not whole" if self._report.parts else "no log")
+            )
+            return
+        limit = self._check_job()
+        found = self._tally.sum(limit)
+        self._report.counts = found.counts
+        if found.counts is None:
+            planned = self._tally.plan.planned if self._tally.plan else 0
+            what = f"{planned} images are planned, but {found.known} that were not superseded have records"
+            self._report.add("counts-differ", "provenance/parts/", what)
+        for twice in found.twice:
+            what = "accepted twice" if twice.attempt is None else f"attempt {twice.attempt} is recorded twice"
+            self._report.add("attempt-twice", part_key(twice.part), f"image {twice.image_id}: {what}", twice.image_id)
+
+    def _check_job(self) -> int:
+        """job.json has the digest that the newest plan recorded. Its attempts limit; a large one where it has none."""
+        plan = self._tally.plan
+        try:
+            data = self._storage.get(JOB_FILE, JOB_FILE_BYTES_MAX)
+        except NotStored:
+            if plan is not None:
+                self._report.add("job-missing", JOB_FILE, f"the newest plan recorded {plan.settings_digest}")
+            return 1 << 30
+        digest = hashlib.sha256(data).hexdigest()
+        if plan is not None and digest != plan.settings_digest:
+            what = f"its SHA-256 is {digest}, the newest plan recorded {plan.settings_digest}"
+            self._report.add("job-altered", JOB_FILE, what)
+        return _attempts_limit(data)
+
+
+class _Reservoir:
+    """N objects of a stream of unknown length, each set of N as likely as any other (Vitter 1985, algorithm R)."""
+
+    def __init__(self, size: int, seed: int) -> None:
+        self._size = size
+        self._random = random.Random(seed)
+        self._seen = 0
+        self._held: list[Recorded] = []
+
+    def offer(self, recorded: Recorded) -> None:
+        """The next one of the stream."""
+        self._seen += 1
+        if len(self._held) < self._size:
+            self._held.append(recorded)
+        elif (place := self._random.randrange(self._seen)) < self._size:
+            self._held[place] = recorded
+
+    def chosen(self, gone: set[tuple[int, int]]) -> list[Recorded]:
+        """Those that were drawn, without the ones at these places, in log order."""
+        places = {f"{part_key(part)}#{row}" for part, row in gone}
+        return sorted((item for item in self._held if item.where not in places), key=lambda item: item.where)
+
+
+def _kept(since: bytes | None, trust: Trust | None) -> Checkpoint | None:
+    """The checkpoint that the auditor kept. Raises: UserError when it is none, or not signed by a trusted key."""
+    if since is None:
+        return None
+    try:
+        kept = notes.parse(since)
+        if trust is not None and trust.log_keys:
+            notes.verify(kept, trust.log_keys)
+    except ValueError as error:
+        raise UserError(f"not a checkpoint to compare with: {error}", "--since", "give one that you kept") from error
+    return kept
+
+
+def _check_derived(found: Verified, report: AuditReport) -> None:
+    """What a signed record says of itself: its claim digest and its watermark's payload follow from its fields."""
+    if found.encoded is None:
+        return
+    key, table = part_key(found.footer.number), found.table
+    for row in differing_claims(table, found.encoded):
+        report.add("claim-differs", f"{key}#{row}", "the claim digest is not that of the record's fields")
+    columns = (table.column(name).to_pylist() for name in ("watermark_payload", "image_id", "attempt"))
+    for row, (payload, image, attempt) in enumerate(zip(*columns, strict=True)):
+        if payload is None:
+            continue
+        if image is None or attempt is None or attempt < 1 or "\n" in image or payload != record_id(image, attempt):
+            report.add("record-malformed", f"{key}#{row}", f"the watermark's payload {payload!r:.40} is not its own", image)
+
+
+def _place(storage: Storage, item: Absent) -> tuple[str, str | None]:
+    """Object key and image id of one record."""
+    from pipeline.provenance.parts import read_columns
+
+    table = read_columns(storage.get(part_key(item.part)), item.part, ("object_key", "image_id"))[1]
+    return table.column("object_key")[item.row].as_py(), table.column("image_id")[item.row].as_py()
+
+
+def _attempts_limit(job: bytes) -> int:
+    try:
+        limit = json.loads(job)["settings"]["checks"]["attempts"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return 1 << 30
+    return limit if isinstance(limit, int) and limit > 0 else 1 << 30
+
+
+def _say_what_was_not_judged(report: AuditReport, trust: Trust | None, quick: bool) -> None:
+    if trust is None or not trust.log_keys:
+        report.notes.append("no trusted log key was given: whoever wrote the output may have made all of it (--trust DIR)")
+    if quick:
+        report.notes.append("quick: no record was re-derived and no picture read")
+    elif trust is None or not trust.anchors_pem:
+        report.notes.append("no trusted certificate authority was given: who signed the credentials was not judged")

@@ -1,0 +1,137 @@
+"""One recorded picture against its record: bytes, credential, mark. Pure but for one `get`; runs in worker processes.
+
+The first thing that is wrong is the one that is named: altered bytes explain a broken credential, so nothing else is blamed then.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pipeline.errors import NotStored, PictureError
+from pipeline.storage import Storage
+from pipeline.watermark import MarkKey
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+COLUMNS = (
+    "image_id",
+    "attempt",
+    "outcome",
+    "object_key",
+    "file_sha256",
+    "file_bytes",
+    "media_type",
+    "claim_digest",
+    "watermark_payload",
+    "watermark_key_id",
+    "finished_us",
+)
+"""The record columns that say what an object must be."""
+
+OBJECT_BYTES_MAX = 1 << 28
+PIXELS_MAX = 1 << 28
+PREFIXES = ("images/", "review/")
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What a record says of one stored picture. `where` is the place of the record; times are microseconds since 1970."""
+
+    where: str
+    image_id: str | None
+    attempt: int | None
+    outcome: str | None
+    object_key: str
+    file_sha256: str | None
+    file_bytes: int | None
+    media_type: str | None
+    claim_digest: str | None
+    watermark_payload: str | None
+    watermark_key_id: str | None
+    finished_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Beliefs:
+    """What the auditor trusts of pictures. `anchors_pem` None: no certificate authority, so trust in credentials is not judged."""
+
+    anchors_pem: bytes | None = None
+    mark_keys: tuple[MarkKey, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What one object came to: a finding's name and what was seen, or nothing. `mark_read`: whether its mark was looked for."""
+
+    recorded: Recorded
+    finding: str | None = None
+    what: str = ""
+    mark_read: bool = False
+
+
+def recorded_objects(number: int, key: str, table: pa.Table) -> Iterator[Recorded]:
+    """The stored pictures that a part records; `key` is the part's."""
+    columns = [table.column(name).to_pylist() for name in COLUMNS]
+    for row, values in enumerate(zip(*columns, strict=True)):
+        fields = dict(zip(COLUMNS, values, strict=True))
+        if fields["object_key"] is not None:
+            yield Recorded(f"{key}#{row}", **fields)
+
+
+def check_object(storage: Storage, recorded: Recorded, beliefs: Beliefs) -> Answer:
+    """Everything that can be said of one picture. Raises: StorageAway."""
+    key, size = recorded.object_key, recorded.file_bytes
+    if not key.startswith(PREFIXES) or size is None or not 0 < size <= OBJECT_BYTES_MAX:
+        return Answer(recorded, "record-malformed", f"its object is {key!r:.80} of {size} bytes")
+    try:
+        data = storage.get(key, size)
+    except NotStored:
+        return Answer(recorded, "object-missing", f"recorded in {recorded.where}")
+    except ValueError:
+        return Answer(recorded, "record-malformed", f"its object key {key!r:.80} is no key")
+    if len(data) != size or hashlib.sha256(data).hexdigest() != recorded.file_sha256:
+        differs = f"its size is not {size} bytes" if len(data) != size else "its SHA-256 is not the recorded one"
+        return Answer(recorded, "object-altered", f"{differs}; recorded in {recorded.where}")
+    return _check_credential(data, recorded, beliefs) or _check_mark(data, recorded, beliefs)
+
+
+def _check_credential(data: bytes, recorded: Recorded, beliefs: Beliefs) -> Answer | None:
+    from pipeline.provenance import credential
+
+    if recorded.claim_digest is None or recorded.media_type is None:
+        return None
+    at = dt.datetime.fromtimestamp(recorded.finished_us / 1e6, dt.UTC) if 0 < recorded.finished_us < 1 << 52 else None
+    found = credential.read(data, recorded.media_type, beliefs.anchors_pem, at=at)
+    if found.state in ("absent", "invalid"):
+        return Answer(recorded, f"credential-{found.state}", found.reason)
+    if found.claim_digest != recorded.claim_digest:
+        what = f"it claims {found.claim_digest}, the record of image {recorded.image_id} is {recorded.claim_digest}"
+        return Answer(recorded, "credential-mismatch", what)
+    if found.state != "trusted" and beliefs.anchors_pem:
+        return Answer(recorded, f"credential-{found.state}", found.reason)
+    return None
+
+
+def _check_mark(data: bytes, recorded: Recorded, beliefs: Beliefs) -> Answer:
+    """The mark of an accepted picture reads back to its record. A rejected one may have been rejected for its mark."""
+    from pipeline import encode, watermark
+
+    keys = [key for key in beliefs.mark_keys if key.key_id == recorded.watermark_key_id]
+    if recorded.outcome != "accepted" or recorded.watermark_payload is None or not keys:
+        return Answer(recorded)
+    try:
+        pixels = encode.decode(data, OBJECT_BYTES_MAX, PIXELS_MAX)
+    except PictureError as error:
+        return Answer(recorded, "object-unreadable", error.what)
+    reading = watermark.read(pixels, keys, search="fast")
+    if not reading.present or reading.payload is None:
+        return Answer(recorded, "watermark-unreadable", f"recorded as {recorded.watermark_payload}", True)
+    if reading.payload.record != recorded.watermark_payload:
+        what = f"it reads {reading.payload.record}, recorded is {recorded.watermark_payload}"
+        return Answer(recorded, "watermark-mismatch", what, True)
+    return Answer(recorded, mark_read=True)

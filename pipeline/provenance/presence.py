@@ -1,0 +1,85 @@
+"""Which recorded objects a listing lacks, which differ in size, and which objects nobody recorded. Memory does not grow with the output.
+
+Keys are held as 64-bit keyed hashes (Python's own, of this process), which nobody outside can aim at; only what is
+missing is looked up again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pipeline.provenance.buckets import Buckets
+from pipeline.storage import Stored
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_ROW = np.dtype([("key", "<u8"), ("size", "<i8"), ("part", "<i4"), ("row", "<i4")])
+_LISTED = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """One recorded object that is not there as recorded; `size` is None where it is gone, else what the listing says."""
+
+    part: int
+    row: int
+    size: int | None
+
+
+class Presence:
+    """Feed it parts and a listing, in any order, then ask once."""
+
+    def __init__(self, rows_in_memory: int = 2_000_000) -> None:
+        self._rows = Buckets(_ROW, rows_in_memory)
+        self.recorded = 0
+
+    def add_part(self, part: int, table: pa.Table) -> None:
+        """The objects that a part records: columns `object_key` and `file_bytes`."""
+        keys, sizes = table.column("object_key").to_pylist(), table.column("file_bytes").to_pylist()
+        rows = [(hash(key), size, row) for row, (key, size) in enumerate(zip(keys, sizes, strict=True)) if key is not None]
+        self.recorded += len(rows)
+        self._add([item[0] for item in rows], [-2 if item[1] is None else item[1] for item in rows], part, [item[2] for item in rows])
+
+    def add_listing(self, listing: Iterable[Stored]) -> None:
+        """What lies in the storage."""
+        keys, sizes = [], []
+        for stored in listing:
+            keys.append(hash(stored.key))
+            sizes.append(stored.size)
+            if len(keys) == 100_000:
+                self._add(keys, sizes, _LISTED, None)
+                keys, sizes = [], []
+        self._add(keys, sizes, _LISTED, None)
+
+    def _add(self, keys: list[int], sizes: list[int], part: int, row: list[int] | None) -> None:
+        rows = np.zeros(len(keys), _ROW)
+        rows["key"] = np.array(keys, np.int64).view(np.uint64)
+        rows["size"], rows["part"] = sizes, part
+        if row is not None:
+            rows["row"] = row
+        self._rows.add(rows, (rows["key"] & 63).astype(np.uint8))
+
+    def compare(self) -> tuple[list[Absent], int]:
+        """Recorded objects that are gone or of another size, in log order, and the number of objects nobody recorded."""
+        absent: list[Absent] = []
+        orphans = 0
+        with self._rows as buckets:
+            for rows in buckets:
+                listed = np.sort(rows[rows["part"] == _LISTED], order="key")
+                recorded = rows[rows["part"] != _LISTED]
+                at = np.searchsorted(listed["key"], recorded["key"])
+                there = np.zeros(len(recorded), bool)
+                inside = at < len(listed)
+                there[inside] = listed["key"][at[inside]] == recorded["key"][inside]
+                sizes = np.full(len(recorded), -1, np.int64)
+                sizes[there] = listed["size"][at[there]]
+                for index in np.nonzero(sizes != recorded["size"])[0]:
+                    item = recorded[index]
+                    absent.append(Absent(int(item["part"]), int(item["row"]), int(sizes[index]) if there[index] else None))
+                orphans += int((~np.isin(listed["key"], recorded["key"])).sum())
+        return sorted(absent, key=lambda item: (item.part, item.row)), orphans

@@ -1,0 +1,190 @@
+"""Counts an audited log and finds what is recorded twice. Column-wise, with memory that does not grow with the log.
+
+The rules are those of `state`, said a second time on purpose: the audit shares no fold with the driver that it audits.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pipeline.provenance.buckets import Buckets
+from pipeline.provenance.state import Counts, Plan
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+COLUMNS = ("kind", "plan_digest", "manifest_digest", "settings_digest", "planned", "image_id", "attempt", "outcome")
+"""The record columns that a tally takes."""
+
+_ROW = np.dtype([("high", ">u8"), ("low", ">u8"), ("attempt", "<i4"), ("code", "u1"), ("part", "<u4")])
+_CODES = ("accepted", "rejected", "failed", "superseded", "reinstated")
+_ACCEPTED, _REJECTED, _FAILED, _SUPERSEDED, _REINSTATED = range(5)
+_TWICE_MAX = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Twice:
+    """One image with one attempt recorded twice (`attempt`), or accepted twice (`attempt` None); the later part."""
+
+    image_id: str
+    attempt: int | None
+    part: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sum:
+    """What the whole log comes to. `counts` is None when more images have an end than are planned: then `ended` says
+    how many."""
+
+    counts: Counts | None
+    known: int
+    twice: tuple[Twice, ...]
+    rows: int
+
+
+class Tally:
+    """Feed it every part in order, then ask once."""
+
+    def __init__(self, rows_in_memory: int = 2_000_000) -> None:
+        self.plan: Plan | None = None
+        self._rows = Buckets(_ROW, rows_in_memory)
+        self._count = 0
+
+    def add(self, part: int, table: pa.Table) -> list[tuple[int, str]]:
+        """Takes in one part, which has at least `COLUMNS`.
+
+        Returns (row, what) of rows that no driver writes; they are left out.
+        """
+        import pyarrow.compute as pc
+
+        self._count += table.num_rows
+        kinds = table.column("kind")
+        outcome = _index(table.column("outcome"), _CODES[: _FAILED + 1], 0)
+        codes = np.where(_index(kinds, ("attempt",), 0) == 0, outcome, _index(kinds, _CODES[_SUPERSEDED:], _SUPERSEDED))
+        plans = _index(kinds, ("plan",), 0) == 0
+        words, good = _ids(table.column("image_id"))
+        attempts = pc.fill_null(table.column("attempt"), -1).to_numpy()
+        good &= (codes < len(_CODES)) & ((codes > _FAILED) | ((attempts >= 0) & (attempts < 1 << 20)))
+        strange = np.nonzero(~good & ~plans)[0]
+        wrong = [(int(row), "no image, attempt or outcome that a driver writes") for row in strange]
+        wrong += self._take_plans(table, plans)
+        rows = np.zeros(int(good.sum()), _ROW)
+        rows["high"], rows["low"] = words[good, 0], words[good, 1]
+        rows["attempt"], rows["code"], rows["part"] = attempts[good], codes[good], part
+        self._rows.add(rows, (rows["low"] & 63).astype(np.uint8))
+        return wrong
+
+    def _take_plans(self, table: pa.Table, plans: np.ndarray) -> list[tuple[int, str]]:
+        wrong = []
+        for row in np.nonzero(plans)[0]:
+            digest, manifest, settings, planned = (
+                table.column(name)[int(row)].as_py() for name in ("plan_digest", "manifest_digest", "settings_digest", "planned")
+            )
+            if planned is None or planned < 0:
+                wrong.append((int(row), "a plan without a number of images"))
+            else:
+                self.plan = Plan(digest, manifest, settings, planned)
+        return wrong
+
+    def sum(self, attempts_limit: int) -> Sum:
+        """Counts by the newest plan, with `attempts_limit` rejected attempts exhausting an image. Frees what was
+        held."""
+        stands: Counter[str] = Counter()
+        twice: list[Twice] = []
+        with self._rows as buckets:
+            for rows in buckets:
+                images = _by_image(rows)
+                twice += images.twice()[: _TWICE_MAX - len(twice)]
+                stands.update(images.standings(attempts_limit))
+        planned = self.plan.planned if self.plan else 0
+        ended = stands["accepted"] + stands["exhausted"] + stands["failed"]
+        fits = ended + stands["remaining"] <= planned
+        counts = Counts(planned, stands["accepted"], stands["exhausted"], stands["failed"], planned - ended)
+        return Sum(counts if fits else None, ended + stands["remaining"], tuple(twice), self._count)
+
+
+@dataclass(frozen=True, slots=True)
+class _Images:
+    """Rows sorted by image, in log order within each; `starts`: where each image begins."""
+
+    rows: np.ndarray
+    starts: np.ndarray
+
+    def standings(self, attempts_limit: int) -> dict[str, int]:
+        codes = self.rows["code"]
+        position = np.arange(len(codes))
+        accepted = np.logical_or.reduceat(codes == _ACCEPTED, self.starts)
+        rejected = np.add.reduceat(codes == _REJECTED, self.starts, dtype=np.int64)
+        last_try = np.maximum.reduceat(np.where(codes <= _FAILED, position, -1), self.starts)
+        last_move = np.maximum.reduceat(np.where(codes > _FAILED, position, -1), self.starts)
+        failed = (last_try >= 0) & (codes[last_try] == _FAILED)
+        counted = (last_move < 0) | (codes[last_move] == _REINSTATED)
+        exhausted = rejected >= attempts_limit
+        return {
+            "accepted": int((counted & accepted).sum()),
+            "failed": int((counted & ~accepted & failed).sum()),
+            "exhausted": int((counted & ~accepted & ~failed & exhausted).sum()),
+            "remaining": int((counted & ~accepted & ~failed & ~exhausted).sum()),
+        }
+
+    def twice(self) -> list[Twice]:
+        tried = self.rows[self.rows["code"] <= _FAILED]
+        order = np.lexsort((tried["attempt"], tried["low"], tried["high"]))
+        found = [(int(i), True) for i in _repeats(tried[order], ("high", "low", "attempt"))[:_TWICE_MAX]]
+        result = [_twice(tried[order][i], named) for i, named in found]
+        accepted = self.rows[self.rows["code"] == _ACCEPTED]
+        blamed = {item.image_id for item in result}
+        again = [_twice(accepted[int(i)], False) for i in _repeats(accepted, ("high", "low"))[:_TWICE_MAX]]
+        return result + [item for item in again if item.image_id not in blamed]
+
+
+def _repeats(rows: np.ndarray, fields: tuple[str, ...]) -> np.ndarray:
+    """Indices of sorted rows that equal the row before them in these fields."""
+    same = np.ones(max(len(rows) - 1, 0), bool)
+    for name in fields:
+        same &= rows[name][1:] == rows[name][:-1]
+    return np.nonzero(same)[0] + 1
+
+
+def _twice(row: np.void, with_attempt: bool) -> Twice:
+    image = f"{int(row['high']):016x}{int(row['low']):016x}"
+    return Twice(image, int(row["attempt"]) if with_attempt else None, int(row["part"]))
+
+
+def _by_image(rows: np.ndarray) -> _Images:
+    rows = rows[np.lexsort((rows["low"], rows["high"]))]
+    new = np.ones(len(rows), bool)
+    new[1:] = (rows["high"][1:] != rows["high"][:-1]) | (rows["low"][1:] != rows["low"][:-1])
+    return _Images(rows, np.nonzero(new)[0])
+
+
+def _index(column: pa.ChunkedArray, values: tuple[str, ...], first: int) -> np.ndarray:
+    """Where each text stands among the values, counted from `first`; 255 for none of them. uint8 (n,)."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    found = pc.fill_null(pc.index_in(column, value_set=pa.array(values)), 255 - first).to_numpy()
+    codes: np.ndarray = (found + first).astype(np.uint8)
+    return codes
+
+
+_NIBBLE = np.full(256, 255, np.uint8)
+_NIBBLE[np.frombuffer(b"0123456789abcdef", np.uint8)] = np.arange(16)
+
+
+def _ids(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
+    """Image ids, 32 lower-case hex digits, as two big-endian words, uint64 (n, 2), and which of them are well formed,
+    bool (n,)."""
+    import pyarrow.compute as pc
+
+    good = pc.fill_null(pc.equal(pc.binary_length(column), 32), False)
+    usable = pc.if_else(good, column, "g" * 32).combine_chunks()
+    data = np.frombuffer(usable.buffers()[2], np.uint8, 32 * len(usable)) if len(usable) else np.zeros(0, np.uint8)
+    digits = _NIBBLE[data].reshape(-1, 32)
+    fits = (digits != 255).all(axis=1)
+    bytes_ = (digits[:, 0::2] << 4) | (digits[:, 1::2] & 15)
+    return np.ascontiguousarray(bytes_).view(">u8").reshape(-1, 2), fits

@@ -1,0 +1,256 @@
+"""The audit's way through the log: each part verified by itself, against the parts before it, and against kept checkpoints.
+
+A part that fails is named once; its rows go no further, and the next good part is where the walk goes on: its footer
+carries the log tree before it, bound by its own signed checkpoint. So one bad part never makes its neighbours look bad.
+Which log it is, is put to the vote of the first and the last part, the cached checkpoint and job.json's name, so that a
+single foreign file is the one to be blamed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from pipeline.errors import NotStored
+from pipeline.provenance import checkpoint as notes
+from pipeline.provenance import parts
+from pipeline.provenance.canonical import ColumnBytes
+from pipeline.provenance.checkpoint import Checkpoint
+from pipeline.provenance.findings import AuditReport
+from pipeline.provenance.log import Frontier
+from pipeline.provenance.parts import Footer, PartDamaged, part_key
+from pipeline.provenance.reading import fetch_parts, part_keys
+from pipeline.storage import Storage
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Keys = Mapping[str, Ed25519PublicKey]
+
+JOB_FILE = "job.json"
+JOB_FILE_BYTES_MAX = 16 << 20
+LOG_FINDINGS = frozenset({"part-missing", "part-altered", "record-altered", "checkpoint-bad-signature", "history-rewritten"})
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """The rows of a part that verified. `encoded` is None in quick mode, where only some columns were read."""
+
+    footer: Footer
+    table: pa.Table
+    encoded: ColumnBytes | None
+
+
+class LogWalk:
+    """One pass over the parts. Iterate `verified()`, then call `finish()`; both name what they find in the report."""
+
+    def __init__(
+        self,
+        storage: Storage,
+        report: AuditReport,
+        keys: Keys | None,
+        columns: tuple[str, ...] | None = None,
+        since: Checkpoint | None = None,
+    ) -> None:
+        self.head: Checkpoint | None = None
+        self._storage = storage
+        self._report = report
+        self._keys = keys
+        self._columns = columns
+        self._since = since
+        self._frontier = Frontier()
+        self._anchored = True
+        self._next = 0
+        self._cached: Checkpoint | None = None
+        self._roots: dict[int, bytes] = {}
+        self._votes: list[str] = []
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing is wrong with the log so far: only then do its sums mean anything."""
+        return not LOG_FINDINGS & set(self._report.found)
+
+    def verified(self) -> Iterator[Verified]:
+        """The good parts in order. Raises: StorageAway."""
+        numbers, strays = part_keys(self._storage)
+        for key in strays:
+            self._report.add("part-altered", key, "a file among the parts that is no part")
+        self._report.parts = len(numbers)
+        self._ends(numbers)
+        self._read_cache(numbers)
+        for number, data in fetch_parts(self._storage, numbers):
+            self._miss(number)
+            self._next = number + 1
+            try:
+                found = self._verify(number, data)
+            except PartDamaged as damage:
+                self._report.add(damage.finding, damage.key, damage.reason)
+                self._anchored = False
+                continue
+            self._report.records += found.table.num_rows
+            yield found
+
+    def _verify(self, number: int, data: bytes) -> Verified:
+        if self._columns is None:
+            part = parts.read_part(data, number)
+            footer, found = part.footer, Verified(part.footer, part.table, part.encoded)
+        else:
+            part = None
+            footer, table = parts.read_columns(data, number, self._columns)
+            found = Verified(footer, table, None)
+        if self._keys is None:
+            self._keys = parts.embedded_keys(footer)
+        signer = parts.check_head(footer, self._keys)
+        self._check_origin(footer)
+        self._follow(footer)
+        if part is not None:
+            check_rows(part)
+        self._report.signer = notes.verifier_key(signer, self._keys[signer])
+        self.head = footer.checkpoint
+        return found
+
+    def _check_origin(self, footer: Footer) -> None:
+        if self._report.origin is None:
+            self._report.origin = footer.checkpoint.origin
+        if footer.checkpoint.origin != self._report.origin:
+            reason = f"it belongs to {footer.checkpoint.origin}, not to {self._report.origin}"
+            raise PartDamaged("part-altered", part_key(footer.number), reason)
+
+    def _follow(self, footer: Footer) -> None:
+        """That the part continues the parts before it, as far as they are known. Takes it as the new end."""
+        before, known = footer.before, self._frontier
+        continues = before == known if self._anchored else _agree(known, before)
+        if not continues:
+            reason = "its signed checkpoint covers another history than the parts before it"
+            raise PartDamaged("history-rewritten", part_key(footer.number), reason)
+        self._frontier = before.append(footer.leaf)
+        self._anchored = True
+        for kept in (self._cached, self._since):
+            if kept is not None and kept.size == footer.number + 1:
+                self._roots[kept.size] = footer.checkpoint.root
+
+    def _miss(self, number: int, why: str = "later parts are there") -> None:
+        """Names the parts from the expected one up to `number`, which is there."""
+        if number <= self._next:
+            return
+        gone = number - self._next
+        what = "it is not there" if gone == 1 else f"{gone} parts are not there, up to {part_key(number - 1)}"
+        self._report.add("part-missing", part_key(self._next), f"{what}; {why}")
+        self._anchored = False
+        self._next = number
+
+    def _read_cache(self, numbers: list[int]) -> None:
+        """The cached checkpoint, if a known key signed it. Its absence is named where a crash cannot explain it."""
+        try:
+            cached = notes.parse(self._storage.get(parts.CACHE, notes.NOTE_BYTES_MAX))
+        except NotStored:
+            if len(numbers) > 1:
+                self._report.add("checkpoint-missing", parts.CACHE, f"there are {len(numbers)} parts")
+            return
+        except notes.NoteMalformed as error:
+            self._report.add("checkpoint-altered", parts.CACHE, str(error))
+            return
+        try:
+            notes.verify(cached, self._keys or {})
+        except notes.NoteUntrusted as error:
+            self._report.add("checkpoint-bad-signature", parts.CACHE, str(error))
+            return
+        origin = _elected([*self._votes, cached.origin, *self._job_vote()])
+        self._report.origin = origin
+        if cached.origin != origin:
+            self._report.add("checkpoint-altered", parts.CACHE, f"it belongs to {cached.origin}, not to {origin}")
+            return
+        self._cached = cached
+
+    def _ends(self, numbers: list[int]) -> None:
+        """What the first and the last part say which log this is; without trust, the key that the log names."""
+        for number, data in fetch_parts(self._storage, sorted({*numbers[:1], *numbers[-1:]})):
+            try:
+                footer = parts.read_footer(data, number)
+                self._keys = self._keys or parts.embedded_keys(footer)
+                parts.check_head(footer, self._keys)
+            except PartDamaged:
+                continue
+            self._votes.append(footer.checkpoint.origin)
+        self._report.origin = _elected([*self._votes, *self._job_vote()]) if self._votes else None
+
+    def _job_vote(self) -> list[str]:
+        """The origin that job.json's name gives, if it has one."""
+        try:
+            name = json.loads(self._storage.get(JOB_FILE, JOB_FILE_BYTES_MAX))["name"]
+        except (NotStored, ValueError, KeyError, TypeError, RecursionError):
+            return []
+        return [notes.origin(name)] if isinstance(name, str) else []
+
+    def finish(self) -> None:
+        """What can only be said at the end: a tail that is gone, and checkpoints that were kept."""
+        if self._cached is not None:
+            self._compare(self._cached, parts.CACHE, "the copy of the newest checkpoint includes it")
+            behind = self._next - self._cached.size
+            if behind == 1:
+                self._report.notes.append("the copy of the newest checkpoint is one part behind, as after a crash")
+            elif behind > 1:
+                what = f"it is of {self._cached.size} parts; {self._next} are there, and each commit renews it"
+                self._report.add("checkpoint-rolled-back", parts.CACHE, what)
+        if self._since is not None:
+            self._compare(self._since, "--since", "the checkpoint that was kept includes it")
+
+    def _compare(self, kept: Checkpoint, where: str, why: str) -> None:
+        self._miss(kept.size, why)
+        root = self._roots.get(kept.size)
+        if root is not None and root != kept.root:
+            what = f"the log of {kept.size} parts that was signed then is not the beginning of this one"
+            self._report.add("history-rewritten", where, what)
+        elif root is None and kept.size and self._anchored:
+            self._report.notes.append(f"{where}: part {kept.size - 1} did not verify, so nothing could be compared with it")
+
+
+def check_rows(part: parts.Part) -> None:
+    """`parts.check_rows`, and the rows to blame where their claims can tell.
+
+    Raises: PartDamaged, `record-altered`; its key names the first such row.
+    """
+    try:
+        parts.check_rows(part)
+    except PartDamaged as damage:
+        rows = differing_claims(part.table, part.encoded)
+        if not rows:
+            raise
+        image = part.table.column("image_id")[rows[0]].as_py()
+        reason = f"{damage.reason}; the claim digest of row {rows[0]} (image {image}) is not that of its fields"
+        more = f" (and of {len(rows) - 1} more)" if len(rows) > 1 else ""
+        raise PartDamaged(damage.finding, f"{damage.key}#{rows[0]}", reason + more) from damage
+
+
+def differing_claims(table: pa.Table, encoded: ColumnBytes) -> list[int]:
+    """Rows whose claim digest is given and is not that of their fields."""
+    stated = table.column("claim_digest").to_pylist()
+    given = [row for row, digest in enumerate(stated) if digest is not None]
+    return [row for row, digest in zip(given, encoded.claim_digests(given), strict=True) if stated[row] != digest]
+
+
+def _elected(votes: list[str]) -> str:
+    """The origin with the most votes; the earliest of them at a tie."""
+    return max(votes, key=votes.count)
+
+
+def _agree(old: Frontier, new: Frontier) -> bool:
+    """Whether two frontiers of one log can both be true, as far as the subtrees that both still name tell."""
+    if new.size < old.size:
+        return False
+    known = _subtrees(new)
+    return all(known.get(place, root) == root for place, root in _subtrees(old).items())
+
+
+def _subtrees(frontier: Frontier) -> dict[tuple[int, int], bytes]:
+    """The roots of a frontier by (first leaf, number of leaves)."""
+    places, start = {}, 0
+    widths = [1 << bit for bit in reversed(range(frontier.size.bit_length())) if frontier.size >> bit & 1]
+    for width, root in zip(widths, frontier.hashes, strict=True):
+        places[start, width] = root
+        start += width
+    return places
