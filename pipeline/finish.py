@@ -23,7 +23,8 @@ from pipeline.checks.base import Check
 from pipeline.checks.fingerprint import Fingerprint, fingerprint
 from pipeline.job import JobSettings
 from pipeline.provenance.credential import Issuer, claim_for, xmp_for
-from pipeline.provenance.record import claim_digest, record_id
+from pipeline.provenance.canonical import claim_digest
+from pipeline.provenance.record import record_id
 from pipeline.schema import Attempt, AttemptOutcome, Record, RenderInfo, Verdict, as_row
 from pipeline.storage import Storage, segment
 from pipeline.watermark import MarkKey, Payload
