@@ -43,6 +43,7 @@ CHAIN, CHAIN_KEY = "certificates.pem", "certificate.key"
 DEVELOPMENT, TRUST = "DEVELOPMENT", "trust"
 INIT_REMEDY = "make a development set with `renderfarm keys init DIR`, or name the right folder"
 FILE_BYTES_MAX = 1 << 20
+MARK_BYTES = 32
 ED25519 = b"\x01"
 """Signature type of C2SP signed-note: plain Ed25519."""
 
@@ -136,7 +137,7 @@ def _unwritable(folder: Path, error: OSError) -> KeysError:
 def _write_set(folder: Path) -> None:
     log_key = Ed25519PrivateKey.generate()
     log_name = f"renderfarm-development/{secrets.token_hex(4)}"
-    mark_secret = secrets.token_bytes(32).hex()
+    mark_secret = secrets.token_bytes(MARK_BYTES).hex()
     chain = development_chain()
     _write(folder / LOG_KEY, format_private(log_name, log_key) + "\n")
     _write(folder / MARK_KEY, mark_secret + "\n")
@@ -280,6 +281,9 @@ def _parse_note_key(text: str, where: str, form: str) -> tuple[str, str, bytes]:
 
 
 def _mark_key(text: str, where: str) -> MarkKey:
+    """The key in a file of `init`. Shorter ones would do for `MarkKey`, but here they are a file that was cut off."""
+    if len(text.strip()) != 2 * MARK_BYTES:
+        raise KeysError(f"a watermark key has {2 * MARK_BYTES} hex digits", where, "restore the file from your backup")
     try:
         return MarkKey.from_hex(text)
     except KeysError as error:

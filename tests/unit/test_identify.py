@@ -1,0 +1,273 @@
+"""Identify: copies of every kind lead to their record, and forged evidence is never called more than a lead."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from pipeline import encode, keys, pdq
+from pipeline.checks.fingerprint import signature
+from pipeline.encode import Pixels
+from pipeline.errors import PictureError
+from pipeline.keys import KeySet, Trust
+from pipeline.provenance import parts
+from pipeline.provenance.canonical import claim_digest
+from pipeline.provenance.checkpoint import Signer
+from pipeline.provenance.credential import Issuer, claim_for
+from pipeline.provenance.identify import Answer, identify, identify_all, pictures_in
+from pipeline.provenance.record import record_id
+from pipeline.provenance.writer import LogWriter
+from pipeline.schema import Record
+from pipeline.storage import LocalStorage, Storage
+from pipeline.watermark import METHOD, VERSION, MarkKey, Payload, embed
+
+SIDE = 320
+COUNT = 4
+
+
+def drawn(seed: int) -> Pixels:
+    """A made-up scene with enough structure for PDQ: uint8 (SIDE, SIDE, 3)."""
+    random = np.random.default_rng(seed)
+    small = random.integers(40, 215, (6, 6, 3), dtype=np.uint8)
+    image = cv2.resize(small, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
+    for _ in range(12):
+        centre = tuple(int(v) for v in random.integers(20, SIDE - 20, 2))
+        colour = tuple(int(v) for v in random.integers(30, 225, 3))
+        cv2.circle(image, centre, int(random.integers(8, 50)), colour, -1)
+    return np.asarray(image, dtype=np.uint8)
+
+
+@dataclass(frozen=True)
+class Output:
+    """A finished job in small: what `render` leaves behind, made by the same parts."""
+
+    storage: Storage
+    keys: KeySet
+    trust: Trust
+    pixels: list[Pixels]
+    files: list[bytes]
+    records: list[Record]
+
+
+def id_of(number: int) -> str:
+    return hashlib.sha256(f"image {number}".encode()).hexdigest()[:32]
+
+
+@cache
+def marked_picture(number: int, key: MarkKey) -> Pixels:
+    return embed(drawn(number)[None], [Payload(1, record_id(id_of(number), 1))], key)[0]
+
+
+def record_of(key_set: KeySet, number: int, marked: Pixels) -> Record:
+    image_id = id_of(number)
+    digest, quality = pdq.pdq(marked)
+    bare = Record(
+        kind="attempt", job="mugs", image_id=image_id, row_id=f"row {number}", index=0, attempt=1, prompt=f"mug {number}",
+        width=SIDE, height=SIDE, weights="test/model", weights_revision="1", outcome="accepted", watermark_method=METHOD,
+        watermark_version=VERSION, watermark_key_id=key_set.mark_key.key_id, watermark_payload=record_id(image_id, 1),
+        pdq=digest, pdq_quality=quality, signature=signature(marked), finished_us=1_800_000_000_000_000,
+    )  # fmt: skip
+    return dataclasses.replace(bare, claim_digest=claim_digest(bare))
+
+
+def build(folder: Path, key_set: KeySet, log: Signer | None = None) -> Output:
+    storage = LocalStorage(folder, create=True)
+    issuer = Issuer(key_set)
+    writer = LogWriter.open(storage, "mugs", log or Signer.of(key_set.log_name, key_set.log_key))
+    writer.append([Record("plan", job="mugs", plan_digest="p", manifest_digest="m", settings_digest="s", planned=COUNT)])
+    pixels, files, records = [], [], []
+    for number in range(COUNT):
+        marked = marked_picture(number, key_set.mark_key)
+        record = record_of(key_set, number, marked)
+        claim = claim_for(record, record.claim_digest or "", "ACME", key_set.mark_key)
+        file = issuer.issue(encode.encode(marked, "image/png"), "image/png", claim)
+        record = dataclasses.replace(record, media_type="image/png", file_sha256=hashlib.sha256(file).hexdigest())
+        writer.append([record])
+        pixels.append(marked)
+        files.append(file)
+        records.append(record)
+    return Output(storage, key_set, key_set.trust(), pixels, files, records)
+
+
+@pytest.fixture(scope="module")
+def key_set(tmp_path_factory: pytest.TempPathFactory) -> KeySet:
+    return keys.init(tmp_path_factory.mktemp("keys") / "set")
+
+
+@pytest.fixture(scope="module")
+def output(tmp_path_factory: pytest.TempPathFactory, key_set: KeySet) -> Output:
+    return build(tmp_path_factory.mktemp("output") / "out", key_set)
+
+
+def check(answer: Answer, output: Output, number: int) -> None:
+    assert answer.matches, answer.reason
+    assert answer.matches[0].record == output.records[number], answer.reason
+
+
+def test_the_file_itself_is_certain(output: Output) -> None:
+    answer = identify(output.files[1], [output.storage], output.trust)
+    check(answer, output, 1)
+    assert (answer.sureness, answer.by, answer.trusted) == ("certain", "credential", True)
+    assert "intact and trusted" in answer.reason
+    assert answer.matches[0].log == "trusted" and answer.matches[0].distance == 0
+
+
+def jpeg75(pixels: Pixels) -> Pixels:
+    return encode.decode(encode.encode(pixels, "image/jpeg", quality=75))
+
+
+def half(pixels: Pixels) -> Pixels:
+    return np.asarray(cv2.resize(pixels, (SIDE // 2, SIDE // 2), interpolation=cv2.INTER_AREA), dtype=np.uint8)
+
+
+def mirrored(pixels: Pixels) -> Pixels:
+    return np.ascontiguousarray(pixels[:, ::-1])
+
+
+def cropped(pixels: Pixels) -> Pixels:
+    return pixels[20 : SIDE - 28, 16 : SIDE - 32]
+
+
+@pytest.mark.parametrize("copy", [jpeg75, half, mirrored, cropped])
+def test_a_copy_without_credential_is_found_by_its_mark(output: Output, copy: Callable[[Pixels], Pixels]) -> None:
+    data = encode.encode(copy(output.pixels[2]), "image/jpeg", quality=90)
+    answer = identify(data, [output.storage], output.trust)
+    check(answer, output, 2)
+    assert (answer.sureness, answer.by, answer.trusted) == ("strong", "watermark", True), answer.reason
+    assert answer.finding and answer.finding.state == "absent"
+    assert answer.reading and answer.reading.payload and answer.reading.payload.record == answer.matches[0].record.watermark_payload
+
+
+def test_without_trust_a_copy_is_a_lead_and_the_file_is_not_trusted(output: Output) -> None:
+    copy = encode.encode(output.pixels[0], "image/jpeg")
+    leads = identify(copy, [output.storage], None)
+    check(leads, output, 0)
+    assert (leads.sureness, leads.by) == ("lead", "likeness")
+    assert "neither credential nor watermark" in leads.reason and leads.matches[0].colours is True
+    file = identify(output.files[0], [output.storage], None)
+    assert (file.sureness, file.trusted) == ("strong", False)
+    assert "its signer is not trusted" in file.reason
+
+
+def test_another_picture_is_not_identified(output: Output) -> None:
+    answer = identify(encode.encode(drawn(99), "image/png"), [output.storage], output.trust)
+    assert not answer.identified and not answer.matches
+    assert answer.reason == "no credential, no watermark, and nothing that looks like it"
+
+
+def test_a_file_that_is_no_picture_is_answered(output: Output) -> None:
+    answer = identify(b"not a picture", [output.storage], output.trust)
+    assert (answer.sureness, answer.matches) == ("none", ())
+    assert "no picture that can be read" in answer.reason
+
+
+def test_a_flipped_pixel_voids_the_credential_and_the_mark_still_leads(output: Output) -> None:
+    """The credential's chunk is carried over to a file with one pixel changed."""
+    plain = encode.encode(output.pixels[3], "image/png")
+    chunk = output.files[3][33 : 33 + len(output.files[3]) - len(plain)]
+    pixels = output.pixels[3].copy()
+    pixels[5, 5] ^= 1
+    changed = encode.encode(pixels, "image/png")
+    answer = identify(changed[:33] + chunk + changed[33:], [output.storage], output.trust)
+    check(answer, output, 3)
+    assert answer.finding and answer.finding.state == "invalid" and "dataHash" in answer.finding.reason
+    assert (answer.sureness, answer.by) == ("strong", "watermark")
+
+
+def test_a_mark_copied_onto_another_picture_is_only_a_lead(output: Output, key_set: KeySet) -> None:
+    payload = Payload(1, record_id(output.records[0].image_id or "", 1))
+    stranger = embed(drawn(77)[None], [payload], key_set.mark_key)[0]
+    answer = identify(encode.encode(stranger, "image/png"), [output.storage], output.trust)
+    check(answer, output, 0)
+    assert answer.sureness == "lead" and not answer.identified
+    assert "does not look like it" in answer.reason
+
+
+def test_a_self_made_credential_on_another_picture_is_only_a_lead(output: Output, tmp_path: Path) -> None:
+    forger = keys.init(tmp_path / "forger")
+    claim = claim_for(output.records[0], output.records[0].claim_digest or "", "ACME", forger.mark_key)
+    file = Issuer(forger).issue(encode.encode(drawn(55), "image/png"), "image/png", claim)
+    answer = identify(file, [output.storage], output.trust)
+    assert answer.finding and answer.finding.state == "untrusted"
+    assert answer.sureness == "lead" and "does not look like it" in answer.reason
+
+
+def test_a_log_signed_by_a_stranger_is_not_trusted(output: Output, key_set: KeySet, tmp_path: Path) -> None:
+    stranger = keys.init(tmp_path / "stranger")
+    other = build(tmp_path / "out", key_set, Signer.of(stranger.log_name, stranger.log_key))
+    answer = identify(other.files[0], [other.storage], output.trust)
+    assert (answer.sureness, answer.trusted) == ("strong", False)
+    assert "no trusted key signed the log" in answer.reason
+    both = identify(other.files[0], [other.storage, output.storage], output.trust)
+    assert both.matches[0].log == "trusted" and both.trusted, "the trusted log is preferred"
+
+
+def test_colliding_payloads_are_told_apart_by_looks(key_set: KeySet, output: Output, tmp_path: Path) -> None:
+    """Three records with one payload, as 44 bits allow: the whole copy is decided, the crop is not."""
+    storage = LocalStorage(tmp_path / "out", create=True)
+    writer = LogWriter.open(storage, "mugs", Signer.of(key_set.log_name, key_set.log_key))
+    payload = output.records[1].watermark_payload
+    twins = [dataclasses.replace(record, watermark_payload=payload, claim_digest=None) for record in output.records[:3]]
+    twins = [dataclasses.replace(record, claim_digest=claim_digest(record)) for record in twins]
+    writer.append([Record("plan", job="mugs", plan_digest="p", manifest_digest="m", settings_digest="s", planned=3)])
+    writer.append(twins)
+    whole = identify(encode.encode(jpeg75(output.pixels[1]), "image/png"), [storage], output.trust)
+    assert whole.sureness == "strong" and whole.matches[0].record == twins[1]
+    crop = identify(encode.encode(cropped(output.pixels[1]), "image/png"), [storage], output.trust)
+    assert crop.sureness == "lead" and "3 records with the same 44 bits" in crop.reason
+    assert len(crop.matches) == 3
+
+
+def test_the_same_shape_in_other_colours_is_said_to_be_so(output: Output) -> None:
+    """PDQ sees luminance only: with red and blue chroma swapped it cannot tell the pictures apart, the colour thumbnail can."""
+    swapped = cv2.cvtColor(output.pixels[0], cv2.COLOR_RGB2YCrCb)[..., [0, 2, 1]]
+    data = encode.encode(np.asarray(cv2.cvtColor(np.ascontiguousarray(swapped), cv2.COLOR_YCrCb2RGB), dtype=np.uint8), "image/png")
+    answer = identify(data, [output.storage], None)
+    check(answer, output, 0)
+    assert answer.sureness == "lead" and answer.matches[0].colours is False and "in other colours" in answer.reason
+
+
+def test_a_damaged_part_is_noted_and_the_others_still_answer(output: Output, tmp_path: Path, key_set: KeySet) -> None:
+    other = build(tmp_path / "out", key_set)
+    broken = tmp_path / "out" / parts.part_key(1)
+    broken.write_bytes(b"PAR1 nothing PAR1")
+    gone = identify(other.files[0], [other.storage], other.trust)
+    assert not gone.identified and len(gone.notes) == 1 and "00000001.parquet" in gone.notes[0]
+    check(identify(other.files[1], [other.storage], other.trust), other, 1)
+
+
+def test_many_pictures_share_one_pass_and_keep_their_order(output: Output) -> None:
+    pictures = [(f"{number}", data) for number, data in enumerate(output.files)]
+    pictures.insert(2, ("junk", b"junk"))
+    answers = list(identify_all(pictures, [output.storage], output.trust))
+    assert [answer.picture for answer in answers] == ["0", "1", "junk", "2", "3"]
+    assert [answer.sureness for answer in answers] == ["certain", "certain", "none", "certain", "certain"]
+
+
+def test_answers_are_json_and_name_no_secret(output: Output) -> None:
+    text = json.dumps(identify(output.files[0], [output.storage], output.trust).as_json())
+    row = json.loads(text)
+    assert row["identified"] is True and row["matches"][0]["record"]["prompt"] == "mug 0"
+    assert row["credential"]["state"] == "trusted" and row["watermark"]["present"] is True
+    assert output.keys.mark_key.secret.hex() not in text
+
+
+def test_pictures_in_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    for name in ("b.PNG", "a/c.jpeg", "note.txt"):
+        (tmp_path / name).write_bytes(b"")
+    assert [path.name for path in pictures_in(tmp_path)] == ["c.jpeg", "b.PNG"]
+    with pytest.raises(PictureError, match="no such file"):
+        list(pictures_in(tmp_path / "none"))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(PictureError, match="no picture in this folder"):
+        list(pictures_in(tmp_path / "empty"))
