@@ -54,7 +54,7 @@ def _show(result: FileResult, as_json: bool) -> int:
 def _mark_keys(files: list[Path]) -> list[MarkKey]:
     """Keys from files (one in hex a line), else from the environment, else the user's own set. Raises: KeysError."""
     if files:
-        return [key for file in files for key in keys.read_mark_keys(file)]
+        return [key for file in files for key in _keys_of(file)]
     named = os.environ.get(MARK_KEY_VARIABLE)
     if named:
         return [MarkKey.from_hex(named)]
@@ -62,6 +62,16 @@ def _mark_keys(files: list[Path]) -> list[MarkKey]:
     if trust is None or not trust.mark_keys:
         raise KeysError("no watermark key", "watermark", f"give --key-file, set {MARK_KEY_VARIABLE}, or `renderfarm keys init`")
     return list(trust.mark_keys)
+
+
+def _keys_of(path: Path) -> list[MarkKey]:
+    try:
+        lines = path.read_text("ascii").split()
+    except (OSError, ValueError) as error:
+        raise KeysError("the key file cannot be read as text", str(path), "one key in hex digits a line") from error
+    if not lines:
+        raise KeysError("the key file is empty", str(path), "one key in hex digits a line")
+    return [MarkKey.from_hex(line) for line in lines]
 
 
 def watermark_embed(args: argparse.Namespace) -> int:

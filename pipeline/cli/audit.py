@@ -1,0 +1,133 @@
+"""`audit`, `identify`, `reproduce` and `provenance`: what an auditor calls."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from pipeline import keys
+from pipeline.cli import logs
+from pipeline.errors import UserError
+from pipeline.keys import Trust
+from pipeline.provenance.audit import audit as run_audit
+from pipeline.provenance.findings import AuditReport
+from pipeline.provenance.identify import Answer, identify_all, pictures_in
+from pipeline.storage import open_storage
+
+NO = 5
+"""Exit code of an honest no."""
+
+
+def _trusted(args: argparse.Namespace) -> Trust | None:
+    """What the auditor believes: --trust, else the user's configuration, else nothing."""
+    return keys.load_trust(args.trust) if args.trust is not None else keys.load_default_trust()
+
+
+def audit(args: argparse.Namespace) -> int:
+    """0 without findings, 4 with."""
+    logs.configure(quiet=True)
+    since = _read(args.since) if args.since is not None else None
+    storage = open_storage(args.output)
+    report = run_audit(storage, _trusted(args), quick=args.quick, sample=args.sample, seed=args.seed, since=since)
+    print(json.dumps(report.as_dict(), ensure_ascii=False) if args.json else _text(report))
+    return report.exit_code
+
+
+def _text(report: AuditReport) -> str:
+    lines = [
+        f"audit of {report.uri} ({report.mode})",
+        f"  log         {report.origin or 'none'}, {report.parts} parts, {report.records} records, signed by {report.signer or 'nobody'}",
+        f"  pictures    {report.objects} recorded, {report.objects_read} opened and checked",
+    ]
+    if report.counts is not None:
+        c = report.counts
+        lines.append(f"  images      {c.planned} planned = {c.accepted} accepted + {c.exhausted} exhausted + {c.failed} failed + {c.remaining} remaining")
+    lines += [f"  note        {note}" for note in report.notes]
+    for finding in report.findings:
+        lines += [f"FINDING {finding.name}: {finding.where}", f"  {finding.what}", f"  means: {finding.meaning}"]
+    lines += [f"FINDING {name}: {count} in all" for name, count in report.found.items() if count > sum(f.name == name for f in report.findings)]
+    lines.append(f"{report.verdict} ({report.elapsed_s:.1f} s)")
+    return "\n".join(lines)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"cannot be read: {error.strerror}", str(path), "name a file that you may read") from error
+
+
+def identify(args: argparse.Namespace) -> int:
+    """0 when every picture is identified, 5 when one is not."""
+    logs.configure(quiet=True)
+    outputs = [open_storage(uri) for uri in args.outputs]
+    pictures = [picture for path in args.images for picture in pictures_in(path)]
+    code = 0
+    for answer in identify_all(pictures, outputs, _trusted(args)):
+        print(json.dumps(answer.as_json(), ensure_ascii=False) if args.json else _answer(answer), flush=True)
+        code = code if answer.identified else NO
+    return code
+
+
+def _answer(answer: Answer) -> str:
+    lines = [f"{answer.picture}: {answer.sureness}{', trusted' if answer.trusted else ''}", f"  {answer.reason}"]
+    for match in answer.matches[:3]:
+        record = match.record
+        lines.append(f"  record {record.image_id} attempt {record.attempt} ({record.outcome}), row {record.row_id} index {record.index}, job {record.job}")
+        lines.append(f"    prompt: {record.prompt}")
+        lines.append(f"    weights {record.weights}, seed {record.seed}, {record.object_key or 'no picture kept'}")
+    lines += [f"  note: {note}" for note in answer.notes]
+    return "\n".join("".join(char if char.isprintable() else "?" for char in line) for line in lines)
+
+
+def reproduce(args: argparse.Namespace) -> int:
+    """0 bit-identical or within a grey level, 5 different."""
+    from pipeline.farm.again import reproduce as run
+
+    logs.configure(quiet=True)
+    outcome = run(open_storage(args.output), args.image_id)
+    print(json.dumps(outcome.as_json()) if args.json else str(outcome))
+    return 0 if outcome.same else NO
+
+
+def export(args: argparse.Namespace) -> int:
+    """The records by filter, as a file."""
+    from pipeline.provenance.export import Filter, export as write
+
+    logs.configure(quiet=True)
+    tags = []
+    for tag in args.tag:
+        key, sign, value = tag.partition("=")
+        if not sign:
+            raise UserError(f"not a tag: {tag!r}", "--tag", "write KEY=VALUE")
+        tags.append((key, value))
+    count = write(open_storage(args.output), args.out, Filter(tuple(tags), args.outcome, args.rejected_for))
+    print(f"{args.out}: {count} records")
+    return 0
+
+
+def prove(args: argparse.Namespace) -> int:
+    """A bundle for one image, to a file or stdout."""
+    from pipeline.provenance.bundle import prove as make
+
+    logs.configure(quiet=True)
+    data = make(open_storage(args.output), args.image_id)
+    if args.out is None:
+        sys.stdout.write(data.decode())
+    else:
+        args.out.write_bytes(data)
+        print(args.out)
+    return 0
+
+
+def verify(args: argparse.Namespace) -> int:
+    """0 when the bundle proves its record under a trusted key, 4 when not."""
+    from pipeline.provenance.bundle import verify as check
+
+    logs.configure(quiet=True)
+    trust = _trusted(args)
+    result = check(_read(args.bundle), trust.log_keys if trust is not None else None)
+    print(result)
+    return 0 if result.ok else 4
