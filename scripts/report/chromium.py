@@ -1,4 +1,4 @@
-"""Drives a headless Chromium over its DevTools pipe, with the standard library only: open a page, press keys, ask, look.
+"""Drives a headless Chromium over its DevTools pipe, with the standard library only: open, press keys, ask, look.
 
 The protocol is NUL-ended JSON on file descriptors 3 and 4 (`--remote-debugging-pipe`); no port is opened.
 """
@@ -44,9 +44,7 @@ class Browser:
         shell = f'exec 3<&{to_browser} 4>&{from_browser}; exec "$@"'
         profile = f"--user-data-dir={self._profile.name}"
         command = ["bash", "-c", shell, "chromium", program, *FLAGS, profile, "about:blank"]
-        self._process = subprocess.Popen(
-            command, pass_fds=(to_browser, from_browser), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
+        self._process = subprocess.Popen(command, pass_fds=(to_browser, from_browser), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         os.close(to_browser)
         os.close(from_browser)
         self._buffer = b""
@@ -61,9 +59,7 @@ class Browser:
     def __enter__(self) -> Browser:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         os.close(self._write)
         try:
             self._process.wait(10)
@@ -110,14 +106,13 @@ class Browser:
             raise RuntimeError(json.dumps(answer["exceptionDetails"])[:2000])
         return answer["result"].get("value")
 
-    def wait(self, expression: str, timeout_s: float = 30.0) -> Any:
-        """Asks until the answer is true, and returns it. Raises TimeoutError."""
+    def wait(self, expression: str, timeout_s: float = 30.0) -> None:
+        """Asks until the answer is truthy. Raises TimeoutError."""
         deadline = time.monotonic() + timeout_s
-        while not (answer := self.ask(expression)):
+        while not self.ask(f"Boolean({expression})"):
             if time.monotonic() > deadline:
                 raise TimeoutError(f"never true: {expression}; complaints: {self.complaints()}")
             time.sleep(0.02)
-        return answer
 
     def open(self, url: str, width: int = 1280, height: int = 900, scale: float = 1.0, dark: bool = False) -> None:
         """Loads a page in a window of this many CSS pixels, and waits until it says that it is drawn."""

@@ -68,9 +68,14 @@ def invent(images: int, seed: int = 7, boxes: bool = True) -> Iterator[Drawn]:
 def _fates(rng: np.random.Generator) -> list[str]:
     """What becomes of the attempts of one image."""
     fates = {
-        "good": ["accepted"], "retried": ["rejected", "accepted"], "retried twice": ["rejected", "rejected", "accepted"],
-        "flagged": ["flagged"], "exhausted": ["rejected"] * ATTEMPTS_LIMIT, "failed": ["failed"], "remaining": ["rejected"],
-    }  # fmt: skip
+        "good": ["accepted"],
+        "retried": ["rejected", "accepted"],
+        "retried twice": ["rejected", "rejected", "accepted"],
+        "flagged": ["flagged"],
+        "exhausted": ["rejected"] * ATTEMPTS_LIMIT,
+        "failed": ["failed"],
+        "remaining": ["rejected"],
+    }
     return fates[str(rng.choice(list(fates), p=(0.78, 0.06, 0.04, 0.05, 0.03, 0.02, 0.02)))]
 
 
@@ -83,22 +88,19 @@ def _misdrawn(wanted: Spec, rng: np.random.Generator) -> Spec:
 
 def boxes_of(spec: Spec, seed: int) -> tuple[Box, ...]:
     """Where the word is, or where each thing is: what changes in the picture when the word or the colour does."""
-    other = (
-        replace(spec, word=None) if spec.word else replace(spec, colour="green" if spec.colour != "green" else "red")
-    )
+    plain = "red" if spec.colour == "green" else "green"
+    other = replace(spec, word=None) if spec.word else replace(spec, colour=plain)
     changed = np.abs(draw(spec, seed).astype(int) - draw(other, seed)).max(axis=2) > 40
-    columns = np.concatenate(([False], changed.sum(axis=0) > 2, [False])) if not spec.word else None
-    if columns is None:
-        columns = np.zeros(changed.shape[1] + 2, bool)
-        inked = np.flatnonzero(changed.any(axis=0))
-        columns[inked.min() + 1 : inked.max() + 2] = True
-    edges = np.flatnonzero(np.diff(columns.astype(int))).reshape(-1, 2)
-    rows = [np.flatnonzero(changed[:, x0:x1].any(axis=1)) for x0, x1 in edges]
-    return tuple(
-        Box(int(x0), int(inked.min()), int(x1), int(inked.max()) + 1)
-        for (x0, x1), inked in zip(edges, rows, strict=True)
-        if x1 - x0 > 8
-    )
+    occupied = changed.sum(axis=0) > 2
+    if spec.word:  # one box around all letters
+        letters = np.flatnonzero(occupied)
+        occupied[letters.min() : letters.max() + 1] = True
+    edges = np.flatnonzero(np.diff(np.concatenate(([0], occupied, [0])).astype(int))).reshape(-1, 2)
+    boxes = []
+    for x0, x1 in edges[edges[:, 1] - edges[:, 0] > 8]:
+        rows = np.flatnonzero(changed[:, x0:x1].any(axis=1))
+        boxes.append(Box(int(x0), int(rows.min()), int(x1), int(rows.max()) + 1))
+    return tuple(boxes)
 
 
 Scene = tuple[Spec, Spec, tuple[Box, ...]]
@@ -160,7 +162,7 @@ def _verdicts(scene: Scene, fate: str, rng: np.random.Generator) -> tuple[Verdic
         counts = Verdict("counts", "not_run", "rejected earlier")
     if shown.count != wanted.count:
         counts = Verdict("counts", "rejected", f"{counted} found, {wanted.count} wanted", 0.5, 1.0, things)
-    verdicts = (
+    verdicts: tuple[Verdict, ...] = (
         Verdict("broken", "accepted", "", round(float(rng.uniform(0.3, 0.9)), 4), 0.05),
         Verdict("watermark", "accepted", "the mark reads back", round(float(rng.uniform(0.9, 1)), 4), 0.75),
         text,

@@ -24,7 +24,8 @@ Object.assign(renderfarm, (() => {
     return node;
   }
 
-  const time = (us) => new Date(us / 1000).toISOString().replace("T", " ").replace("Z", " UTC");
+  // Exact to the microsecond, which a Date is not.
+  const time = (us) => `${new Date(us / 1000).toISOString().slice(0, 19).replace("T", " ")}.${String(us % 1e6).padStart(6, "0")} UTC`;
   const day = (us) => new Date(us / 1000).toLocaleDateString("en-GB", { day: "numeric", month: "short", year: "numeric", timeZone: "UTC" });
   const clock = (us) => new Date(us / 1000).toISOString().slice(11, 16);
 
