@@ -8,6 +8,8 @@
   let view = { ...START };
   let hits = null; // positions found; null: every image of the plan
   let opened = null; // { position, chosen, attempts }
+  let heading = 0; // the position that is open, or about to be
+  let turn = 0;
   let round = 0;
   let typing = 0;
 
@@ -108,15 +110,20 @@
   const addTag = (key, value) => go({ tags: [...view.tags.filter(([k, v]) => k !== key || v !== value), [key, value]] });
   const removeTag = (key, value) => go({ tags: view.tags.filter(([k, v]) => k !== key || v !== value) });
 
-  async function open(position, attempt = 0) {
+  // A later open, or a close, overtakes one whose records are still on their way. The dialog's close event comes late,
+  // so a step asks the dialog itself.
+  async function open(position, attempt = 0, isStep = false) {
+    const mine = ++turn;
+    heading = position;
     try {
       const [line, attempts] = await Promise.all([renderfarm.line(position), renderfarm.attempts(position)]);
+      if (mine !== turn || (isStep && !byId("detail").open)) return;
       const asked = attempts.findIndex(({ record }) => record.attempt === attempt);
       const accepted = attempts.findIndex(({ record }) => record.outcome === "accepted");
       opened = { position, line, attempts, chosen: asked >= 0 ? asked : accepted >= 0 ? accepted : attempts.length - 1 };
       drawOpened();
     } catch (error) {
-      trouble(error);
+      if (mine === turn) trouble(error);
     }
   }
 
@@ -137,13 +144,13 @@
 
   function step(by) {
     if (!opened) return;
-    const place = (hits ? hits.indexOf(opened.position) : opened.position) + by;
+    const place = (hits ? hits.indexOf(heading) : heading) + by;
     if (place < 0 || place >= count()) return;
     const page = Math.floor(place / PAGE_SIZES[view.size]) + 1;
     const isTurned = page !== view.page;
     view.page = page;
     if (isTurned) drawPage(round).catch(trouble);
-    open(at(place));
+    open(at(place), 0, true);
   }
 
   function close() {
@@ -154,6 +161,7 @@
     if (!opened) return;
     const { position } = opened;
     opened = null;
+    turn += 1;
     view.image = "";
     view.attempt = 0;
     writeAddress(false);
