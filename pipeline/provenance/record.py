@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from pipeline.provenance.canonical import claim_digest
 from pipeline.schema import (
     RECORD_FIELDS,
     RECORD_VERSION,
@@ -26,6 +27,8 @@ from pipeline.schema import (
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+__all__ = ["arrow_schema", "as_dict", "claim_digest", "from_dict", "from_table", "record_id", "to_table"]
 
 VERSION_KEY = b"renderfarm.record_version"
 """Key of the schema metadata that names `schema.RECORD_VERSION`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from pipeline import encode
-from pipeline.errors import UserError
+from pipeline.errors import NotStored, UserError
 from pipeline.keys import Trust
 from pipeline.provenance import checkpoint as notes
 from pipeline.provenance import credential, parts
@@ -24,9 +24,11 @@ from pipeline.provenance.canonical import ColumnBytes
 from pipeline.provenance.checkpoint import Checkpoint, Signer
 from pipeline.provenance.findings import MEANINGS, AuditReport
 from pipeline.provenance.log import Frontier, tree_root
+from pipeline.provenance.objects import Answer, Beliefs, Recorded, check_object
 from pipeline.provenance.record import arrow_schema, claim_digest, from_table, to_table
 from pipeline.provenance.writer import LogWriter, encode_part
 from pipeline.schema import RECORD_FIELDS, ObjectCount, Record, Verdict
+from pipeline.storage import Storage
 from tests import outputs
 from tests.outputs import Output
 
@@ -75,7 +77,23 @@ def world(originals: World, tmp_path: Path) -> World:
 
 
 def run(world: World, **options: Any) -> AuditReport:
-    return audit(world.out.storage, options.pop("trust", world.out.trust), **options)
+    return audit(world.out.storage, options.pop("trust", world.out.trust), check_many=_remembering, **options)
+
+
+_ANSWERS: dict[object, Answer] = {}
+
+
+def _remembering(storage: Storage, recorded: Iterable[Recorded], beliefs: Beliefs) -> Iterator[Answer]:
+    """Checks each object once per content: most attacks leave most pictures alone."""
+    for item in recorded:
+        try:
+            content = storage.get(item.object_key)
+        except (NotStored, ValueError):
+            content = None
+        key = (item, content, beliefs.anchors_pem, beliefs.mark_keys)
+        if key not in _ANSWERS:
+            _ANSWERS[key] = check_object(storage, item, beliefs)
+        yield _ANSWERS[key]
 
 
 def blamed(report: AuditReport) -> list[tuple[str, str]]:
@@ -293,12 +311,12 @@ def _(w: World) -> None:
         file.add_key_value_metadata(footer)
 
 
-@case("rows: one removed", "record-altered", parts.part_key(2))
+@case("rows: one removed", "part-altered", parts.part_key(2))
 def _(w: World) -> None:
     rewrite(w.part(2), lambda records: records[1:], part=b"2")
 
 
-@case("rows: one repeated", "record-altered", parts.part_key(2))
+@case("rows: one repeated", "part-altered", parts.part_key(2))
 def _(w: World) -> None:
     rewrite(w.part(2), lambda records: [*records, records[0]])
 
@@ -516,10 +534,10 @@ def test_a_good_output_passes(world: World) -> None:
 @pytest.mark.parametrize("name", [name for name in CASES if name.startswith(("object", "review", "cache", "job", "footer"))])
 def test_quick_sees_what_it_can_and_blames_nothing_else(world: World, name: str) -> None:
     """Quick reads no picture: it misses an edit that keeps the size, and nothing else of these."""
-    attack, finding, where = CASES[name]
+    attack, finding, _ = CASES[name]
     attack(world)
     report = run(world, quick=True)
-    kept_size = finding == "object-altered" and "flipped" in name or name.startswith("review: a rejected picture altered")
+    kept_size = finding == "object-altered" and ("flipped" in name or name == "review: a rejected picture altered")
     assert [item.name for item in report.findings] == ([] if kept_size else [finding]), report.text()
     assert report.objects_read == 0
 
@@ -673,7 +691,7 @@ def _lying_records(world: World, lie: str) -> list[Record]:
     issuer = credential.Issuer(world.out.keys)
     plan = outputs.plan_record(20, outputs.job_json())
     fresh = outputs.attempt_record(11)
-    last = list(from_table(table_of(world.part(4))))[0]
+    last = next(from_table(table_of(world.part(4))))
     if lie == "an attempt recorded twice":
         return [plan, outputs.attempt_record(6, outcome="failed")]
     if lie == "an image accepted twice":
