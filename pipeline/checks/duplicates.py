@@ -1,0 +1,162 @@
+"""Near-duplicates among accepted images: the index that the committer asks, in log order, so that the first one stays.
+
+Two images are near-duplicates where PDQ says so (a form within `max_distance` bits, both of good quality) and the colour thumbnail
+confirms it. Where PDQ's quality is too low to trust it, as with flat drawings, the thumbnails alone must agree almost exactly, and only
+images of one row are compared.
+
+Score: (distance / 256) of the nearest confirmed twin, 1 without one; an image fails where it is below (max_distance + 1) / 256. Nothing
+here is stored: at resume the committer adds the accepted images again from their records.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.checks.base import judge, not_run
+from pipeline.checks.fingerprint import Fingerprint, Planes, derived_forms, packed, planes, turned
+from pipeline.checks.settings import DuplicatesSettings, OnFail
+from pipeline.schema import Verdict
+
+NAME = "duplicates"
+STRUCTURE_MIN = 0.90
+"""Least correlation of the two L thumbnails. Measured by scripts/bench/checks.py: see its table."""
+COLOUR_MEAN_MAX, COLOUR_CELL_MAX = 8.0, 24.0
+"""Largest mean and largest 98 % quantile of the distance in (a, b) over the 8x8 cells."""
+SAME_LIGHT_MAX, SAME_COLOUR_MAX = 1.5, 1.5
+"""Where PDQ is not to be trusted: the largest mean difference in L and (a, b) at which two flat pictures count as one."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Twin:
+    name: str
+    score: float
+
+
+class DuplicateIndex:
+    """Fingerprints of the accepted images of one job. One process, no lock; 100,000 images take about 80 MB."""
+
+    def __init__(self, settings: DuplicatesSettings) -> None:
+        self.settings = settings
+        self.threshold = (settings.max_distance + 1) / 256
+        self._hashes = np.empty((1024, 4), np.uint64)
+        self._trusted = np.zeros(1024, np.bool_)
+        self._names: list[str] = []
+        self._signatures: list[str] = []
+        self._rows: dict[str, list[int]] = defaultdict(list)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def add(self, row_id: str, name: str, found: Fingerprint) -> None:
+        """Remembers an accepted image of a row. `name` is what a person is shown when a twin of it turns up."""
+        place = len(self._names)
+        if place == len(self._hashes):
+            self._hashes = np.concatenate([self._hashes, np.empty_like(self._hashes)])
+            self._trusted = np.concatenate([self._trusted, np.zeros_like(self._trusted)])
+        self._hashes[place] = packed(found.pdq)
+        self._trusted[place] = found.quality >= self.settings.min_quality
+        self._names.append(name)
+        self._signatures.append(found.signature)
+        self._rows[row_id].append(place)
+
+    def remove(self, row_id: str, name: str) -> None:
+        """Forgets an image that was added but never committed; its place stays, and matches nothing."""
+        for place in [place for place in self._rows.get(row_id, ()) if self._names[place] == name]:
+            self._rows[row_id].remove(place)
+            self._trusted[place] = False
+
+    def judge(self, row_id: str, found: Fingerprint) -> Verdict:
+        """One verdict on a candidate: first against its own row, then against the whole job. Adds nothing."""
+        if not self.settings.enabled:
+            return not_run(NAME, "switched off")
+        own = self.judge_row(row_id, found)
+        if own.outcome != "accepted":
+            return own
+        other = self.judge_job(row_id, found)
+        return own if other.outcome == "not_run" else other
+
+    def judge_row(self, row_id: str, found: Fingerprint) -> Verdict:
+        """Against the accepted images of the same row."""
+        places = np.array(self._rows.get(row_id, ()), np.int64)
+        twin = self._nearest(places, found) or self._same(places, found)
+        return self._verdict(twin, self.settings.on_fail, "the same row", "unlike the row's other images")
+
+    def judge_job(self, row_id: str, found: Fingerprint) -> Verdict:
+        """Against the accepted images of all other rows."""
+        if self.settings.on_job_twin == "ignore":
+            return not_run(NAME, "twins in other rows are ignored")
+        if found.quality < self.settings.min_quality:
+            return not_run(NAME, f"too little detail to compare with other rows (PDQ quality {found.quality})")
+        others = np.ones(len(self), np.bool_)
+        others[self._rows.get(row_id, [])] = False
+        twin = self._nearest(np.flatnonzero(others), found)
+        return self._verdict(twin, self.settings.on_job_twin, "another row", "unlike the job's other images")
+
+    def _verdict(self, twin: _Twin | None, on_fail: OnFail, where: str, passed: str) -> Verdict:
+        if twin is None:
+            return judge(NAME, 1.0, self.threshold, on_fail, "", passed=passed)
+        return judge(NAME, twin.score, self.threshold, on_fail, f"near-duplicate of {twin.name} in {where}")
+
+    def _nearest(self, places: npt.NDArray[np.int64], found: Fingerprint) -> _Twin | None:
+        """The nearest confirmed twin among these places, by PDQ over eight forms; the earliest of equals."""
+        places = places[self._trusted[places]]
+        if not places.size or found.quality < self.settings.min_quality:
+            return None
+        forms = np.stack([packed(form) for form in found.forms]) if found.forms else derived_forms(found.pdq)
+        distances = _distances(self._hashes[places], forms)
+        close = np.argwhere(distances <= self.settings.max_distance)
+        close = close[np.argsort(distances[close[:, 0], close[:, 1]], kind="stable")]
+        asked = _turned_planes(found.signature) if close.size else []
+        for nth, form in close:
+            place = int(places[nth])
+            if confirms(asked[form], planes(self._signatures[place])):
+                return _Twin(self._names[place], float(distances[nth, form]) / 256)
+        return None
+
+    def _same(self, places: npt.NDArray[np.int64], found: Fingerprint) -> _Twin | None:
+        """A picture with too little detail for PDQ: the same but for noise."""
+        asked = planes(found.signature)
+        for place in places:
+            known = planes(self._signatures[place])
+            untrusted = found.quality < self.settings.min_quality or not self._trusted[place]
+            if untrusted and _identical(asked, known):
+                return _Twin(self._names[place], 0.0)
+        return None
+
+
+def _distances(stored: npt.NDArray[np.uint64], forms: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
+    """Hamming distances int64 (N, F) of uint64 (N, 4) to uint64 (F, 4), a word at a time so that no (N, F, 4) array is made."""
+    total = np.zeros((len(stored), len(forms)), np.int64)
+    for word in range(stored.shape[1]):
+        total += np.bitwise_count(stored[:, word, None] ^ forms[None, :, word])
+    return total
+
+
+def _turned_planes(text: str) -> list[Planes]:
+    light, colour = planes(text)
+    return [
+        (np.asarray(a, np.int16), np.asarray(b, np.int16))
+        for a, b in zip(turned(light), turned(colour), strict=True)
+    ]
+
+
+def confirms(asked: Planes, known: Planes) -> bool:
+    """Whether two thumbnails in the same orientation agree in local structure and in colour."""
+    a, b = asked[0].astype(np.float64).ravel(), known[0].astype(np.float64).ravel()
+    a, b = a - a.mean(), b - b.mean()
+    power = float(np.sqrt((a @ a) * (b @ b)))
+    structure = float(a @ b) / power if power > 0 else 1.0
+    cells = np.linalg.norm((asked[1] - known[1]).astype(np.float64), axis=-1)
+    return bool(
+        structure >= STRUCTURE_MIN and cells.mean() <= COLOUR_MEAN_MAX and np.quantile(cells, 0.98) <= COLOUR_CELL_MAX
+    )
+
+
+def _identical(asked: Planes, known: Planes) -> bool:
+    light = float(np.abs(asked[0] - known[0]).mean())
+    colour = float(np.abs(asked[1] - known[1]).mean())
+    return light <= SAME_LIGHT_MAX and colour <= SAME_COLOUR_MAX

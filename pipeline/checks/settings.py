@@ -1,0 +1,88 @@
+"""The job file's `checks:` section. Every threshold names where its value was measured in the check's own module.
+
+Pydantic only: no check, and none of their libraries, is imported here.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+OnFail = Literal["reject", "flag"]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class BrokenSettings(_Section):
+    """Black, flat, burnt-out and pure-noise pictures."""
+
+    enabled: bool = Field(True, description="look for black, flat, burnt-out and pure-noise pictures")
+    on_fail: OnFail = Field("reject", description="reject (render again) or flag (publish and show to a person)")
+    min_score: float = Field(0.5, ge=0, le=1, description="below this the picture counts as broken; 0.5 is the calibrated border")
+
+
+class TextSettings(_Section):
+    """Whether the picture shows the wanted text, by reading it."""
+
+    enabled: bool = Field(True, description="read the picture and compare with the wanted text")
+    on_fail: OnFail = Field("reject", description="reject (render again) or flag (publish and show to a person)")
+    min_score: float = Field(0.9, ge=0, le=1, description="lowest accepted score; 1 is a perfect reading")
+    unstated: Literal["ignore", "flag", "reject"] = Field(
+        "ignore", description="what text in the picture means when the row neither asks for text nor forbids it"
+    )
+    second_look: bool = Field(True, description="read again, larger, before an image is rejected")
+
+
+class DuplicatesSettings(_Section):
+    """Near-duplicates among accepted images, by perceptual hash confirmed by colour and local structure."""
+
+    enabled: bool = Field(True, description="compare each image with the accepted ones")
+    on_fail: OnFail = Field("reject", description="what a near-duplicate among the images of one row means")
+    on_job_twin: Literal["reject", "flag", "ignore"] = Field("flag", description="what a near-duplicate in another row means")
+    max_distance: int = Field(31, ge=0, le=64, description="largest PDQ distance (bits of 256) of a near-duplicate")
+    min_quality: int = Field(50, ge=0, le=100, description="lowest PDQ quality at which the hash is trusted")
+
+
+class CopiesSettings(_Section):
+    """An object or patch repeated inside one image."""
+
+    enabled: bool = Field(True, description="look for a patch that appears twice in one picture")
+    on_fail: OnFail = Field("reject", description="what a certain copy means; a probable one is always only flagged")
+    min_score: float = Field(0.5, ge=0, le=1, description="below this a copy is certain")
+    flag_score: float = Field(0.6, ge=0, le=1, description="below this a copy is probable: the image is flagged")
+
+
+class CountsSettings(_Section):
+    """Whether the picture shows as many objects as the row's `objects` ask for."""
+
+    enabled: bool = Field(True, description="count the objects that the row asks for, where a detector knows their class")
+    on_fail: OnFail = Field("reject", description="reject (render again) or flag (publish and show to a person)")
+    min_score: float = Field(1.0, ge=0, le=1, description="lowest accepted share of wanted classes with the right count")
+
+
+class HandsSettings(_Section):
+    """Malformed hands, where people may be in the picture."""
+
+    enabled: bool = Field(True, description="judge hands, where the row suggests that people are in the picture")
+    on_fail: OnFail = Field("flag", description="reject (render again) or flag (publish and show to a person)")
+    min_score: float = Field(0.5, ge=0, le=1, description="lowest accepted plausibility of the worst hand")
+    models: str | None = Field(None, description="folder with the two hand models; default: the user's cache folder")
+
+
+class ChecksSettings(_Section):
+    """The quality checks, and how often an image may be rendered again."""
+
+    attempts: int = Field(3, ge=1, le=20, description="renderings of one image before it is given up as exhausted")
+    broken: BrokenSettings = Field(default_factory=BrokenSettings, description="black, flat, burnt-out, noise")
+    text: TextSettings = Field(default_factory=TextSettings, description="wanted and unwanted text")
+    duplicates: DuplicatesSettings = Field(default_factory=DuplicatesSettings, description="near-duplicates among images")
+    copies: CopiesSettings = Field(default_factory=CopiesSettings, description="copies inside one image")
+    counts: CountsSettings = Field(default_factory=CountsSettings, description="numbers of objects")
+    hands: HandsSettings = Field(default_factory=HandsSettings, description="malformed hands")
+    plugins: dict[str, dict[str, Any]] = Field(
+        default_factory=dict,
+        description="checks of third parties: name of an entry point in group renderfarm.checks -> its options",
+    )
