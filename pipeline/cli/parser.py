@@ -280,3 +280,11 @@ def _job(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     group = _group(commands, "job", "the job file")
     schema = _command(group, "schema", "tools:job_schema", "every field of a job file", "renderfarm job schema")
     _json(schema)
+
+
+def commands_of(parser: argparse.ArgumentParser, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    """Every command that does something, as the words that call it."""
+    groups = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    if not groups:
+        return [path]
+    return [found for group in groups for name, inner in group.choices.items() for found in commands_of(inner, (*path, name))]
