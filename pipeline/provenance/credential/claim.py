@@ -87,9 +87,7 @@ def claim_for(record: Record, claim_digest: str, provider: str, key: MarkKey, so
         system=record.weights or "unknown",
         system_version=_system_version(record),
         created_us=record.finished_us,
-        watermark_method=f"org.{TOOL}.{record.watermark_method}.{record.watermark_version}"
-        if record.watermark_payload
-        else None,
+        watermark_method=f"org.{TOOL}.{record.watermark_method}.{record.watermark_version}" if record.watermark_payload else None,
         watermark_payload=record.watermark_payload,
         source=source,
     )

@@ -26,11 +26,11 @@ class _Malformed(ValueError):
     """Not what a careful writer writes."""
 
 
-def signing_chain(data: bytes, media_type: str, label: str) -> list[x509.Certificate]:
+def signing_chain(data: bytes, label: str) -> list[x509.Certificate]:
     """The certificates, leaf first, that signed the manifest `label` in a PNG, JPEG or WebP file; empty where they
     cannot be told."""
     try:
-        store = _store(data, media_type)
+        store = _store(data)
         manifests = [body for name, body in _superboxes(_only(_superboxes(store), "c2pa")) if name == label]
         if len(manifests) != 1:
             return []
@@ -43,12 +43,12 @@ def signing_chain(data: bytes, media_type: str, label: str) -> list[x509.Certifi
         return []
 
 
-def _store(data: bytes, media_type: str) -> bytes:
-    if media_type == "image/png":
+def _store(data: bytes) -> bytes:
+    if data.startswith(b"\x89PNG\r\n\x1a\n"):
         found = [body for kind, body in _png_chunks(data) if kind == b"caBX"]
-    elif media_type == "image/webp":
+    elif data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         found = [body for kind, body in _riff_chunks(data) if kind == b"C2PA"]
-    elif media_type == "image/jpeg":
+    elif data.startswith(b"\xff\xd8"):
         found = [_app11(data)]
     else:
         found = []

@@ -32,9 +32,10 @@ TEXT_MAX = 300
 def read(data: bytes, media_type: str, anchors_pem: bytes | None, at: dt.datetime | None = None) -> Finding:
     """What the credential in a picture file says, and how far it is to be believed.
 
-    anchors_pem: root certificates, none or empty: nothing can be more than `untrusted`. at: when the signed log
-    says that the picture was finished; a certificate that expired since is judged at that time, or, where it is not
-    known, by the chain alone. Raises: CredentialFailed when the anchors are no certificates.
+    media_type: a hint; what the bytes themselves show goes before it. anchors_pem: root certificates, none or
+    empty: nothing can be more than `untrusted`. at: when the signed log says that the picture was finished; a
+    certificate that expired since is judged at that time, or, where it is not known, by the chain alone. Raises:
+    CredentialFailed when the anchors are no certificates.
     """
     import c2pa
 
@@ -49,14 +50,15 @@ def read(data: bytes, media_type: str, anchors_pem: bytes | None, at: dt.datetim
         return Finding("absent", "the file holds no credential")
     except c2pa.C2paError.NotSupported:
         return Finding("absent", f"{media_type} files carry no credential that is read here")
-    except c2pa.C2paError as error:
+    except (c2pa.C2paError, KeyError, ValueError) as error:  # the wrapper raises KeyError for a store without its
+    manifest
         return Finding("invalid", f"cannot be parsed: {_short(error)}")
-    manifest = next((item for item in store.get("manifests", []) if item.get("label") == label), {})
+    manifest: dict[str, Any] = next((item for item in store.get("manifests", []) if item.get("label") == label), {})
     failures = [item for item in results.get("activeManifest", {}).get("failure", []) if isinstance(item, dict)]
     validity = _validity(manifest)
     verdict, reason = _judge(str(state), failures)
     if verdict == "expired":
-        chain = signing_chain(data, media_type, str(label))
+        chain = signing_chain(data, str(label))
         verdict, reason = _judge_expired(chain, anchors_pem, validity, at)
     return _finding(verdict, reason, manifest, validity)
 
