@@ -50,8 +50,7 @@ def read(data: bytes, media_type: str, anchors_pem: bytes | None, at: dt.datetim
         return Finding("absent", "the file holds no credential")
     except c2pa.C2paError.NotSupported:
         return Finding("absent", f"{media_type} files carry no credential that is read here")
-    except (c2pa.C2paError, KeyError, ValueError) as error:  # the wrapper raises KeyError for a store without its
-    manifest
+    except (c2pa.C2paError, KeyError, ValueError) as error:  # KeyError: a store without its active manifest
         return Finding("invalid", f"cannot be parsed: {_short(error)}")
     manifest: dict[str, Any] = next((item for item in store.get("manifests", []) if item.get("label") == label), {})
     failures = [item for item in results.get("activeManifest", {}).get("failure", []) if isinstance(item, dict)]
