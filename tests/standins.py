@@ -3,9 +3,17 @@ cache."""
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+import transformers
 
 from pipeline.models.fingerprint import cache_folder
+from pipeline.models.standin import clip_tokenizer, text_encoder
 from pipeline.models.starter import standin_folder
 from pipeline.schema import Attempt, PlannedImage
 
@@ -51,3 +59,260 @@ def attempt(
         tags=(),
     )
     return Attempt(image, number, seed)
+
+
+def save_family(name: str, folder: Path) -> Path:
+    """Builds the tiny stand-in `name` (a key of `BUILDERS`) and saves it into `folder`, which is returned."""
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the libraries' own deprecations while constructing
+        torch.manual_seed(1)
+        BUILDERS[name]().save_pretrained(folder, safe_serialization=True)
+    return folder
+
+
+def t5_tokenizer() -> Any:
+    """A Unigram tokenizer of single characters."""
+    letters = [("▁", -2.0), *((chr(code), -3.0) for code in range(33, 127))]
+    vocabulary = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), *letters]
+    return transformers.T5Tokenizer(vocab=vocabulary, extra_ids=0, model_max_length=64)
+
+
+def t5_encoder(tokenizer: Any) -> Any:
+    config = transformers.T5Config(
+        vocab_size=len(tokenizer), d_model=32, d_kv=8, d_ff=64, num_layers=2, num_heads=4, pad_token_id=0, eos_token_id=1
+    )
+    return transformers.T5EncoderModel(config).eval()
+
+
+def clip_with_projection(tokenizer: Any, width: int) -> Any:
+    config = text_encoder(tokenizer, width).config
+    config.projection_dim = width
+    return transformers.CLIPTextModelWithProjection(config).eval()
+
+
+def vae(channels: int, **config: Any) -> Any:
+    """A VAE that shrinks by 8; wide enough at the end that pictures are not grey."""
+    model = diffusers.AutoencoderKL(
+        block_out_channels=(8, 8, 16, 16),
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        layers_per_block=1,
+        norm_num_groups=4,
+        latent_channels=channels,
+        sample_size=64,
+        **config,
+    )
+    return model.eval()
+
+
+def unet(cross: int, **config: Any) -> Any:
+    options: dict[str, Any] = {
+        "sample_size": 8,
+        "block_out_channels": (16, 32),
+        "layers_per_block": 1,
+        "norm_num_groups": 8,
+        "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D"),
+        "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D"),
+        "cross_attention_dim": cross,
+        "attention_head_dim": 2,
+    }
+    return diffusers.UNet2DConditionModel(**(options | config)).eval()
+
+
+SD_SCHEDULE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "steps_offset": 1}
+
+
+def sd(scheduler: Any, **unet_config: Any) -> Any:
+    tokenizer = clip_tokenizer()
+    return diffusers.StableDiffusionPipeline(
+        vae=vae(4),
+        text_encoder=text_encoder(tokenizer, 32),
+        tokenizer=tokenizer,
+        unet=unet(32, **unet_config),
+        scheduler=scheduler,
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+
+
+def sd_epsilon() -> Any:
+    """Stable Diffusion 1.5: epsilon prediction, PNDM."""
+    return sd(diffusers.PNDMScheduler(**SD_SCHEDULE, skip_prk_steps=True, set_alpha_to_one=False))
+
+
+def lcm() -> Any:
+    """A latent consistency model: guidance enters the UNet as an embedding, few steps."""
+    scheduler = diffusers.LCMScheduler(**SD_SCHEDULE, set_alpha_to_one=True)
+    base = sd(scheduler, time_cond_proj_dim=8)
+    return diffusers.LatentConsistencyModelPipeline(**base.components, requires_safety_checker=False)
+
+
+def sdxl(scheduler: Any = None) -> Any:
+    """SDXL: two text encoders, size and crop as conditions, zeros for an empty negative prompt."""
+    tokenizer = clip_tokenizer()
+    return diffusers.StableDiffusionXLPipeline(
+        vae=vae(4, force_upcast=True),
+        text_encoder=text_encoder(tokenizer, 32),
+        text_encoder_2=clip_with_projection(tokenizer, 32),
+        tokenizer=tokenizer,
+        tokenizer_2=clip_tokenizer(),
+        unet=unet(
+            64,
+            addition_embed_type="text_time",
+            addition_time_embed_dim=8,
+            projection_class_embeddings_input_dim=32 + 6 * 8,
+            transformer_layers_per_block=(1, 2),
+            use_linear_projection=True,
+        ),
+        scheduler=scheduler or diffusers.EulerDiscreteScheduler(**SD_SCHEDULE),
+        force_zeros_for_empty_prompt=True,
+        add_watermarker=False,
+    )
+
+
+def sdxl_turbo() -> Any:
+    """A few-step child of SDXL: Euler ancestral, trailing, no guidance."""
+    return sdxl(diffusers.EulerAncestralDiscreteScheduler(**SD_SCHEDULE, timestep_spacing="trailing"))
+
+
+def sd3() -> Any:
+    """Stable Diffusion 3.5: three text encoders, MMDiT with query/key norms, flow matching, 16 latent channels."""
+    clip, t5 = clip_tokenizer(), t5_tokenizer()
+    return diffusers.StableDiffusion3Pipeline(
+        transformer=diffusers.SD3Transformer2DModel(
+            sample_size=8,
+            num_layers=2,
+            attention_head_dim=8,
+            num_attention_heads=4,
+            joint_attention_dim=64,
+            caption_projection_dim=32,
+            pooled_projection_dim=64,
+            pos_embed_max_size=16,
+            qk_norm="rms_norm",
+            dual_attention_layers=(0,),
+        ),
+        scheduler=diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0),
+        vae=vae(16, scaling_factor=1.5305, shift_factor=0.0609, use_quant_conv=False, use_post_quant_conv=False),
+        text_encoder=clip_with_projection(clip, 32),
+        tokenizer=clip,
+        text_encoder_2=clip_with_projection(clip, 32),
+        tokenizer_2=clip_tokenizer(),
+        text_encoder_3=_wide(t5_encoder(t5)),
+        tokenizer_3=t5,
+    )
+
+
+def _wide(encoder: Any) -> Any:
+    """SD 3 pads CLIP's channels to T5's: T5 must be at least as wide as both CLIPs together."""
+    config = encoder.config
+    config.d_model = 64
+    return transformers.T5EncoderModel(config).eval()
+
+
+def flux(guidance_embeds: bool = True) -> Any:
+    """FLUX.1: packed latents, double and single blocks, distilled guidance."""
+    clip, t5 = clip_tokenizer(), t5_tokenizer()
+    return diffusers.FluxPipeline(
+        scheduler=diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=guidance_embeds),
+        vae=vae(4, scaling_factor=0.3611, shift_factor=0.1159, use_quant_conv=False, use_post_quant_conv=False),
+        text_encoder=text_encoder(clip, 32),
+        tokenizer=clip,
+        text_encoder_2=t5_encoder(t5),
+        tokenizer_2=t5,
+        transformer=diffusers.FluxTransformer2DModel(
+            in_channels=16,
+            num_layers=1,
+            num_single_layers=1,
+            attention_head_dim=16,
+            num_attention_heads=2,
+            joint_attention_dim=32,
+            pooled_projection_dim=32,
+            guidance_embeds=guidance_embeds,
+            axes_dims_rope=(4, 4, 8),
+        ),
+    )
+
+
+def flux_schnell() -> Any:
+    """FLUX.1 schnell: four steps, no guidance at all."""
+    return flux(guidance_embeds=False)
+
+
+def pixart() -> Any:
+    """PixArt-Sigma: T5 only, a DiT with cross attention, learned variance."""
+    t5 = t5_tokenizer()
+    return diffusers.PixArtSigmaPipeline(
+        tokenizer=t5,
+        text_encoder=t5_encoder(t5),
+        vae=vae(4),
+        transformer=diffusers.PixArtTransformer2DModel(
+            num_attention_heads=2,
+            attention_head_dim=16,
+            num_layers=2,
+            cross_attention_dim=32,
+            sample_size=8,
+            caption_channels=32,
+        ),
+        scheduler=diffusers.DPMSolverMultistepScheduler(),
+    )
+
+
+def sana() -> Any:
+    """Sana: linear attention, a small language model as text encoder, a VAE that shrinks by 32."""
+    letters = {word: i for i, word in enumerate(["<pad>", "<eos>", "<bos>", "<unk>", "▁", *map(chr, range(33, 127))])}
+    tokenizer = transformers.GemmaTokenizer(vocab=letters, merges=[], model_max_length=64)
+    config = transformers.Gemma2Config(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=8,
+        query_pre_attn_scalar=8,
+    )
+    return diffusers.SanaPipeline(
+        tokenizer=tokenizer,
+        text_encoder=transformers.Gemma2Model(config).eval(),
+        vae=diffusers.AutoencoderDC(
+            latent_channels=4,
+            attention_head_dim=2,
+            encoder_block_types=("ResBlock",) * 5 + ("EfficientViTBlock",),
+            decoder_block_types=("ResBlock",) * 5 + ("EfficientViTBlock",),
+            encoder_block_out_channels=(8,) * 6,
+            decoder_block_out_channels=(8,) * 6,
+            encoder_layers_per_block=(1,) * 6,
+            decoder_layers_per_block=(1,) * 6,
+            encoder_qkv_multiscales=((),) * 5 + ((5,),),
+            decoder_qkv_multiscales=((),) * 5 + ((5,),),
+            scaling_factor=0.41407,
+        ),
+        transformer=diffusers.SanaTransformer2DModel(
+            in_channels=4,
+            out_channels=4,
+            num_layers=1,
+            num_attention_heads=2,
+            attention_head_dim=4,
+            num_cross_attention_heads=2,
+            cross_attention_head_dim=4,
+            cross_attention_dim=8,
+            caption_channels=32,
+            sample_size=4,
+        ),
+        scheduler=diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0),
+    )
+
+
+BUILDERS: dict[str, Callable[[], Any]] = {
+    "sd": sd_epsilon,
+    "lcm": lcm,
+    "sdxl": sdxl,
+    "sdxl_turbo": sdxl_turbo,
+    "sd3": sd3,
+    "flux": flux,
+    "flux_schnell": flux_schnell,
+    "pixart": pixart,
+    "sana": sana,
+}
+"""Stand-in → builder. Each has the architecture of its family, with layers of a few channels."""

@@ -5,8 +5,9 @@ of diffusers.
 promised.
 """
 
+from pipeline.models.adapters import ResolvedAdapter
 from pipeline.models.load import LoadedModel, load
-from pipeline.models.resolve import Resolved, ResolvedAdapter, resolve
+from pipeline.models.resolve import Resolved, resolve
 from pipeline.models.settings import AdapterSettings, ModelSettings
 
 __all__ = ["AdapterSettings", "LoadedModel", "ModelSettings", "Resolved", "ResolvedAdapter", "load", "resolve"]

@@ -21,6 +21,7 @@ class Family:
     `embeddings`: names of the pipeline arguments that one encoded prompt fills, in the order of `pick` over what
     `encode_prompt` returns. `size_multiple`: width and height in pixels must be multiples of it. `negative`: whether a
     negative prompt has an effect. `packed`: the latents travel as 2×2 patches in a sequence.
+    `samplers`: the only ones that its pipeline can drive; empty: all that fit the prediction.
     """
 
     name: str
@@ -32,20 +33,22 @@ class Family:
     size_multiple: int = 8
     negative: bool = True
     packed: bool = False
+    samplers: tuple[str, ...] = ()
 
 
 FAMILIES: tuple[Family, ...] = (
+    Family("sd", ("StableDiffusionPipeline",), "unet", "diffusion", ("prompt_embeds",), (0,)),
     Family(
-        "sd",
-        ("StableDiffusionPipeline", "LatentConsistencyModelPipeline"),
+        "lcm",
+        ("LatentConsistencyModelPipeline",),
         "unet",
         "diffusion",
         ("prompt_embeds",),
         (0,),
+        negative=False,
+        samplers=("lcm",),
     ),
-    Family(
-        "sdxl", ("StableDiffusionXLPipeline",), "unet", "diffusion", ("prompt_embeds", "pooled_prompt_embeds"), (0, 2)
-    ),
+    Family("sdxl", ("StableDiffusionXLPipeline",), "unet", "diffusion", ("prompt_embeds", "pooled_prompt_embeds"), (0, 2)),
     Family(
         "sd3",
         ("StableDiffusion3Pipeline",),
@@ -103,7 +106,16 @@ SCHEDULERS: dict[str, tuple[str, frozenset[Prediction], dict[str, object]]] = {
     "lcm": ("LCMScheduler", frozenset({"diffusion"}), {}),
     "tcd": ("TCDScheduler", frozenset({"diffusion"}), {}),
     "flow_euler": ("FlowMatchEulerDiscreteScheduler", frozenset({"flow"}), {}),
-    "flow_heun": ("FlowMatchHeunDiscreteScheduler", frozenset({"flow"}), {}),
+    "flow_dpmpp_2m": (
+        "DPMSolverMultistepScheduler",
+        frozenset({"flow"}),
+        {"prediction_type": "flow_prediction", "use_flow_sigmas": True},
+    ),
+    "flow_unipc": (
+        "UniPCMultistepScheduler",
+        frozenset({"flow"}),
+        {"prediction_type": "flow_prediction", "use_flow_sigmas": True},
+    ),
 }
 """Sampler name in a job file → diffusers class, the predictions that it can sample, and what it changes in the weights'
 configuration."""
@@ -112,3 +124,9 @@ configuration."""
 def family_of(pipeline_class: str) -> Family:
     """Returns the family of a diffusers pipeline class; `OTHER` when it is not in the table."""
     return next((family for family in FAMILIES if pipeline_class in family.classes), OTHER)
+
+
+def samplers_for(family: Family) -> list[str]:
+    """Returns the names of the samplers that this family's pipeline can drive, sorted."""
+    fitting = (name for name, (_, kinds, _) in SCHEDULERS.items() if family is OTHER or family.prediction in kinds)
+    return sorted(family.samplers or fitting)

@@ -45,15 +45,9 @@ def fetch(repository: str, revision: str) -> Path:
     try:
         return Path(download())
     except GatedRepoError as error:
-        raise WeightsError(
-            "its owner wants you to accept terms first", where, "accept them on the Hub, then set HF_TOKEN"
-        ) from error
+        raise WeightsError("its owner wants you to accept terms first", where, "accept them on the Hub, then set HF_TOKEN") from error
     except (RepositoryNotFoundError, RevisionNotFoundError) as error:
-        raise WeightsError(
-            "the Hub has no such repository or commit", where, "check the id and the revision"
-        ) from error
+        raise WeightsError("the Hub has no such repository or commit", where, "check the id and the revision") from error
     except (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError, OSError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise WeightsError(
-            f"it is not in the local cache and cannot be downloaded ({reason})", where, "check the network"
-        ) from error
+        raise WeightsError(f"it is not in the local cache and cannot be downloaded ({reason})", where, "check the network") from error

@@ -101,9 +101,7 @@ def _component(folder: Path, name: str, spec: list[object]) -> dict[str | None, 
             )
     code = next(iter(sorted(place.glob("*.py"))), None)
     if code is not None:
-        raise WeightsError(
-            "code lies among the weights, and renderfarm never runs it", str(code), "remove it if it is not needed"
-        )
+        raise WeightsError("code lies among the weights, and renderfarm never runs it", str(code), "remove it if it is not needed")
     variants: dict[str | None, list[str]] = {}
     for file in sorted(place.glob("*.safetensors")):
         match = _WEIGHT.fullmatch(file.name)
@@ -113,9 +111,7 @@ def _component(folder: Path, name: str, spec: list[object]) -> dict[str | None, 
     if not variants and pickle is not None:
         raise pickle_error(pickle)
     if not variants and (place / "config.json").is_file() and spec[1] != "CLIPImageProcessor":
-        raise WeightsError(
-            f"component {name!r} has a config but no weights", str(place), "download the whole folder again"
-        )
+        raise WeightsError(f"component {name!r} has a config but no weights", str(place), "download the whole folder again")
     return variants
 
 
@@ -124,8 +120,7 @@ def pickle_error(path: Path) -> WeightsError:
     return WeightsError(
         "the weights are a pickle, which can run any code when it is opened",
         str(path),
-        "use the .safetensors version, or convert it on a machine you can lose: "
-        "pipe.save_pretrained(folder, safe_serialization=True)",
+        "use the .safetensors version, or convert it on a machine you can lose: pipe.save_pretrained(folder, safe_serialization=True)",
     )
 
 
@@ -137,9 +132,7 @@ def check_safetensors(path: Path) -> int:
         (length,) = struct.unpack("<Q", file.read(8))
     expected, size = 8 + length + max(ends, default=0), path.stat().st_size
     if size != expected:
-        raise WeightsError(
-            f"the file has {size} bytes where its header says {expected}", str(path), "download it again"
-        )
+        raise WeightsError(f"the file has {size} bytes where its header says {expected}", str(path), "download it again")
     return max(ends, default=0)
 
 
@@ -175,13 +168,9 @@ def _json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise WeightsError(
-            "the file is missing", str(path), "give a folder that save_pretrained() of diffusers wrote"
-        ) from error
+        raise WeightsError("the file is missing", str(path), "give a folder that save_pretrained() of diffusers wrote") from error
     except (OSError, ValueError) as error:
-        raise WeightsError(
-            f"the file is not readable JSON ({error})", str(path), "download the folder again"
-        ) from error
+        raise WeightsError(f"the file is not readable JSON ({error})", str(path), "download the folder again") from error
     if not isinstance(value, dict):
         raise WeightsError("the file holds no JSON object", str(path), "download the folder again")
     return value

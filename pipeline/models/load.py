@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import WeightsError
+from pipeline.models.adapters import load_adapters
 from pipeline.models.families import SCHEDULERS, Family, family_of
 from pipeline.models.fingerprint import combined, fingerprint
 from pipeline.models.quiet import quieten, without_foreign_warnings
@@ -47,10 +48,10 @@ def load(resolved: Resolved, settings: ModelSettings) -> LoadedModel:
     _set_scheduler(pipe, settings)
     pipe.set_progress_bar_config(disable=True)
     pipe.to(device)
+    with without_foreign_warnings():  # peft warns of a second adapter; more than one is what a job may have
+        load_adapters(pipe, resolved.adapters)
     scheduler = type(pipe.scheduler).__name__
-    return LoadedModel(
-        pipe, resolved, family_of(resolved.pipeline_class), device, dtype, driver_name(torch, device), scheduler
-    )
+    return LoadedModel(pipe, resolved, family_of(resolved.pipeline_class), device, dtype, driver_name(torch, device), scheduler)
 
 
 def _from_pretrained(folder: Path, resolved: Resolved, dtype: torch.dtype) -> Any:
@@ -86,9 +87,7 @@ def verify(resolved: Resolved) -> Path:
     try:
         digest = combined(fingerprint(folder, resolved.files, cache=None))
     except OSError as error:
-        raise WeightsError(
-            f"a file cannot be read ({error})", str(folder), "every machine needs the same weights"
-        ) from error
+        raise WeightsError(f"a file cannot be read ({error})", str(folder), "every machine needs the same weights") from error
     if digest != resolved.digest:
         raise WeightsError(
             f"the files have the digest {digest[:12]}…, the job was resolved with {resolved.digest[:12]}…",
@@ -124,9 +123,7 @@ def choose_dtype(settings: ModelSettings, device: torch.device) -> torch.dtype:
 def driver_name(torch: Any, device: torch.device) -> str:
     """Returns what computes, as precisely as reproducing needs it."""
     if device.type == "cuda":
-        return (
-            f"{torch.cuda.get_device_name(device)}, CUDA {torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}"
-        )
+        return f"{torch.cuda.get_device_name(device)}, CUDA {torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}"
     return f"CPU {torch.backends.cpu.get_cpu_capability()}, threads {torch.get_num_threads()}"
 
 
@@ -157,4 +154,8 @@ def _set_scheduler(pipe: Any, settings: ModelSettings) -> None:
     import diffusers
 
     name, _, changes = SCHEDULERS[settings.scheduler]
-    pipe.scheduler = getattr(diffusers, name).from_config(pipe.scheduler.config, **changes)
+    config = pipe.scheduler.config
+    if "use_flow_sigmas" in changes:  # the same shift under another name
+        changes = {**changes, "flow_shift": config.get("shift", config.get("flow_shift", 1.0))}
+    with without_foreign_warnings():
+        pipe.scheduler = getattr(diffusers, name).from_config(config, **changes)

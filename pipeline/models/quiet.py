@@ -33,4 +33,5 @@ def without_foreign_warnings() -> Iterator[None]:
     with warnings.catch_warnings():
         for category in (DeprecationWarning, FutureWarning):
             warnings.filterwarnings("ignore", category=category, module=FOREIGN)
+        warnings.filterwarnings("ignore", message="Already found a `peft_config`", category=UserWarning)
         yield

@@ -11,22 +11,13 @@ from pathlib import Path
 
 from pipeline.errors import WeightsError
 from pipeline.models import hub
-from pipeline.models.families import OTHER, SCHEDULERS, family_of
+from pipeline.models.adapters import ResolvedAdapter, resolve_adapter
+from pipeline.models.families import OTHER, SCHEDULERS, family_of, samplers_for
 from pipeline.models.fingerprint import cache_folder, combined, fingerprint
-from pipeline.models.layout import PICKLES, Layout, check_safetensors, pickle_error, read_layout
+from pipeline.models.layout import PICKLES, Layout, pickle_error, read_layout
 from pipeline.models.licence import Licence, read_licence
 from pipeline.models.settings import STARTER, ModelSettings
 from pipeline.models.starter import STANDIN_NAME, starter_folder
-
-
-@dataclass(frozen=True, slots=True)
-class ResolvedAdapter:
-    """One LoRA file: the name that rows use, its path, SHA-256 as hex, and its strength."""
-
-    name: str
-    path: str
-    sha256: str
-    scale: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +80,7 @@ def resolve(settings: ModelSettings) -> Resolved:
         files=layout.files,
         variant=layout.variant,
         weight_bytes=layout.weight_bytes,
-        adapters=tuple(_adapter(key, value.path, value.scale) for key, value in sorted(settings.adapters.items())),
+        adapters=tuple(resolve_adapter(key, value, family, folder) for key, value in sorted(settings.adapters.items())),
         warnings=tuple(_warnings(name, layout, licence)),
     )
 
@@ -105,13 +96,9 @@ def locate(weights: str, revision: str | None) -> tuple[str, Path]:
     if path.suffix in PICKLES:
         raise pickle_error(path)
     if path.is_file():
-        raise WeightsError(
-            "a single file cannot be used yet", weights, "convert it to a diffusers folder with save_pretrained()"
-        )
+        raise WeightsError("a single file cannot be used yet", weights, "convert it to a diffusers folder with save_pretrained()")
     if not hub.HUB_ID.fullmatch(weights):
-        raise WeightsError(
-            "there is no such folder", weights, "give a local diffusers folder, a Hub id `owner/name`, or `starter`"
-        )
+        raise WeightsError("there is no such folder", weights, "give a local diffusers folder, a Hub id `owner/name`, or `starter`")
     if revision is None:
         raise WeightsError(
             "there is no such folder, and as a Hub id it has no pinned revision",
@@ -126,28 +113,11 @@ def _scheduler(settings: ModelSettings, layout: Layout) -> str:
     family."""
     if settings.scheduler is None:
         return layout.scheduler_class
-    family = family_of(layout.pipeline_class)
-    fitting = sorted(
-        name for name, (_, kinds, _) in SCHEDULERS.items() if family is OTHER or family.prediction in kinds
-    )
+    fitting = samplers_for(family_of(layout.pipeline_class))
     if settings.scheduler not in fitting:
         problem = "cannot sample this family" if settings.scheduler in SCHEDULERS else "is unknown"
-        raise WeightsError(
-            f"the sampler {settings.scheduler!r} {problem}", "model.scheduler", f"use one of: {', '.join(fitting)}"
-        )
+        raise WeightsError(f"the sampler {settings.scheduler!r} {problem}", "model.scheduler", f"use one of: {', '.join(fitting)}")
     return SCHEDULERS[settings.scheduler][0]
-
-
-def _adapter(name: str, file: str, scale: float) -> ResolvedAdapter:
-    """Returns one LoRA file with its digest. Raises WeightsError when it is missing or no safetensors."""
-    path = Path(file).expanduser().resolve()
-    if path.suffix in PICKLES:
-        raise pickle_error(path)
-    if not path.is_file():
-        raise WeightsError(f"adapter {name!r}: there is no such file", str(path), "check model.adapters")
-    check_safetensors(path)
-    (entry,) = fingerprint(path.parent, [path.name], cache=cache_folder())
-    return ResolvedAdapter(name, str(path), entry.sha256, scale)
 
 
 def _warnings(name: str, layout: Layout, licence: Licence) -> list[str]:
@@ -162,7 +132,5 @@ def _warnings(name: str, layout: Layout, licence: Licence) -> list[str]:
     if family_of(layout.pipeline_class) is OTHER:
         found.append(f"{layout.pipeline_class} is not among the tested families: rendered by its own plain call")
     if layout.has_safety_checker:
-        found.append(
-            "the weights bring a safety checker; it is not run, because it blackens pictures without saying so"
-        )
+        found.append("the weights bring a safety checker; it is not run, because it blackens pictures without saying so")
     return found

@@ -42,8 +42,7 @@ class ModelSettings(BaseModel):
     )
     config: str | None = Field(
         None,
-        description="For a single-file checkpoint: local diffusers folder of the same family, whose configs and "
-        "tokenizers are used.",
+        description="For a single-file checkpoint: local diffusers folder of the same family, whose configs and tokenizers are used.",
     )
     scheduler: str | None = Field(
         None, description="Sampler, for example `euler`, `ddim`, `dpmpp_2m`, `unipc`, `lcm`. Empty: the weights' own."
@@ -52,9 +51,7 @@ class ModelSettings(BaseModel):
         "auto",
         description="Number format of the weights. `auto`: bfloat16 on CUDA (float16 before Ampere), float32 on the CPU.",
     )
-    device: Literal["auto", "cpu", "cuda"] = Field(
-        "auto", description="Where to render. `auto`: CUDA where there is one."
-    )
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where to render. `auto`: CUDA where there is one.")
     accept_licence: bool = Field(
         False, description="Set to true once you have the right to use weights whose licence forbids commercial use."
     )

@@ -45,9 +45,7 @@ def clip_tokenizer() -> Any:
     """Returns a CLIP tokenizer without merges: one token per byte, and one per byte that ends a word. 514 tokens."""
     letters = byte_alphabet()
     words = [*letters, *(f"{letter}</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
-    return _transformers.CLIPTokenizer(
-        vocab={word: i for i, word in enumerate(words)}, merges=[], model_max_length=TEXT_LENGTH
-    )
+    return _transformers.CLIPTokenizer(vocab={word: i for i, word in enumerate(words)}, merges=[], model_max_length=TEXT_LENGTH)
 
 
 def text_encoder(tokenizer: Any, width: int) -> Any:

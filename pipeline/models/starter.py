@@ -60,14 +60,10 @@ def _build(folder: Path) -> None:
         command = [sys.executable, "-m", "pipeline.models.standin", str(work / "out")]
         package_root = str(Path(__file__).resolve().parents[2])
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, (package_root, environment.get("PYTHONPATH", ""))))
-        done = subprocess.run(
-            command, env=environment, capture_output=True, text=True, timeout=BUILD_TIMEOUT_S, check=False
-        )
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=BUILD_TIMEOUT_S, check=False)
         if done.returncode != 0:
             last = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
-            raise WeightsError(
-                f"the random stand-in could not be built: {last[0]}", str(folder), "reinstall renderfarm"
-            )
+            raise WeightsError(f"the random stand-in could not be built: {last[0]}", str(folder), "reinstall renderfarm")
         shutil.rmtree(folder, ignore_errors=True)  # a half-removed cache, without its model_index.json
         os.rename(work / "out", folder)
     except subprocess.TimeoutExpired as error:

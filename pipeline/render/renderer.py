@@ -75,9 +75,7 @@ class Renderer:
         company: list[str] = []
         position = 0
         try:
-            for batch, (pictures, broken) in in_fitting_batches(
-                attempts, limit, lambda batch: self._batch(request, batch)
-            ):
+            for batch, (pictures, broken) in in_fitting_batches(attempts, limit, lambda batch: self._batch(request, batch)):
                 if broken:
                     raise not_finite(attempts, position + broken[0])
                 if len(batch) < min(limit, len(attempts) - position):
@@ -107,14 +105,14 @@ class Renderer:
         cannot draw."""
         shared = {(a.image.width, a.image.height, a.image.steps, a.image.guidance, a.image.adapter) for a in attempts}
         if len(shared) != 1:
-            raise RenderFailed(
-                f"a batch shares size, steps, guidance and adapter; these differ: {sorted(map(str, shared))}"
-            )
-        ((width, height, steps, guidance, _),) = shared
+            raise RenderFailed(f"a batch shares size, steps, guidance and adapter; these differ: {sorted(map(str, shared))}")
+        ((width, height, steps, guidance, adapter),) = shared
         multiple = self.model.family.size_multiple
         if width % multiple or height % multiple:
             raise RenderFailed(f"{width}×{height}: width and height must be multiples of {multiple} for these weights")
-        return self._stages.Request(width, height, steps, guidance)
+        if adapter is not None and adapter not in {known.name for known in self.model.resolved.adapters}:
+            raise RenderFailed(f"adapter {adapter!r} is not among the job's model.adapters")
+        return self._stages.Request(width, height, steps, guidance, adapter)
 
     def _info(self, company: tuple[str, ...]) -> RenderInfo:
         """Returns what the record keeps about how the pixels were made."""

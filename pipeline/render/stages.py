@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from pipeline.models import LoadedModel
+from pipeline.models.adapters import switch_adapter
 from pipeline.models.families import OTHER
 from pipeline.models.quiet import without_foreign_warnings
 
@@ -27,26 +28,30 @@ ENCODED_MAX = 512
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What the images of one batch share: size in pixels, steps, guidance scale."""
+    """What the images of one batch share: size in pixels, steps, guidance scale, adapter."""
 
     width: int
     height: int
     steps: int
     guidance: float
+    adapter: str | None = None
 
 
 @dataclass(slots=True)
 class PromptCache:
-    """Encoded prompts by text and role, the least recently used dropped first. Each prompt is encoded alone, so no
-    neighbour sways it."""
+    """Encoded prompts by text, role and adapter (it may change the text encoder), the least recently used dropped
+    first.
+
+    Each prompt is encoded alone, so that no neighbour sways it.
+    """
 
     model: LoadedModel
-    entries: OrderedDict[tuple[str, bool], Encoded] = field(default_factory=OrderedDict)
+    entries: OrderedDict[tuple[str, bool, str | None], Encoded] = field(default_factory=OrderedDict)
 
-    def encode(self, prompt: str, *, negative: bool) -> Encoded:
-        """Returns the prompt's embeddings on the device. `negative`: it stands on the unconditional side of
-        guidance."""
-        key = (prompt, negative)
+    def encode(self, prompt: str, adapter: str | None, *, negative: bool) -> Encoded:
+        """Returns the embeddings on the device, with `adapter` switched on already. `negative`: the unconditional
+        side."""
+        key = (prompt, negative, adapter)
         if key not in self.entries:
             self.entries[key] = encode_one(self.model, prompt, negative=negative)
             while len(self.entries) > ENCODED_MAX:
@@ -71,9 +76,7 @@ def encode_one(model: LoadedModel, prompt: str, *, negative: bool) -> Encoded:
         "do_classifier_free_guidance": False,
     }
     if "complex_human_instruction" in known and not negative:
-        wishes["complex_human_instruction"] = (
-            inspect.signature(type(pipe).__call__).parameters["complex_human_instruction"].default
-        )
+        wishes["complex_human_instruction"] = inspect.signature(type(pipe).__call__).parameters["complex_human_instruction"].default
     encoded = pipe.encode_prompt(**{name: value for name, value in wishes.items() if name in known})
     picked = tuple(encoded[i] for i in family.pick)
     if negative and not prompt and getattr(pipe.config, "force_zeros_for_empty_prompt", False):
@@ -194,13 +197,14 @@ def render_batch(
     `texts`: prompt and negative prompt of each image; `seeds`: of its noise.
     """
     generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
+    switch_adapter(model.pipe, model.resolved.adapters, request.adapter)
     if model.family is OTHER:
         pictures = plain_call(model, request, [p for p, _ in texts], [n for _, n in texts], generators)
         finite = pictures.isfinite().flatten(1).all(1)
     else:
-        prompts = [cache.encode(prompt, negative=False) for prompt, _ in texts]
+        prompts = [cache.encode(prompt, request.adapter, negative=False) for prompt, _ in texts]
         with_negatives = guided(model, request.guidance)
-        negatives = [cache.encode(negative, negative=True) for _, negative in texts] if with_negatives else []
+        negatives = [cache.encode(negative, request.adapter, negative=True) for _, negative in texts] if with_negatives else []
         latents = denoise(model, request, prompts, negatives, generators)
         pictures = decode(model, latents)
         finite = latents.isfinite().flatten(1).all(1) & pictures.isfinite().flatten(1).all(1)

@@ -1,0 +1,116 @@
+"""LoRA adapters: switched per batch, exact when off, refused when they are for other weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from pipeline.errors import RenderFailed, WeightsError
+from pipeline.models import ModelSettings, load, resolve
+from pipeline.render import Renderer
+from tests.standins import attempt, save_family
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    root = tmp_path_factory.mktemp("adapters")
+    return {name: save_family(name, root / name) for name in ("sd", "sdxl", "flux", "pixart")}
+
+
+def lora(path: Path, prefix: str, layers: dict[str, tuple[int, int]], seed: int = 0) -> Path:
+    """Writes a LoRA file of rank 4; `layers`: name → input and output channels."""
+    generator = torch.Generator().manual_seed(seed)
+    tensors = {}
+    for name, (inputs, outputs) in layers.items():
+        tensors[f"{prefix}.{name}.lora_A.weight"] = torch.randn(4, inputs, generator=generator)
+        tensors[f"{prefix}.{name}.lora_B.weight"] = torch.randn(outputs, 4, generator=generator)
+    save_file(tensors, path)
+    return path
+
+
+def unet_lora(path: Path, cross: int, seed: int = 0) -> Path:
+    block = "down_blocks.1.attentions.0.transformer_blocks.0"
+    return lora(path, "unet", {f"{block}.attn1.to_q": (32, 32), f"{block}.attn2.to_k": (cross, 32)}, seed)
+
+
+def flux_lora(path: Path) -> Path:
+    return lora(path, "transformer", {"transformer_blocks.0.attn.to_q": (32, 32), "transformer_blocks.0.attn.to_v": (32, 32)})
+
+
+def settings(folder: Path, **adapters: object) -> ModelSettings:
+    return ModelSettings.model_validate({"weights": str(folder), "device": "cpu", "batch": 4, "adapters": adapters})
+
+
+def refusal(folder: Path, path: Path) -> str:
+    with pytest.raises(WeightsError) as caught:
+        resolve(settings(folder, style={"path": str(path)}))
+    return caught.value.what
+
+
+def test_adapters_are_switched_not_mixed(folders: dict[str, Path], tmp_path: Path) -> None:
+    one, two = unet_lora(tmp_path / "one.safetensors", 32, 1), unet_lora(tmp_path / "two.safetensors", 32, 2)
+    plain = settings(folders["sd"])
+    bare = Renderer(resolve(plain), plain).render([attempt()])[0].tobytes()
+    both = settings(folders["sd"], one={"path": str(one)}, two={"path": str(two), "scale": 0.5})
+    made = Renderer(resolve(both), both)
+
+    def drawn(adapter: str | None) -> bytes:
+        return made.render([attempt(adapter=adapter)])[0].tobytes()
+
+    assert drawn(None) == bare, "an adapter that is loaded and off changes nothing"
+    first, second = drawn("one"), drawn("two")
+    assert len({bare, first, second}) == 3
+    assert (drawn(None), drawn("two"), drawn("one")) == (bare, second, first), "whatever came before"
+    with pytest.raises(RenderFailed, match="'three'"):
+        made.render([attempt(adapter="three")])
+
+
+def test_the_scale_counts_and_zero_is_off(folders: dict[str, Path], tmp_path: Path) -> None:
+    path = str(unet_lora(tmp_path / "one.safetensors", 32))
+    chosen = settings(folders["sd"], off={"path": path, "scale": 0}, half={"path": path, "scale": 0.5}, full={"path": path})
+    made = Renderer(resolve(chosen), chosen)
+    bare, off, half, full = (made.render([attempt(adapter=name)])[0][0] for name in (None, "off", "half", "full"))
+    assert np.array_equal(bare, off)
+    assert not np.array_equal(bare, half) and not np.array_equal(half, full)
+
+
+def test_a_transformer_takes_its_own(folders: dict[str, Path], tmp_path: Path) -> None:
+    chosen = settings(folders["flux"], style={"path": str(flux_lora(tmp_path / "flux.safetensors"))})
+    made = Renderer(resolve(chosen), chosen)
+    assert not np.array_equal(made.render([attempt()])[0], made.render([attempt(adapter="style")])[0])
+
+
+def test_adapters_of_another_family_are_refused_before_anything_loads(folders: dict[str, Path], tmp_path: Path) -> None:
+    sd = unet_lora(tmp_path / "sd.safetensors", 32)
+    flux = flux_lora(tmp_path / "flux.safetensors")
+    assert "these have a transformer" in refusal(folders["flux"], sd)
+    assert "these have a unet" in refusal(folders["sd"], flux)
+    assert "reads 32 channels; these read 64" in refusal(folders["sdxl"], sd)
+    assert "holds no LoRA layers" in refusal(folders["sd"], folders["sd"] / "vae" / "diffusion_pytorch_model.safetensors")
+
+
+def test_a_family_without_adapters_says_so(folders: dict[str, Path], tmp_path: Path) -> None:
+    path = lora(tmp_path / "p.safetensors", "transformer", {"transformer_blocks.0.attn1.to_q": (32, 32)})
+    chosen = settings(folders["pixart"], style={"path": str(path)})
+    with pytest.raises(WeightsError, match="takes no adapters"):
+        load(resolve(chosen), chosen)
+
+
+def test_an_adapter_that_changed_since_resolving_is_not_loaded(folders: dict[str, Path], tmp_path: Path) -> None:
+    path = unet_lora(tmp_path / "one.safetensors", 32, 1)
+    chosen = settings(folders["sd"], one={"path": str(path)})
+    resolved = resolve(chosen)
+    unet_lora(path, 32, 2)
+    with pytest.raises(WeightsError, match="not the file that was resolved"):
+        load(resolved, chosen)
+
+
+def test_an_adapter_without_a_matching_layer_is_refused(folders: dict[str, Path], tmp_path: Path) -> None:
+    path = lora(tmp_path / "odd.safetensors", "unet", {"down_blocks.9.attentions.0.proj_in": (32, 32)})
+    chosen = settings(folders["sd"], odd={"path": str(path)})
+    with pytest.raises(WeightsError, match="'odd'"):
+        load(resolve(chosen), chosen)

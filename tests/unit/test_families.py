@@ -1,0 +1,128 @@
+"""Every family renders through one way, and to the byte what diffusers itself would draw for one image."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.errors import WeightsError
+from pipeline.models import ModelSettings, resolve
+from pipeline.models.families import FAMILIES, SCHEDULERS, family_of, samplers_for
+from pipeline.models.quiet import without_foreign_warnings
+from pipeline.render import Renderer
+from tests.standins import BUILDERS, attempt, save_family
+
+NO_NEGATIVE = ("flux", "flux_schnell", "lcm")
+"""Stand-ins whose negative prompt has no effect."""
+
+Folders = dict[str, Path]
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Folders:
+    root = tmp_path_factory.mktemp("families")
+    return {name: save_family(name, root / name) for name in BUILDERS}
+
+
+def renderer(folder: Path, **changes: object) -> Renderer:
+    settings = ModelSettings.model_validate({"weights": str(folder), "device": "cpu", "batch": 4, **changes})
+    return Renderer(resolve(settings), settings)
+
+
+def plain_diffusers(made: Renderer, prompt: str, negative: str, seed: int, guidance: float) -> np.ndarray:
+    """The loop that a user of diffusers would write: one call, one image, uint8 (64, 64, 3)."""
+    arguments = {
+        "prompt": prompt,
+        "generator": torch.Generator("cpu").manual_seed(seed),
+        "num_inference_steps": 3,
+        "guidance_scale": guidance,
+        "width": 64,
+        "height": 64,
+        "output_type": "np",
+    }
+    if made.model.family.negative and negative:
+        arguments["negative_prompt"] = negative
+    if made.model.family.name in ("pixart", "sana"):
+        arguments["use_resolution_binning"] = False
+    with without_foreign_warnings():
+        picture = made.model.pipe(**arguments).images[0]
+    return (picture * 255).round().astype(np.uint8)
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_one_image_is_what_diffusers_draws(folders: Folders, name: str) -> None:
+    made = renderer(folders[name])
+    for negative in ("", "blurry text"):
+        for guidance in (0.0, 3.0):
+            want = plain_diffusers(made, "a red mug", negative, 5, guidance)
+            got, _ = made.render([attempt(negative=negative, seed=5, steps=3, guidance=guidance)])
+            assert np.abs(got[0].astype(int) - want).max() <= 1, (negative, guidance)
+            assert got.std() > 10
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_deterministic_bytes_do_not_depend_on_company(folders: Folders, name: str) -> None:
+    made = renderer(folders[name], deterministic=True)
+    target = attempt("t", prompt="a long prompt, much longer than its neighbours", seed=3)
+    alone = made.render([target])[0][0].tobytes()
+    for count in (3, 8):
+        others = [attempt(f"n{i}", prompt="x" * i, seed=i) for i in range(count - 1)]
+        assert made.render([*others, target])[0][-1].tobytes() == alone
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_in_a_batch_each_image_keeps_its_own_prompts_and_noise(folders: Folders, name: str) -> None:
+    """Batched arithmetic may differ by a grey level; a mixed-up prompt or seed would differ by tens."""
+    made = renderer(folders[name])
+    batch = [
+        attempt("a", prompt="a red mug", negative="", seed=1),
+        attempt("b", prompt="two dogs on the beach", negative="text", seed=2),
+        attempt("c", prompt="", negative="blurry", seed=3),
+    ]
+    together, _ = made.render(batch)
+    for picture, single in zip(together, batch, strict=True):
+        alone, _ = made.render([single])
+        assert np.abs(picture.astype(int) - alone[0]).max() <= 2
+    assert not np.array_equal(together[0], together[1])
+
+
+@pytest.mark.parametrize("name", [name for name in BUILDERS if name not in NO_NEGATIVE])
+def test_the_negative_prompt_counts(folders: Folders, name: str) -> None:
+    made = renderer(folders[name])
+    one, _ = made.render([attempt(negative="")])
+    other, _ = made.render([attempt(negative="blurry")])
+    assert not np.array_equal(one, other)
+
+
+def test_every_family_has_a_stand_in(folders: Folders) -> None:
+    resolved = {resolve(ModelSettings(weights=str(folder))).family for folder in folders.values()}
+    assert resolved == {family.name for family in FAMILIES}
+
+
+def test_sizes_of_a_family_are_multiples_of_its_own(folders: Folders) -> None:
+    multiples = {name: resolve(ModelSettings(weights=str(folder))).size_multiple for name, folder in folders.items()}
+    assert (multiples["sd"], multiples["flux"], multiples["sd3"], multiples["sana"]) == (8, 16, 16, 32)
+
+
+@pytest.mark.parametrize(
+    ("name", "sampler"),
+    [("sd", sampler) for sampler in samplers_for(family_of("StableDiffusionPipeline"))]
+    + [("sdxl", "tcd"), ("lcm", "lcm"), ("pixart", "unipc")]
+    + [(name, sampler) for name in ("sd3", "flux") for sampler in samplers_for(family_of("FluxPipeline"))],
+)
+def test_every_sampler_draws_and_keeps_images_apart(folders: Folders, name: str, sampler: str) -> None:
+    made = renderer(folders[name], scheduler=sampler)
+    batch = [attempt("a", steps=4), attempt("b", prompt="two dogs", seed=2, steps=4)]
+    pictures, info = made.render(batch)
+    assert info.scheduler == SCHEDULERS[sampler][0]
+    assert np.abs(made.render(batch[1:])[0][0].astype(int) - pictures[1]).max() <= 2
+    assert pictures.std() > 10
+
+
+def test_a_sampler_that_the_pipeline_cannot_drive_is_refused(folders: Folders) -> None:
+    for name, sampler in (("lcm", "ddim"), ("flux", "ddim"), ("sd", "flow_euler")):
+        with pytest.raises(WeightsError, match="cannot sample this family"):
+            resolve(ModelSettings(weights=str(folders[name]), scheduler=sampler))
