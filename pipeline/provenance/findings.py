@@ -94,8 +94,11 @@ class AuditReport:
         return "passed" if self.trusted else "self-consistent, not trusted"
 
     def add(self, name: str, where: str, what: str, image_id: str | None = None) -> None:
-        """One more finding. Raises: KeyError for a name without a meaning."""
-        finding = Finding(name, where, what, image_id)
+        """One more finding. What hostile records say is shown without control characters.
+
+        Raises: KeyError for a name without a meaning.
+        """
+        finding = Finding(name, _printable(where), _printable(what), image_id)
         if self.found[name] < KEPT_MAX and finding.meaning:
             self.findings.append(finding)
         self.found[name] += 1
@@ -164,3 +167,7 @@ class AuditReport:
                 lines.append(f"    = {finding.meaning}" + (f" (and {hidden} more)" if hidden else ""))
         lines += [f"note: {note}" for note in self.notes]
         return "\n".join(lines)
+
+
+def _printable(text: str) -> str:
+    return "".join(character if character.isprintable() else "?" for character in text)
