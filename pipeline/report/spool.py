@@ -46,6 +46,8 @@ class Spool:
         self._nameless = 0
         self._digest = hashlib.sha256()
         self.plan: Plain | None = None
+        self.started_us: int | None = None
+        self.finished_us: int | None = None
 
     @property
     def digest(self) -> str:
@@ -55,14 +57,15 @@ class Spool:
     def __enter__(self) -> Spool:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._db.close()
         self._folder.cleanup()
 
     def fill(self, records: Iterable[Record]) -> None:
-        """Takes every record. The newest plan record stays in `plan`; superseded images are marked, not dropped."""
+        """Takes every record. The newest plan record stays in `plan`; superseded images are marked, not dropped.
+
+        `started_us` and `finished_us` become the first start and the last end of any attempt.
+        """
         for record in records:
             if record.kind == "plan":
                 self.plan = plain(record)
@@ -86,6 +89,10 @@ class Spool:
         image = self._image(self._name(record))
         place = _place(record.row_id or "", record.index or 0)
         self._db.execute("UPDATE images SET place = ? WHERE number = ? AND place IS NULL", (place, image))
+        started = record.started_us or record.finished_us
+        if started:
+            self.started_us = min(started, self.started_us or started)
+            self.finished_us = max(record.finished_us, self.finished_us or started)
         body = json.dumps(plain(record))
         self._digest.update(body.encode())
         self._db.execute("INSERT INTO bodies VALUES (?, ?)", (image, body))

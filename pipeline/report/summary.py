@@ -12,7 +12,7 @@ class Summary:
 
     `planned == accepted + exhausted + failed + remaining`. `rejects_by_reason` counts rejected attempts by check.
     `rate_per_s` is images accepted per second; `attempts_limit` is `checks.attempts`, when an image is exhausted.
-    Times are microseconds since 1970 UTC.
+    Times are microseconds since 1970 UTC; None: the first start and the last end in the records.
     """
 
     job: str

@@ -102,6 +102,8 @@ def _difference(base: Plain, attempt: Plain) -> dict[str, Any]:
 def _meta(summary: Summary, sheet: Sheet, chunks: _Chunks, spool: Spool) -> dict[str, Any]:
     """The inert JSON block of the page: everything but lines and records."""
     counts = {name: value for name, value in asdict(summary).items() if name != "rejects_by_reason"}
+    counts["started_us"] = summary.started_us or spool.started_us
+    counts["finished_us"] = summary.finished_us or spool.finished_us
     rejects = sorted(summary.rejects_by_reason.items(), key=lambda item: (-item[1], item[0]))
     return {
         "build": chunks.build,

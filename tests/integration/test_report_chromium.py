@@ -287,11 +287,11 @@ class TestOneImage:
         assert browser.ask("document.activeElement.querySelector('b').textContent") == "sign-sale"
 
     def test_an_image_that_comes_late_does_not_open_what_was_closed(self, browser: Browser, page: str) -> None:
-        browser.open(f"{page}#q=mug")
+        browser.open(f"{page}#q=mug-")
         browser.ask("document.querySelector('.card').click()")
         browser.wait("document.querySelector('#detail').open")
         browser.ask("renderfarm.step(1), renderfarm.step(1), renderfarm.close()")
-        browser.wait("location.hash === '#q=mug'")
+        browser.wait("location.hash === '#q=mug-'")
         browser.ask("new Promise((done) => setTimeout(done, 100))")
         assert not browser.ask("document.querySelector('#detail').open")
         assert browser.ask("document.activeElement.querySelector('b').textContent") == "mug-1"

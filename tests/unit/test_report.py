@@ -322,6 +322,13 @@ class TestWrite:
         builds = [json.loads(Page(page["index.html"].decode()).meta)["build"] for page in pages]
         assert builds[0] != builds[2]
 
+    def test_the_time_span_is_the_records_own_where_the_summary_has_none(self, tmp_path: Path) -> None:
+        log = [attempt("a", started_us=500, finished_us=900), attempt("b", started_us=300, finished_us=400)]
+        for summary, span in ((SUMMARY, (300, 900)), (replace(SUMMARY, started_us=1, finished_us=2), (1, 2))):
+            write(LocalStorage(tmp_path, create=True), log, summary)
+            told = json.loads(Page((tmp_path / INDEX_KEY).read_text("utf-8")).meta)["summary"]
+            assert (told["started_us"], told["finished_us"]) == span
+
     def test_a_job_without_records_still_has_a_page(self, tmp_path: Path) -> None:
         write(LocalStorage(tmp_path, create=True), [], SUMMARY)
         meta = json.loads(Page((tmp_path / INDEX_KEY).read_text("utf-8")).meta)
