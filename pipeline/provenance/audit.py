@@ -65,7 +65,7 @@ def audit(
     beliefs = Beliefs(trust.anchors_pem or None, trust.mark_keys) if trust is not None else Beliefs()
     if quick or sample is not None:
         drawn = _Reservoir(0 if sample is None or quick else sample, seed)
-        for recorded in run.stream(with_objects=not quick):
+        for recorded in run.stream(with_objects=bool(sample) and not quick):
             drawn.offer(recorded)
         gone = run.presence(name_absent=True)
         run.check(check_many(storage, drawn.chosen(gone), beliefs))

@@ -121,9 +121,12 @@ class LogWriter:
         Raises: ValueError for no or too many records, or one that no column can hold; LogDamaged for one that says
         nothing about an image or a plan; Fenced; StorageAway.
         """
-        if not 0 < len(records) <= parts.PART_ROWS_MAX:
-            raise ValueError(f"a part holds 1 to {parts.PART_ROWS_MAX} records, not {len(records)}")
-        table = to_table(records)
+        return self.append_table(to_table(records))
+
+    def append_table(self, table: pa.Table) -> Commit:
+        """`append` for rows that are columns already: a table of `record.arrow_schema()`."""
+        if not 0 < table.num_rows <= parts.PART_ROWS_MAX:
+            raise ValueError(f"a part holds 1 to {parts.PART_ROWS_MAX} records, not {table.num_rows}")
         if self._pending is not None:
             settled, same = self._settle(), self._pending.table.equals(table)
             self._pending = None

