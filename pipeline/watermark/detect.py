@@ -31,8 +31,9 @@ from pipeline.watermark import carrier, code, front
 from pipeline.watermark.carrier import TILE
 from pipeline.watermark.types import MESSAGE_BITS, MarkKey, Payload, unseal
 
-FALSE_ALARM = 1e-8
+FALSE_ALARM = 1e-7
 SHRINK = 20.0
+ORDER = 3
 SYNC_MIN = 4.5  # below it decoding is not tried: the largest of 16,384 shifts reaches 4 without a mark
 OFFSETS_PER_PIXEL = 4  # the finest grid on which a shift is tried
 
@@ -42,7 +43,7 @@ Floats = NDArray[np.float32]
 
 def threshold(hypotheses: int, keys: int) -> float:
     """The nats above which a word is believed (module's text). Shifts are counted here."""
-    offsets = (TILE * OFFSETS_PER_PIXEL) ** 2
+    offsets = (TILE * OFFSETS_PER_PIXEL) ** 2 * len(front.views())
     return log(hypotheses * offsets * keys) + MESSAGE_BITS * log(2) - log(FALSE_ALARM)
 
 
@@ -55,12 +56,12 @@ class Match:
     offset: tuple[float, float]
 
 
-def sync_surface(spectrum: Complex, key: MarkKey) -> tuple[Floats, float]:
+def sync_surface(spectrum: Complex, key: MarkKey, view: int) -> tuple[Floats, float]:
     """float32 (128, 128): the sync's correlation at each whole shift; and the norm that makes it a z value."""
     tile = carrier.carrier(key)
     sync = tile.sync
     grid = tile.lattice
-    product = spectrum[sync] * search_phases(key)
+    product = spectrum[sync] * search_phases(key, view)
     table = np.zeros((TILE, TILE // 2 + 1), np.complex64)
     ky, kx = grid.ky[sync], grid.kx[sync]
     table[ky % TILE, kx] = product
@@ -71,11 +72,11 @@ def sync_surface(spectrum: Complex, key: MarkKey) -> tuple[Floats, float]:
     return surface.astype(np.float32), norm
 
 
-def refine_offset(spectrum: Complex, key: MarkKey, start: tuple[int, int]) -> tuple[float, float]:
+def refine_offset(spectrum: Complex, key: MarkKey, view: int, start: tuple[int, int]) -> tuple[float, float]:
     """The shift near `start`, to a quarter of a pixel, that correlates the sync frequencies best."""
     tile = carrier.carrier(key)
     sync = tile.sync
-    product = spectrum[sync] * search_phases(key)
+    product = spectrum[sync] * search_phases(key, view)
     steps = np.arange(-3, 4) / OFFSETS_PER_PIXEL
     rows = np.exp(2j * np.pi / TILE * np.outer(start[0] + steps, tile.lattice.ky[sync]))
     columns = np.exp(2j * np.pi / TILE * np.outer(start[1] + steps, tile.lattice.kx[sync]))
@@ -84,21 +85,21 @@ def refine_offset(spectrum: Complex, key: MarkKey, start: tuple[int, int]) -> tu
     return float(start[0] + steps[i]), float(start[1] + steps[j])
 
 
-def decode(spectrum: Complex, key: MarkKey, offset: tuple[float, float], order: int) -> Match | None:
+def decode(spectrum: Complex, key: MarkKey, view: int, offset: tuple[float, float]) -> Match | None:
     """The valid word (HMAC) of greatest Z at this shift, or None. spectrum: complex64 (n,)."""
     tile = carrier.carrier(key)
     ramp = np.exp(2j * np.pi / TILE * (tile.lattice.ky * offset[0] + tile.lattice.kx * offset[1]))
     aligned = (spectrum * np.conj(tile.phase) * ramp).real
     sync, data = tile.sync, ~tile.sync
     power = np.abs(spectrum) ** 2
-    w = front.weight()[sync]
+    w = front.views()[view][sync]
     s = float((aligned[sync] * w).sum()) / (float(np.sqrt((power[sync] * w * w).sum() / 2)) + 1e-12)
     trust = _trust(aligned[sync], power[sync], sync)[tile.band]
     aligned = aligned * trust
     soft = np.bincount(tile.group[data], aligned[data], minlength=code.N).astype(np.float32)
     norm = float(np.sqrt((power * trust * trust)[data].sum() / 2)) + 1e-12
     best: Match | None = None
-    for candidate in code.candidates(soft, order):
+    for candidate in code.candidates(soft, ORDER):
         payload = unseal(np.packbits(candidate[: code.K]).tobytes(), key)
         if payload is None:
             continue
@@ -120,8 +121,8 @@ def _trust(aligned: Floats, power: Floats, sync: NDArray[np.bool_]) -> Floats:
     return np.asarray(np.maximum(shrunk, 0.1 * mean), np.float32)
 
 
-@lru_cache(maxsize=32)
-def search_phases(key: MarkKey) -> Complex:
+@lru_cache(maxsize=64)
+def search_phases(key: MarkKey, view: int) -> Complex:
     """complex64 (n_sync,): the conjugated phases of the sync frequencies, weighted."""
     tile = carrier.carrier(key)
-    return np.asarray(np.conj(tile.phase[tile.sync]) * front.weight()[tile.sync], np.complex64)
+    return np.asarray(np.conj(tile.phase[tile.sync]) * front.views()[view][tile.sync], np.complex64)

@@ -29,6 +29,9 @@ ACTIVITY_KNEE = 6.0
 ACTIVITY_POWER = 0.6
 LUMA = (0.299, 0.587, 0.114)
 CHANNEL_GAIN = (0.9, 1.15, 0.6)
+FLAT_MAX = 1.4  # grey levels, root mean square, where the picture is flat
+FLAT_SLOPE = 0.5
+FLAT_SIZE = 0.4  # small pictures carry the mark at higher frequencies, where the eye sees less of it
 USABLE_MIN = 0.1  # share of the pattern's energy that must survive clipping
 
 
@@ -66,15 +69,14 @@ def _marked(images: torch.Tensor, payloads: Sequence[Payload], key: MarkKey) -> 
     luma = torch.einsum("bchw,c->bhw", pixels, torch.tensor(LUMA, device=device))
     gain = torch.tensor(CHANNEL_GAIN, device=device)
     level = 255.0 / 10 ** (PSNR_DB / 20) / gain.square().mean().sqrt()
-    mask = _mask(luma)
-    strength = level / mask.square().mean((1, 2)).sqrt()
+    strength = _strength(luma, level)
     phases = torch.from_numpy(np.stack([carrier.phases(key, p) for p in payloads])).to(device)
     shifts = torch.from_numpy(np.stack([carrier.shifts(key, p) for p in payloads])).to(device)
     group = torch.from_numpy(carrier.carrier(key).group).to(device)
     scale = carrier.canonical_scale(*luma.shape[1:])
-    coefficients = inform.plan(inform.host(luma, mask), phases, group, shifts, strength, scale)
-    change = pattern(coefficients, images.shape[1], images.shape[2]) * mask
-    change *= (level / change.square().mean((1, 2)).sqrt())[:, None, None]
+    coefficients = inform.plan(inform.host(luma, strength), phases, group, shifts, scale)
+    change = pattern(coefficients, images.shape[1], images.shape[2]) * strength
+    change *= (level / change.square().mean((1, 2)).sqrt()).clamp_max_(1)[:, None, None]
     _refuse_saturated(luma, change)
     marked = pixels + change[:, None] * gain[:, None, None]
     return marked.round_().clamp_(0, 255).to(torch.uint8).movedim(1, -1).contiguous()
@@ -102,8 +104,8 @@ def _waves(height: int, width: int) -> tuple[NDArray[np.float32], NDArray[np.com
     return np.concatenate([rows.real, -rows.imag], 1).astype(np.float32), columns.astype(np.complex64)
 
 
-def _mask(luma: torch.Tensor) -> torch.Tensor:
-    """float32 (B, H, W): relative strength from the local standard deviation of luminance, root mean square near 1."""
+def _strength(luma: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
+    """float32 (B, H, W), grey levels: how strong the pattern may be, by the local deviation of luminance; mean square `level`^2 or less."""
     import torch.nn.functional as F
 
     height, width = luma.shape[1:]
@@ -116,7 +118,9 @@ def _mask(luma: torch.Tensor) -> torch.Tensor:
     activity = (spread - mean.square()).clamp_min_(0).sqrt_()
     mask = (1 + activity / ACTIVITY_KNEE).pow_(ACTIVITY_POWER)
     mask = mask / mask.square().mean((2, 3), keepdim=True).sqrt()
-    mask = mask.clamp_(*MASK_RANGE)
+    mask = (mask.clamp_(*MASK_RANGE) * level).minimum(
+        FLAT_MAX * carrier.canonical_scale(height, width) ** FLAT_SIZE + activity * FLAT_SLOPE
+    )
     return F.interpolate(mask, size=(height, width), mode="bilinear", align_corners=False)[:, 0]
 
 

@@ -6,6 +6,8 @@ are independent of every number that this module computes on a picture that was 
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,7 +16,7 @@ from pipeline.watermark import carrier
 FLOOR = 1.2  # grey levels of local deviation below which a neighbourhood is not amplified further
 CLIP = 2.5
 ROUNDING = 4.0  # how far above the rounding noise a ring must be to count in full
-BELIEF = 1.0
+LOW_RADIUS = 14.0
 HIGH_PASS_SIGMA = 6.0
 ENERGY_BOX = 17
 
@@ -112,6 +114,12 @@ def balance(spectrum: Complex, noise: float) -> Complex:
     return np.asarray(out / np.sqrt(np.abs(out) + 0.05), np.complex64)
 
 
-def weight() -> Floats:
-    """float32 (n,): how much each frequency is believed before anything is known, by its amplitude in the mark."""
-    return np.asarray((carrier.lattice().amplitude / carrier.lattice().amplitude.mean()) ** BELIEF, np.float32)
+@cache
+def views() -> Floats:
+    """float32 (2, n): how much each frequency is believed before anything is known: by its amplitude; or low radii alone.
+
+    Blur, and JPEG on small pictures, leave nothing but the low radii; a second view finds these marks.
+    """
+    grid = carrier.lattice()
+    even = grid.amplitude / grid.amplitude.mean()
+    return np.stack([even, even * (grid.radius < LOW_RADIUS)]).astype(np.float32)

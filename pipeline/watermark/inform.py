@@ -104,7 +104,7 @@ def _waves(height: int, width: int) -> tuple[NDArray[np.complex64], NDArray[np.f
     return rows.astype(np.complex64), np.concatenate([columns.real, columns.imag], 1).astype(np.float32)
 
 
-def plan(seen: Host, phases: torch.Tensor, group: torch.Tensor, shifts: torch.Tensor, strength: torch.Tensor, scale: float) -> torch.Tensor:
+def plan(seen: Host, phases: torch.Tensor, group: torch.Tensor, shifts: torch.Tensor, scale: float) -> torch.Tensor:
     """complex64 (B, n): the coefficients to embed, unit power.
 
     phases: complex64 (B, n), key phase times code sign; group: int64 (n,), -1 = sync; shifts: int64 (B, m, 2),
@@ -112,11 +112,11 @@ def plan(seen: Host, phases: torch.Tensor, group: torch.Tensor, shifts: torch.Te
     """
     import torch
 
-    amplitude = _shape(seen, strength, scale)
-    weight = _reader_weight(seen, amplitude * strength[:, None])
+    amplitude = _shape(seen, scale)
+    weight = _reader_weight(seen, amplitude)
     aligned = seen.spectrum * phases.conj() * weight
     phases = phases * _ramp(aligned, shifts).conj()
-    toward = (seen.spectrum * phases.conj()).real * weight / strength[:, None]
+    toward = (seen.spectrum * phases.conj()).real * weight
     pull = amplitude * seen.response * weight
     seat = torch.where(group < 0, code.N, group)
     sums = torch.zeros(3, len(amplitude), code.N + 1, device=group.device)
@@ -127,7 +127,7 @@ def plan(seen: Host, phases: torch.Tensor, group: torch.Tensor, shifts: torch.Te
     return phases * amplitude * gains[:, seat]
 
 
-def _shape(seen: Host, strength: torch.Tensor, scale: float) -> torch.Tensor:
+def _shape(seen: Host, scale: float) -> torch.Tensor:
     """float32 (B, n): amplitudes of unit total power, lower where the picture is strong or its pixels end."""
     import torch
 
@@ -136,7 +136,7 @@ def _shape(seen: Host, strength: torch.Tensor, scale: float) -> torch.Tensor:
     cycles = grid.radius * scale / carrier.TILE  # a pixel
     prior = torch.from_numpy((grid.amplitude / np.sqrt(1 + (cycles / PIXEL_KNEE) ** 4)).astype(np.float32)).to(device)
     prior = prior / (prior.square().sum() / 2).sqrt()
-    noise = seen.level / (seen.response * strength[:, None] * prior.mean() + 1e-9)
+    noise = seen.level / (seen.response * prior.mean() + 1e-9)
     amplitude = prior / (1 + (noise / KNEE).square()).sqrt()
     return amplitude / (amplitude.square().sum(1, keepdim=True) / 2).sqrt()
 

@@ -13,7 +13,6 @@ from pipeline.watermark import search as _search
 from pipeline.watermark.types import Geometry, MarkKey, Reading
 
 SHORT_SIDE_READ_MIN = 64
-ORDER_FAST = 3
 
 
 def read(image: NDArray[np.uint8], keys: Sequence[MarkKey], *, search: Literal["fast", "full"] = "full") -> Reading:
@@ -37,32 +36,38 @@ def read(image: NDArray[np.uint8], keys: Sequence[MarkKey], *, search: Literal["
         white = np.ascontiguousarray(upright[:, ::-1]) if flipped else upright
         spectrum = front.lattice_spectrum(white, rounding / shrink)
         for key in keys:
-            match, z = detect_at(spectrum, key)
+            match, z = detect_at(spectrum, key, bound)
             best = max(best, z)
-            if match is not None and match.nats >= bound:
+            if match is not None:
                 return _present(match, key, Geometry(1.0, 0.0, flipped, match.offset), bound)
     if search == "full":
         for key, geometry in _search.candidates(upright, keys):
             turned = front.warp(grid, geometry.scale, geometry.rotation_deg, geometry.flipped)
             white, rounding = front.whiten(turned)
             spectrum = front.lattice_spectrum(white, rounding / (shrink * geometry.scale**2))
-            match, z = detect_at(spectrum, key)
+            match, z = detect_at(spectrum, key, bound)
             best = max(best, z)
-            if match is not None and match.nats >= bound:
+            if match is not None:
                 found = Geometry(geometry.scale, geometry.rotation_deg, geometry.flipped, match.offset)
                 return _present(match, key, found, bound)
     return _absent(best / 20)
 
 
-def detect_at(spectrum: NDArray[np.complex64], key: MarkKey) -> tuple[detect.Match | None, float]:
-    """The best word at the best shift of one hypothesis, and the sync's z there."""
-    surface, norm = detect.sync_surface(spectrum, key)
-    peak = int(surface.argmax())
-    z = float(surface.flat[peak]) / norm
-    if z < detect.SYNC_MIN:
-        return None, z
-    offset = detect.refine_offset(spectrum, key, divmod(peak, carrier.TILE))
-    return detect.decode(spectrum, key, offset, ORDER_FAST), z
+def detect_at(spectrum: NDArray[np.complex64], key: MarkKey, bound: float) -> tuple[detect.Match | None, float]:
+    """A word above `bound` nats at the best shift of one geometry, if any view of the spectrum shows one; the sync's z."""
+    best = 0.0
+    for view in range(len(front.views())):
+        surface, norm = detect.sync_surface(spectrum, key, view)
+        peak = int(surface.argmax())
+        z = float(surface.flat[peak]) / norm
+        best = max(best, z)
+        if z < detect.SYNC_MIN:
+            continue
+        offset = detect.refine_offset(spectrum, key, view, divmod(peak, carrier.TILE))
+        match = detect.decode(spectrum, key, view, offset)
+        if match is not None and match.nats >= bound:
+            return match, z
+    return None, best
 
 
 def _present(match: detect.Match, key: MarkKey, geometry: Geometry, bound: float) -> Reading:

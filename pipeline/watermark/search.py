@@ -8,20 +8,21 @@ small inverse transform.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.watermark import carrier, detect
+from pipeline.watermark import carrier, detect, front
 from pipeline.watermark.types import Geometry, MarkKey
 
 SCALE_MIN, SCALE_MAX, SCALE_STEP = 0.47, 1.42, 0.011
 ROTATION_MAX_DEG, ROTATION_STEP_DEG = 7.8, 0.6
 REFINE_LEVELS = 3
 KEEP = 12
-GRID = 64  # samples a side of the shift surface: the tile's band ends at 20 cycles
 
 SCALES = np.exp(np.arange(np.log(SCALE_MIN), np.log(SCALE_MAX), SCALE_STEP))
 ROTATIONS = np.arange(-ROTATION_MAX_DEG, ROTATION_MAX_DEG + 1e-9, ROTATION_STEP_DEG)
@@ -34,17 +35,18 @@ Floats = NDArray[np.float32]
 def candidates(white: Floats, keys: Sequence[MarkKey]) -> Iterator[tuple[MarkKey, Geometry]]:
     """The most likely geometries of all keys, best first. white: float32 (h, w), whitened luminance."""
     spectrum = Spectrum(white)
-    found: list[tuple[float, MarkKey, float, float, bool]] = []
+    found: list[tuple[float, MarkKey, int, Geometry]] = []
     for key in keys:
-        for flipped in (False, True):
-            scores = _coarse(spectrum, key, flipped)
+        for view, flipped in itertools.product(range(len(front.views())), (False, True)):
+            scores = _coarse(spectrum, key, view, flipped)
             for i in np.argsort(-scores)[:KEEP]:
                 s, r = divmod(int(i), len(ROTATIONS))
-                found.append((float(scores[i]), key, float(SCALES[s]), float(ROTATIONS[r]), flipped))
+                start = Geometry(float(SCALES[s]), float(ROTATIONS[r]), flipped, (0.0, 0.0))
+                found.append((float(scores[i]), key, view, start))
     found.sort(key=lambda item: -item[0])
-    for score, key, scale, rotation, flipped in found[: KEEP * len(keys)]:
+    for score, key, view, start in found[: KEEP * len(keys)]:
         if score >= detect.SYNC_MIN:
-            yield key, _refine(spectrum, key, scale, rotation, flipped)
+            yield key, _refine(spectrum, key, view, start)
 
 
 class Spectrum:
@@ -97,53 +99,68 @@ def lines(ky: NDArray[np.int64], kx: NDArray[np.int64], scale: float, rotation_d
     return (fy, -fx) if flipped else (fy, fx)
 
 
-def _coarse(spectrum: Spectrum, key: MarkKey, flipped: bool) -> Floats:
+def _coarse(spectrum: Spectrum, key: MarkKey, view: int, flipped: bool) -> Floats:
     """float32 (scales * rotations,): the largest sync z over all shifts."""
-    tile = carrier.carrier(key)
-    sync = tile.sync
-    ky, kx = tile.lattice.ky[sync], tile.lattice.kx[sync]
-    weight = detect.search_phases(key)
+    plan = _grid_lines(view, flipped)
+    phases = detect.search_phases(key, view)[plan.kept]
     out = np.empty((len(SCALES), len(ROTATIONS)), np.float32)
-    fy, fx = _grid_lines(flipped)
-    seat = (ky % GRID) * (GRID // 2 + 1) + kx
-    mirror = kx == 0
-    mirror_seat = (-ky[mirror] % GRID) * (GRID // 2 + 1)
-    table = np.zeros((len(ROTATIONS), GRID * (GRID // 2 + 1)), np.complex64)
+    half = plan.grid // 2 + 1
+    table = np.zeros((len(ROTATIONS), plan.grid * half), np.complex64)
     for i, scale in enumerate(SCALES):
-        product = spectrum.at(fy * scale, fx * scale) * weight
+        product = spectrum.at(plan.fy * scale, plan.fx * scale) * phases
         norm = np.sqrt((product.real**2 + product.imag**2).sum(1) / 2) + 1e-12
-        table[:, seat] = product
-        table[:, mirror_seat] = np.conj(product[:, mirror])
-        surface = np.fft.irfft2(table.reshape(-1, GRID, GRID // 2 + 1), (GRID, GRID))
-        out[i] = surface.reshape(len(ROTATIONS), -1).max(1) * (GRID * GRID / 2) / norm
+        table[:, plan.seat] = product
+        table[:, plan.mirror_seat] = np.conj(product[:, plan.mirror])
+        surface = np.fft.irfft2(table.reshape(-1, plan.grid, half), (plan.grid, plan.grid))
+        out[i] = surface.reshape(len(ROTATIONS), -1).max(1) * (plan.grid**2 / 2) / norm
     return out.ravel()
 
 
-@lru_cache(maxsize=2)
-def _grid_lines(flipped: bool) -> tuple[Floats, Floats]:
-    """float32 (rotations, n_sync) each: the sync lines at scale 1."""
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """Where the sync lines of one view lie at scale 1, fy and fx float32 (rotations, m), and their seats in the shift table."""
+
+    grid: int
+    kept: NDArray[np.bool_]
+    fy: Floats
+    fx: Floats
+    seat: NDArray[np.int64]
+    mirror: NDArray[np.bool_]
+    mirror_seat: NDArray[np.int64]
+
+
+@lru_cache(maxsize=4)
+def _grid_lines(view: int, flipped: bool) -> _Plan:
+    """The plan of a view; its shift table is as small as the view's largest radius allows."""
     grid = carrier.lattice()
     sync = np.arange(len(grid.ky)) % carrier.SYNC_EVERY == carrier.SYNC_EVERY // 2
-    rows = [lines(grid.ky[sync], grid.kx[sync], 1.0, float(r), flipped) for r in ROTATIONS]
-    return np.stack([r[0] for r in rows]).astype(np.float32), np.stack([r[1] for r in rows]).astype(np.float32)
+    kept = front.views()[view][sync] > 0
+    ky, kx = grid.ky[sync][kept], grid.kx[sync][kept]
+    side = 32 if grid.radius[sync][kept].max() < 15 else 64
+    rows = [lines(ky, kx, 1.0, float(r), flipped) for r in ROTATIONS]
+    fy, fx = np.stack([r[0] for r in rows]), np.stack([r[1] for r in rows])
+    half, mirror = side // 2 + 1, kx == 0
+    seat, mirror_seat = (ky % side) * half + kx, (-ky[mirror] % side) * half
+    return _Plan(side, kept, fy.astype(np.float32), fx.astype(np.float32), seat, mirror, mirror_seat)
 
 
-def _refine(spectrum: Spectrum, key: MarkKey, scale: float, rotation: float, flipped: bool) -> Geometry:
+def _refine(spectrum: Spectrum, key: MarkKey, view: int, start: Geometry) -> Geometry:
     """Climbs on the sync's z from a grid point, halving the steps."""
-    best = _score(spectrum, key, scale, rotation, flipped)
+    scale, rotation = start.scale, start.rotation_deg
+    best = _score(spectrum, key, view, scale, rotation, start.flipped)
     ds, dr = SCALE_STEP / 2, ROTATION_STEP_DEG / 2
     for _ in range(REFINE_LEVELS):
         for s, r in [(scale * np.exp(i * ds), rotation + j * dr) for i in (-1, 0, 1) for j in (-1, 0, 1) if i or j]:
-            score = _score(spectrum, key, float(s), float(r), flipped)
+            score = _score(spectrum, key, view, float(s), float(r), start.flipped)
             if score > best:
                 best, scale, rotation = score, float(s), float(r)
         ds, dr = ds / 2, dr / 2
-    return Geometry(scale, rotation, flipped, (0.0, 0.0))
+    return Geometry(scale, rotation, start.flipped, (0.0, 0.0))
 
 
-def _score(spectrum: Spectrum, key: MarkKey, scale: float, rotation: float, flipped: bool) -> float:
+def _score(spectrum: Spectrum, key: MarkKey, view: int, scale: float, rotation: float, flipped: bool) -> float:
     """The largest sync z over all shifts at one geometry, bilinear."""
-    tile = carrier.carrier(key)
-    fy, fx = lines(tile.lattice.ky, tile.lattice.kx, scale, rotation, flipped)
-    surface, norm = detect.sync_surface(spectrum.between(fy, fx), key)
+    grid = carrier.lattice()
+    fy, fx = lines(grid.ky, grid.kx, scale, rotation, flipped)
+    surface, norm = detect.sync_surface(spectrum.between(fy, fx), key, view)
     return float(surface.max()) / norm
