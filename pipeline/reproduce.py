@@ -1,0 +1,189 @@
+"""Renders a recorded image again from its record alone, compares, and says what could explain a difference.
+
+The rendering itself is an argument, so nothing here needs a GPU or Ray. What is compared is what ships: the new rendering
+gets the same watermark payload, and for a lossy format goes through the same encoder, before it is held against the
+decoded file. The order is: file as recorded? → render → mark → encode → compare → explain.
+
+A repeat on the same machine in the same batch is bit-identical; the same attempt in a batch of another size differs by one
+grey level (measured with torch 2.13 on CPU), another device or version by more.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline import encode
+from pipeline.errors import PictureError, UserError
+from pipeline.finish import PAYLOAD_VERSION
+from pipeline.schema import Attempt, PlannedImage, Record, RenderInfo
+from pipeline.watermark import MarkKey, Payload, embed
+
+Pixels = NDArray[np.uint8]
+"""uint8 (H, W, 3), sRGB."""
+
+LEVELS_MAX = 2
+"""Largest difference in any pixel, in grey levels of 255, that still counts as the same picture: batch (1) and mark (1)."""
+
+LOSSY = frozenset({"image/jpeg", "image/webp"})
+
+Kind = Literal["bit-identical", "within", "different"]
+Render = Callable[[Attempt, Sequence[str]], tuple[Pixels, RenderInfo]]
+"""Renders one attempt with the batch composition that is recorded, as far as the caller can, and says how it did."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """How two pictures differ. `grey_levels_max`: largest difference of any channel, 0..255; `psnr_db`: infinite for none.
+
+    `share`: of the pixels that differ at all, 0..1. Pictures of different sizes differ by 255 in all pixels.
+    """
+
+    kind: Kind
+    grey_levels_max: int
+    psnr_db: float
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class Reproduction:
+    """The answer for one image: the comparison, and everything that is not as it was when the image was made."""
+
+    image_id: str
+    attempt: int
+    comparison: Comparison
+    reasons: tuple[str, ...]
+
+    @property
+    def same(self) -> bool:
+        """Whether the record reproduces its picture (the command's exit code)."""
+        return self.comparison.kind != "different"
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain JSON values; an infinite PSNR is null."""
+        row = dataclasses.asdict(self)
+        if math.isinf(self.comparison.psnr_db):
+            row["comparison"]["psnr_db"] = None
+        return {**row, "reasons": list(self.reasons), "same": self.same}
+
+    def __str__(self) -> str:
+        found = self.comparison
+        words = {
+            "bit-identical": "bit-identical to the stored picture",
+            "within": f"within {found.grey_levels_max} grey level{'s' * (found.grey_levels_max > 1)} of the stored picture",
+            "different": f"different: up to {found.grey_levels_max} grey levels, {found.psnr_db:.1f} dB PSNR",
+        }
+        lines = [f"image {self.image_id}, attempt {self.attempt}: {words[found.kind]}"]
+        if found.kind != "bit-identical":
+            lines.append(f"  {found.share:.2%} of the pixels differ")
+            lines += [f"  because of this, perhaps: {reason}" for reason in self.reasons] or [
+                "  device, versions, weights and batch are as recorded, so nothing explains the difference"
+            ]
+        return "\n".join(lines)
+
+
+def reproduce(record: Record, stored: bytes, render: Render, mark_keys: Sequence[MarkKey], quality: int = 92) -> Reproduction:
+    """Renders `record`'s attempt again and compares it with `stored`, the file under its object key.
+
+    mark_keys: watermark keys, one of them the one that the record names; quality: of the job, for JPEG and WebP.
+    Raises: PictureError when the file is not the one that was recorded; UserError for a record without a picture.
+    """
+    if record.file_sha256 is None or record.media_type is None:
+        raise UserError(f"image {record.image_id} has no stored picture to compare with", remedy="name an accepted image")
+    if hashlib.sha256(stored).hexdigest() != record.file_sha256:
+        raise PictureError("the stored file is not the one in the log", record.object_key or "", "run `renderfarm audit`")
+    attempt = attempt_of(record)
+    pixels, info = render(attempt, record.batch)
+    pixels, unmarked = _marked(pixels, record, mark_keys)
+    if record.media_type in LOSSY:
+        pixels = encode.decode(encode.encode(pixels, record.media_type, quality=quality))
+    reasons = differences(info_of(record), info) + ((unmarked,) if unmarked else ())
+    return Reproduction(attempt.image.image_id, attempt.number, compare(encode.decode(stored), pixels), reasons)
+
+
+def compare(recorded: Pixels, again: Pixels, levels_max: int = LEVELS_MAX) -> Comparison:
+    """Two pictures, uint8 (H, W, 3), held against each other."""
+    if recorded.shape != again.shape:
+        return Comparison("different", 255, 0.0, 1.0)
+    apart = np.abs(recorded.astype(np.int16) - again.astype(np.int16))
+    most = int(apart.max(initial=0))
+    squared = float(np.mean(np.square(apart, dtype=np.float64))) if apart.size else 0.0
+    psnr_db = 10 * math.log10(255.0**2 / squared) if squared else math.inf
+    kind: Kind = "bit-identical" if most == 0 else "within" if most <= levels_max else "different"
+    return Comparison(kind, most, psnr_db, float(np.mean(apart.max(axis=-1) > 0)) if apart.size else 0.0)
+
+
+def differences(recorded: RenderInfo, now: RenderInfo) -> tuple[str, ...]:
+    """What is not as it was, in words for a person, the likeliest cause of a difference first."""
+    said = []
+    for name, words in (
+        ("weights_digest", "other weights"),
+        ("weights_revision", "another revision of the weights"),
+        ("scheduler", "another scheduler"),
+        ("dtype", "another number format"),
+        ("device", "another device"),
+        ("driver", "another driver"),
+        ("torch_version", "another version of torch"),
+        ("diffusers_version", "another version of diffusers"),
+    ):
+        before, after = getattr(recorded, name), getattr(now, name)
+        if before != after:
+            said.append(f"{words}: {before or 'unknown'} then, {after or 'unknown'} now")
+    if recorded.batch != now.batch:
+        said.append(f"another batch: {len(recorded.batch)} attempts then, {len(now.batch)} now")
+    return tuple(said)
+
+
+def info_of(record: Record) -> RenderInfo:
+    """How a recorded attempt was rendered."""
+    names = [field.name for field in dataclasses.fields(RenderInfo)]
+    fields: dict[str, Any] = {name: getattr(record, name) for name in names}
+    for name in names:
+        if fields[name] is None:
+            fields[name] = ""
+    return RenderInfo(**fields)
+
+
+def attempt_of(record: Record) -> Attempt:
+    """The attempt to render, from the record alone. Raises: UserError for a record that is no attempt, or lacks a field it needs.
+
+    The planned image carries the attempt's own seed: the image's first seed is not needed to render this one again.
+    """
+    if record.kind != "attempt" or record.attempt is None or record.seed is None:
+        raise UserError(f"a {record.kind} record cannot be rendered", remedy="name an image of this output")
+    fields = {field.name: getattr(record, field.name) for field in dataclasses.fields(PlannedImage)}
+    optional = {"text", "adapter", "init_image", "init_digest", "mask_image", "mask_digest", "strength"}
+    missing = sorted(name for name, value in fields.items() if value is None and name not in optional)
+    if missing:
+        raise UserError(f"the record of image {record.image_id} lacks {', '.join(missing)}", remedy="run `renderfarm audit`")
+    return Attempt(PlannedImage(**fields), record.attempt, record.seed)
+
+
+def accepted(records: Iterable[Record], image_id: str) -> Record:
+    """The record of the attempt that was accepted for an image. Raises: UserError naming why there is none."""
+    found, seen = None, False
+    for record in records:
+        if record.kind == "attempt" and record.image_id == image_id:
+            seen = True
+            found = record if record.outcome == "accepted" else found
+    if found is None:
+        what = f"no attempt of image {image_id} was accepted" if seen else f"image {image_id} is not in this output"
+        raise UserError(what, remedy="`renderfarm provenance export` lists the images of an output")
+    return found
+
+
+def _marked(pixels: Pixels, record: Record, mark_keys: Sequence[MarkKey]) -> tuple[Pixels, str]:
+    """The picture with the mark that the record names, and why it could not get it."""
+    if record.watermark_payload is None:
+        return pixels, ""
+    key = next((key for key in mark_keys if key.key_id == record.watermark_key_id), None)
+    if key is None:
+        return pixels, f"no watermark: the key {record.watermark_key_id} is not at hand, and the stored picture carries its mark"
+    return embed(pixels[None], [Payload(PAYLOAD_VERSION, record.watermark_payload)], key)[0], ""

@@ -1,0 +1,139 @@
+"""Reproduce: what counts as the same picture, and that each difference is explained. The renderer is a function here."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from pipeline import encode, reproduce
+from pipeline.errors import PictureError, UserError
+from pipeline.reproduce import Pixels, compare, differences, info_of
+from pipeline.schema import Attempt, Record, RenderInfo
+from pipeline.watermark import MarkKey, Payload, embed
+
+KEY = MarkKey.from_bytes(b"k" * 32)
+SIDE = 256
+INFO = RenderInfo("org/model", "rev", "sha256:00", "MIT", "DDIM", "float32", "cpu", "", "2.13.0", "0.42.1", ("a/1", "b/1"))
+
+
+def picture(seed: int = 0) -> Pixels:
+    """uint8 (SIDE, SIDE, 3), textured so that it can carry a mark."""
+    return np.random.default_rng(seed).integers(60, 190, (SIDE, SIDE, 3), dtype=np.uint8)
+
+
+def render(attempt: Attempt, batch: Sequence[str]) -> tuple[Pixels, RenderInfo]:
+    """A deterministic renderer: the picture depends on the attempt's seed only."""
+    return picture(attempt.seed), dataclasses.replace(INFO, batch=tuple(batch))
+
+
+def made(media_type: str = "image/png") -> tuple[Record, bytes]:
+    """A record and its stored file, as `finish` would leave them."""
+    payload = Payload(1, "00000abcdef")
+    data = encode.encode(embed(picture(7)[None], [payload], KEY)[0], media_type, quality=92)
+    record = Record(
+        kind="attempt", image_id="a" * 32, row_id="mug", row_digest="d", index=0, attempt=3, prompt="a mug", negative_prompt="",
+        seed=7, width=SIDE, height=SIDE, steps=2, guidance=4.0, outcome="accepted", watermark_payload=payload.record,
+        watermark_key_id=KEY.key_id, media_type=media_type, file_sha256=hashlib.sha256(data).hexdigest(), object_key="images/mug/0.png",
+        **{field.name: getattr(INFO, field.name) for field in dataclasses.fields(INFO)},
+    )  # fmt: skip
+    return record, data
+
+
+@pytest.mark.parametrize("media_type", sorted(encode.EXTENSIONS))
+def test_a_faithful_renderer_is_bit_identical(media_type: str) -> None:
+    record, data = made(media_type)
+    answer = reproduce.reproduce(record, data, render, [KEY])
+    assert (answer.comparison.kind, answer.same, answer.reasons) == ("bit-identical", True, ())
+    assert str(answer) == f"image {'a' * 32}, attempt 3: bit-identical to the stored picture"
+    assert json.loads(json.dumps(answer.as_json()))["comparison"]["psnr_db"] is None
+
+
+def test_one_grey_level_in_another_batch_is_within() -> None:
+    record, data = made()
+
+    def nearly(attempt: Attempt, batch: Sequence[str]) -> tuple[Pixels, RenderInfo]:
+        pixels = picture(attempt.seed)
+        pixels[10:20, 10:20] += 1
+        return pixels, dataclasses.replace(INFO, batch=("a/1",))
+
+    answer = reproduce.reproduce(record, data, nearly, [KEY])
+    assert answer.same and answer.comparison.kind == "within" and answer.comparison.grey_levels_max in (1, 2)
+    assert answer.reasons == ("another batch: 2 attempts then, 1 now",)
+    assert "another batch" in str(answer)
+
+
+def test_another_picture_is_different_and_unexplained_where_nothing_changed() -> None:
+    record, data = made()
+    answer = reproduce.reproduce(record, data, lambda attempt, batch: (picture(8), INFO), [KEY])
+    assert not answer.same and answer.comparison.kind == "different" and answer.comparison.psnr_db < 20
+    assert answer.reasons == () and "nothing explains the difference" in str(answer)
+
+
+def test_each_change_is_named() -> None:
+    now = dataclasses.replace(INFO, device="NVIDIA H200", torch_version="2.14.0", batch=(), weights_digest="sha256:11")
+    assert differences(INFO, now) == (
+        "other weights: sha256:00 then, sha256:11 now",
+        "another device: cpu then, NVIDIA H200 now",
+        "another version of torch: 2.13.0 then, 2.14.0 now",
+        "another batch: 2 attempts then, 0 now",
+    )
+    assert differences(INFO, INFO) == ()
+
+
+def test_without_the_watermark_key_the_difference_is_blamed_on_it() -> None:
+    record, data = made()
+    answer = reproduce.reproduce(record, data, render, [MarkKey.from_bytes(b"x" * 32)])
+    assert not answer.same and len(answer.reasons) == 1
+    assert answer.reasons[0].startswith(f"no watermark: the key {KEY.key_id} is not at hand")
+
+
+def test_a_file_that_is_not_the_recorded_one_is_refused() -> None:
+    record, data = made()
+    with pytest.raises(PictureError, match="not the one in the log"):
+        reproduce.reproduce(record, data + b"x", render, [KEY])
+
+
+def test_a_record_without_picture_or_fields_is_refused() -> None:
+    record, data = made()
+    with pytest.raises(UserError, match="no stored picture"):
+        reproduce.reproduce(dataclasses.replace(record, file_sha256=None), data, render, [KEY])
+    with pytest.raises(UserError, match="lacks prompt, steps"):
+        reproduce.attempt_of(dataclasses.replace(record, steps=None, prompt=None))
+    with pytest.raises(UserError, match="a plan record"):
+        reproduce.attempt_of(Record("plan"))
+
+
+def test_the_attempt_is_what_was_recorded() -> None:
+    record, _ = made()
+    attempt = reproduce.attempt_of(record)
+    assert (attempt.number, attempt.seed, attempt.image.prompt, attempt.image.width) == (3, 7, "a mug", SIDE)
+    assert info_of(record) == INFO
+
+
+def test_the_accepted_attempt_is_chosen() -> None:
+    record, _ = made()
+    rejected = dataclasses.replace(record, attempt=1, outcome="rejected")
+    assert reproduce.accepted([rejected, record], "a" * 32) == record
+    with pytest.raises(UserError, match="was accepted"):
+        reproduce.accepted([rejected], "a" * 32)
+    with pytest.raises(UserError, match="not in this output"):
+        reproduce.accepted([record], "b" * 32)
+
+
+def test_compare_counts_levels_pixels_and_decibels() -> None:
+    base = np.full((10, 10, 3), 100, np.uint8)
+    assert compare(base, base) == reproduce.Comparison("bit-identical", 0, math.inf, 0.0)
+    other = base.copy()
+    other[0, 0, 1] = 97
+    found = compare(base, other)
+    assert (found.kind, found.grey_levels_max, found.share) == ("different", 3, 0.01)
+    assert found.psnr_db == pytest.approx(10 * math.log10(255**2 / (9 / 300)))
+    assert compare(base, other, levels_max=3).kind == "within"
+    assert compare(base, base[:5]).kind == "different", "another size"
+    assert compare(np.zeros_like(base), np.full_like(base, 255)).grey_levels_max == 255, "no wrap-around"
