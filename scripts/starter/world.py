@@ -118,16 +118,20 @@ def draw(spec: Spec, seed: int) -> NDArray[np.uint8]:
     SCENERY[spec.background](canvas, horizon, rng)
     colour = _vary(COLOURS[spec.colour], rng)
     flip = float(rng.choice((-1.0, 1.0)))
-    half = _HALF[spec.count] * _LEAN.get(spec.object, 1.0) * float(rng.uniform(0.9, 1.08))
+    size, rise, shift = rng.uniform(0.9, 1.08), rng.uniform(-0.025, 0.025), rng.uniform(-0.055, 0.055) / spec.count
+    for x, base, half in slots(spec):
+        pose = Pose(x + float(shift), base + float(rise), half * float(size), flip)
+        PAINTERS[spec.object](canvas, pose, colour, spec.word)
+    return canvas.finish()
+
+
+def slots(spec: Spec) -> list[tuple[float, float, float]]:
+    """Where the objects stand on average: (x of the middle, y of the base, half height) of each, frame units."""
+    half = _HALF[spec.count] * _LEAN.get(spec.object, 1.0)
     if spec.count > 1:
         half *= _CROWD.get(spec.object, 1.0)
-    base = {1: 0.87, 2: 0.82, 3: 0.78}[spec.count] + float(rng.uniform(-0.025, 0.025))
-    shift = float(rng.uniform(-0.055, 0.055)) / spec.count
-    pitch = {1: 0.0, 2: 0.46, 3: 0.315}[spec.count]
-    for index in range(spec.count):
-        x = 0.5 + shift + (index - (spec.count - 1) / 2) * pitch
-        PAINTERS[spec.object](canvas, Pose(x, base, half, flip), colour, spec.word)
-    return canvas.finish()
+    base, pitch = {1: (0.87, 0.0), 2: (0.82, 0.46), 3: (0.78, 0.315)}[spec.count]
+    return [(0.5 + (index - (spec.count - 1) / 2) * pitch, base, half) for index in range(spec.count)]
 
 
 def _vary(colour: Rgb, rng: np.random.Generator) -> Rgb:
