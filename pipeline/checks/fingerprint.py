@@ -1,9 +1,7 @@
 """What is remembered of an image to find its near-duplicates: a PDQ hash, its quality, and a colour thumbnail of 384 bytes.
 
 PDQ sees luminance only, so a red and a blue mug in one pose collide; the thumbnail (CIELAB, L at 16x16, a and b at 8x8) confirms or
-refutes. A query also carries the hashes of its eight mirrored and turned forms. PDQ of a mirrored picture is not quite the mirrored PDQ,
-because its downsampling is not symmetric: over 60 pictures the library's own dihedral hashes miss the true ones by up to 46 bits (mean 17),
-hashing eight flips of a 128-pixel thumbnail by up to 22 (mean 7), in 3 CPU ms.
+refutes. A query also carries the hashes of its eight mirrored and turned forms (see `pipeline.pdq` for how well those can be known).
 """
 
 from __future__ import annotations
@@ -16,10 +14,10 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
+from pipeline import pdq
 from pipeline.checks.base import Image
 
 SIGNATURE_BYTES = 16 * 16 + 2 * 8 * 8
-_FORM_SIDE = 128
 Planes = tuple[npt.NDArray[np.int16], npt.NDArray[np.int16]]
 """L int16 (16, 16) 0..255 and ab int16 (8, 8, 2) 0..255 with 128 neutral: OpenCV's 8-bit CIELAB."""
 
@@ -39,14 +37,11 @@ def fingerprint(image: Image) -> Fingerprint:
     """The fingerprint of uint8 (H, W, 3) sRGB, with its forms; about 13 CPU ms at 512x512."""
     import cv2
 
-    from pipeline.pdq import pdq
-
     cv2.setNumThreads(1)
     image = np.ascontiguousarray(image)
-    digest, quality = pdq(image)
-    small = np.asarray(cv2.resize(image, (_FORM_SIDE, _FORM_SIDE), interpolation=cv2.INTER_AREA), np.uint8)
-    forms = [pdq(np.ascontiguousarray(form))[0] for form in turned(small)]
-    return Fingerprint(digest, quality, signature(image), (digest, *forms[1:]))
+    digest, quality = pdq.pdq(image)
+    small = np.asarray(cv2.resize(image, (pdq.FORM_SIDE, pdq.FORM_SIDE), interpolation=cv2.INTER_AREA), np.uint8)
+    return Fingerprint(digest, quality, signature(image), (digest, *pdq.pdq_dihedral(small)[1:]))
 
 
 def signature(image: Image) -> str:
@@ -74,22 +69,10 @@ def planes(text: str) -> Planes:
 
 
 def turned(array: npt.NDArray[np.generic]) -> Iterator[npt.NDArray[np.generic]]:
-    """The eight forms of an array (N, N, ...), as views: as it is, left-right, upside down, both, and those transposed."""
+    """The eight forms of an array (N, N, ...), as views, in the order of `pdq.pdq_dihedral`."""
     flips = (array, array[:, ::-1], array[::-1], array[::-1, ::-1])
     yield from flips
     yield from (flip.swapaxes(0, 1) for flip in flips)
-
-
-def packed(pdq_hex: str) -> npt.NDArray[np.uint64]:
-    """64 hex digits as uint64 (4,).
-
-    Raises:
-        ValueError: not 64 hex digits.
-    """
-    raw = bytes.fromhex(pdq_hex)
-    if len(raw) != 32:
-        raise ValueError(f"a PDQ hash has 64 hex digits, this one {len(pdq_hex)}")
-    return np.frombuffer(raw, ">u8").astype(np.uint64)
 
 
 @cache
@@ -102,7 +85,7 @@ def derived_forms(pdq_hex: str) -> npt.NDArray[np.uint64]:
 
     A mirror negates the odd columns of the DCT, so their bits flip; a transposition transposes (PDQ's description, section "dihedral").
     """
-    bits = np.unpackbits(packed(pdq_hex).astype(">u8").view(np.uint8)).reshape(16, 16)
+    bits = np.unpackbits(np.frombuffer(bytes.fromhex(pdq_hex), np.uint8)).reshape(16, 16)
     flips = [bits ^ (_odd()[None, :] * x) ^ (_odd()[:, None] * y) for y, x in ((0, 0), (0, 1), (1, 0), (1, 1))]
     forms = [*flips, *(flip.T for flip in flips)]
     return np.stack([np.packbits(form).view(">u8").astype(np.uint64) for form in forms])

@@ -26,7 +26,7 @@ APART = 0.05
 INLIERS_MIN = 6
 REACH_PX = 3.0
 TRANSFORMS = 4
-OVERLAP_MAX = 0.35
+OVERLAP_MAX = 0.25
 WINDOW, ALIKE, DETAIL, CROSSED = 9, 0.9, 8.0, 0.1
 """Pixels are compared in 9x9 windows: alike from a correlation of .9 on, where the weaker direction's gradient (Sobel) is over 8 and has a
 tenth of the power."""

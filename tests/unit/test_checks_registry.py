@@ -183,7 +183,12 @@ def test_items_come_from_json_lines_beside_the_pictures(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("line", "complaint"),
-    [("{", "no JSON"), ("[]", "no object with a path"), ('{"path": "a", "promt": "b"}', "unknown key 'promt'"), ('{"path": "a", "text": 3}', "text is no text")],
+    [
+        ("{", "no JSON"),
+        ("[]", "no object with a path"),
+        ('{"path": "a", "promt": "b"}', "unknown key 'promt'"),
+        ('{"path": "a", "text": 3}', "text is no text"),
+    ],
 )
 def test_a_bad_line_is_named(tmp_path: Path, line: str, complaint: str) -> None:
     lines = tmp_path / "x.jsonl"

@@ -1,0 +1,225 @@
+"""Broken renders, near-duplicates and copies on pictures drawn here; every test names the reason it expects."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from pipeline.checks.broken import BrokenCheck
+from pipeline.checks.copies import CopiesCheck, several_wanted
+from pipeline.checks.counts import CountsCheck
+from pipeline.checks.duplicates import DuplicateIndex
+from pipeline.checks.fingerprint import Fingerprint, derived_forms, fingerprint, planes, signature
+from pipeline.checks.hands import HandsCheck, people_likely
+from pipeline.checks.settings import BrokenSettings, CopiesSettings, CountsSettings, DuplicatesSettings, HandsSettings
+from pipeline.pdq import packed
+from pipeline.schema import Box, ObjectCount, PromptRow
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "scripts" / "bench"))
+import drawn
+
+Picture = npt.NDArray[np.uint8]
+ROW = PromptRow("r1", "a red mug on a table")
+RNG = np.random.default_rng(3)
+
+
+def _u8(values: object) -> Picture:
+    return np.asarray(values).astype(np.uint8)
+
+
+def _stretched(cells: int) -> Picture:
+    return _u8(np.kron(RNG.integers(0, 2, (cells, cells, 3)) * 255, np.ones((256 // cells, 256 // cells, 1))))
+
+
+@pytest.mark.parametrize(
+    ("picture", "reason"),
+    [
+        (np.zeros((256, 256, 3), np.uint8), "the picture is black"),
+        (_u8(RNG.integers(0, 6, (256, 256, 3))), "the picture is black"),
+        (np.full((256, 200, 3), 128, np.uint8), "the picture is one flat colour"),
+        (np.full((64, 64, 3), 255, np.uint8), "the picture is one flat colour"),
+        (_u8(RNG.integers(0, 256, (256, 256, 3))), "the picture is only noise"),
+        (_u8(np.clip(RNG.normal(120, 15, (512, 256, 3)), 0, 255)), "the picture is only noise"),
+        (_stretched(64), "the picture is burnt out: almost all of it is pure black, white or a pure colour"),
+    ],
+)
+def test_broken_renders_are_rejected_with_what_is_wrong(picture: Picture, reason: str) -> None:
+    verdict = BrokenCheck(BrokenSettings()).check(picture, ROW)
+    assert (verdict.outcome, verdict.reason) == ("rejected", reason)
+    assert verdict.score is not None and verdict.threshold == 0.5 > verdict.score
+    assert BrokenCheck(BrokenSettings(on_fail="flag")).check(picture, ROW).outcome == "flagged"
+
+
+def test_flat_drawings_signs_textures_and_night_scenes_are_not_broken() -> None:
+    night = np.full((256, 256, 3), 4, np.uint8)
+    night[100:120, 60:90] = (250, 220, 150)
+    gradient = _u8(np.linspace(90, 120, 256)[:, None, None] * np.ones((1, 256, 3)))
+    white = np.full((256, 256, 3), 255, np.uint8)
+    white[100:110, 100:140] = 0
+    poster = white.copy()
+    poster[20:120, 20:230], poster[130:250, 20:230] = (255, 0, 0), (0, 0, 255)
+    pictures = [night, gradient, white, poster, np.full((4, 3, 3), 90, np.uint8)[:, :, :] + _u8(RNG.integers(0, 90, (4, 3, 3)))]
+    pictures += [drawn.mockup(np.random.default_rng(k), s, k, 7 - k, 256) for k, s in enumerate(drawn.SHAPES)]
+    pictures += [drawn.texture(np.random.default_rng(k), 256) for k in range(3)] + [drawn.sign(RNG, "OPEN TODAY", 256)]
+    for picture in pictures:
+        verdict = BrokenCheck(BrokenSettings()).check(picture, ROW)
+        assert verdict.outcome == "accepted", verdict
+
+
+def _index(**settings: object) -> DuplicateIndex:
+    return DuplicateIndex(DuplicatesSettings.model_validate(settings))
+
+
+def _mug(seed: int, colour: int = 0) -> Picture:
+    return drawn.mockup(np.random.default_rng(seed), "mug", colour, 3, 256)
+
+
+@pytest.mark.parametrize("edit", sorted(drawn.edits()))
+@pytest.mark.parametrize("make", [_mug, lambda seed: drawn.texture(np.random.default_rng(seed), 256)], ids=["flat", "detailed"])
+def test_an_edited_copy_in_the_same_row_is_rejected_and_the_first_is_named(edit: str, make: object) -> None:
+    index = _index()
+    first = make(8)  # type: ignore[operator]
+    index.add("r1", "r1 #0", fingerprint(first))
+    verdict = index.judge("r1", fingerprint(drawn.edits()[edit](first, np.random.default_rng(1))))
+    assert (verdict.outcome, verdict.reason) == ("rejected", "near-duplicate of r1 #0 in the same row")
+    assert verdict.score is not None and verdict.score <= 31 / 256 and verdict.threshold == 32 / 256
+
+
+def test_other_seeds_and_other_colours_of_one_pose_are_no_duplicates() -> None:
+    index = _index()
+    for seed in range(6):
+        found = fingerprint(_mug(seed))
+        assert index.judge_row("r1", found).reason == "unlike the row's other images"
+        index.add("r1", f"r1 #{seed}", found)
+    assert [index.judge("r1", fingerprint(_mug(2, colour))).outcome for colour in (1, 2, 4)] == ["accepted"] * 3
+    assert index.judge("r1", fingerprint(_mug(2))).reason == "near-duplicate of r1 #2 in the same row"
+
+
+def test_a_twin_in_another_row_is_flagged_rejected_or_ignored_as_the_job_says() -> None:
+    found = fingerprint(drawn.texture(np.random.default_rng(1), 256))
+    outcomes = {}
+    for wish in ("flag", "reject", "ignore"):
+        index = _index(on_job_twin=wish)
+        index.add("r1", "r1 #0", found)
+        outcomes[wish] = index.judge("r2", found)
+    assert [v.outcome for v in outcomes.values()] == ["flagged", "rejected", "accepted"]
+    assert outcomes["flag"].reason == "near-duplicate of r1 #0 in another row"
+
+
+def test_a_flat_picture_is_not_compared_across_rows_and_says_so() -> None:
+    plain = np.full((256, 256, 3), 200, np.uint8)
+    plain[100:150, 100:150] = (220, 190, 190)
+    found = fingerprint(plain)
+    assert found.quality < 50
+    index = _index()
+    index.add("r1", "r1 #0", found)
+    assert index.judge_job("r2", found).reason == f"too little detail to compare with other rows (PDQ quality {found.quality})"
+    assert index.judge("r1", found).outcome == "rejected"
+    assert index.judge_row("r1", fingerprint(np.full((256, 256, 3), 90, np.uint8))).outcome == "accepted"
+
+
+def test_what_is_read_back_from_records_finds_the_same_twin_and_what_is_removed_finds_none() -> None:
+    full = fingerprint(drawn.texture(np.random.default_rng(4), 256))
+    recorded = Fingerprint(full.pdq, full.quality, full.signature)
+    index = _index()
+    index.add("r1", "r1 #0", recorded)
+    assert index.judge("r1", full).outcome == index.judge("r1", recorded).outcome == "rejected"
+    index.remove("r1", "r1 #0")
+    assert index.judge("r1", full).outcome == index.judge("r2", full).outcome == "accepted"
+
+
+def test_the_index_grows_past_its_first_allocation() -> None:
+    index = _index()
+    blank = signature(np.zeros((32, 32, 3), np.uint8))
+    for k in range(1100):
+        index.add("old", f"old #{k}", Fingerprint(RNG.bytes(32).hex(), 100, blank))
+    found = fingerprint(drawn.texture(np.random.default_rng(5), 256))
+    index.add("late", "late #0", found)
+    assert index.judge("new", found).reason == "near-duplicate of late #0 in another row" and len(index) == 1101
+
+
+def test_forms_derived_from_a_hash_are_near_the_forms_of_the_picture() -> None:
+    found = fingerprint(drawn.texture(np.random.default_rng(6), 256))
+    gap = np.bitwise_count(derived_forms(found.pdq) ^ packed(list(found.forms))).sum(axis=1)
+    assert gap[0] == 0 and gap.max() <= 60 and np.median(gap) <= 31
+
+
+def test_a_signature_holds_light_and_colour_and_refuses_another_length() -> None:
+    light, colour = planes(signature(np.full((40, 30, 3), 255, np.uint8)))
+    assert light.shape == (16, 16) and set(light.ravel().tolist()) == {255} and set(colour.ravel().tolist()) == {128}
+    with pytest.raises(ValueError, match="384 bytes"):
+        planes("AAAA")
+
+
+def _within(box: Box, place: Box, slack: int = 4) -> bool:
+    low = box.x0 >= place.x0 - slack and box.y0 >= place.y0 - slack
+    return low and box.x1 <= place.x1 + slack and box.y1 <= place.y1 + slack
+
+
+def test_a_pasted_copy_is_rejected_with_both_places_boxed() -> None:
+    picture = drawn.texture(np.random.default_rng(11), 384)
+    picture[200:280, 40:120] = picture[60:140, 230:310]
+    verdict = CopiesCheck(CopiesSettings()).check(picture, ROW)
+    assert (verdict.outcome, verdict.reason) == ("rejected", "a part of the picture appears twice")
+    source, target = Box(230, 60, 310, 140), Box(40, 200, 120, 280)
+    assert len(verdict.boxes) == 2 and all(any(_within(box, place) for place in (source, target)) for box in verdict.boxes)
+    several = PromptRow("r2", "two mugs", objects=(ObjectCount("mug", 2),))
+    assert CopiesCheck(CopiesSettings()).check(picture, several).outcome == "flagged"
+
+
+def test_pictures_without_copies_pass_and_tiny_ones_do_not_crash() -> None:
+    check = CopiesCheck(CopiesSettings())
+    for seed in range(4):
+        assert check.check(drawn.texture(np.random.default_rng(seed), 384), ROW).outcome == "accepted"
+        assert check.check(_mug(seed), ROW).outcome == "accepted"
+    for shape in ((1, 1, 3), (16, 900, 3), (40, 40, 3)):
+        assert check.check(np.zeros(shape, np.uint8), ROW).outcome == "accepted"
+
+
+@pytest.mark.parametrize(
+    ("prompt", "several"),
+    [("a seamless floral pattern", True), ("a crowd at a market", True), ("three mugs", True), ("a red mug", False)],
+)
+def test_rows_that_want_several_alike_are_known(prompt: str, several: bool) -> None:
+    assert several_wanted(PromptRow("r", prompt)) is several
+
+
+class Boxes:
+    def __init__(self, counts: dict[str, int]) -> None:
+        self.counts = counts
+
+    def prepare(self) -> None:
+        pass
+
+    def knows(self, name: str) -> bool:
+        return name in self.counts
+
+    def find(self, image: Picture, name: str) -> list[Box]:
+        return [Box(k, 0, k + 1, 1) for k in range(self.counts[name])]
+
+
+@pytest.mark.parametrize(
+    ("objects", "outcome", "reason"),
+    [
+        ((), "not_run", "the row asks for no objects"),
+        ((ObjectCount("mug", 2),), "accepted", ""),
+        ((ObjectCount("mug", 3), ObjectCount("cat", 1)), "rejected", "2 instead of 3 mug"),
+        ((ObjectCount("mug", 2), ObjectCount("cat", 1)), "not_run", "no detector that knows cat is installed"),
+    ],
+)
+def test_counts_compare_what_is_known_and_say_what_is_not(objects: tuple[ObjectCount, ...], outcome: str, reason: str) -> None:
+    verdict = CountsCheck(CountsSettings(), [Boxes({"mug": 2})]).check(_mug(0), PromptRow("r", "mugs", objects=objects))
+    assert (verdict.outcome, verdict.reason) == (outcome, reason)
+
+
+def test_hands_are_looked_for_only_where_people_may_be(tmp_path: Path) -> None:
+    assert people_likely(PromptRow("r", "a woman holding a cup")) and people_likely(PromptRow("r", "eine Frau im Park"))
+    assert people_likely(PromptRow("r", "a scene", objects=(ObjectCount("person", 1),)))
+    assert not people_likely(PromptRow("r", "a handmade mug with a handle, manual on the side"))
+    check = HandsCheck(HandsSettings(models=str(tmp_path)))
+    assert check.check(_mug(0), ROW).reason == "the row suggests no people"
+    assert check.check(_mug(0), PromptRow("r", "a man waving")).outcome == "not_run"

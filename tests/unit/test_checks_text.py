@@ -1,0 +1,154 @@
+"""Text: what is wanted, how words are compared, and one reading of pictures drawn here."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.checks.reader import Reader
+from pipeline.checks.settings import TextSettings
+from pipeline.checks.text import TextCheck, explain
+from pipeline.checks.wanted import expected_text, quotations
+from pipeline.checks.words import Line, compare, distance, words
+from pipeline.schema import Box, PromptRow
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "scripts" / "bench"))
+import drawn
+
+
+@pytest.mark.parametrize(
+    ("prompt", "found"),
+    [
+        ('a sign reading "OPEN"', ["OPEN"]),
+        ("a neon sign for 'Mama's Kitchen & Bakery Co.' at night", ["Mama's Kitchen & Bakery Co."]),
+        ("a shop sign that says ‘Anna’s Books’.", ["Anna’s Books"]),
+        ("ein Schild mit „Guten Tag“ am Tor", ["Guten Tag"]),
+        ("ein Schild ‚Offen‘ am Tor", ["Offen"]),
+        ("une affiche « Bonne année » rouge", ["Bonne année"]),
+        ("et skilt med »Åbent« på døren", ["Åbent"]),
+        ("看板「営業中」と『本日休業』", ["営業中", "本日休業"]),
+        ('two signs, "IN" and "OUT"', ["IN", "OUT"]),
+        ('a post: "he said \'hello\' twice"', ["he said 'hello' twice"]),
+        ("the cats' bowl beside the dogs' beds", []),
+        ("a '90s diner with rock 'n' roll and the girls' coats", []),
+        ("the baker's dozen isn't twelve, it's thirteen", []),
+        ('a 24" x 36" frame on a wall', []),
+        ('a 24" poster reading "SALE" in red', ["SALE"]),
+        ('empty quotes "" and "..."', []),
+        ("an unclosed 'quote at the end", []),
+    ],
+)
+def test_quotations_across_styles_and_not_apostrophes_or_inches(prompt: str, found: list[str]) -> None:
+    assert quotations(prompt) == found
+
+
+@pytest.mark.parametrize(
+    ("text", "prompt", "wanted"),
+    [
+        ("OPEN", "a sign 'CLOSED'", "OPEN"),
+        ("", "a sign 'CLOSED'", ""),
+        (" No text. ", "a mug", ""),
+        (None, "a sign 'A' and 'B'", "A B"),
+        (None, "a mug, no text", ""),
+        (None, "a mug without any lettering", ""),
+        (None, "eine Tasse ohne Text", ""),
+        (None, "a sign reading 'SALE', no other text", "SALE"),
+        (None, "a context without texture", None),
+        (None, "a red mug", None),
+    ],
+)
+def test_the_row_then_the_prompt_say_what_is_wanted(text: str | None, prompt: str, wanted: str | None) -> None:
+    assert expected_text(PromptRow("r", prompt, text=text)) == wanted
+
+
+def _lines(*texts: str | tuple[str, float, float]) -> list[Line]:
+    full = [(t, 0.99, 40.0) if isinstance(t, str) else t for t in texts]
+    return [Line(text, sure, Box(0, 50 * k, 100, 50 * k + 40), height) for k, (text, sure, height) in enumerate(full)]
+
+
+@pytest.mark.parametrize(
+    ("expected", "lines"),
+    [
+        ("Welcome to Central Park", ["Welcome.to", "Central", "Park"]),
+        ("QUANTUM LEAP: BEYOND THE VOID", ["QUANTUMLEAP", "BEYONDTHEVOID"]),
+        ("OPEN", ["O", "P", "E", "N"]),
+        ("Sunset", ["SUN", "SET"]),
+        ("GRAND OPENING SALE", ["SALE", "GRAND OPENING"]),
+        ("Crème brûlée", ["CREME BRULEE"]),
+        ("Score: 1,250,300", ["SCORE 1250300"]),
+        ("Mama's Kitchen & Bakery", ["Mamas", "Kitchen and Bakery"]),
+        ("50% OFF", ["50%OFF"]),
+        ("東京駅 Tokyo", ["東京駅", "TOKYO"]),
+        ("Illinois 10", ["lllinois", "1O"]),
+        ("SCOREBOARD 2-1", ["SCOREBOARD", "2-1", ("EMIRATES FLY", 0.75, 8.0), ("北", 0.98, 40.0)]),
+    ],
+)
+def test_layout_case_accents_and_look_alikes_do_not_count(expected: str, lines: list[str]) -> None:
+    found = compare(expected, _lines(*lines))
+    assert found.score >= TextSettings().min_score and not found.misspelt and not found.missing
+
+
+@pytest.mark.parametrize(
+    ("expected", "lines", "reason"),
+    [
+        ("OPEN", ["OPFN"], "the sign reads OPFN, expected OPEN"),
+        ("SALE", ["SAIE"], "the sign reads SAIE, expected SALE"),
+        ("Park", ["PARK PARK"], "PARK appears again"),
+        ("Welcome to Central Park", ["WELCOME TO", "CENTRAL PARK PARK"], "PARK appears again"),
+        ("BAKERY", ["BAKARY"], "the sign reads BAKARY, expected BAKERY"),
+        ("FRESH BREAD", ["FRESH"], "BREAD missing"),
+        ("FRESH BREAD", ["FRESH BREAD", "GLORP WEX"], "unexpected text GLORP, WEX"),
+        ("FRESH BREAD", ["FRESH BREAD", "BAKARY"], "unexpected text BAKARY"),
+        ("one two three four five six seven eight nine ten", ["one two three four five six seven eight nine tem"],
+         "the sign reads tem, expected ten"),
+        ("OPEN ALL DAY LONG", [], "no legible text, expected OPEN ALL DAY LONG"),
+        ("GRAND OPENING TODAY ONLY", ["GRAND"], "OPENING, TODAY, ONLY missing"),
+    ],
+)
+def test_faults_cost_the_acceptance_and_are_named(expected: str, lines: list[str], reason: str) -> None:
+    read = _lines(*lines)
+    found = compare(expected, read, "a sign of a bakery")
+    assert found.score < TextSettings().min_score
+    assert explain(found, expected, "the sign", bool(read)) == reason
+
+
+def test_words_and_distances() -> None:
+    assert [w.shown for w in words("Coca-Cola's 2-1, 5.27 EUR_x 東京")] == ["Coca", "Colas", "2", "1", "527", "EUR", "x", "東", "京"]
+    assert distance("hello", "HELL0") == 0 and distance("SALE", "SAIE") == 1 and distance("Sale", "SAIE") == 1 and distance("a", "") == 1
+
+
+@pytest.fixture(scope="module")
+def reader() -> Reader:
+    return Reader()
+
+
+def _judge(reader: Reader, shown: str, prompt: str, text: str | None = None, **settings: object) -> tuple[str, str, int]:
+    picture = drawn.sign(np.random.default_rng(2), shown, 384)
+    verdict = TextCheck(TextSettings.model_validate(settings), reader).check(picture, PromptRow("r", prompt, text=text))
+    return verdict.outcome, verdict.reason, len(verdict.boxes)
+
+
+def test_a_drawn_sign_is_read_and_judged(reader: Reader) -> None:
+    assert _judge(reader, "FRESH COFFEE", "a sign 'FRESH COFFEE'") == ("accepted", "reads FRESH COFFEE", 0)
+    assert _judge(reader, "FRESH COFFFE", "a sign 'FRESH COFFEE'") == ("rejected", "the sign reads COFFFE, expected COFFEE", 1)
+    assert _judge(reader, "FRESH COFFEE", "a mug", "") == ("rejected", "unwanted text: FRESH COFFEE", 1)
+    assert _judge(reader, "FRESH COFFEE", "a mug", unstated="flag")[0] == "flagged"
+    assert _judge(reader, "FRESH COFFFE", "a sign 'FRESH COFFEE'", on_fail="flag")[0] == "flagged"
+
+
+def test_what_cannot_be_judged_is_not_run_and_says_why(reader: Reader) -> None:
+    assert _judge(reader, "OPEN", "a mug") == ("not_run", "the row neither asks for text nor forbids it", 0)
+    assert _judge(reader, "OPEN", "a mug", "?!")[1] == "the wanted text '?!' has no letter or digit to read"
+    assert _judge(reader, "OPEN", "a mug", "ខ្មែរ")[1] == "the text reader does not know all the letters of 'ខ្មែរ'"
+
+
+def test_small_grey_and_odd_pictures_are_read_without_a_crash(reader: Reader) -> None:
+    check = TextCheck(TextSettings(), reader)
+    for shape in ((16, 16, 3), (20, 900, 3), (900, 20, 3), (1, 1, 3)):
+        verdict = check.check(np.full(shape, 127, np.uint8), PromptRow("r", "a sign", text="OPEN"))
+        assert (verdict.outcome, verdict.reason) == ("rejected", "no legible text, expected OPEN")
+    small = drawn.sign(np.random.default_rng(2), "OPEN", 128)
+    assert check.check(small, PromptRow("r", "a sign", text="OPEN")).outcome == "accepted"
