@@ -6,8 +6,8 @@ promised.
 """
 
 from pipeline.models.adapters import ResolvedAdapter
-from pipeline.models.load import LoadedModel, load
+from pipeline.models.load import LoadedModel, Task, load
 from pipeline.models.resolve import Resolved, resolve
 from pipeline.models.settings import AdapterSettings, ModelSettings
 
-__all__ = ["AdapterSettings", "LoadedModel", "ModelSettings", "Resolved", "ResolvedAdapter", "load", "resolve"]
+__all__ = ["AdapterSettings", "LoadedModel", "ModelSettings", "Resolved", "ResolvedAdapter", "Task", "load", "resolve"]

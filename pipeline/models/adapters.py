@@ -119,5 +119,6 @@ def switch_adapter(pipe: Any, adapters: tuple[ResolvedAdapter, ...], name: str |
 
 
 def _key(name: str) -> str:
-    """Returns the name that peft sees: as it is, `half` or `weight` would collide with what a torch module has already."""
+    """Returns the name that peft sees: as it is, `half` or `weight` would collide with what a torch module has
+    already."""
     return f"adapter_{name}"

@@ -6,9 +6,9 @@ torch and diffusers are imported when `load` is called, so that a driver which o
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pipeline.errors import WeightsError
 from pipeline.models.adapters import load_adapters
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     import torch
 
 
+Task = Literal["text", "image", "inpaint"]
+"""What a picture is drawn from: words alone, words and a picture, or words, a picture and a mask."""
+
+
 @dataclass(slots=True)
 class LoadedModel:
     """A pipeline that can render. `driver` names what runs it: the CUDA driver and the GPU, or the CPU's capability."""
@@ -33,6 +37,24 @@ class LoadedModel:
     dtype: torch.dtype
     driver: str
     scheduler: str
+    variants: dict[str, Any] = field(default_factory=dict)
+
+    def pipe_for(self, task: Task) -> Any:
+        """Returns the pipeline for a task, made of the same weights. Raises ValueError when the family has none for
+        it."""
+        import diffusers
+
+        if task == "text":
+            return self.pipe
+        if task not in self.variants:
+            auto: dict[Task, Any] = {
+                "image": diffusers.AutoPipelineForImage2Image,
+                "inpaint": diffusers.AutoPipelineForInpainting,
+            }
+            with without_foreign_warnings():
+                self.variants[task] = auto[task].from_pipe(self.pipe)
+            self.variants[task].set_progress_bar_config(disable=True)
+        return self.variants[task]
 
 
 def load(resolved: Resolved, settings: ModelSettings) -> LoadedModel:

@@ -6,11 +6,11 @@ was rendered.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from pipeline.errors import RenderFailed
-from pipeline.models import ModelSettings, Resolved, load
+from pipeline.models import ModelSettings, Resolved, Task, load
 from pipeline.render.batching import DoesNotFit, in_fitting_batches
 from pipeline.schema import Attempt, RenderInfo
 
@@ -35,6 +35,9 @@ CPU_BATCH = 1
 
 CUDA_BATCH = 8
 """`batch: auto` on a GPU before anything was measured."""
+
+STRENGTH: dict[Task, float] = {"text": 1.0, "image": 0.8, "inpaint": 1.0}
+"""How far a picture moves from its init image when the row does not say; diffusers' own defaults."""
 
 
 class Renderer:
@@ -61,11 +64,14 @@ class Renderer:
         wanted = auto if self.settings.batch == "auto" else self.settings.batch
         return min(wanted, self._fits.get((width, height), wanted))
 
-    def render(self, attempts: Sequence[Attempt], *, mark: Mark | None = None) -> tuple[np.ndarray, RenderInfo]:
+    def render(
+        self, attempts: Sequence[Attempt], *, mark: Mark | None = None, inputs: Mapping[str, bytes] | None = None
+    ) -> tuple[np.ndarray, RenderInfo]:
         """Returns uint8 (B, H, W, 3) in the order of `attempts`, and how they were made.
 
-        `mark` gets all B pictures at once, on the device, before they leave it. Raises RenderFailed(message, index)
-        when a picture is not finite, and RenderFailed(message) when not even one image fits into memory.
+        `mark` gets all B pictures at once, on the device, before they leave it. `inputs`: SHA-256 hex of each init
+        image and mask → its bytes. Raises RenderFailed(message, index) when a picture is not finite, and
+        RenderFailed(message) when not even one image fits into memory.
         """
         import torch
 
@@ -75,7 +81,7 @@ class Renderer:
         company: list[str] = []
         position = 0
         try:
-            for batch, (pictures, broken) in in_fitting_batches(attempts, limit, lambda batch: self._batch(request, batch)):
+            for batch, (pictures, broken) in in_fitting_batches(attempts, limit, lambda batch: self._batch(request, batch, inputs or {})):
                 if broken:
                     raise not_finite(attempts, position + broken[0])
                 if len(batch) < min(limit, len(attempts) - position):
@@ -94,11 +100,14 @@ class Renderer:
             assert pictures.dtype == torch.uint8, "a mark changes levels, not their type"
         return pictures.cpu().numpy(), self._info(tuple(company))
 
-    def _batch(self, request: Request, batch: Sequence[Attempt]) -> tuple[torch.Tensor, list[int]]:
+    def _batch(self, request: Request, batch: Sequence[Attempt], inputs: Mapping[str, bytes]) -> tuple[torch.Tensor, list[int]]:
         """Renders one batch; see `stages.render_batch`."""
         texts = [(attempt.image.prompt, attempt.image.negative_prompt) for attempt in batch]
         seeds = [attempt.seed for attempt in batch]
-        return self._stages.render_batch(self.model, self._prompts, request, texts, seeds)
+        pictures = None
+        if request.task != "text":
+            pictures = self._stages.stack_pictures([attempt.image for attempt in batch], inputs)
+        return self._stages.render_batch(self.model, self._prompts, request, texts, seeds, pictures)
 
     def _request(self, attempts: Sequence[Attempt]) -> Request:
         """Returns what all attempts share. Raises RenderFailed when they differ, or ask for a size that the weights
@@ -112,7 +121,30 @@ class Renderer:
             raise RenderFailed(f"{width}×{height}: width and height must be multiples of {multiple} for these weights")
         if adapter is not None and adapter not in {known.name for known in self.model.resolved.adapters}:
             raise RenderFailed(f"adapter {adapter!r} is not among the job's model.adapters")
-        return self._stages.Request(width, height, steps, guidance, adapter)
+        task, strength = self._start(attempts, steps)
+        return self._stages.Request(width, height, steps, guidance, adapter, task, strength)
+
+    def _start(self, attempts: Sequence[Attempt], steps: int) -> tuple[Task, float]:
+        """Returns what the batch is drawn from, and the strength. Raises RenderFailed when these weights cannot do
+        that."""
+        starts = {(a.image.init_digest is not None, a.image.mask_digest is not None, a.image.strength) for a in attempts}
+        if len(starts) != 1:
+            raise RenderFailed("a batch shares the strength and whether there is an init_image and a mask_image; these differ")
+        ((has_init, has_mask, wanted),) = starts
+        if has_mask and not has_init:
+            raise RenderFailed("a mask_image needs an init_image to be inpainted")
+        task: Task = "inpaint" if has_mask else "image" if has_init else "text"
+        strength = STRENGTH[task] if wanted is None else wanted
+        if task == "text":
+            return task, strength
+        if int(steps * strength) < 1:
+            raise RenderFailed(f"{steps} steps at strength {strength} leave nothing to draw: raise one of them")
+        try:
+            self.model.pipe_for(task)
+        except ValueError as error:
+            what = "image-to-image" if task == "image" else "inpainting"
+            raise RenderFailed(f"{self.model.resolved.pipeline_class} has no {what} in diffusers") from error
+        return task, strength
 
     def _info(self, company: tuple[str, ...]) -> RenderInfo:
         """Returns what the record keeps about how the pixels were made."""

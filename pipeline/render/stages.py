@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import inspect
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
-from pipeline.models import LoadedModel
+from pipeline.models import LoadedModel, Task
 from pipeline.models.adapters import switch_adapter
 from pipeline.models.families import OTHER
 from pipeline.models.quiet import without_foreign_warnings
+from pipeline.render.pictures import read_inputs
+from pipeline.schema import PlannedImage
 
 Encoded = tuple[torch.Tensor, ...]
 """One encoded prompt: one tensor (1, ...) for each name in `Family.embeddings`."""
@@ -28,13 +30,31 @@ ENCODED_MAX = 512
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What the images of one batch share: size in pixels, steps, guidance scale, adapter."""
+    """What the images of one batch share. Size in pixels; `strength`: how far from the init image, 0..1."""
 
     width: int
     height: int
     steps: int
     guidance: float
     adapter: str | None = None
+    task: Task = "text"
+    strength: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Pictures:
+    """What a batch starts from, float32 in 0..1: init images (B, 3, H, W), masks (B, 1, H, W) where white is drawn
+    anew."""
+
+    init: torch.Tensor
+    mask: torch.Tensor | None
+
+
+def stack_pictures(images: Sequence[PlannedImage], inputs: Mapping[str, bytes]) -> Pictures:
+    """Returns the init images and masks of a batch. Raises RenderFailed for one that cannot be read."""
+    read = [read_inputs(image, inputs) for image in images]
+    masks = [mask for _, mask in read if mask is not None]
+    return Pictures(torch.stack([init for init, _ in read if init is not None]), torch.stack(masks) if masks else None)
 
 
 @dataclass(slots=True)
@@ -116,11 +136,16 @@ def denoise(
     prompts: Sequence[Encoded],
     negatives: Sequence[Encoded],
     generators: list[torch.Generator],
+    pictures: Pictures | None = None,
 ) -> torch.Tensor:
-    """Returns denoised latents (B, C, h, w). `negatives` is empty when the batch is not guided."""
+    """Returns denoised latents (B, C, h, w). `negatives` is empty when the batch is not guided.
+
+    With an init image the pipeline draws the noise itself, from the same generators.
+    """
     names = model.family.embeddings
+    pipe = model.pipe_for(request.task)
+    known = inspect.signature(type(pipe).__call__).parameters
     arguments: dict[str, Any] = {
-        "latents": draw_noise(model, generators, request.width, request.height),
         "generator": generators,
         "width": request.width,
         "height": request.height,
@@ -133,12 +158,16 @@ def denoise(
     if negatives:
         parts = zip(names, zip(*negatives, strict=True), strict=True)
         arguments |= {f"negative_{name}": torch.cat(tensors) for name, tensors in parts}
-    known = inspect.signature(type(model.pipe).__call__).parameters
+    if pictures is None:
+        arguments["latents"] = draw_noise(model, generators, request.width, request.height)
+    else:
+        arguments |= {"image": pictures.init, "mask_image": pictures.mask, "strength": request.strength}
     if known.get("negative_prompt") is not None and known["negative_prompt"].default is not None:
         arguments["negative_prompt"] = None  # PixArt and Sana default to "", which excludes embeddings
     if "use_resolution_binning" in known:
         arguments["use_resolution_binning"] = False  # the size that was asked for, not the nearest of a table
-    latents: torch.Tensor = model.pipe(**arguments)[0]
+    arguments = {name: value for name, value in arguments.items() if name in known}
+    latents: torch.Tensor = pipe(**arguments)[0]
     if model.family.packed:
         latents = model.pipe._unpack_latents(latents, request.height, request.width, model.pipe.vae_scale_factor)
     return latents
@@ -148,6 +177,8 @@ def decode(model: LoadedModel, latents: torch.Tensor) -> torch.Tensor:
     """Returns pictures (B, 3, H, W), about -1..1, from latents (B, C, h, w), undoing the VAE's normalisation."""
     vae = model.pipe.vae
     config = vae.config
+    if vae.dtype is torch.float16 and getattr(config, "force_upcast", False):
+        vae.to(torch.float32)  # SDXL's image-to-image leaves it in float16, where it overflows
     latents = latents.to(vae.dtype)
     mean, std = getattr(config, "latents_mean", None), getattr(config, "latents_std", None)
     if mean is not None and std is not None:
@@ -187,10 +218,23 @@ def plain_call(
     return torch.as_tensor(made) * 2 - 1
 
 
+def keep_unmasked(drawn: torch.Tensor, pictures: Pictures) -> torch.Tensor:
+    """Returns pictures (B, 3, H, W) in -1..1 with the init image's own pixels where the mask is black; grey blends."""
+    if pictures.mask is None:
+        return drawn
+    init, mask = pictures.init.to(drawn) * 2 - 1, pictures.mask.to(drawn)
+    return drawn * mask + init * (1 - mask)
+
+
 @torch.inference_mode()
 @without_foreign_warnings()
 def render_batch(
-    model: LoadedModel, cache: PromptCache, request: Request, texts: Sequence[tuple[str, str]], seeds: Sequence[int]
+    model: LoadedModel,
+    cache: PromptCache,
+    request: Request,
+    texts: Sequence[tuple[str, str]],
+    seeds: Sequence[int],
+    pictures: Pictures | None = None,
 ) -> tuple[torch.Tensor, list[int]]:
     """Returns uint8 (B, H, W, 3) on the device, and which positions are not finite (their pixels mean nothing).
 
@@ -199,14 +243,15 @@ def render_batch(
     generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
     switch_adapter(model.pipe, model.resolved.adapters, request.adapter)
     if model.family is OTHER:
-        pictures = plain_call(model, request, [p for p, _ in texts], [n for _, n in texts], generators)
-        finite = pictures.isfinite().flatten(1).all(1)
+        drawn = plain_call(model, request, [p for p, _ in texts], [n for _, n in texts], generators)
+        finite = drawn.isfinite().flatten(1).all(1)
     else:
         prompts = [cache.encode(prompt, request.adapter, negative=False) for prompt, _ in texts]
-        with_negatives = guided(model, request.guidance)
-        negatives = [cache.encode(negative, request.adapter, negative=True) for _, negative in texts] if with_negatives else []
-        latents = denoise(model, request, prompts, negatives, generators)
-        pictures = decode(model, latents)
-        finite = latents.isfinite().flatten(1).all(1) & pictures.isfinite().flatten(1).all(1)
+        sides = texts if guided(model, request.guidance) else ()
+        negatives = [cache.encode(negative, request.adapter, negative=True) for _, negative in sides]
+        latents = denoise(model, request, prompts, negatives, generators, pictures)
+        drawn = decode(model, latents)
+        finite = latents.isfinite().flatten(1).all(1) & drawn.isfinite().flatten(1).all(1)
+        drawn = drawn if pictures is None else keep_unmasked(drawn, pictures)
     broken = [] if bool(finite.all()) else [i for i, good in enumerate(finite.tolist()) if not good]
-    return quantise(pictures.nan_to_num()), broken
+    return quantise(drawn.nan_to_num()), broken
