@@ -22,7 +22,6 @@ from numpy.typing import NDArray
 
 from pipeline import encode
 from pipeline.errors import PictureError, UserError
-from pipeline.finish import PAYLOAD_VERSION
 from pipeline.schema import Attempt, PlannedImage, Record, RenderInfo
 from pipeline.watermark import MarkKey, Payload, embed
 
@@ -31,6 +30,9 @@ Pixels = NDArray[np.uint8]
 
 LEVELS_MAX = 2
 """Largest difference in any pixel, in grey levels of 255, that still counts as the same picture: batch (1) and mark (1)."""
+
+PAYLOAD_VERSION = 1
+"""What `finish` gives its payloads; a test holds the two together."""
 
 LOSSY = frozenset({"image/jpeg", "image/webp"})
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from pipeline import encode, reproduce
+from pipeline import encode, finish, reproduce
 from pipeline.errors import PictureError, UserError
 from pipeline.reproduce import Pixels, compare, differences, info_of
 from pipeline.schema import Attempt, Record, RenderInfo
@@ -114,6 +114,11 @@ def test_the_attempt_is_what_was_recorded() -> None:
     attempt = reproduce.attempt_of(record)
     assert (attempt.number, attempt.seed, attempt.image.prompt, attempt.image.width) == (3, 7, "a mug", SIDE)
     assert info_of(record) == INFO
+
+
+def test_the_payload_is_the_one_that_finish_gives() -> None:
+    record, _ = made()
+    assert finish.payload_of(reproduce.attempt_of(record)).version == reproduce.PAYLOAD_VERSION
 
 
 def test_the_accepted_attempt_is_chosen() -> None:
