@@ -20,10 +20,11 @@ from pipeline.models import Resolved
 from pipeline.models import resolve as resolve_weights
 from pipeline.plan import Intent, invalid_image_id, plan_digest, plan_row
 from pipeline.schema import PlannedImage, PromptRow
-from pipeline.storage import open_input
+from pipeline.storage import Storage, open_input
 from pipeline.watermark import supported
 
 JOB_FILE = "job.json"
+JOB_FILE_BYTES_MAX = 16 << 20
 FAULTS_SHOWN_MAX = 50
 
 
@@ -157,3 +158,13 @@ def _job_json(job: JobSettings, weights: Resolved, manifest_digest: str) -> byte
         },
     }
     return json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False).encode() + b"\n"
+
+
+def read_job_file(storage: Storage) -> JobSettings:
+    """The settings of the job that wrote an output. Raises: JobError where there is none, or none that this version understands."""
+    try:
+        return JobSettings.model_validate(json.loads(storage.get(JOB_FILE, JOB_FILE_BYTES_MAX))["settings"])
+    except (NotStored, ValueError, KeyError, TypeError) as error:
+        raise JobError(
+            "no output of a job: job.json is missing or damaged", storage.uri, "name the folder or prefix that a job wrote"
+        ) from error

@@ -153,8 +153,8 @@ class RenderInfo:
 class Record:
     """One row of the provenance log. Field order is the order of the canonical bytes; new fields go to the end of their group.
 
-    Times are microseconds since 1970 UTC. `pdq` is 64 hex digits, `signature` base64 (what confirms a near-duplicate: colour and layout). The fields after `claim_digest` are known only once the credential is in the file;
-    `claim_digest` covers all fields before it.
+    Times are microseconds since 1970 UTC. `pdq` is 64 hex digits, `signature` base64 (what confirms a near-duplicate: colour and layout).
+    The fields after `claim_digest` are known only once the credential is in the file; `claim_digest` covers all fields before it.
     """
 
     kind: RecordKind

@@ -25,6 +25,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.provenance import reading
+from pipeline.storage import open_storage
+
 IMAGES = 12
 RUN_TIMEOUT_S = 600
 JOB = """\
@@ -95,10 +98,8 @@ class Ordeal:
 
     def accepted(self, name: str) -> list[tuple[str, int]]:
         """(image id, attempt) of what a round's log accepted, sorted; fails on a double."""
-        out = self.folder / f"{name}.jsonl"
-        process = self.start("provenance", "export", self.output(name), "-o", out, "--outcome", "accepted")
-        process.communicate(timeout=RUN_TIMEOUT_S)
-        return sorted((row["image_id"], row["attempt"]) for row in map(json.loads, out.read_text().splitlines()))
+        records = reading.records(open_storage(self.output(name)))
+        return sorted((record.image_id or "", record.attempt or 0) for record in records if record.outcome == "accepted")
 
     def undisturbed(self) -> tuple[float, list[tuple[str, int]]]:
         """Seconds of a run that nobody kills, and what it accepts."""

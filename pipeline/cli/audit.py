@@ -5,15 +5,17 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline import keys
+from pipeline import encode, keys
 from pipeline.cli import logs
 from pipeline.errors import UserError
 from pipeline.keys import Trust
 from pipeline.provenance.audit import audit as run_audit
 from pipeline.provenance.findings import AuditReport
 from pipeline.provenance.identify import Answer, identify_all, pictures_in
+from pipeline.schema import Attempt, RenderInfo
 from pipeline.storage import open_storage
 
 NO = 5
@@ -43,11 +45,15 @@ def _text(report: AuditReport) -> str:
     ]
     if report.counts is not None:
         c = report.counts
-        lines.append(f"  images      {c.planned} planned = {c.accepted} accepted + {c.exhausted} exhausted + {c.failed} failed + {c.remaining} remaining")
+        lines.append(
+            f"  images      {c.planned} planned = {c.accepted} accepted + {c.exhausted} exhausted + {c.failed} failed + {c.remaining} remaining"
+        )
     lines += [f"  note        {note}" for note in report.notes]
     for finding in report.findings:
         lines += [f"FINDING {finding.name}: {finding.where}", f"  {finding.what}", f"  means: {finding.meaning}"]
-    lines += [f"FINDING {name}: {count} in all" for name, count in report.found.items() if count > sum(f.name == name for f in report.findings)]
+    lines += [
+        f"FINDING {name}: {count} in all" for name, count in report.found.items() if count > sum(f.name == name for f in report.findings)
+    ]
     lines.append(f"{report.verdict} ({report.elapsed_s:.1f} s)")
     return "\n".join(lines)
 
@@ -75,7 +81,9 @@ def _answer(answer: Answer) -> str:
     lines = [f"{answer.picture}: {answer.sureness}{', trusted' if answer.trusted else ''}", f"  {answer.reason}"]
     for match in answer.matches[:3]:
         record = match.record
-        lines.append(f"  record {record.image_id} attempt {record.attempt} ({record.outcome}), row {record.row_id} index {record.index}, job {record.job}")
+        lines.append(
+            f"  record {record.image_id} attempt {record.attempt} ({record.outcome}), row {record.row_id} index {record.index}, job {record.job}"
+        )
         lines.append(f"    prompt: {record.prompt}")
         lines.append(f"    weights {record.weights}, seed {record.seed}, {record.object_key or 'no picture kept'}")
     lines += [f"  note: {note}" for note in answer.notes]
@@ -83,18 +91,36 @@ def _answer(answer: Answer) -> str:
 
 
 def reproduce(args: argparse.Namespace) -> int:
-    """0 bit-identical or within a grey level, 5 different."""
-    from pipeline.farm.again import reproduce as run
+    """0 bit-identical or within two grey levels, 5 different."""
+    from pipeline import reproduce as again
+    from pipeline.models import resolve
+    from pipeline.provenance import reading
+    from pipeline.render import Renderer
+    from pipeline.resolve import read_job_file
 
     logs.configure(quiet=True)
-    outcome = run(open_storage(args.output), args.image_id)
+    storage = open_storage(args.output)
+    job = read_job_file(storage)
+    record = again.accepted(reading.records(storage), args.image_id)
+    stored = storage.get(record.object_key or "", encode.BYTES_MAX)
+    trust = keys.load_default_trust()
+    resolved = resolve(job.model)
+    if resolved.digest != record.weights_digest:
+        print(f"note: the record's weights were {record.weights_digest}, these are {resolved.digest}", file=sys.stderr)
+
+    def render(attempt: Attempt, batch: Sequence[str]) -> tuple[again.Pixels, RenderInfo]:
+        pixels, info = Renderer(resolved, job.model).render([attempt])
+        return pixels[0], info
+
+    outcome = again.reproduce(record, stored, render, trust.mark_keys if trust is not None else (), job.output.quality)
     print(json.dumps(outcome.as_json()) if args.json else str(outcome))
     return 0 if outcome.same else NO
 
 
 def export(args: argparse.Namespace) -> int:
     """The records by filter, as a file."""
-    from pipeline.provenance.export import Filter, export as write
+    from pipeline.provenance.export import Filter
+    from pipeline.provenance.export import export as write
 
     logs.configure(quiet=True)
     tags = []

@@ -8,34 +8,26 @@ import time
 
 from pipeline import report as pages
 from pipeline.cli import logs
-from pipeline.errors import JobError, NotStored
-from pipeline.farm.session import summary_of
 from pipeline.provenance import reading
 from pipeline.provenance.orphans import orphans
 from pipeline.provenance.rate import last_rate
+from pipeline.resolve import read_job_file
 from pipeline.storage import Storage, open_storage
 
 
-def _job_file(storage: Storage) -> tuple[str, int]:
-    """Job name and attempts limit from job.json. Raises: JobError where there is none."""
-    from pipeline.resolve import JOB_FILE
-
-    try:
-        content = json.loads(storage.get(JOB_FILE, 16 << 20))
-        return str(content["name"]), int(content["settings"]["checks"]["attempts"])
-    except (NotStored, ValueError, KeyError, TypeError) as error:
-        raise JobError(
-            "no output of a job: job.json is missing or damaged", storage.uri, "name the folder or prefix that a job wrote"
-        ) from error
+def _job_of(storage: Storage) -> tuple[str, int]:
+    """Job name and attempts limit. Raises: JobError where no job wrote."""
+    job = read_job_file(storage)
+    return job.name, job.checks.attempts
 
 
 def status(args: argparse.Namespace) -> int:
     """Counts by state, rate, ETA, rejects by reason."""
     logs.configure(quiet=True)
     storage = open_storage(args.output)
-    job, limit = _job_file(storage)
+    job, limit = _job_of(storage)
     state = reading.read_state(storage)
-    summary = summary_of(job, limit, state)
+    summary = pages.summary_of(job, limit, state)
     rate = last_rate(storage)
     left_s = summary.remaining / rate if rate and summary.remaining else None
     if args.json:
@@ -69,9 +61,9 @@ def report(args: argparse.Namespace) -> int:
     """Write the contact sheet over the whole log."""
     logs.configure(quiet=True)
     storage = open_storage(args.output)
-    job, limit = _job_file(storage)
+    job, limit = _job_of(storage)
     state = reading.read_state(storage)
-    key = pages.write(storage, reading.records(storage), summary_of(job, limit, state))
+    key = pages.write(storage, reading.records(storage), pages.summary_of(job, limit, state, last_rate(storage)))
     print(f"{storage.uri}/{key}")
     return 0
 
@@ -80,7 +72,7 @@ def gc(args: argparse.Namespace) -> int:
     """Orphans older than some hours: listed, or removed with --delete."""
     logs.configure(quiet=True)
     storage = open_storage(args.output)
-    _job_file(storage)
+    _job_of(storage)
     before_s = time.time() - args.older_than * 3600
     count = size = 0
     for found in orphans(storage, before_s):

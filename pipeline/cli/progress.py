@@ -6,9 +6,12 @@ import contextlib
 import sys
 import time
 from collections.abc import Iterator
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from pipeline.farm.loop import Tally
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 PLAIN_EVERY_S = 10.0
 
@@ -67,7 +70,7 @@ class _Plain:
             print(line(tally), file=sys.stderr, flush=True)
 
 
-def _table(tally: Tally) -> object:
+def _table(tally: Tally) -> Table:
     from rich.progress_bar import ProgressBar
     from rich.table import Table
 

@@ -8,13 +8,19 @@ import sys
 from collections import Counter
 from dataclasses import asdict
 
+from pipeline import report
 from pipeline.cli import logs, progress
 from pipeline.errors import JobError
 from pipeline.farm import session as farm
 from pipeline.farm.stop import StopSignals, seconds_until
 from pipeline.job import JobSettings, load_job
 from pipeline.plan import BatchKey, batch_key
+from pipeline.provenance import reading
+from pipeline.provenance.rate import last_rate
 from pipeline.resolve import ResolvedJob, resolve_job
+
+REPORT_ATTEMPTS_MAX = 200_000
+"""Beyond this many attempts a run leaves the report to `renderfarm report`."""
 
 
 def _load(args: argparse.Namespace) -> JobSettings:
@@ -57,7 +63,7 @@ def _say(resolved: ResolvedJob) -> None:
 
 def _summary(args: argparse.Namespace, session: farm.Session, result: farm.RunResult) -> None:
     counts, tally = result.counts, result.tally
-    page = f"{session.storage.uri}/{result.report_key}" if result.report_key else None
+    page = _write_report(session)
     if args.json:
         content = {
             **asdict(counts),
@@ -87,6 +93,15 @@ def _summary(args: argparse.Namespace, session: farm.Session, result: farm.RunRe
         print("paused: run the same command again to go on")
     if page:
         print(f"contact sheet: {page}")
+
+
+def _write_report(session: farm.Session) -> str | None:
+    """The contact sheet over everything in the log; None where that takes too long to do it after every run."""
+    state = session.state
+    if state.attempts > REPORT_ATTEMPTS_MAX:
+        return None
+    summary = report.summary_of(session.job.name, session.job.checks.attempts, state, last_rate(session.storage))
+    return f"{session.storage.uri}/{report.write(session.storage, reading.records(session.storage), summary)}"
 
 
 def plan(args: argparse.Namespace) -> int:

@@ -68,7 +68,7 @@ def _join(job: JobSettings, address: str, quiet: dict[str, Any]) -> Room:
         ray.init(address=address, **quiet)
     except (ConnectionError, ValueError, RuntimeError, OSError) as error:
         raise JobError(f"no Ray cluster answers: {error}", f"--address {address}", "start one, or leave --address out") from error
-    found = ray.cluster_resources()
+    found = _resources()
     return plan_room(job, int(found.get("GPU", 0)), int(found.get("CPU", 1)))
 
 
@@ -86,10 +86,18 @@ def _start(job: JobSettings, quiet: dict[str, Any]) -> Room:
                 _system_config=HEALTH,
                 **quiet,
             )
-            return plan_room(job, int(ray.cluster_resources().get("GPU", 0)), max(cpus, wanted))
+            return plan_room(job, int(_resources().get("GPU", 0)), max(cpus, wanted))
         except (RuntimeError, OSError, TimeoutError) as error:
             ray.shutdown()
             if start == STARTS_MAX:
                 raise FarmLost(f"Ray did not start in {STARTS_MAX} tries: {error}") from error
             time.sleep(2.0 * start)
     raise AssertionError("unreachable")
+
+
+def _resources() -> dict[str, float]:
+    """What the cluster holds in all, by Ray's resource names."""
+    import ray
+
+    found: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    return found

@@ -1,7 +1,7 @@
 """What the loop asks of the machines, as a protocol: render, check and store a unit somewhere, and tell what came of it.
 
-The Ray engine implements it for real, and the simulation in the tests implements it on a virtual clock. Pixels never pass through the loop: it
-hands on a handle that only the engine can open. Every unit that is started ends in exactly one event.
+The Ray engine implements it for real, and the simulation in the tests implements it on a virtual clock. Pixels never pass through the
+loop: it hands on a handle that only the engine can open. Every unit that is started ends in exactly one event.
 """
 
 from __future__ import annotations

@@ -7,8 +7,8 @@ rendered again after a crash. Decisions on near-duplicates are made here, in the
 from __future__ import annotations
 
 import time
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -72,7 +72,7 @@ class Tally:
     committed: int = 0
     pending: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
-    cpu_s: Counter[str] = field(default_factory=Counter)
+    cpu_s: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     busy_s: float = 0.0
     elapsed_s: float = 0.0
     first_image_s: float | None = None
@@ -144,7 +144,7 @@ class Loop:
         match event:
             case Rendered():
                 self.tally.busy_s += event.busy_s
-                self.tally.cpu_s.update(event.cpu_s)
+                self._add_cpu(event.cpu_s)
                 self._rendered[event.unit.number] = event
                 self.engine.check(event)
             case CheckedUnit():
@@ -160,12 +160,16 @@ class Loop:
             case FinishLost():
                 self._finish_again(event)
 
+    def _add_cpu(self, cpu_s: Mapping[str, float]) -> None:
+        for stage, spent_s in cpu_s.items():
+            self.tally.cpu_s[stage] += spent_s
+
     def _decide(self, event: CheckedUnit) -> None:
         """Near-duplicates in log order, then the outcome of every attempt."""
         decisions = tuple(self._decision(w, c) for w, c in zip(event.unit.works, event.checked, strict=True))
         self._decided[event.unit.number] = (event.checked, decisions)
         for checked in event.checked:
-            self.tally.cpu_s.update(checked.cpu_s)
+            self._add_cpu(checked.cpu_s)
         self.engine.store(event.rendered, event.checked, decisions)
 
     def _decision(self, work: Work, checked: Checked) -> Decision:
@@ -191,7 +195,7 @@ class Loop:
         self._buffer.append(record)
         tally.pending = len(self._buffer)
         tally.attempts_now += 1
-        tally.cpu_s.update(finished.cpu_s)
+        self._add_cpu(finished.cpu_s)
         if record.outcome == "accepted":
             tally.accepted += 1
             tally.accepted_now += 1
@@ -267,7 +271,9 @@ class Loop:
     def _commit(self) -> None:
         """One part with everything that is stored. A crash before it: rendered again; after it: final."""
         if self._buffer:
+            cpu = time.process_time()
             self.committer.append(self._buffer)
+            self.tally.cpu_s["commit"] += time.process_time() - cpu
             self.tally.committed += len(self._buffer)
             self._buffer = []
             self.tally.pending = 0

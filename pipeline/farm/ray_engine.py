@@ -1,7 +1,7 @@
 """The engine on Ray: two pools of actors, two units in flight per renderer, pixels through the object store.
 
-An actor that dies is replaced; its units come back as `RenderLost` / `FinishLost`. A kind that cannot be started again and again is given up:
-when none is left, the run pauses with FarmLost. The driver holds references only, never pixels.
+An actor that dies is replaced; its units come back as `RenderLost` / `FinishLost`. A kind that cannot be started again and again is given
+up: when none is left, the run pauses with FarmLost. The driver holds references only, never pixels.
 """
 
 from __future__ import annotations

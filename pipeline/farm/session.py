@@ -1,11 +1,11 @@
-"""One run of a job: open the log, record the plan if it is new, render what is not final, write the report.
+"""One run of a job: open the log, record the plan if it is new, render what is not final.
 
-Resuming is no special mode: every start reads the parts, subtracts what is final from the plan, and goes on. Order, and what a crash leaves:
+Resuming is no special mode: every start reads the parts, subtracts what is final from the plan, and goes on. Order, and what a crash
+leaves:
 
     job.json        the resolved job; a crash after it leaves a job file newer than the plan, which the next start mends
     plan part       superseded images, the plan, reinstated images, rows that cannot be planned
     units           stored pictures without a record are orphans; a part makes them final
-    report          derived; made again by every run
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 
 import structlog
 
-from pipeline import __version__, keys, report
+from pipeline import __version__, keys
 from pipeline.errors import JobError, NotStored, StorageRefused
 from pipeline.farm.duplicates import JobDuplicates
 from pipeline.farm.loop import Loop, Stop, Tally
@@ -33,16 +33,12 @@ from pipeline.provenance.parts import PART_ROWS_MAX
 from pipeline.provenance.rate import last_rate
 from pipeline.provenance.state import Counts, LogState
 from pipeline.provenance.writer import LogWriter
-from pipeline.resolve import JOB_FILE, ResolvedJob
+from pipeline.resolve import JOB_FILE, JOB_FILE_BYTES_MAX, ResolvedJob
 from pipeline.retry import next_attempt
 from pipeline.schema import Record
 from pipeline.storage import Storage, open_storage, put_if_absent_holds
 
 log = structlog.get_logger("renderfarm")
-
-JOB_FILE_BYTES_MAX = 16 << 20
-REPORT_ATTEMPTS_MAX = 200_000
-"""Beyond this many attempts a run leaves the report to `renderfarm report`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +52,11 @@ class RunOptions:
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """What a run came to. `report_key` None: no report was written; `notes`: what the user should know."""
+    """What a run came to. `notes`: what the user should know."""
 
     counts: Counts
     tally: Tally
     paused: bool
-    report_key: str | None
     notes: tuple[str, ...] = ()
 
     @property
@@ -226,7 +221,7 @@ def run(
         _reopen(tally, session, options)
         _render(session, options, itertools.chain([first], work), stop, tally, watch)
         paused = stop.abandon() or stop.draining(0.0)
-    return RunResult(session.counts(), tally, paused, write_report(session, tally), tuple(session.notes))
+    return RunResult(session.counts(), tally, paused, tuple(session.notes))
 
 
 def _reopen(tally: Tally, session: Session, options: RunOptions) -> None:
@@ -252,31 +247,6 @@ def _render(session: Session, options: RunOptions, work: Iterator[Work], stop: S
 def unit_size(job: JobSettings) -> int:
     """Images in a unit: the batch where the job fixes one; small enough else that a lost unit costs little."""
     return job.model.batch if isinstance(job.model.batch, int) else 4
-
-
-def write_report(session: Session, tally: Tally) -> str | None:
-    """The contact sheet over everything in the log; None where the log is too long to do it after every run."""
-    if session.state.attempts > REPORT_ATTEMPTS_MAX:
-        return None
-    summary = summary_of(session.job.name, session.job.checks.attempts, session.state, tally)
-    return report.write(session.storage, reading.records(session.storage), summary)
-
-
-def summary_of(job: str, attempts_limit: int, state: LogState, tally: Tally | None = None) -> report.Summary:
-    """The job's counts as the report and `status` show them."""
-    counts = state.counts(attempts_limit)
-    rate = tally.accepted_now / tally.elapsed_s if tally is not None and tally.elapsed_s > 0 and tally.accepted_now else None
-    return report.Summary(
-        job=job,
-        planned=counts.planned,
-        accepted=counts.accepted,
-        exhausted=counts.exhausted,
-        failed=counts.failed,
-        remaining=counts.remaining,
-        rejects_by_reason=dict(state.rejects),
-        rate_per_s=rate,
-        attempts_limit=attempts_limit,
-    )
 
 
 def outlook(resolved: ResolvedJob) -> tuple[int, float | None]:

@@ -6,7 +6,7 @@ a record and its full image when one is clicked. It is derived: delete it, and `
 
 from __future__ import annotations
 
-from pipeline.report.summary import Summary
+from pipeline.report.summary import Summary, summary_of
 from pipeline.report.write import INDEX_KEY, write
 
-__all__ = ["INDEX_KEY", "Summary", "write"]
+__all__ = ["INDEX_KEY", "Summary", "summary_of", "write"]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from pipeline.provenance.state import LogState
+
 
 @dataclass(frozen=True, slots=True)
 class Summary:
@@ -26,3 +28,19 @@ class Summary:
     attempts_limit: int = 1
     started_us: int | None = None
     finished_us: int | None = None
+
+
+def summary_of(job: str, attempts_limit: int, state: LogState, rate_per_s: float | None = None) -> Summary:
+    """The job's counts from its log. Raises: CountsDiffer when they do not add up."""
+    counts = state.counts(attempts_limit)
+    return Summary(
+        job=job,
+        planned=counts.planned,
+        accepted=counts.accepted,
+        exhausted=counts.exhausted,
+        failed=counts.failed,
+        remaining=counts.remaining,
+        rejects_by_reason=dict(state.rejects),
+        rate_per_s=rate_per_s,
+        attempts_limit=attempts_limit,
+    )
