@@ -65,8 +65,8 @@ def _marked(images: torch.Tensor, payloads: Sequence[Payload], key: MarkKey) -> 
     import torch
 
     device = images.device
-    pixels = images.movedim(-1, 1).to(torch.float32)  # (B, 3, H, W)
-    luma = torch.einsum("bchw,c->bhw", pixels, torch.tensor(LUMA, device=device))
+    pixels = images.to(torch.float32)  # (B, H, W, 3)
+    luma = pixels @ torch.tensor(LUMA, device=device)
     gain = torch.tensor(CHANNEL_GAIN, device=device)
     level = 255.0 / 10 ** (PSNR_DB / 20) / gain.square().mean().sqrt()
     strength = _strength(luma, level)
@@ -75,11 +75,12 @@ def _marked(images: torch.Tensor, payloads: Sequence[Payload], key: MarkKey) -> 
     group = torch.from_numpy(carrier.carrier(key).group).to(device)
     scale = carrier.canonical_scale(*luma.shape[1:])
     coefficients = inform.plan(inform.host(luma, strength), phases, group, shifts, scale)
-    change = pattern(coefficients, images.shape[1], images.shape[2]) * strength
+    change = pattern(coefficients, images.shape[1], images.shape[2]).mul_(strength)
     change *= (level / change.square().mean((1, 2)).sqrt()).clamp_max_(1)[:, None, None]
-    _refuse_saturated(luma, change)
-    marked = pixels + change[:, None] * gain[:, None, None]
-    return marked.round_().clamp_(0, 255).to(torch.uint8).movedim(1, -1).contiguous()
+    _refuse_saturated(luma[:, ::3, ::3], change[:, ::3, ::3])
+    for channel, share in enumerate(CHANNEL_GAIN):
+        pixels[..., channel].add_(change, alpha=share)
+    return pixels.round_().clamp_(0, 255).to(torch.uint8)
 
 
 def pattern(coefficients: torch.Tensor, height: int, width: int) -> torch.Tensor:
