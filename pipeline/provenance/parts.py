@@ -28,6 +28,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from pipeline.errors import LogDamaged
 from pipeline.provenance import checkpoint as notes
+from pipeline.provenance.bounds import too_large
 from pipeline.provenance.canonical import ColumnBytes
 from pipeline.provenance.checkpoint import Checkpoint
 from pipeline.provenance.log import Frontier, part_leaf, tree_root
@@ -129,6 +130,7 @@ def read_part(data: bytes, number: int) -> Part:
     footer, file = _open(data, number)
     key = part_key(number)
     try:
+        _check_size(data, file, key)
         table = file.read(use_threads=False)
         table.validate(full=True)
         table = table.cast(arrow_schema())
@@ -148,6 +150,7 @@ def read_columns(data: bytes, number: int, columns: Iterable[str]) -> tuple[Foot
 
     footer, file = _open(data, number)
     try:
+        _check_size(data, file, part_key(number))
         return footer, file.read(columns=list(columns), use_threads=False)
     except (pa.ArrowException, ValueError, OSError, MemoryError) as error:
         raise PartDamaged("part-altered", part_key(number), f"its rows cannot be read: {_brief(error)}") from error
@@ -230,15 +233,19 @@ def _check_shape(file: pq.ParquetFile, schema: pa.Schema, key: str) -> None:
         raise PartDamaged("part-altered", key, "it carries statistics, which nobody signed")
 
 
+def _check_size(data: bytes, file: pq.ParquetFile, key: str) -> None:
+    reason = too_large(data, file.metadata, DECODED_BYTES_MAX)
+    if reason is not None:
+        raise PartDamaged("part-altered", key, reason)
+
+
 def _footer(file: pq.ParquetFile, number: int, key: str) -> Footer:
     stated = file.metadata.metadata or {}
     if set(stated) != FOOTER_KEYS:
         wrong = b", ".join(sorted(set(stated) ^ FOOTER_KEYS)).decode(errors="replace")
         raise PartDamaged("part-altered", key, f"its footer lacks, or has too much: {wrong[:200]}")
     if stated[VERSION_KEY] != str(RECORD_VERSION).encode():
-        raise PartDamaged(
-            "part-altered", key, f"records of version {stated[VERSION_KEY][:20].decode(errors='replace')}"
-        )
+        raise PartDamaged("part-altered", key, f"records of version {stated[VERSION_KEY][:20].decode(errors='replace')}")
     if stated[PART_KEY] != str(number).encode():
         reason = f"it says that it is part {stated[PART_KEY][:20].decode(errors='replace')}"
         raise PartDamaged("part-altered", key, reason)

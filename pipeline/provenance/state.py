@@ -10,10 +10,12 @@ Decides nothing; reads no file.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
+import json
 from array import array
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -166,6 +168,28 @@ class LogState:
     def _set(self, key: bytes, packed: int) -> None:
         self._images[key] = self._interned.setdefault(packed, packed)
 
+    def dump(self) -> dict[str, np.ndarray]:
+        """Everything in it as arrays, for a snapshot."""
+        plan = dataclasses.asdict(self.plan) if self.plan else None
+        said = {"plan": plan, "rejects": dict(self.rejects), "attempts": self.attempts, "failed": self.failed_attempts}
+        text = json.dumps({**said, "twice": self.twice}).encode()
+        keys = np.frombuffer(b"".join(self._images), np.uint8).reshape(-1, 16)
+        values = np.fromiter(self._images.values(), np.int64, len(self._images))
+        return {"said": np.frombuffer(text, np.uint8), "images": keys, "states": values, **self._pdqs.dump()}
+
+    @classmethod
+    def restore(cls, arrays: Mapping[str, np.ndarray]) -> LogState:
+        """`dump` backwards. Raises: KeyError, TypeError or ValueError for arrays of another kind."""
+        state, said = cls(), json.loads(arrays["said"].tobytes())
+        state.plan = Plan(**said["plan"]) if said["plan"] else None
+        state.rejects, state.twice = Counter(said["rejects"]), said["twice"]
+        state.attempts, state.failed_attempts = said["attempts"], said["failed"]
+        keys = arrays["images"].tobytes()
+        for place, packed in enumerate(arrays["states"].tolist()):
+            state._set(keys[16 * place : 16 * place + 16], packed)
+        state._pdqs = _Pdqs.restore(arrays)
+        return state
+
     def image(self, image_id: str) -> ImageState:
         """What the log says of one image; an empty state for one it does not know."""
         return _unpack(self._images.get(_image_key(image_id), 0))
@@ -246,6 +270,18 @@ class _Pdqs:
         self._rows.append(_row_hash(row_id))
         self._images += image
         self._hashes += raw
+
+    def dump(self) -> dict[str, np.ndarray]:
+        hashes = {"pdq_images": self._images, "pdq_hashes": self._hashes}
+        rows = np.array(self._rows, np.uint64)
+        return {"pdq_rows": rows, **{name: np.frombuffer(bytes(data), np.uint8) for name, data in hashes.items()}}
+
+    @classmethod
+    def restore(cls, arrays: Mapping[str, np.ndarray]) -> _Pdqs:
+        made = cls()
+        made._rows = array("Q", arrays["pdq_rows"].astype(np.uint64).tobytes())
+        made._images, made._hashes = bytearray(arrays["pdq_images"].tobytes()), bytearray(arrays["pdq_hashes"].tobytes())
+        return made
 
     def of_row(self, row_id: str) -> Iterator[tuple[bytes, bytes]]:
         """Image keys and hashes of one row's images, in log order."""

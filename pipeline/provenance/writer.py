@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from pipeline.errors import AlreadyStored, Fenced, LogDamaged, StorageAway
+from pipeline.errors import AlreadyStored, Fenced, LogDamaged, NotStored, StorageAway
 from pipeline.provenance import checkpoint as notes
-from pipeline.provenance import parts
+from pipeline.provenance import parts, snapshot
 from pipeline.provenance.canonical import ColumnBytes
 from pipeline.provenance.checkpoint import Checkpoint, Signer
 from pipeline.provenance.log import Frontier, part_leaf, tree_root
@@ -63,14 +63,17 @@ class _Pending:
 class LogWriter:
     """Appends records to one output's log. `state` is what the log says, kept up to date with every commit."""
 
-    def __init__(self, storage: Storage, origin: str, signer: Signer, frontier: Frontier, state: LogState) -> None:
+    def __init__(self, storage: Storage, origin: str, signer: Signer, snapshot_parts: int = snapshot.PARTS_BEHIND) -> None:
         self.origin = origin
-        self.state = state
+        self.state = LogState()
         self.checkpoint: Checkpoint | None = None
         self._storage = storage
         self._signer = signer
-        self._frontier = frontier
+        self._frontier = Frontier()
+        self._snapshot_parts = snapshot_parts
         self._pending: _Pending | None = None
+        self._parts_behind = 0
+        self._rows_behind = 0
 
     @classmethod
     def open(
@@ -79,19 +82,45 @@ class LogWriter:
         job_name: str,
         signer: Signer,
         trusted: Mapping[str, Ed25519PublicKey] | None = None,
+        snapshot_parts: int = snapshot.PARTS_BEHIND,
     ) -> LogWriter:
         """Reads and verifies the whole log, renews the cache, and is ready to append.
 
-        `trusted`: further keys that earlier parts may be signed with, after a change of keys.
+        `trusted`: further keys that earlier parts may be signed with, after a change of keys. `snapshot_parts`: after so
+        many parts a snapshot is renewed.
         Raises: LogDamaged for a gap, a foreign file, another job's log, or a part that does not verify; StorageAway.
         """
         keys = {**(trusted or {}), signer.name: signer.public_key}
-        writer = cls(storage, notes.origin(job_name), signer, Frontier(), LogState())
-        for number, data in fetch_parts(storage, _gapless(storage)):
+        writer = cls(storage, notes.origin(job_name), signer, snapshot_parts)
+        numbers = _gapless(storage)
+        writer._start_from_snapshot(len(numbers), keys)
+        for number, data in fetch_parts(storage, numbers[writer.size :]):
             writer._take(parts.read_part(data, number), keys)
         if writer.checkpoint is not None:
             writer._renew_cache()
+            writer._renew_snapshot()
         return writer
+
+    def _start_from_snapshot(self, parts_there: int, keys: Mapping[str, Ed25519PublicKey]) -> None:
+        """Takes over a snapshot if there is one that the log agrees with; whatever is wrong with one, it is not used."""
+        try:
+            found = snapshot.load(self._storage.get(snapshot.KEY, snapshot.BYTES_MAX), self.origin, keys)
+            last = found.frontier.size - 1
+            if not 0 <= last < parts_there:
+                return
+            footer = parts.read_footer(self._storage.get(parts.part_key(last), parts.PART_BYTES_MAX), last)
+            parts.check_head(footer, keys)
+        except (NotStored, ValueError, parts.PartDamaged):
+            return
+        if snapshot.agrees(found, footer.checkpoint, footer.before, footer.leaf):
+            self.state, self._frontier, self.checkpoint = found.state, found.frontier, footer.checkpoint
+
+    def _renew_snapshot(self) -> None:
+        """A crash before or in this put leaves the older snapshot, and the next start reads more parts."""
+        if self._parts_behind >= self._snapshot_parts or self._rows_behind >= snapshot.ROWS_BEHIND:
+            data = snapshot.dump(self.state, self._frontier, self.origin, self._signer)
+            self._storage.put(snapshot.KEY, data)
+            self._parts_behind = self._rows_behind = 0
 
     def _take(self, part: parts.Part, keys: Mapping[str, Ed25519PublicKey]) -> None:
         """Verifies the next part against everything before it, and folds it in."""
@@ -104,9 +133,14 @@ class LogWriter:
             reason = "it continues another history than the parts before it"
             raise parts.PartDamaged("history-rewritten", parts.part_key(footer.number), reason)
         parts.check_rows(part)
-        self.state.fold(part.table)
+        self._fold(part.table)
         self._frontier = self._frontier.append(footer.leaf)
         self.checkpoint = footer.checkpoint
+
+    def _fold(self, table: pa.Table) -> None:
+        self.state.fold(table)
+        self._parts_behind += 1
+        self._rows_behind += table.num_rows
 
     @property
     def size(self) -> int:
@@ -171,9 +205,10 @@ class LogWriter:
             ) from error
         if self._frontier.size == pending.commit.number:
             self._frontier = pending.frontier
-            self.state.fold(pending.table)
+            self._fold(pending.table)
             self.checkpoint = pending.commit.checkpoint
         self._put_cache()
+        self._renew_snapshot()
         return pending.commit
 
     def _renew_cache(self) -> None:

@@ -1,6 +1,6 @@
 """How fast a log is written, audited, resumed and proven, over generated records. Ends with one JSON line.
 
-    python scripts/bench/audit.py [--records 1000000] [--rows 1000] [--folder DIR]
+    python scripts/bench/audit.py [--records 1000000] [--rows 1000] [--small-parts 4000] [--folder DIR]
 
 The records are as long as real ones (about 1.9 kB of canonical bytes), every field of an attempt is set, and no two are
 alike. Pictures are only listed, not stored: this measures the log, not the objects. Each audit runs in a process of its
@@ -30,7 +30,7 @@ import pyarrow.parquet as pq
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from pipeline.keys import Trust
-from pipeline.provenance import parts
+from pipeline.provenance import parts, snapshot
 from pipeline.provenance.audit import audit
 from pipeline.provenance.bundle import prove, prove_rows, verify
 from pipeline.provenance.canonical import ColumnBytes, claim_digest
@@ -113,6 +113,41 @@ def generate(folder: Path, records: int, rows: int) -> dict[str, float]:
     return {"append_ms": 1000 * spent / records, "part_bytes_per_record": written / records}
 
 
+class Far(LocalStorage):
+    """A folder as far away as an object store: every call takes a while, and a listing a call for each 1,000 keys."""
+
+    def __init__(self, root: Path, latency_s: float) -> None:
+        super().__init__(root, create=True)
+        self.latency_s = latency_s
+
+    def get(self, key: str, bytes_max: int | None = None) -> bytes:
+        """As `Storage.get`."""
+        time.sleep(self.latency_s)
+        return super().get(key, bytes_max)
+
+    def list(self, prefix: str) -> Iterator[Stored]:
+        """As `Storage.list`."""
+        for number, stored in enumerate(super().list(prefix)):
+            if number % 1000 == 0:
+                time.sleep(self.latency_s)
+            yield stored
+
+
+def small_parts(folder: Path, count: int, latency_s: float) -> dict[str, Any]:
+    """Resuming a log of parts with one record each, as a slow farm leaves them, with its snapshot and without."""
+    near = LocalStorage(folder, create=True)
+    writer = LogWriter.open(near, JOB, SIGNER)
+    for number in range(writer.size, count):
+        writer.append([record_of(number) if number else Record("plan", job=JOB, planned=count, finished_us=1)])
+    result: dict[str, Any] = {"small_parts": count, "latency_ms": 1000 * latency_s}
+    for name in ("with_snapshot_s", "without_snapshot_s"):
+        begin = time.perf_counter()
+        assert LogWriter.open(Far(folder, latency_s), JOB, SIGNER).size == count
+        result[f"small_{name}"] = time.perf_counter() - begin
+        near.delete(snapshot.KEY)
+    return result
+
+
 def measured(what: str, folder: Path, records: int) -> dict[str, Any]:
     """One measurement in a process of its own."""
     command = [sys.executable, __file__, "--measure", what, "--folder", str(folder), "--records", str(records)]
@@ -176,6 +211,7 @@ def main() -> None:
     parser.add_argument("--records", type=int, default=1_000_000)
     parser.add_argument("--rows", type=int, default=1000, help="records in a part")
     parser.add_argument("--folder", type=Path, help="where the log is kept, or found again; default: a temporary folder")
+    parser.add_argument("--small-parts", type=int, default=0, help="also resume a log of so many parts of one record, 20 ms away")
     parser.add_argument("--measure", choices=("quick", "full", "resume"), help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.measure:
@@ -191,6 +227,8 @@ def main() -> None:
             taken = measured(what, folder, args.records)
             print(f"{what}: {taken['s']:.1f} s, {taken['cpu_s']:.1f} s of CPU, {taken['peak_mib']:.0f} MiB", file=sys.stderr)
             result |= {f"{what}_{name}": value for name, value in taken.items()}
+        if args.small_parts:
+            result |= small_parts(folder / "small", args.small_parts, 0.02)
         result |= ceiling(folder) | proofs(folder, args.records)
     print(json.dumps({key: round(value, 3) if isinstance(value, float) else value for key, value in result.items()}))
 

@@ -1,0 +1,106 @@
+"""What a log said up to a checkpoint, so that a start need not read a hundred thousand parts. A cache, signed by the log's key.
+
+It can be deleted at any time. A start believes it if the log's key signed it, if it is of this log, and if the part that it
+ends with is there and signs the same root; it then reads only the parts behind it. Parts before it are not verified again
+by that start: this is what `audit` is for, which never looks at a snapshot.
+
+    renderfarm-snapshot/1
+    renderfarm/mugs                    origin
+    2048                               number of parts it covers
+    9f3b...                            root of the log tree over them, hex
+    6a0c...                            SHA-256 of the body, hex
+
+    \u2014 key name, signature             as in a signed note
+    <body: NumPy arrays, npz without pickles>
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from pipeline.provenance.checkpoint import Checkpoint, Signer, key_id
+from pipeline.provenance.log import HASH_BYTES, Frontier
+from pipeline.provenance.state import LogState
+
+KEY = "provenance/snapshot"
+FORMAT = "renderfarm-snapshot/1"
+BYTES_MAX = 4 << 30
+PARTS_BEHIND = 2048
+ROWS_BEHIND = 1_000_000
+"""A snapshot is renewed when so many parts or rows have come since."""
+
+_HEAD_BYTES = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A state, and the log tree that it was folded from."""
+
+    state: LogState
+    frontier: Frontier
+
+
+def dump(state: LogState, frontier: Frontier, origin: str, signer: Signer) -> bytes:
+    """The signed snapshot of a state that was folded from the parts of this frontier."""
+    body = io.BytesIO()
+    hashes = np.frombuffer(b"".join(frontier.hashes), np.uint8).reshape(-1, HASH_BYTES)
+    np.savez(body, frontier=hashes, **state.dump())  # type: ignore[arg-type]
+    data = body.getvalue()
+    text = _text(origin, frontier, hashlib.sha256(data).hexdigest())
+    line = f"{signer.name} {(key_id(signer.name, signer.public_key) + signer.sign(text)).hex()}"
+    return text + f"\n\u2014 {line}\n".encode() + data
+
+
+def load(data: bytes, origin: str, keys: Mapping[str, Ed25519PublicKey]) -> Snapshot:
+    """The snapshot, if one of `keys` signed it for this log. Whether the log agrees with it is the caller's to see.
+
+    Raises: ValueError for anything else.
+    """
+    head, mark, rest = data[:_HEAD_BYTES].partition("\n\u2014 ".encode())
+    line, end, _ = rest.partition(b"\n")
+    if not mark or not end:
+        raise ValueError("no signature")
+    body = data[len(head) + len(mark) + len(line) + 1 :]
+    lines = head.decode().split("\n")
+    if len(lines) != 6 or lines[0] != FORMAT or lines[1] != origin or lines[4] != hashlib.sha256(body).hexdigest():
+        raise ValueError("not a snapshot of this log")
+    name, _, signature = line.decode().partition(" ")
+    _verify(head, name, bytes.fromhex(signature), keys)
+    try:
+        with np.load(io.BytesIO(body), allow_pickle=False) as arrays:
+            hashes = arrays["frontier"].tobytes()
+            state = LogState.restore(arrays)
+    except (KeyError, TypeError, OSError, zipfile.BadZipFile) as error:
+        raise ValueError(f"malformed: {error}") from error
+    cut = (hashes[start : start + HASH_BYTES] for start in range(0, len(hashes), HASH_BYTES))
+    snapshot = Snapshot(state, Frontier(int(lines[2]), tuple(cut)))
+    if snapshot.frontier.root().hex() != lines[3]:
+        raise ValueError("its tree does not give its root")
+    return snapshot
+
+
+def agrees(snapshot: Snapshot, head: Checkpoint, before: Frontier, leaf: bytes) -> bool:
+    """Whether the part that the snapshot ends with (its checkpoint, the tree before it, its leaf) leads to the same tree."""
+    return before.append(leaf) == snapshot.frontier and head.root == snapshot.frontier.root()
+
+
+def _text(origin: str, frontier: Frontier, digest: str) -> bytes:
+    return f"{FORMAT}\n{origin}\n{frontier.size}\n{frontier.root().hex()}\n{digest}\n".encode()
+
+
+def _verify(text: bytes, name: str, signature: bytes, keys: Mapping[str, Ed25519PublicKey]) -> None:
+    public_key = keys.get(name)
+    if public_key is None or signature[:4] != key_id(name, public_key):
+        raise ValueError("signed by an unknown key")
+    try:
+        public_key.verify(signature[4:], text)
+    except InvalidSignature as error:
+        raise ValueError("a bad signature") from error

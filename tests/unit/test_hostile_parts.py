@@ -1,0 +1,120 @@
+"""Parts by hostile hands: whatever the bytes, reading ends soon, within memory, with a part or with `PartDamaged`."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.provenance import parts
+from pipeline.provenance.parts import PartDamaged
+from pipeline.provenance.record import arrow_schema, from_table, to_table
+from pipeline.provenance.writer import LogWriter, encode_part
+from pipeline.schema import Record
+from pipeline.storage import LocalStorage
+from tests.unit.test_writer import KEY, SIGNER, attempt, plan
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    storage = LocalStorage(tmp_path_factory.mktemp("log"), create=True)
+    LogWriter.open(storage, "mugs", SIGNER).append([plan(5), attempt(1), attempt(2, "rejected")])
+    return storage.get(parts.part_key(0))
+
+
+def _judge(data: bytes) -> list[Record] | None:
+    """The records of a part that verifies; None for one that is refused."""
+    try:
+        part = parts.read_part(data, 0)
+        parts.check_head(part.footer, {SIGNER.name: KEY.public_key()})
+        parts.check_rows(part)
+        return list(from_table(part.table))
+    except PartDamaged as damage:
+        assert damage.reason and damage.key == parts.part_key(0)
+        return None
+
+
+@settings(max_examples=200, deadline=None)
+@given(data=st.data())
+def test_flips_anywhere_are_refused_or_change_nothing(good: bytes, data: st.DataObject) -> None:
+    edited = bytearray(good)
+    for _ in range(data.draw(st.integers(1, 4))):
+        edited[data.draw(st.integers(0, len(good) - 1))] = data.draw(st.integers(0, 255))
+    found = _judge(bytes(edited))
+    assert found is None or found == _judge(good)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.binary(max_size=300), st.integers(0, 300))
+def test_noise_is_refused(good: bytes, noise: bytes, cut: int) -> None:
+    assert _judge(noise) is None
+    assert _judge(b"PAR1" + noise + b"PAR1") is None
+    assert _judge(good[:cut] + noise + good[-300:]) is None
+    assert _judge(good[: len(good) - cut] + noise) in (None, _judge(good))
+
+
+def _repeated(name: str, value: object, rows: int, footer: dict[bytes, bytes]) -> bytes:
+    """A part whose column stores one large value once, and names it in every row."""
+    one = to_table([dataclasses.replace(attempt(1), **{name: value})])
+    columns, fields = [], []
+    for field in arrow_schema():
+        array = one.column(field.name).combine_chunks()
+        if field.name == name:
+            array = pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, np.int32)), array)
+        else:
+            array = array.take(pa.array(np.zeros(rows, np.int64)))
+        columns.append(array)
+        fields.append(pa.field(field.name, array.type, field.nullable))
+    table, sink = pa.Table.from_arrays(columns, schema=pa.schema(fields)), pa.BufferOutputStream()
+    options = {"compression": "zstd", "store_schema": False, "write_statistics": False}
+    with pq.ParquetWriter(sink, table.schema, dictionary_pagesize_limit=64 << 20, **options) as file:
+        file.write_table(table)
+        file.add_key_value_metadata(footer)
+    return bytes(sink.getvalue())
+
+
+def test_a_small_file_that_stands_for_gigabytes_is_not_decoded(good: bytes) -> None:
+    footer = dict(pq.read_metadata(pa.BufferReader(good)).metadata)
+    bomb = _repeated("prompt", "x" * (4 << 20), 20_000, footer)
+    assert len(bomb) < 100_000, "and it is 80 GB of prompt"
+    begin = time.monotonic()
+    with pytest.raises(PartDamaged, match="more than 1024 MiB when decoded"):
+        parts.read_part(bomb, 0)
+    with pytest.raises(PartDamaged, match="more than 1024 MiB when decoded"):
+        parts.read_columns(bomb, 0, ["image_id"])
+    assert time.monotonic() - begin < 20
+
+
+def test_many_rows_of_ordinary_length_are_decoded(good: bytes) -> None:
+    footer = dict(pq.read_metadata(pa.BufferReader(good)).metadata)
+    table = to_table([dataclasses.replace(attempt(1), prompt="word " * 2000)] * 4000)
+    assert parts.read_part(encode_part(table, footer), 0).table.num_rows == 4000
+
+
+def test_more_rows_than_a_part_may_have(good: bytes) -> None:
+    footer = dict(pq.read_metadata(pa.BufferReader(good)).metadata)
+    table = to_table([attempt(1)]).take(pa.array(np.zeros(parts.PART_ROWS_MAX + 1, np.int64)))
+    with pytest.raises(PartDamaged, match="100001 rows, outside 1 to 100000"):
+        parts.read_part(encode_part(table, footer), 0)
+
+
+def test_more_bytes_than_a_part_may_have() -> None:
+    with pytest.raises(PartDamaged, match="more than 256 MiB"):
+        parts.read_footer(bytes(parts.PART_BYTES_MAX + 1), 0)
+
+
+def test_nulls_where_none_may_be(good: bytes) -> None:
+    footer = dict(pq.read_metadata(pa.BufferReader(good)).metadata)
+    table = to_table([attempt(1)])
+    for name in ("kind", "tags", "verdicts"):
+        place = table.schema.get_field_index(name)
+        nulls = pa.nulls(1, table.schema.field(name).type)
+        edited = table.set_column(place, pa.field(name, nulls.type), nulls)
+        with pytest.raises(PartDamaged, match="columns are not those"):
+            parts.read_part(encode_part(edited, footer), 0)

@@ -1,0 +1,135 @@
+"""Snapshots: a start that uses one ends where a start without one does, and a bad one is as good as none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipeline.provenance import parts, snapshot
+from pipeline.provenance.writer import LogWriter
+from pipeline.schema import Record
+from pipeline.storage import LocalStorage, Storage, Stored
+from tests.unit.test_writer import KEY, OTHER, SIGNER, attempt, image_id, plan
+
+
+class Counting(LocalStorage):
+    """A folder that remembers which parts were read."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root, create=True)
+        self.read: list[int] = []
+
+    def get(self, key: str, bytes_max: int | None = None) -> bytes:
+        """As `Storage.get`."""
+        number = parts.part_number(key)
+        if number is not None:
+            self.read.append(number)
+        return super().get(key, bytes_max)
+
+    def list(self, prefix: str) -> Iterator[Stored]:
+        """As `Storage.list`."""
+        return super().list(prefix)
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Counting:
+    made = Counting(tmp_path / "out")
+    writer = LogWriter.open(made, "mugs", SIGNER)
+    writer.append([plan(9)])
+    for number in range(1, 6):
+        writer.append([attempt(number, "rejected" if number == 3 else "accepted"), attempt(number + 10, "failed")])
+    made.put(snapshot.KEY, snapshot.dump(writer.state, writer._frontier, writer.origin, SIGNER))
+    writer.append([Record("superseded", job="mugs", image_id=image_id(2)), attempt(6), attempt(3, attempt=2)])
+    return made
+
+
+def _told(writer: LogWriter) -> tuple[object, ...]:
+    state = writer.state
+    pdqs = [state.row_pdqs(f"row {number}") for number in range(8)]
+    return (
+        writer.size, writer.checkpoint, writer._frontier, dict(state.images()), state.plan, dict(state.rejects), state.attempts,
+        state.failed_attempts, state.twice, pdqs, state.accepted_pdqs().tolist(),
+    )  # fmt: skip
+
+
+def _without(storage: Storage) -> tuple[object, ...]:
+    data = storage.get(snapshot.KEY)
+    storage.delete(snapshot.KEY)
+    told = _told(LogWriter.open(storage, "mugs", SIGNER))
+    storage.put(snapshot.KEY, data)
+    return told
+
+
+def test_a_start_with_a_snapshot_ends_where_one_without_does(storage: Counting) -> None:
+    expected = _without(storage)
+    storage.read.clear()
+    writer = LogWriter.open(storage, "mugs", SIGNER)
+    assert storage.read == [5, 6], "the part that it ends with, and the ones behind it"
+    assert _told(writer) == expected
+    writer.append([attempt(7)])
+    assert LogWriter.open(storage, "mugs", SIGNER).size == 8
+
+
+def _bad(storage: Storage, tmp_path: Path, how: str) -> bytes:
+    data = storage.get(snapshot.KEY)
+    if how == "flipped":
+        return data[:-50] + bytes([data[-50] ^ 1]) + data[-49:]
+    if how == "text flipped":
+        return data.replace(b"\n6\n", b"\n5\n")
+    if how == "cut":
+        return data[: len(data) // 2]
+    if how == "empty":
+        return b""
+    if how == "noise":
+        return b"\xff" * 5000
+    writer = LogWriter.open(storage, "mugs", SIGNER)
+    if how == "a wrong key":
+        return snapshot.dump(writer.state, writer._frontier, writer.origin, OTHER)
+    if how == "another job":
+        return snapshot.dump(writer.state, writer._frontier, "renderfarm/cups", SIGNER)
+    other = LogWriter.open(LocalStorage(tmp_path / "other", create=True), "mugs", SIGNER)
+    for number in range(4 if how == "another history" else 12):
+        other.append([plan(number)])
+    return snapshot.dump(other.state, other._frontier, other.origin, SIGNER)
+
+
+@pytest.mark.parametrize(
+    "how",
+    ["flipped", "text flipped", "cut", "empty", "noise", "a wrong key", "another job", "another history", "a longer log"],
+)
+def test_a_bad_snapshot_is_as_good_as_none(storage: Counting, tmp_path: Path, how: str) -> None:
+    expected = _without(storage)
+    storage.put(snapshot.KEY, _bad(storage, tmp_path, how))
+    storage.read.clear()
+    assert _told(LogWriter.open(storage, "mugs", SIGNER)) == expected
+    assert set(storage.read) == set(range(7))
+
+
+def test_snapshots_come_by_themselves(tmp_path: Path) -> None:
+    storage = Counting(tmp_path / "out")
+    writer = LogWriter.open(storage, "mugs", SIGNER, snapshot_parts=3)
+    for number in range(7):
+        writer.append([plan(number)])
+    storage.read.clear()
+    assert LogWriter.open(storage, "mugs", SIGNER, snapshot_parts=3).size == 7
+    assert storage.read == [5, 6]
+    storage.delete(snapshot.KEY)
+    LogWriter.open(storage, "mugs", SIGNER, snapshot_parts=3)
+    storage.read.clear()
+    LogWriter.open(storage, "mugs", SIGNER, snapshot_parts=3)
+    assert storage.read == [6], "a start that read many parts leaves a snapshot"
+
+
+def test_the_audit_and_a_gap_do_not_care(storage: Counting) -> None:
+    from pipeline.keys import Trust
+    from pipeline.provenance.audit import audit
+
+    data = storage.get(parts.part_key(1))
+    storage.delete(parts.part_key(1))
+    with pytest.raises(parts.PartDamaged, match="missing"):
+        LogWriter.open(storage, "mugs", SIGNER)
+    report = audit(storage, Trust({SIGNER.name: KEY.public_key()}, b"", ()))
+    assert report.found == {"part-missing": 1}
+    storage.put(parts.part_key(1), data)
