@@ -15,7 +15,7 @@ from itertools import pairwise
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from pipeline.errors import KeysError
@@ -25,6 +25,7 @@ CLAIM_SIGNING = x509.ObjectIdentifier("1.3.6.1.4.1.62558.2.1")
 
 SIGNING_USAGES = frozenset({CLAIM_SIGNING, ExtendedKeyUsageOID.EMAIL_PROTECTION})
 CHAIN_LENGTH_MAX = 8
+RSA_BITS_MIN = 2048
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +37,7 @@ class Chain:
     anchor_pem: bytes
 
 
-def development_chain(
-    leaf_life: dt.timedelta = dt.timedelta(days=730), backdated: dt.timedelta = dt.timedelta(minutes=10)
-) -> Chain:
+def development_chain(leaf_life: dt.timedelta = dt.timedelta(days=730), backdated: dt.timedelta = dt.timedelta(minutes=10)) -> Chain:
     """Root → intermediate → leaf on P-256, made here, trusted by nobody until an auditor takes the root as an anchor.
 
     `backdated` forgives clocks that differ between the machine that made the keys and those that render.
@@ -54,9 +53,7 @@ def development_chain(
     leaf = _certificate(leaf_name, leaf_key, middle_name, middle_key, start, backdated + leaf_life, depth=None)
     return Chain(
         chain_pem=b"".join(c.public_bytes(serialization.Encoding.PEM) for c in (leaf, middle)),
-        key_pem=leaf_key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        ),
+        key_pem=leaf_key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()),
         anchor_pem=root.public_bytes(serialization.Encoding.PEM),
     )
 
@@ -120,9 +117,11 @@ def algorithm_of(certificate: x509.Certificate) -> str:
             return found
     if isinstance(key, ed25519.Ed25519PublicKey):
         return "ed25519"
+    if isinstance(key, rsa.RSAPublicKey) and key.key_size >= RSA_BITS_MIN:
+        return "ps256"
     raise KeysError(
         f"the signing certificate's key ({type(key).__name__}) is not supported",
-        remedy="use a certificate for P-256, P-384, P-521 or Ed25519",
+        remedy="use a certificate for P-256, P-384, P-521, Ed25519 or RSA from 2048 bits",
     )
 
 
@@ -131,9 +130,7 @@ def load_certificates(pem: bytes, where: str) -> list[x509.Certificate]:
     try:
         return x509.load_pem_x509_certificates(pem)
     except ValueError:
-        raise KeysError(
-            "this is not a PEM file with certificates", where, "put -----BEGIN CERTIFICATE----- blocks in it"
-        ) from None
+        raise KeysError("this is not a PEM file with certificates", where, "put -----BEGIN CERTIFICATE----- blocks in it") from None
 
 
 def check_chain(chain_pem: bytes, key_pem: bytes | None, where: str, now: dt.datetime | None = None) -> None:
@@ -177,14 +174,10 @@ def _check_key(leaf: x509.Certificate, key_pem: bytes, where: str) -> None:
     try:
         key = serialization.load_pem_private_key(key_pem, password=None)
     except (ValueError, TypeError):
-        raise KeysError(
-            "the certificate's private key is not readable", where, "store it as unencrypted PKCS#8 PEM, mode 0600"
-        ) from None
+        raise KeysError("the certificate's private key is not readable", where, "store it as unencrypted PKCS#8 PEM, mode 0600") from None
     raw = (serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
     if key.public_key().public_bytes(*raw) != leaf.public_key().public_bytes(*raw):
-        raise KeysError(
-            "the private key does not belong to the signing certificate", where, "put the matching pair side by side"
-        )
+        raise KeysError("the private key does not belong to the signing certificate", where, "put the matching pair side by side")
 
 
 def issued(below: x509.Certificate, above: x509.Certificate) -> bool:

@@ -6,10 +6,15 @@ A key set folder holds what a renderer needs; its `trust/` folder holds what an 
     watermark.key        the watermark's secret, 64 hex digits                     0600
     certificates.pem     signing certificate, then its issuers, without the root
     certificate.key      the certificate's private key, PKCS#8 PEM                 0600
+    certificate.command  instead of certificate.key: a command that signs          0600
+    timestamp.url        if there: an RFC 3161 time stamp authority to ask for each picture
     DEVELOPMENT          there when `renderfarm keys init` made the set
     trust/*.vkey         C2SP signed-note public keys, one a line
     trust/*.pem          root certificates
     trust/*.markkey      watermark secrets, one a line; symmetric, so 0600
+
+`certificate.command` is how a key stays in a token or a KMS: a line like `/usr/local/bin/sign-with-token --slot 2`, without
+a shell. It gets the bytes to sign on stdin, hashes them itself, and answers with the signature on stdout (DER, or r||s).
 
 Rotation: sign with the new set, and keep the old files beside the new ones in the trust folder. A private file that
 others may read is refused, because a key that leaked proves nothing; the group may read, as Kubernetes mounts secrets
@@ -26,6 +31,7 @@ import hashlib
 import os
 import re
 import secrets
+import shlex
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -40,6 +46,7 @@ from pipeline.watermark.types import MarkKey
 
 LOG_KEY, MARK_KEY = "log.skey", "watermark.key"
 CHAIN, CHAIN_KEY = "certificates.pem", "certificate.key"
+CHAIN_COMMAND, TIME_STAMPS = "certificate.command", "timestamp.url"
 DEVELOPMENT, TRUST = "DEVELOPMENT", "trust"
 INIT_REMEDY = "make a development set with `renderfarm keys init DIR`, or name the right folder"
 FILE_BYTES_MAX = 1 << 20
@@ -66,7 +73,11 @@ and key of a certificate authority into certificates.pem and certificate.key and
 
 @dataclass(frozen=True, slots=True)
 class KeySet:
-    """What a renderer signs and marks with. `certificate_chain_pem`: leaf first, no root. Pickles as its folder."""
+    """What a renderer signs and marks with. Pickles as its folder.
+
+    certificate_chain_pem: leaf first, no root; certificate_key_pem: empty where sign_command signs instead, an argument
+    list; time_stamp_url: an RFC 3161 authority, or None.
+    """
 
     log_name: str
     log_key: Ed25519PrivateKey = field(repr=False)
@@ -75,6 +86,8 @@ class KeySet:
     certificate_key_pem: bytes = field(repr=False)
     development: bool
     folder: Path
+    sign_command: tuple[str, ...] = ()
+    time_stamp_url: str | None = None
 
     def __reduce__(self) -> tuple[object, tuple[Path]]:
         return load, (self.folder,)
@@ -108,9 +121,7 @@ def init(folder: Path) -> KeySet:
     Raises: KeysError when the folder already holds something, or cannot be made.
     """
     folder = folder.expanduser().absolute()
-    taken = KeysError(
-        "there is something in this folder already; keys are never overwritten", str(folder), "name a new folder"
-    )
+    taken = KeysError("there is something in this folder already; keys are never overwritten", str(folder), "name a new folder")
     try:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise taken
@@ -169,9 +180,39 @@ def load(folder: Path) -> KeySet:
     log_name, log_key = parse_private(_read(folder / LOG_KEY, private=True), str(folder / LOG_KEY))
     mark_key = _mark_key(_read(folder / MARK_KEY, private=True), str(folder / MARK_KEY))
     chain_pem = _read(folder / CHAIN).encode()
-    key_pem = _read(folder / CHAIN_KEY, private=True).encode()
-    check_chain(chain_pem, key_pem, str(folder / CHAIN))
-    return KeySet(log_name, log_key, mark_key, chain_pem, key_pem, (folder / DEVELOPMENT).exists(), folder)
+    key_pem, command = b"", _sign_command(folder)
+    if not command:
+        key_pem = _read(folder / CHAIN_KEY, private=True).encode()
+    check_chain(chain_pem, None if command else key_pem, str(folder / CHAIN))
+    development = (folder / DEVELOPMENT).exists()
+    return KeySet(log_name, log_key, mark_key, chain_pem, key_pem, development, folder, command, _time_stamp_url(folder))
+
+
+def _sign_command(folder: Path) -> tuple[str, ...]:
+    """The command that signs, where there is one. It is private because whoever writes it runs programs as us."""
+    path = folder / CHAIN_COMMAND
+    if not path.exists():
+        return ()
+    if (folder / CHAIN_KEY).exists():
+        raise KeysError(f"there is a {CHAIN_KEY} as well as a {CHAIN_COMMAND}", str(folder), "remove one of them")
+    try:
+        (line,) = _lines(_read(path, private=True))
+        command = tuple(shlex.split(line))
+    except ValueError:
+        raise KeysError("this is not one command on one line", str(path), "write the program and its arguments") from None
+    if not Path(command[0]).is_absolute():
+        raise KeysError(f"the program {command[0]!r} is not named by its full path", str(path), "write the full path")
+    return command
+
+
+def _time_stamp_url(folder: Path) -> str | None:
+    path = folder / TIME_STAMPS
+    if not path.exists():
+        return None
+    lines = _lines(_read(path))
+    if len(lines) != 1 or not re.fullmatch(r"https?://[^\s]+", lines[0]):
+        raise KeysError("this is not one http or https address", str(path), "write the time stamp authority's address")
+    return lines[0]
 
 
 def load_or_init_default() -> tuple[KeySet, bool]:
@@ -305,9 +346,7 @@ def _read(path: Path, private: bool = False) -> str:
     except OSError as error:
         raise KeysError(f"this key file cannot be read: {error.strerror}", str(path), "mend its permissions") from None
     if private and mode & 0o027:
-        raise KeysError(
-            f"others may read or change this private file (mode {mode & 0o777:04o})", str(path), f"chmod 600 '{path}'"
-        )
+        raise KeysError(f"others may read or change this private file (mode {mode & 0o777:04o})", str(path), f"chmod 600 '{path}'")
     if len(data) > FILE_BYTES_MAX:
         raise KeysError("this is too large for a key file", str(path), INIT_REMEDY)
     with contextlib.suppress(UnicodeDecodeError):

@@ -7,6 +7,7 @@ import datetime as dt
 import io
 import json
 import pickle
+import sys
 import time
 from pathlib import Path
 
@@ -303,8 +304,32 @@ def test_a_token_that_fails_is_a_failed_credential(key_set: KeySet, claim: Claim
         raise OSError("token removed")
 
     issuer = Issuer(key_set, remote=RemoteKey(key_set.certificate_chain_pem, broken))
-    with pytest.raises(CredentialFailed, match="no credential for image abab"):
+    with pytest.raises(CredentialFailed, match=r"no credential for image abab.*, attempt 2: token removed"):
         issuer.issue(bare["image/png"], "image/png", claim)
+
+
+SIGN_PROGRAM = """
+import sys
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+key = serialization.load_pem_private_key(open(sys.argv[1], "rb").read(), None)
+sys.stdout.buffer.write(key.sign(sys.stdin.buffer.read(), ec.ECDSA(hashes.SHA256())))
+"""
+
+
+def test_a_key_set_may_name_a_command_that_signs(tmp_path: Path, claim: Claim, bare: dict[str, bytes]) -> None:
+    folder = keys.init(tmp_path / "set").folder
+    (folder / keys.CHAIN_KEY).rename(tmp_path / "token.key")
+    (tmp_path / "sign.py").write_text(SIGN_PROGRAM)
+    command = folder / keys.CHAIN_COMMAND
+    command.touch(mode=0o600)
+    command.write_text(f"{sys.executable} {tmp_path / 'sign.py'} '{tmp_path / 'token.key'}'\n")
+    key_set = keys.load(folder)
+    data = Issuer(key_set).issue(bare["image/webp"], "image/webp", claim)
+    assert read(data, "image/webp", key_set.trust().anchors_pem).state == "trusted"
+    (tmp_path / "token.key").unlink()
+    with pytest.raises(CredentialFailed, match="gave no signature"):
+        Issuer(key_set).issue(bare["image/webp"], "image/webp", claim)
 
 
 def test_a_token_that_signs_with_another_key_is_invalid(key_set: KeySet, anchors: bytes, claim: Claim, bare: dict[str, bytes]) -> None:

@@ -140,6 +140,31 @@ def test_a_malformed_file_is_named_and_its_secret_is_not_repeated(made: keys.Key
         assert secret not in message and secret[:20] not in message
 
 
+def test_a_command_and_a_time_stamp_authority_are_read_strictly(folder: Path) -> None:
+    command, url = folder / keys.CHAIN_COMMAND, folder / keys.TIME_STAMPS
+    command.touch(mode=0o600)
+    command.write_text("# how we sign\n/opt/sign --slot '2 a'\n")
+    with pytest.raises(KeysError, match="as well as"):
+        keys.load(folder)
+    (folder / keys.CHAIN_KEY).unlink()
+    url.write_text("https://tsa.example/stamp\n")
+    key_set = keys.load(folder)
+    assert key_set.sign_command == ("/opt/sign", "--slot", "2 a") and key_set.certificate_key_pem == b""
+    assert key_set.time_stamp_url == "https://tsa.example/stamp"
+    for text, reason in (("sign\n", "full path"), ("", "not one command"), ("/a\n/b\n", "not one command"), ("/a 'b\n", "not one command")):
+        command.write_text(text)
+        with pytest.raises(KeysError, match=reason):
+            keys.load(folder)
+    command.write_text("/opt/sign\n")
+    command.chmod(0o664)
+    with pytest.raises(KeysError, match="others may read or change"):
+        keys.load(folder)
+    command.chmod(0o600)
+    url.write_text("file:///etc/passwd\n")
+    with pytest.raises(KeysError, match="not one http"):
+        keys.load(folder)
+
+
 def test_a_log_key_whose_name_was_edited_is_refused(folder: Path) -> None:
     path = folder / keys.LOG_KEY
     path.write_text(path.read_text().replace("renderfarm-development", "someone-else"))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from pipeline import __version__, xmp
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
 SOURCE_LABEL = "source"
 SOURCE_TITLE = "input picture"
+COMMAND_TIMEOUT_S = 30.0
+SIGNATURE_BYTES_MAX = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,17 +43,20 @@ class RemoteKey:
 class Issuer:
     """Signs credentials. Build one in each process: the library's objects survive neither fork nor pickle."""
 
-    def __init__(self, keys: KeySet, remote: RemoteKey | None = None, time_stamp_url: str | None = None) -> None:
-        """`remote` replaces the key set's certificate and key; `time_stamp_url`: an RFC 3161 authority.
+    def __init__(self, keys: KeySet, remote: RemoteKey | None = None) -> None:
+        """Signs as the key set says: with its key, its command, and its time stamp authority. `remote` goes before key and chain.
 
         Raises: CredentialFailed when the library refuses key or chain.
         """
         import c2pa
 
         self._process = os.getpid()
+        self._trouble: list[Exception] = []
+        if remote is None and keys.sign_command:
+            remote = RemoteKey(keys.certificate_chain_pem, partial(_run, keys.sign_command))
         try:
             self._context = c2pa.Context.from_dict(settings(None))
-            self._signer = _remote_signer(remote, time_stamp_url) if remote else _file_signer(keys, time_stamp_url)
+            self._signer = self._remote_signer(remote, keys.time_stamp_url) if remote else _file_signer(keys)
         except c2pa.C2paError as error:
             raise CredentialFailed(f"the signing key or chain is refused: {error}") from error
 
@@ -72,26 +79,42 @@ class Issuer:
                     builder.add_ingredient(ingredient, claim.source.media_type, io.BytesIO(claim.source.data))
                 builder.sign(self._signer, media_type, io.BytesIO(data), signed)
         except c2pa.C2paError as error:
+            cause = self._trouble.pop() if self._trouble else error  # the library says only that the signature is invalid
             about = f"image {claim.image_id}, attempt {claim.attempt}"
-            raise CredentialFailed(f"no credential for {about}: {error}") from error
+            raise CredentialFailed(f"no credential for {about}: {cause}") from cause
         return signed.getvalue()
 
+    def _remote_signer(self, remote: RemoteKey, time_stamp_url: str | None) -> c2pa.Signer:
+        import c2pa
 
-def _file_signer(keys: KeySet, time_stamp_url: str | None) -> c2pa.Signer:
+        def sign(data: bytes) -> bytes:
+            try:
+                return remote.sign(data)
+            except Exception as error:  # whatever a token or its driver raises; `issue` raises it again
+                self._trouble.append(error)
+                return b""
+
+        leaf = load_certificates(remote.certificate_chain_pem, "the remote key's chain")[0]
+        algorithm = c2pa.C2paSigningAlg[algorithm_of(leaf).upper()]
+        return c2pa.Signer.from_callback(sign, algorithm, remote.certificate_chain_pem.decode(), time_stamp_url)
+
+
+def _file_signer(keys: KeySet) -> c2pa.Signer:
     import c2pa
 
     leaf = load_certificates(keys.certificate_chain_pem, str(keys.folder))[0]
     return c2pa.Signer.from_info(
-        c2pa.C2paSignerInfo(algorithm_of(leaf), keys.certificate_chain_pem, keys.certificate_key_pem, time_stamp_url)
+        c2pa.C2paSignerInfo(algorithm_of(leaf), keys.certificate_chain_pem, keys.certificate_key_pem, keys.time_stamp_url)
     )
 
 
-def _remote_signer(remote: RemoteKey, time_stamp_url: str | None) -> c2pa.Signer:
-    import c2pa
-
-    leaf = load_certificates(remote.certificate_chain_pem, "the remote key's chain")[0]
-    algorithm = c2pa.C2paSigningAlg[algorithm_of(leaf).upper()]
-    return c2pa.Signer.from_callback(remote.sign, algorithm, remote.certificate_chain_pem.decode(), time_stamp_url)
+def _run(command: Sequence[str], data: bytes) -> bytes:
+    """The signature that a command gives on stdout for what it gets on stdin."""
+    done = subprocess.run(command, input=data, capture_output=True, timeout=COMMAND_TIMEOUT_S, check=False)
+    if done.returncode or not 0 < len(done.stdout) <= SIGNATURE_BYTES_MAX:
+        said = done.stderr.decode("utf-8", "replace").strip()[:200]
+        raise CredentialFailed(f"{command[0]} gave no signature (exit code {done.returncode}) {said}".rstrip())
+    return done.stdout
 
 
 def _definition(media_type: str, claim: Claim) -> dict[str, Any]:
