@@ -48,7 +48,8 @@ class Buckets:
     def _spill(self) -> None:
         if self._folder is None:
             self._folder = tempfile.TemporaryDirectory(prefix="renderfarm-audit-")
-        rows = np.concatenate([item for item, _ in self._held])
+        # NumPy may turn big-endian fields into the machine's own order here; the files must have the declared one.
+        rows = np.concatenate([item for item, _ in self._held]).astype(self._dtype, copy=False)
         bucket = np.concatenate([item for _, item in self._held])
         order = np.argsort(bucket, kind="stable")
         rows, edges = rows[order], np.searchsorted(bucket[order], np.arange(BUCKETS + 1))
