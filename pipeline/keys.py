@@ -59,7 +59,7 @@ What an auditor needs to check the outputs of one renderfarm key set. Give it to
 never take it from the output itself.
 
 *.vkey      public keys of the provenance log (C2SP signed note)
-*.pem       root certificates that credentials must lead to (C2PA)
+*.pem       root certificates that credentials must lead to (C2PA), and those of time stamp authorities
 *.markkey   the watermark's secret. It is symmetric: who can read the mark can also forge one. Hand this file only to
             auditors who may know it; without it, log and credentials are still checked, and only the mark is not.
 """

@@ -118,7 +118,7 @@ def _judge_expired(
     valid_until = dt.datetime.fromtimestamp(validity[1] / 1e6, dt.UTC)
     expired = f"the certificate expired on {valid_until:%Y-%m-%d %H:%M} UTC"
     if anchored(chain, load_certificates(anchors_pem, "the trust folder"), at or valid_until):
-        return "expired", f"{expired} and was good until then; there is no time stamp"
+        return "expired", f"{expired} and was good until then; no trusted time stamp says when it signed"
     when = f"on {at:%Y-%m-%d %H:%M} UTC" if at else "before that"
     return "untrusted", f"{expired}, and {when} it led to no trusted root certificate either"
 
