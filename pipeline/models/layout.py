@@ -9,6 +9,7 @@ length, then JSON (safetensors README, "Format").
 from __future__ import annotations
 
 import json
+import math
 import re
 import struct
 from dataclasses import dataclass
@@ -31,14 +32,14 @@ class Layout:
     """What a diffusers folder holds: its pipeline class, the files that loading reads (relative, with `/`), and the
     sizes in bytes.
 
-    `variant`: "fp16" when the weights exist only (or partly only) in that variant. `weight_bytes`: component → bytes of
+    `variant`: "fp16" when the weights exist only (or partly only) in that variant. `parameters`: component → bytes of
     tensors.
     """
 
     pipeline_class: str
     files: tuple[str, ...]
     variant: str | None
-    weight_bytes: tuple[tuple[str, int], ...]
+    parameters: tuple[tuple[str, int], ...]
     scheduler_class: str
     has_safety_checker: bool
 
@@ -125,15 +126,15 @@ def pickle_error(path: Path) -> WeightsError:
 
 
 def check_safetensors(path: Path) -> int:
-    """Returns the bytes of tensors in a .safetensors file. Raises WeightsError when header and size do not fit."""
-    header = read_header(path)
-    ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+    """Returns how many numbers a .safetensors file holds. Raises WeightsError when header and size do not fit."""
+    tensors = [entry for name, entry in read_header(path).items() if name != "__metadata__"]
     with path.open("rb") as file:
         (length,) = struct.unpack("<Q", file.read(8))
-    expected, size = 8 + length + max(ends, default=0), path.stat().st_size
+    expected = 8 + length + max((entry["data_offsets"][1] for entry in tensors), default=0)
+    size = path.stat().st_size
     if size != expected:
         raise WeightsError(f"the file has {size} bytes where its header says {expected}", str(path), "download it again")
-    return max(ends, default=0)
+    return sum(math.prod(entry["shape"]) for entry in tensors)
 
 
 def read_header(path: Path) -> dict[str, dict[str, list[int]]]:

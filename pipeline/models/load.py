@@ -14,6 +14,8 @@ from pipeline.errors import WeightsError
 from pipeline.models.adapters import load_adapters
 from pipeline.models.families import SCHEDULERS, Family, family_of
 from pipeline.models.fingerprint import combined, fingerprint
+from pipeline.models.layout import SKIPPED
+from pipeline.models.memory import Mode, available_bytes, check_host, choose_mode
 from pipeline.models.quiet import quieten, without_foreign_warnings
 from pipeline.models.resolve import Resolved, locate
 from pipeline.models.settings import ModelSettings
@@ -37,6 +39,7 @@ class LoadedModel:
     dtype: torch.dtype
     driver: str
     scheduler: str
+    mode: Mode = "full"
     variants: dict[str, Any] = field(default_factory=dict)
 
     def pipe_for(self, task: Task) -> Any:
@@ -66,14 +69,44 @@ def load(resolved: Resolved, settings: ModelSettings) -> LoadedModel:
 
     device = choose_device(settings)
     dtype = choose_dtype(settings, device)
+    mode = _memory_mode(resolved, settings, device, dtype)
     pipe = _from_pretrained(folder, resolved, dtype)
     _set_scheduler(pipe, settings)
     pipe.set_progress_bar_config(disable=True)
-    pipe.to(device)
     with without_foreign_warnings():  # peft warns of a second adapter; more than one is what a job may have
         load_adapters(pipe, resolved.adapters)
-    scheduler = type(pipe.scheduler).__name__
-    return LoadedModel(pipe, resolved, family_of(resolved.pipeline_class), device, dtype, driver_name(torch, device), scheduler)
+    _place(pipe, device, mode)
+    family, scheduler = family_of(resolved.pipeline_class), type(pipe.scheduler).__name__
+    return LoadedModel(pipe, resolved, family, device, dtype, driver_name(torch, device), scheduler, mode)
+
+
+def _memory_mode(resolved: Resolved, settings: ModelSettings, device: torch.device, dtype: torch.dtype) -> Mode:
+    """Returns the memory mode for what is free on this machine now. Raises WeightsError when the weights do not fit."""
+    import torch
+
+    components = [count * dtype.itemsize for _, count in resolved.parameters]
+    available = available_bytes()
+    if available is not None:
+        check_host(components, available)
+    if device.type == "cpu":
+        return "full"
+    return choose_mode(settings.memory, components, torch.cuda.mem_get_info(device)[0])
+
+
+def _place(pipe: Any, device: torch.device, mode: Mode) -> None:
+    """Puts the weights where the memory mode wants them; convolutions on a GPU run faster with channels last."""
+    import torch
+
+    if device.type == "cuda":
+        for name in ("unet", "vae"):
+            if getattr(pipe, name, None) is not None:
+                getattr(pipe, name).to(memory_format=torch.channels_last)
+    if mode == "full":
+        pipe.to(device)
+    elif mode == "offload":
+        pipe.enable_model_cpu_offload(device=device)
+    else:
+        pipe.enable_sequential_cpu_offload(device=device)
 
 
 def _from_pretrained(folder: Path, resolved: Resolved, dtype: torch.dtype) -> Any:
@@ -89,7 +122,7 @@ def _from_pretrained(folder: Path, resolved: Resolved, dtype: torch.dtype) -> An
                 variant=resolved.variant,
                 use_safetensors=True,
                 local_files_only=True,
-                **_left_out(resolved),
+                **_left_out(folder),
             )
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError) as error:
         reason = str(error).strip().splitlines() or [type(error).__name__]
@@ -162,11 +195,13 @@ def _component_dtypes(folder: Path, dtype: torch.dtype) -> Any:
     return {"default": dtype, "vae": torch.float32} if upcast and dtype is torch.float16 else dtype
 
 
-def _left_out(resolved: Resolved) -> dict[str, Any]:
-    """Returns the arguments that keep the components out which are not loaded."""
-    if resolved.pipeline_class in ("StableDiffusionPipeline", "LatentConsistencyModelPipeline"):
-        return {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
-    return {}
+def _left_out(folder: Path) -> dict[str, Any]:
+    """Returns the arguments that keep the components out which are not loaded, and so are not in the digest either."""
+    import json
+
+    index = json.loads((folder / "model_index.json").read_text())
+    absent: dict[str, Any] = {name: None for name in SKIPPED if name in index}
+    return absent | ({"requires_safety_checker": False} if "safety_checker" in index else {})
 
 
 def _set_scheduler(pipe: Any, settings: ModelSettings) -> None:

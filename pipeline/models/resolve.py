@@ -25,7 +25,7 @@ class Resolved:
     """Weights that may be loaded. `digest`: SHA-256 over `files` as `fingerprint.combined` defines it; `path`: their
     folder.
 
-    `weight_bytes`: component → bytes of tensors on disk. `size_multiple`: width and height in pixels must be multiples
+    `parameters`: component → number of weights. `size_multiple`: width and height in pixels must be multiples
     of it.
     """
 
@@ -42,7 +42,7 @@ class Resolved:
     size_multiple: int
     files: tuple[str, ...]
     variant: str | None
-    weight_bytes: tuple[tuple[str, int], ...]
+    parameters: tuple[tuple[str, int], ...]
     adapters: tuple[ResolvedAdapter, ...] = ()
     warnings: tuple[str, ...] = ()
 
@@ -79,7 +79,7 @@ def resolve(settings: ModelSettings) -> Resolved:
         size_multiple=family.size_multiple,
         files=layout.files,
         variant=layout.variant,
-        weight_bytes=layout.weight_bytes,
+        parameters=layout.parameters,
         adapters=tuple(resolve_adapter(key, value, family, folder) for key, value in sorted(settings.adapters.items())),
         warnings=tuple(_warnings(name, layout, licence)),
     )

@@ -6,11 +6,14 @@ was rendered.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from pipeline.errors import RenderFailed
 from pipeline.models import ModelSettings, Resolved, Task, load
+from pipeline.models.fingerprint import cache_folder
+from pipeline.render import tuning
 from pipeline.render.batching import DoesNotFit, in_fitting_batches
 from pipeline.schema import Attempt, RenderInfo
 
@@ -33,9 +36,6 @@ batch's size, so that only a fixed size gives fixed bytes, and only 1 needs no p
 CPU_BATCH = 1
 """`batch: auto` on a CPU. One thread gains nothing from more images at a time (scripts/bench/render.py)."""
 
-CUDA_BATCH = 8
-"""`batch: auto` on a GPU before anything was measured."""
-
 STRENGTH: dict[Task, float] = {"text": 1.0, "image": 0.8, "inpaint": 1.0}
 """How far a picture moves from its init image when the row does not say; diffusers' own defaults."""
 
@@ -50,19 +50,37 @@ class Renderer:
         from pipeline.render import stages
 
         torch.set_num_threads(threads)
+        _choose_kernels(settings.deterministic)
         self.settings = settings
         self.model = load(resolved, settings)
         self._stages = stages
         self._prompts = stages.PromptCache(self.model)
         self._fits: dict[tuple[int, int], int] = {}
+        self._tunings: dict[str, int] = {}
 
     def batch_limit(self, width: int, height: int) -> int:
-        """Returns how many images of this size, in pixels, are rendered together at most."""
+        """Returns how many images of this size, in pixels, are rendered together at most. On a GPU, `auto` may measure
+        first."""
         if self.settings.deterministic:
             return DETERMINISTIC_BATCH
-        auto = CPU_BATCH if self.model.device.type == "cpu" else CUDA_BATCH
-        wanted = auto if self.settings.batch == "auto" else self.settings.batch
+        if self.settings.batch != "auto":
+            wanted = self.settings.batch
+        elif self.model.device.type == "cpu":
+            wanted = CPU_BATCH
+        else:
+            wanted = self._tuned(width, height)
         return min(wanted, self._fits.get((width, height), wanted))
+
+    def _tuned(self, width: int, height: int) -> int:
+        """Returns the batch size for this size on this GPU, remembered or measured now."""
+        model = self.model
+        key = f"{model.resolved.digest} {width}x{height} {model.dtype} {model.mode} {model.driver}"
+        known = self._tunings.get(key) or tuning.recall(cache_folder(), key)
+        if known is None:
+            known = tuning.worthwhile_batch(lambda count: self._stages.time_batch(model, self._prompts, width, height, count))
+            tuning.remember(cache_folder(), key, known)
+        self._tunings[key] = known
+        return known
 
     def render(
         self, attempts: Sequence[Attempt], *, mark: Mark | None = None, inputs: Mapping[str, bytes] | None = None
@@ -165,6 +183,18 @@ class Renderer:
             diffusers_version=diffusers.__version__,
             batch=company,
         )
+
+
+def _choose_kernels(deterministic: bool) -> None:
+    """Sets what CUDA kernels may trade for speed; the CPU takes no notice. cuBLAS repeats itself only with a fixed
+    workspace."""
+    import torch
+
+    torch.backends.cudnn.deterministic = deterministic
+    torch.backends.cudnn.benchmark = not deterministic
+    torch.set_float32_matmul_precision("highest" if deterministic else "high")
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
 def name_of(attempt: Attempt) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,8 +12,9 @@ import torch
 
 from pipeline.errors import RenderFailed
 from pipeline.models import ModelSettings, resolve
-from pipeline.render import CHUNK_END, Renderer
+from pipeline.render import CHUNK_END, Renderer, tuning
 from pipeline.render.batching import DoesNotFit, in_fitting_batches
+from pipeline.render.stages import PromptCache, time_batch
 from tests.standins import attempt, sd_folder
 
 SETTINGS = ModelSettings(weights=str(sd_folder()), device="cpu")
@@ -42,9 +44,7 @@ def test_pictures_are_uint8_rgb_of_the_size_asked_for(plain: Renderer) -> None:
     assert (info.scheduler, info.dtype, info.device) == ("DDIMScheduler", "float32", "cpu")
 
 
-@pytest.mark.parametrize(
-    "change", [{"seed": 8}, {"prompt": "a blue mug"}, {"negative": "blurry"}, {"steps": 3}, {"guidance": 5.0}]
-)
+@pytest.mark.parametrize("change", [{"seed": 8}, {"prompt": "a blue mug"}, {"negative": "blurry"}, {"steps": 3}, {"guidance": 5.0}])
 def test_whatever_the_row_says_changes_the_picture(plain: Renderer, change: dict[str, object]) -> None:
     base, _ = plain.render([attempt()])
     other, _ = plain.render([attempt(**change)])  # type: ignore[arg-type]
@@ -162,3 +162,28 @@ def test_attempts_of_one_image_differ_by_their_seed_only(plain: Renderer) -> Non
     second = replace(first, number=2, seed=2)
     pictures, info = plain.render([first, second])
     assert info.batch == ("a/1", "a/2") and not np.array_equal(pictures[0], pictures[1])
+
+
+@pytest.mark.parametrize(("room", "saturated", "want"), [(64, 64, 64), (5, 64, 4), (64, 8, 8), (1, 64, 1)])
+def test_the_tuned_batch_is_the_largest_that_still_pays(room: int, saturated: int, want: int) -> None:
+    """A device whose time per batch is flat up to `saturated` images and grows in proportion above."""
+
+    def seconds_for(count: int) -> float:
+        if count > room:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return max(1.0, count / saturated)
+
+    assert tuning.worthwhile_batch(seconds_for) == want
+
+
+def test_tunings_are_remembered(tmp_path: Path) -> None:
+    assert tuning.recall(tmp_path, "k") is None
+    tuning.remember(tmp_path / "new", "k", 16)
+    tuning.remember(tmp_path / "new", "l", 2)
+    assert (tuning.recall(tmp_path / "new", "k"), tuning.recall(tmp_path / "new", "l")) == (16, 2)
+    (tmp_path / "new" / "batches.json").write_text('{"k": "many"}')
+    assert tuning.recall(tmp_path / "new", "k") is None
+
+
+def test_a_timed_batch_takes_time(plain: Renderer) -> None:
+    assert 0.001 < time_batch(plain.model, PromptCache(plain.model), 64, 64, 2) < 60
