@@ -93,9 +93,7 @@ def _encode_webp(image: Pixels, quality: int) -> bytes:
     from PIL import Image
 
     if max(image.shape[:2]) > WEBP_SIDE_MAX:
-        raise PictureError(
-            f"a WebP picture is at most {WEBP_SIDE_MAX} pixels wide and high", remedy="choose png or jpeg"
-        )
+        raise PictureError(f"a WebP picture is at most {WEBP_SIDE_MAX} pixels wide and high", remedy="choose png or jpeg")
     file = io.BytesIO()
     Image.fromarray(image).save(file, "WEBP", quality=quality, method=2)
     return file.getvalue()
@@ -146,9 +144,7 @@ def _opened(data: bytes, bytes_max: int, pixels_max: int) -> Image:
     from PIL import Image
 
     if len(data) > bytes_max:
-        raise PictureError(
-            f"the file has {len(data):,} bytes; at most {bytes_max:,} are read", remedy="use a smaller copy"
-        )
+        raise PictureError(f"the file has {len(data):,} bytes; at most {bytes_max:,} are read", remedy="use a smaller copy")
     with _guarded():
         picture = Image.open(io.BytesIO(data), formats=READABLE)
     if picture.width * picture.height > pixels_max:

@@ -22,8 +22,8 @@ from pipeline.checks import registry
 from pipeline.checks.base import Check
 from pipeline.checks.fingerprint import Fingerprint, fingerprint
 from pipeline.job import JobSettings
-from pipeline.provenance.credential import Issuer, claim_for, xmp_for
 from pipeline.provenance.canonical import claim_digest
+from pipeline.provenance.credential import Issuer, claim_for, xmp_for
 from pipeline.provenance.record import record_id
 from pipeline.schema import Attempt, AttemptOutcome, Record, RenderInfo, Verdict, as_row
 from pipeline.storage import Storage, segment

@@ -72,9 +72,7 @@ def packet(
 
 def _legal(text: str) -> str:
     """The characters of `text` that XML 1.0 section 2.2 allows."""
-    return "".join(
-        c for c in text if c in "\t\n\r" or " " <= c <= "\ud7ff" or "\ue000" <= c <= "\ufffd" or c > "\uffff"
-    )
+    return "".join(c for c in text if c in "\t\n\r" or " " <= c <= "\ud7ff" or "\ue000" <= c <= "\ufffd" or c > "\uffff")
 
 
 def add(data: bytes, media_type: str, xmp: bytes) -> bytes:

@@ -90,7 +90,8 @@ class AuditReport:
     def verdict(self) -> str:
         """One phrase: what may be believed."""
         if not self.ok:
-            return f"{sum(self.found.values())} findings"
+            count = sum(self.found.values())
+            return "1 finding" if count == 1 else f"{count} findings"
         return "passed" if self.trusted else "self-consistent, not trusted"
 
     def add(self, name: str, where: str, what: str, image_id: str | None = None) -> None:

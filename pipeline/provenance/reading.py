@@ -62,12 +62,14 @@ def _fetch(storage: Storage, number: int) -> bytes | None:
         return None
 
 
-def tables(storage: Storage, columns: Iterable[str] | None = None) -> Iterator[tuple[parts.Footer, object]]:
-    """Footer and Arrow table of each part, unverified, with all columns or these.
+def tables(
+    storage: Storage, columns: Iterable[str] | None = None, numbers: Sequence[int] | None = None
+) -> Iterator[tuple[parts.Footer, object]]:
+    """Footer and Arrow table of each part, or of these, unverified, with all columns or these.
 
     Raises: parts.PartDamaged for one that cannot be read; StorageAway.
     """
-    for number, data in fetch_parts(storage):
+    for number, data in fetch_parts(storage, numbers):
         if columns is None:
             part = parts.read_part(data, number)
             yield part.footer, part.table

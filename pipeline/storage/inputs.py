@@ -61,7 +61,9 @@ def list_inputs(uri: str, suffix: str) -> list[str]:
         path = Path(uri).expanduser()
         if path.is_file():
             return [str(path)]
-        found = sorted(str(p) for p in path.rglob(f"*{suffix}") if p.is_file() and not p.name.startswith((".", "_"))) if path.is_dir() else []
+        found = (
+            sorted(str(p) for p in path.rglob(f"*{suffix}") if p.is_file() and not p.name.startswith((".", "_"))) if path.is_dir() else []
+        )
     if not found:
         raise NotStored(uri)
     return found

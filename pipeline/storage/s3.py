@@ -79,7 +79,9 @@ class S3Storage:
                 self._raise_if_final(error, key)
                 last: Exception = error
             except (NoCredentialsError, PartialCredentialsError) as error:
-                raise StorageRefused("no credentials for the bucket", self.uri, "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY") from error
+                raise StorageRefused(
+                    "no credentials for the bucket", self.uri, "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+                ) from error
             except (HTTPClientError, OSError) as error:
                 last = error
             attempt += 1
@@ -99,7 +101,9 @@ class S3Storage:
             remedy = "check the bucket's name, region and policy, and AWS_ACCESS_KEY_ID / AWS_SECRET_ACCESS_KEY"
             raise StorageRefused(f"{REFUSED[code]} ({code})", self.uri, remedy) from error
         status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 500))
-        transient = status >= 500 or status in (408, 409, 429) or code in ("SlowDown", "RequestTimeout", "ExpiredToken", "RequestTimeTooSkewed")
+        transient = (
+            status >= 500 or status in (408, 409, 429) or code in ("SlowDown", "RequestTimeout", "ExpiredToken", "RequestTimeTooSkewed")
+        )
         if not transient:
             raise StorageRefused(f"the server answered {status} {code}", f"{self.uri}/{key}", "see the server's log") from error
 

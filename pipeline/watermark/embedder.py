@@ -29,9 +29,9 @@ ACTIVITY_KNEE = 6.0
 ACTIVITY_POWER = 0.6
 LUMA = (0.299, 0.587, 0.114)
 CHANNEL_GAIN = (0.9, 1.15, 0.6)
-FLAT_MAX = 1.4  # grey levels, root mean square, where the picture is flat
+FLAT_MAX = 1.1  # grey levels, root mean square, where the picture is flat
 FLAT_SLOPE = 0.5
-FLAT_SIZE = 0.4  # small pictures carry the mark at higher frequencies, where the eye sees less of it
+FLAT_SIZE = 0.7  # small pictures carry the mark at higher frequencies, where the eye sees less of it
 USABLE_MIN = 0.1  # share of the pattern's energy that must survive clipping
 
 
