@@ -111,7 +111,7 @@ def stored_attempt(output: Output, issuer: credential.Issuer, record: Record, me
     return dataclasses.replace(record, media_type=media_type, file_sha256=digest, file_bytes=len(data), object_key=key)
 
 
-def build(folder: Path, key_folder: Path, name: str = JOB, first: int = 0) -> Output:
+def build(folder: Path, key_folder: Path, name: str = JOB, first: int = 0, at_us: int | None = None) -> Output:
     """An output of 5 parts: a plan of 6 images; 4 accepted (PNG, PNG, JPEG, WebP), 1 exhausted, 1 failed; 8 attempts."""
     key_set = keys.load(key_folder) if key_folder.exists() else keys.init(key_folder)
     LocalStorage(folder, create=True)
@@ -123,7 +123,8 @@ def build(folder: Path, key_folder: Path, name: str = JOB, first: int = 0) -> Ou
     writer.append([dataclasses.replace(plan_record(6, job, name), finished_us=START_US + first)])
 
     def stored(number: int, attempt: int = 1, outcome: str = "accepted", media_type: str = "image/png") -> Record:
-        return stored_attempt(output, issuer, attempt_record(first + number, attempt, outcome, name), media_type)
+        record = attempt_record(first + number, attempt, outcome, name)
+        return stored_attempt(output, issuer, dataclasses.replace(record, finished_us=at_us or record.finished_us), media_type)
 
     writer.append([stored(1), stored(2, outcome="rejected", media_type="image/webp")])
     writer.append([stored(2, 2), stored(3, media_type="image/jpeg")])

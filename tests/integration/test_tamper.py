@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 import shutil
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -513,7 +515,7 @@ def test_the_audit_names_it_and_blames_nothing_else(world: World, name: str) -> 
     report = run(world)
     assert [item.name for item in report.findings] == [finding], report.text()
     assert report.findings[0].where.startswith(where)
-    assert report.exit_code == 4 and report.verdict == "1 findings"
+    assert report.exit_code == 4 and report.verdict == "1 finding"
 
 
 def test_the_table_is_long_enough_and_knows_every_column() -> None:
@@ -601,6 +603,24 @@ def test_another_certificate_authority(world: World, tmp_path: Path) -> None:
     foreign = keys.init(tmp_path / "foreign").trust()
     report = run(world, trust=Trust(world.out.trust.log_keys, foreign.anchors_pem, world.out.trust.mark_keys))
     assert report.found == {"credential-untrusted": 5}
+
+
+def test_a_certificate_that_expired_after_signing(originals: World, tmp_path: Path) -> None:
+    """The signed log says when each picture was finished, and its certificate was good then."""
+    from pipeline.certificates import development_chain
+
+    keys_folder = tmp_path / "short"
+    shutil.copytree(originals.out.keys.folder, keys_folder)
+    chain = development_chain(dt.timedelta(seconds=8), backdated=dt.timedelta(seconds=1))
+    begin = time.time()
+    (keys_folder / "certificates.pem").write_bytes(chain.chain_pem)
+    (keys_folder / "certificate.key").write_bytes(chain.key_pem)
+    (keys_folder / "trust/anchors.pem").write_bytes(chain.anchor_pem)
+    short = outputs.build(tmp_path / "out-short", keys_folder, at_us=int(begin * 1_000_000))
+    time.sleep(max(0.0, begin + 8.5 - time.time()))
+    report = audit(short.storage, short.trust)
+    assert report.found == {"credential-expired": 5}, report.text()
+    assert "was good until then" in report.findings[0].what
 
 
 def test_without_the_watermark_key_the_mark_is_not_judged(world: World) -> None:
