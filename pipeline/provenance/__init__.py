@@ -1,7 +1,16 @@
 """Where images come from, so that an auditor can trust it: records, the signed log of them, and what reads both.
 
-Who does what: `record` and `canonical` (rows and the bytes that are hashed), `log` (Merkle trees), `checkpoint` (the
-signed head), `parts` (the files of the log, read with care), `writer` (the only one that writes them), `state` (what
-the log says of each image), `audit` and `identify` (which import no writer), `bundle` (one record's proof as a file),
-`export` (the log for others), `credential` (C2PA).
+    record, canonical        rows, and the bytes of a row that are hashed
+    log, checkpoint          Merkle trees and their proofs; the signed head (both pure)
+    parts, bounds, reading   the files of the log, read with care; streams of them
+    state, snapshot          what the log says of each image; a signed short cut to it
+    writer                   the only one that writes the log
+    audit, findings          what an auditor calls, and what it says; behind it `walk` (the log), `tally` (counts), `presence`
+                             (what lies there), `objects` and `pool` (each picture), `buckets` (rows beyond memory)
+    identify                 a picture → its record, by `evidence` and `lookup`
+    bundle, export           one image's proof as a file; the log for others
+    credential               C2PA
+    orphans, rate            what no record names; how fast images came lately
+
+Neither `audit` nor `identify` imports the writer.
 """

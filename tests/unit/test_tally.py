@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -133,3 +135,9 @@ def test_worker_processes_answer_in_order(tmp_path: Path) -> None:
     assert [answer.finding for answer in answers] == expected
     assert [answer.recorded.object_key for answer in answers] == [f"images/{n}.png" for n in range(POOL_FROM + 20)]
     assert all(isinstance(answer, Answer) for answer in answers)
+
+
+@pytest.mark.parametrize("module", ["audit", "identify", "bundle", "export"])
+def test_what_an_auditor_calls_imports_no_writer(module: str) -> None:
+    code = f"import sys, pipeline.provenance.{module}; sys.exit('pipeline.provenance.writer' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
