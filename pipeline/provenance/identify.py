@@ -1,6 +1,6 @@
 """Any copy of a picture → the record of its making, and how sure that is. Reads logs, imports no writer.
 
-Three kinds of evidence, the strongest first:
+Four kinds of evidence, the strongest first:
 
 1. *Credential*: if it is still in the file and intact, it names a record by the digest of its claim. Certain, when
 the credential leads to
@@ -10,7 +10,8 @@ pictures one picture in
    four million shares its bits with another, so records that share them are told apart by their looks. A mark can
    be lifted off one picture and laid over another by whoever tries hard: where the whole picture is there and looks
    like something else, the answer is a lead.
-3. *Looks* (PDQ): never more than a lead. Another rendering of the same prompt may look the same.
+3. *Source*: another program edited the picture and kept our credential inside its own: a lead.
+4. *Looks* (PDQ): never more than a lead. Another rendering of the same prompt may look the same.
 """
 
 from __future__ import annotations
@@ -161,6 +162,9 @@ def decide(picture: Evidence, candidates: Sequence[Match]) -> Answer:
         answer = _by_credential(picture, claimed)
     if marked and (answer is None or not answer.identified):
         answer = _better(answer, _by_watermark(picture, marked))
+    made_from = [match for match in candidates if match.how == "source"]
+    if answer is None and made_from:
+        answer = _by_source(picture, made_from)
     if answer is None and alike:
         answer = _by_looks(picture, alike)
     if answer is None:
@@ -212,6 +216,13 @@ def _by_watermark(picture: Evidence, marked: Sequence[Match]) -> Answer:
     part = "" if picture.whole else "; this copy is cropped, scaled or turned"
     reason = f"the {key} leads to this record{part}" + ("" if trusted else ", but no trusted key signed the log")
     return Answer(picture.name, "strong", "watermark", trusted, reason, ranked)
+
+
+def _by_source(picture: Evidence, made_from: Sequence[Match]) -> Answer:
+    ranked = _ranked(made_from)
+    who = f"{picture.finding.signer or 'somebody'} ({picture.finding.state})"
+    reason = f"by its credential, {who} made this picture out of this record's"
+    return Answer(picture.name, "lead", "source", ranked[0].log == "trusted", reason, ranked)
 
 
 def _by_looks(picture: Evidence, alike: Sequence[Match]) -> Answer:

@@ -29,7 +29,9 @@ from pipeline.storage import Storage
 if TYPE_CHECKING:
     import pyarrow as pa
 
-How = Literal["credential", "watermark", "likeness"]
+How = Literal["credential", "watermark", "source", "likeness"]
+"""`source`: the credential of a picture that this one was made from."""
+
 LogState = Literal["trusted", "self-consistent", "damaged"]
 """Of the part that holds a record: signed by a key we trust; signed by some key, and unaltered since; neither."""
 
@@ -114,6 +116,7 @@ def _scan(table: pa.Table, number: int, pictures: Sequence[Evidence], sought: Se
     attempts = np.asarray(pc.equal(table["kind"], "attempt").to_numpy(zero_copy_only=False), dtype=bool)
     for column, how, values in (
         ("claim_digest", "credential", [item.finding.claim_digest for item in pictures]),
+        ("claim_digest", "source", [item.finding.source_claim_digest for item in pictures]),
         ("watermark_payload", "watermark", [item.payload for item in pictures]),
     ):
         asked = [value for value in values if value]

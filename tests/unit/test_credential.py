@@ -349,6 +349,7 @@ def test_an_edit_names_its_source_and_keeps_the_source_s_credential(
         data = issuer.issue(bare["image/png"], "image/png", edit)
         finding = read(data, "image/png", anchors)
         assert finding.state == "trusted" and finding.image_id == "ef" * 16, "the edit's own claim, not its source's"
+        assert finding.source_claim_digest == (claim.claim_digest if source == signed["image/jpeg"] else None)
         with c2pa.Reader("image/png", io.BytesIO(data)) as reader:
             active = reader.get_active_manifest()
             manifests = json.loads(reader.json())["manifests"]

@@ -22,7 +22,7 @@ from pipeline.keys import KeySet, Trust
 from pipeline.provenance import parts
 from pipeline.provenance.canonical import claim_digest
 from pipeline.provenance.checkpoint import Signer
-from pipeline.provenance.credential import Issuer, claim_for
+from pipeline.provenance.credential import Claim, Issuer, Source, claim_for
 from pipeline.provenance.identify import Answer, identify, identify_all, pictures_in
 from pipeline.provenance.record import record_id
 from pipeline.provenance.writer import LogWriter
@@ -199,6 +199,18 @@ def test_a_self_made_credential_on_another_picture_is_only_a_lead(output: Output
     answer = identify(file, [output.storage], output.trust)
     assert answer.finding and answer.finding.state == "untrusted"
     assert answer.sureness == "lead" and "does not look like it" in answer.reason
+
+
+def test_an_edit_by_another_program_leads_to_its_source(output: Output, tmp_path: Path) -> None:
+    """The mark is painted over; what is left is the source's credential inside the editor's."""
+    editor = keys.init(tmp_path / "editor")
+    source = Source(output.files[2], "image/png")
+    claim = Claim("ee" * 16, 1, "ee" * 32, "ee" * 32, "Editor", "editor", "1", 1_800_000_000_000_000, source=source)
+    edited = Issuer(editor).issue(encode.encode(drawn(66), "image/png"), "image/png", claim)
+    answer = identify(edited, [output.storage], output.trust)
+    check(answer, output, 2)
+    assert (answer.sureness, answer.by) == ("lead", "source") and not answer.identified
+    assert "(untrusted) made this picture out of this record's" in answer.reason
 
 
 def test_a_log_signed_by_a_stranger_is_not_trusted(output: Output, key_set: KeySet, tmp_path: Path) -> None:

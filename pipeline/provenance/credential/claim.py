@@ -50,7 +50,8 @@ class Finding:
     """What a file's credential turned out to be.
 
     The claim's fields are None where it holds no claim of ours; below `expired` they are leads, not evidence. The
-    certificate's times are microseconds since 1970 UTC, for comparing with the signed log.
+    certificate's times are microseconds since 1970 UTC, for comparing with the signed log. `source_claim_digest` is of the
+    picture that this one was made from, by us or by another program that kept its credential: a lead, whatever the state.
     """
 
     state: State
@@ -60,6 +61,7 @@ class Finding:
     attempt: int | None = None
     prompt_digest: str | None = None
     watermark_payload: str | None = None
+    source_claim_digest: str | None = None
     signer: str | None = None
     valid_from_us: int | None = None
     valid_until_us: int | None = None

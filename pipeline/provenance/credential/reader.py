@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import io
 import json
@@ -59,7 +60,9 @@ def read(data: bytes, media_type: str, anchors_pem: bytes | None, at: dt.datetim
     if verdict == "expired":
         chain = signing_chain(data, str(label))
         verdict, reason = _judge_expired(chain, anchors_pem, validity, at)
-    return _finding(verdict, reason, manifest, validity)
+    sources = [item for item in store.get("manifests", []) if item.get("label") != label]
+    finding = _finding(verdict, reason, manifest, validity)
+    return dataclasses.replace(finding, source_claim_digest=next(filter(None, map(_claim_digest, sources)), None))
 
 
 def settings(anchors_pem: bytes | None) -> dict[str, Any]:
@@ -125,20 +128,17 @@ def _judge_expired(
 
 def _finding(state: State, reason: str, manifest: dict[str, Any], validity: tuple[int, int] | None) -> Finding:
     """The claim's fields where they have the form that we write; a file that says something else says nothing."""
-    assertions = manifest.get("assertions")
-    record = assertions.get(RECORD_LABEL) if isinstance(assertions, dict) else None
-    binding = assertions.get(SOFT_BINDING_LABEL) if isinstance(assertions, dict) else None
-    fields = record if isinstance(record, dict) else {}
+    fields = _assertion(manifest, RECORD_LABEL)
     attempt = fields.get("attempt")
     subject = manifest.get("signature", {}).get("certificateInfo", {}).get("subject", {})
     return Finding(
         state,
         reason,
-        claim_digest=_matching(fields.get("claim_digest"), r"[0-9a-f]{64}"),
+        claim_digest=_claim_digest(manifest),
         image_id=_matching(fields.get("image_id"), r"[0-9a-f]{32}"),
         attempt=attempt if isinstance(attempt, int) and not isinstance(attempt, bool) and 0 < attempt < 2**31 else None,
         prompt_digest=_matching(fields.get("prompt_digest"), r"[0-9a-f]{64}"),
-        watermark_payload=_matching(_first_value(binding), r"[0-9a-f]{1,64}"),
+        watermark_payload=_matching(_first_value(_assertion(manifest, SOFT_BINDING_LABEL)), r"[0-9a-f]{1,64}"),
         signer=_short(subject["CN"]) if isinstance(subject, dict) and subject.get("CN") else None,
         valid_from_us=validity[0] if validity else None,
         valid_until_us=validity[1] if validity else None,
@@ -155,8 +155,18 @@ def _validity(manifest: dict[str, Any]) -> tuple[int, int] | None:
         return None
 
 
-def _first_value(binding: object) -> object:
-    blocks = binding.get("blocks") if isinstance(binding, dict) else None
+def _assertion(manifest: dict[str, Any], label: str) -> dict[str, Any]:
+    assertions = manifest.get("assertions")
+    found = assertions.get(label) if isinstance(assertions, dict) else None
+    return found if isinstance(found, dict) else {}
+
+
+def _claim_digest(manifest: dict[str, Any]) -> str | None:
+    return _matching(_assertion(manifest, RECORD_LABEL).get("claim_digest"), r"[0-9a-f]{64}")
+
+
+def _first_value(binding: dict[str, Any]) -> object:
+    blocks = binding.get("blocks")
     return blocks[0].get("value") if isinstance(blocks, list) and blocks and isinstance(blocks[0], dict) else None
 
 
