@@ -1,0 +1,227 @@
+"""How fast the renderer draws, beside the plain diffusers loop and the device's own ceiling; the last line is JSON.
+
+    python scripts/bench/render.py                         the starter weights on this CPU, one thread
+    python scripts/bench/render.py --case sdxl --device cuda --batches 1,4,8,16 --compile
+
+`--case`: starter, sd21 (512², 25 steps), sdxl (1024², 30), sd35m (1024², 28), sdxl4 (1024², 4 steps, no guidance): real
+architectures with random weights, which cost what trained ones cost. A folder of diffusers weights works too, with
+--size, --steps and --guidance.
+
+The ceiling: the FLOPs of one image (torch counts matrix products, convolutions and attention) over the matmul rate
+measured in this run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from pipeline.models import ModelSettings, resolve
+from pipeline.models.quiet import without_foreign_warnings
+from pipeline.render import Renderer
+from pipeline.schema import Attempt, PlannedImage
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What is drawn: side in pixels, denoising steps, guidance scale."""
+
+    weights: str
+    size: int
+    steps: int
+    guidance: float
+
+
+CASES = {
+    "starter": Case("starter", 256, 8, 4.0),
+    "sd21": Case("sd21", 512, 25, 7.5),
+    "sdxl": Case("sdxl", 1024, 30, 5.0),
+    "sd35m": Case("sd35m", 1024, 28, 4.5),
+    "sdxl4": Case("sdxl", 1024, 4, 0.0),
+}
+
+
+def attempts(case: Case, count: int, first: int = 0) -> list[Attempt]:
+    """Attempts with prompts of their own, as in a manifest; a third share a negative prompt."""
+    made = []
+    for n in range(first, first + count):
+        image = PlannedImage(
+            f"{n:032x}", f"row-{n}", "", 0, f"a photo of a mug, number {n}", "blurry" if n % 3 == 0 else "", n, case.size, case.size,
+            case.steps, case.guidance, None, (), None, None, None, None, None, None, (),
+        )  # fmt: skip
+        made.append(Attempt(image, 1, n))
+    return made
+
+
+def synchronise(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def best_seconds(work: Callable[[], object], device: torch.device, repeats: int) -> float:
+    """The fastest of `repeats` runs after one that is not measured: a shared machine can only make a run slower."""
+    work()
+    took = []
+    for _ in range(repeats):
+        synchronise(device)
+        started = time.perf_counter()
+        work()
+        synchronise(device)
+        took.append(time.perf_counter() - started)
+    return min(took)
+
+
+def matmul_rate(device: torch.device, dtype: torch.dtype) -> float:
+    """FLOP/s of the largest rate that a square matrix product reaches here."""
+    rates = []
+    for side in (512, 1024) if device.type == "cpu" else (4096, 8192):
+        a, b = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
+        calls = 4 if device.type == "cpu" else 20
+        seconds = best_seconds(lambda a=a, b=b, calls=calls: [torch.mm(a, b) for _ in range(calls)], device, 5)
+        rates.append(2 * side**3 * calls / seconds)
+    return max(rates)
+
+
+def plain_loop(renderer: Renderer, case: Case, batch: Sequence[Attempt]) -> Any:
+    """What a user of diffusers would write for these images."""
+    pipe = renderer.model.pipe
+    arguments = {
+        "prompt": [attempt.image.prompt for attempt in batch],
+        "generator": [torch.Generator("cpu").manual_seed(attempt.seed) for attempt in batch],
+        "num_inference_steps": case.steps,
+        "guidance_scale": case.guidance,
+        "width": case.size,
+        "height": case.size,
+        "output_type": "np",
+    }
+    if renderer.model.family.negative:
+        arguments["negative_prompt"] = [attempt.image.negative_prompt for attempt in batch]
+    with without_foreign_warnings():
+        return pipe(**arguments).images
+
+
+def stage_shares(renderer: Renderer, case: Case, batch: int) -> dict[str, float]:
+    """Seconds of each stage of one batch with prompts not seen before, waiting for the device after each."""
+    from pipeline.render import stages
+
+    model, device = renderer.model, renderer.model.device
+    request = stages.Request(case.size, case.size, case.steps, case.guidance)
+    shares: dict[str, float] = {}
+
+    def timed(name: str, work: Callable[[], Any]) -> Any:
+        synchronise(device)
+        started = time.perf_counter()
+        made = work()
+        synchronise(device)
+        shares[name] = round(time.perf_counter() - started, 5)
+        return made
+
+    with torch.inference_mode(), without_foreign_warnings():
+        generators = [torch.Generator("cpu").manual_seed(n) for n in range(batch)]
+        prompts = timed("encode", lambda: [stages.encode_one(model, f"a mug, {n}", negative=False) for n in range(batch)])
+        guided = stages.guided(model, case.guidance)
+        negatives = [stages.encode_one(model, "", negative=True)] * batch if guided else []
+        latents = timed("denoise", lambda: stages.denoise(model, request, prompts, negatives, generators))
+        pictures = timed("decode", lambda: stages.decode(model, latents))
+        timed("quantise and copy", lambda: stages.quantise(pictures).cpu())
+    return shares
+
+
+def run(case: Case, settings: ModelSettings, batches: Sequence[int], repeats: int, compiled: bool) -> dict[str, Any]:
+    """Measures one case and returns the result's fields."""
+    renderer = Renderer(resolve(settings), settings)
+    model = renderer.model
+    rate = matmul_rate(model.device, model.dtype)
+    one = attempts(case, 1)
+    renderer.render(one)
+    with FlopCounterMode(display=False) as counter:
+        renderer.render(one)
+    flops = counter.get_total_flops()
+    result: dict[str, Any] = {
+        "weights": model.resolved.weights, "size": case.size, "steps": case.steps, "guidance": case.guidance,
+        "device": model.driver, "dtype": str(model.dtype).removeprefix("torch."), "memory": model.mode,
+        "matmul_tflops": round(rate / 1e12, 4), "tflop_per_image": round(flops / 1e12, 5),
+        "ceiling_images_per_s": round(rate / flops, 4),
+    }  # fmt: skip
+    print(f"ceiling: {flops / 1e12:.4f} TFLOP an image, {rate / 1e12:.3f} TFLOP/s: {rate / flops:.3f} images/s")
+
+    def note(name: str, count: int, seconds: float) -> None:
+        per_s = count / seconds
+        result[name] = round(per_s, 4)
+        print(f"{name:32} {per_s:9.3f} images/s   {per_s * flops / rate:6.1%} of the ceiling")
+
+    note("plain loop, batch 1", 1, best_seconds(lambda: plain_loop(renderer, case, one), model.device, repeats))
+    for count in batches:
+        many = attempts(case, count)
+        renderer.settings = settings.model_copy(update={"batch": count})
+        note(f"renderer, batch {count}", count, best_seconds(lambda many=many: renderer.render(many), model.device, repeats))
+        if count > 1:
+            plain = best_seconds(lambda many=many: plain_loop(renderer, case, many), model.device, repeats)
+            note(f"plain loop, batch {count}", count, plain)
+    many = attempts(case, max(batches))
+    renderer.settings = settings.model_copy(update={"deterministic": True})
+    note("renderer, deterministic", len(many), best_seconds(lambda: renderer.render(many), model.device, repeats))
+    result["stage_seconds"] = stage_shares(renderer, case, max(batches))
+    print("seconds by stage:", result["stage_seconds"])
+    if model.device.type == "cuda":
+        result["gpu_bytes_max"] = torch.cuda.max_memory_allocated(model.device)
+    if compiled:
+        denoiser = getattr(model.pipe, model.family.denoiser)
+        denoiser.forward = torch.compile(denoiser.forward, mode="max-autotune-no-cudagraphs")
+        note("plain loop, compiled", len(many), best_seconds(lambda: plain_loop(renderer, case, many), model.device, repeats))
+    return result
+
+
+def commit() -> str:
+    """The commit that was measured, or `unknown` outside a checkout."""
+    done = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    return done.stdout.strip() or "unknown"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--case", default="starter", help="starter, sd21, sdxl, sd35m, sdxl4, or a diffusers folder")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument("--batches", default="1,2,4", help="batch sizes, comma-separated")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--size", type=int)
+    parser.add_argument("--steps", type=int)
+    parser.add_argument("--guidance", type=float)
+    parser.add_argument("--compile", action="store_true", help="measure a compiled denoiser too (minutes of warm-up)")
+    chosen = parser.parse_args()
+    base = CASES.get(chosen.case, Case(chosen.case, 512, 25, 5.0))
+    case = Case(
+        base.weights,
+        chosen.size or base.size,
+        chosen.steps or base.steps,
+        base.guidance if chosen.guidance is None else chosen.guidance,
+    )
+    batches = [int(text) for text in chosen.batches.split(",")]
+    with tempfile.TemporaryDirectory() as folder:
+        weights = case.weights
+        if weights in ("sd21", "sdxl", "sd35m"):
+            import architectures
+
+            device = "cuda" if chosen.device != "cpu" and torch.cuda.is_available() else "cpu"
+            weights = str(architectures.save(weights, Path(folder) / weights, device))
+        settings = ModelSettings(weights=weights, device=chosen.device)
+        result = run(case, settings, batches, chosen.repeats, chosen.compile)
+    about = {"bench": "render", "case": chosen.case, "date": f"{datetime.now(UTC):%F}", "commit": commit()}
+    machine = {"machine": platform.machine(), "torch": torch.__version__}
+    print(json.dumps(about | machine | result | {"weights": chosen.case}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""The renderer on a CUDA device. Skipped, with the reason, where there is none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.models import ModelSettings, resolve
+from pipeline.render import Renderer
+from pipeline.schema import Attempt
+from tests.standins import BUILDERS, attempt, save_family
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine"),
+]
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    root = tmp_path_factory.mktemp("families")
+    return {name: save_family(name, root / name) for name in BUILDERS}
+
+
+@pytest.fixture(autouse=True)
+def private_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batch sizes measured here are not remembered for real jobs."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def renderer(folder: Path, **changes: object) -> Renderer:
+    settings = ModelSettings.model_validate({"weights": str(folder), "device": "cuda", "batch": 8, **changes})
+    return Renderer(resolve(settings), settings)
+
+
+def neighbours(count: int) -> list[Attempt]:
+    return [attempt(f"n{i}", prompt="x" * i, seed=i) for i in range(count)]
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_deterministic_bytes_do_not_depend_on_company(folders: dict[str, Path], name: str) -> None:
+    made = renderer(folders[name], deterministic=True)
+    target = attempt("t", prompt="a mug", seed=3)
+    alone = made.render([target])[0][0].tobytes()
+    for count in (3, 8):
+        assert made.render([*neighbours(count - 1), target])[0][-1].tobytes() == alone
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_the_gpu_draws_the_picture_that_the_cpu_draws(folders: dict[str, Path], name: str) -> None:
+    """Same seed, same noise: float32 kernels of two devices may differ by rounding, not by picture."""
+    on_gpu = renderer(folders[name], dtype="float32", deterministic=True).render([attempt()])[0]
+    on_cpu = renderer(folders[name], dtype="float32", device="cpu").render([attempt()])[0]
+    assert np.abs(on_gpu.astype(int) - on_cpu).mean() < 2
+
+
+def test_16_bit_is_the_default_and_stays_near(folders: dict[str, Path]) -> None:
+    pictures, info = renderer(folders["sd"]).render([attempt()])
+    exact, _ = renderer(folders["sd"], dtype="float32").render([attempt()])
+    assert info.dtype in ("bfloat16", "float16") and info.device == "cuda" and "CUDA" in info.driver
+    assert np.abs(pictures.astype(int) - exact).mean() < 25
+
+
+@pytest.mark.parametrize("mode", ["offload", "sequential"])
+def test_memory_modes_draw_the_same_picture(folders: dict[str, Path], mode: str) -> None:
+    full, _ = renderer(folders["sd"], memory="full").render([attempt()])
+    less, _ = renderer(folders["sd"], memory=mode).render([attempt()])
+    assert np.abs(full.astype(int) - less).mean() < 2
+
+
+def test_the_automatic_batch_is_measured_once(folders: dict[str, Path]) -> None:
+    made = renderer(folders["sd"], batch="auto")
+    first = made.batch_limit(64, 64)
+    assert 1 <= first <= 64 and made.batch_limit(64, 64) == first
+    assert renderer(folders["sd"], batch="auto").batch_limit(64, 64) == first
+
+
+def test_the_mark_runs_on_the_device(folders: dict[str, Path]) -> None:
+    seen: list[str] = []
+
+    def mark(pictures: torch.Tensor) -> torch.Tensor:
+        seen.append(pictures.device.type)
+        return pictures
+
+    renderer(folders["sd"]).render([attempt()], mark=mark)
+    assert seen == ["cuda"]
