@@ -82,7 +82,8 @@ def load(folder: Path) -> tuple[Any, float]:
     from diffusers import StableDiffusionPipeline
 
     start = time.perf_counter()
-    pipeline = StableDiffusionPipeline.from_pretrained(folder, safety_checker=None, requires_safety_checker=False)
+    options = {"safety_checker": None, "requires_safety_checker": False}
+    pipeline = StableDiffusionPipeline.from_pretrained(folder, **options)  # type: ignore[no-untyped-call]
     return pipeline, time.perf_counter() - start
 
 

@@ -71,7 +71,9 @@ class SceneJudge(torch.nn.Module):
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Float (B, 3, 64, 64) to three logit tensors."""
-        return torch.split(self.head(self.body(images)), self.sizes, dim=1)
+        logits: torch.Tensor = self.head(self.body(images))
+        parts: tuple[torch.Tensor, ...] = logits.split(list(self.sizes), dim=1)  # type: ignore[no-untyped-call]
+        return parts
 
     @torch.no_grad()
     def judge(self, images: NDArray[np.uint8]) -> list[tuple[str, int, str]]:
@@ -102,7 +104,7 @@ def scene_judge(folder: Path, count: int, seed: int, drawings: int = 3000, epoch
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 4e-3, epochs * per_epoch)
     judge.train()
     for _ in range(epochs):
-        for rows in torch.randperm(drawings).split(32):
+        for rows in torch.randperm(drawings).split(32):  # type: ignore[no-untyped-call]
             noisy = images[rows] + 0.05 * torch.randn_like(images[rows])
             parts = zip(judge(noisy), labels[rows].unbind(1), strict=True)
             loss = torch.stack([torch.nn.functional.cross_entropy(logits, label) for logits, label in parts]).sum()

@@ -26,7 +26,7 @@ def autoencoder(width: int = 32) -> Any:
     """An `AutoencoderTiny` that halves the picture four times; no block at full resolution in the encoder."""
     from diffusers import AutoencoderTiny
 
-    vae = AutoencoderTiny(
+    vae = AutoencoderTiny(  # type: ignore[no-untyped-call]
         encoder_block_out_channels=(width,) * 5,
         decoder_block_out_channels=(width,) * 5,
         num_encoder_blocks=(0, 1, 1, 2, 2),
@@ -42,7 +42,7 @@ def autoencoder(width: int = 32) -> Any:
 def _keep_variance(vae: Any) -> None:
     """Initialise for a net without normalisation: He's gain (arXiv:1502.01852), each residual branch silent at first
     (arXiv:1901.09321). With torch's default the signal fades over 20 layers and the first minutes are lost."""
-    from diffusers.models.autoencoders.vae import AutoencoderTinyBlock
+    from diffusers.models.autoencoders.vae import AutoencoderTinyBlock  # type: ignore[attr-defined]
 
     for part in vae.modules():
         if isinstance(part, torch.nn.Conv2d):
@@ -67,7 +67,7 @@ def denoiser(widths: tuple[int, int, int]) -> Any:
     """
     from diffusers import UNet2DConditionModel
 
-    return UNet2DConditionModel(
+    return UNet2DConditionModel(  # type: ignore[no-untyped-call]
         sample_size=16,
         in_channels=LATENT_CHANNELS,
         out_channels=LATENT_CHANNELS,
@@ -88,7 +88,7 @@ def schedule() -> Any:
     """The noise schedule: v-prediction, terminal signal-to-noise ratio 0 (arXiv:2305.08891), trailing spacing."""
     from diffusers import DDIMScheduler
 
-    return DDIMScheduler(
+    return DDIMScheduler(  # type: ignore[no-untyped-call]
         num_train_timesteps=1000,
         beta_start=0.00085,
         beta_end=0.012,
@@ -140,7 +140,7 @@ def tokenizer() -> Any:
     from transformers import CLIPTokenizer
 
     vocab, merges = vocabulary()
-    return CLIPTokenizer(vocab=vocab, merges=merges, model_max_length=TOKENS)
+    return CLIPTokenizer(vocab=vocab, merges=merges, model_max_length=TOKENS)  # type: ignore[arg-type]
 
 
 def text_encoder(words: Any) -> Any:
@@ -167,7 +167,7 @@ def assemble(vae: Any, words: Any, text: Any, unet: Any) -> Any:
     """The parts as a `StableDiffusionPipeline` without a safety checker."""
     from diffusers import StableDiffusionPipeline
 
-    return StableDiffusionPipeline(
+    return StableDiffusionPipeline(  # type: ignore[no-untyped-call]
         vae=vae,
         tokenizer=words,
         text_encoder=text,

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 STEPS = 10
-GUIDANCE = 3.0
+GUIDANCE = 2.0
 
 
 def sample(
