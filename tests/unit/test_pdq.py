@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-import pdqhash
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,14 +20,20 @@ def drawn(seed: int, height: int = 256, width: int = 256) -> Pixels:
     return np.asarray(cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC), dtype=np.uint8)
 
 
-def test_the_bits_are_in_the_reference_s_order() -> None:
-    """ThreatExchange prints word 15 first, each word's highest bit first; bit k is set where coefficient k exceeds the median."""
-    image = drawn(1)
-    coefficients, _ = pdqhash.compute_float(image)
-    values = np.asarray(coefficients)[::-1]  # the binding returns them from the last to the first
-    above = values > np.median(values)
-    words = [sum(int(above[16 * word + bit]) << bit for bit in range(16)) for word in range(16)]
-    assert pdq.pdq(image)[0] == "".join(f"{word:04x}" for word in reversed(words))
+REFERENCE = [
+    (1, 256, 256, "d3c568d3df4556f52c51d2d16f0522d655a9452910f6152e331e570dfc4760f3", 100),
+    (2, 512, 300, "bf8bbf93ff6abb30370a2332356b752d7743ab92b654546da870025824686319", 100),
+    (3, 64, 64, "30ce72c374cc75c7b6eaae42d648ed214248225e613711bdeb91f78f4709e64b", 100),
+    (4, 100, 37, "975f38400e0f7476be3efcee1a5f25253e1ed2da3d20cf912930e11a3e4392c2", 100),
+    (5, 5, 5, "318cc4f1ce733b0e3c0fce73348d318ccb72c4f1318c84e1ce733b0e3c8dce73", 67),
+    (6, 480, 512, "7cea3824ed6def8711207d04edeaa8762808cf89eb9520fb3a9eff00446d28f6", 100),
+]
+"""(seed, height, width, hash, quality), made by pdqhash 0.2.8, the binding of facebook/ThreatExchange's code."""
+
+
+@pytest.mark.parametrize(("seed", "height", "width", "digest", "quality"), REFERENCE)
+def test_the_reference_s_hashes_are_met_bit_for_bit(seed: int, height: int, width: int, digest: str, quality: int) -> None:
+    assert pdq.pdq(drawn(seed, height, width)) == (digest, quality)
 
 
 def test_copies_stay_near_and_others_far() -> None:
