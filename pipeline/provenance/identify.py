@@ -2,14 +2,12 @@
 
 Four kinds of evidence, the strongest first:
 
-1. *Credential*: if it is still in the file and intact, it names a record by the digest of its claim. Certain, when
-the credential leads to
-   a trusted root certificate and the record lies in a part that a trusted key signed.
+1. *Credential*: if it is still in the file and intact, it names a record by the digest of its claim. Certain, when it
+   leads to a trusted root certificate and the record lies in a part that a trusted key signed.
 2. *Watermark*: survives re-encoding, scaling and cropping, and carries 44 bits of a hash. In a log of four million
-pictures one picture in
-   four million shares its bits with another, so records that share them are told apart by their looks. A mark can
-   be lifted off one picture and laid over another by whoever tries hard: where the whole picture is there and looks
-   like something else, the answer is a lead.
+   pictures one picture in four million shares its bits with another, so records that share them are told apart by their
+   looks. A mark can be lifted off one picture and laid over another by whoever tries hard: where the whole picture is
+   there and looks like something else, the answer is a lead.
 3. *Source*: another program edited the picture and kept our credential inside its own: a lead.
 4. *Looks* (PDQ): never more than a lead. Another rendering of the same prompt may look the same.
 """

@@ -1,6 +1,6 @@
 """Finds the records that a picture's evidence leads to, in one pass over the columns of an output's log.
 
-Only six columns of each part are read, and only the parts that hold a match are read whole and verified, so
+Only five columns of each part are read, and only the parts that hold a match are read whole and verified, so
 millions of records and many pictures take one pass and little memory. What is found are candidates; `identify`
 decides between them.
 """
@@ -35,7 +35,7 @@ How = Literal["credential", "watermark", "source", "likeness"]
 LogState = Literal["trusted", "self-consistent", "damaged"]
 """Of the part that holds a record: signed by a key we trust; signed by some key, and unaltered since; neither."""
 
-COLUMNS = ("kind", "claim_digest", "watermark_payload", "pdq", "pdq_quality", "signature")
+COLUMNS = ("kind", "claim_digest", "watermark_payload", "pdq", "pdq_quality")
 LEADS_MAX = 5
 MATCHES_MAX = 64
 """Records kept per picture that share its payload or claim digest; a forger could write more into a log of his own."""
