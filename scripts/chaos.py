@@ -2,7 +2,8 @@
 """Real kills: a job is started, its driver is killed with SIGKILL at a random moment, and the job is run again to its end.
 
 Each round has an output of its own and must end with a passing audit, every planned image accounted for, nothing recorded twice, the same
-accepted images as an undisturbed run, and no process of the killed driver left behind. Prints a table and one JSON line; exit 1 if a round fails.
+accepted images as an undisturbed run, and no process of the killed driver left behind. Prints a table and one JSON line; exit 1 if a round
+fails.
 
     scripts/chaos.py --kills 20 --seed 1            on folders
     scripts/chaos.py --kills 3 --seed 1 --s3        against moto's S3 server over HTTP
@@ -30,6 +31,8 @@ from pipeline.storage import open_storage
 
 IMAGES = 12
 RUN_TIMEOUT_S = 600
+LEFTOVERS_S = 60
+"""A Ray worker that is just starting gives up at the latest when it could not register for a minute."""
 JOB = """\
 name: chaos
 manifest: rows.parquet
@@ -143,9 +146,9 @@ class Ordeal:
         return audit["parts"], status["accepted"], audit["orphans"] or 0
 
     def _leftovers(self, driver: int) -> int:
-        """Processes that carry this ordeal's environment and outlive their driver by more than 20 s."""
+        """Processes that carry this ordeal's environment and outlive their driver by more than LEFTOVERS_S."""
         mark = f"RENDERFARM_CHAOS={self.folder}".encode()
-        for _ in range(40):
+        for _ in range(2 * LEFTOVERS_S):
             alive = [pid for pid in _processes() if pid != os.getpid() and mark in _environment(pid)]
             if not alive:
                 return 0

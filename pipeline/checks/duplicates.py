@@ -141,10 +141,7 @@ def _distances(stored: npt.NDArray[np.uint64], forms: npt.NDArray[np.uint64]) ->
 
 def _turned_planes(text: str) -> list[Planes]:
     light, colour = planes(text)
-    return [
-        (np.asarray(a, np.int16), np.asarray(b, np.int16))
-        for a, b in zip(turned(light), turned(colour), strict=True)
-    ]
+    return [(np.asarray(a, np.int16), np.asarray(b, np.int16)) for a, b in zip(turned(light), turned(colour), strict=True)]
 
 
 def confirms(asked: Planes, known: Planes, structure_min: float = STRUCTURE_MIN) -> bool:

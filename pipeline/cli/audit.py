@@ -40,7 +40,8 @@ def audit(args: argparse.Namespace) -> int:
 def _text(report: AuditReport) -> str:
     lines = [
         f"audit of {report.uri} ({report.mode})",
-        f"  log         {report.origin or 'none'}, {report.parts} parts, {report.records} records, signed by {report.signer or 'nobody'}",
+        f"  log         {report.origin or 'none'}: {report.parts} parts, {report.records} records",
+        f"  signed by   {report.signer or 'nobody'}",
         f"  pictures    {report.objects} recorded, {report.objects_read} opened and checked",
     ]
     if report.counts is not None:

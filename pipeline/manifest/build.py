@@ -49,9 +49,7 @@ def build(source: Path, out: Path, rules: Rules | None = None) -> BuildReport:
             return BuildReport(0, tuple(_placed(fault, label, source, conversion.places) for fault in faults))
         os.replace(scratch, out)
     except OSError as error:
-        raise ManifestError(
-            f"cannot be written: {error.strerror}", str(out), "name a file in a folder of yours"
-        ) from error
+        raise ManifestError(f"cannot be written: {error.strerror}", str(out), "name a file in a folder of yours") from error
     finally:
         scratch.unlink(missing_ok=True)
     return BuildReport(len(conversion.places), ())

@@ -79,9 +79,7 @@ def _read_csv(source: Path) -> Iterator[SourceRow]:
 
 def _csv_row(line: int, header: list[str], cells: list[str]) -> SourceRow:
     if any(cell.strip() for cell in cells[len(header) :]):
-        return SourceRow(
-            line, {}, f"{len(cells)} cells and only {len(header)} columns; put texts with separators in quotation marks"
-        )
+        return SourceRow(line, {}, f"{len(cells)} cells and only {len(header)} columns; put texts with separators in quotation marks")
     return SourceRow(line, {name: cell.strip() for name, cell in zip(header, cells, strict=False) if cell.strip()})
 
 

@@ -80,9 +80,7 @@ def _parts(source: Path) -> tuple[Lists, list[dict[str, Any]]]:
             raise ManifestError(f"unknown key {key!r}", str(source), f"use {meant!r}" if meant else f"use {_KEYS}")
     lists, rows, defaults = document.get("lists") or {}, document.get("rows"), document.get("defaults") or {}
     if not isinstance(lists, dict) or not all(isinstance(entries, list) and entries for entries in lists.values()):
-        raise ManifestError(
-            "'lists' must map each name to a list of entries", str(source), "write - entry lines below it"
-        )
+        raise ManifestError("'lists' must map each name to a list of entries", str(source), "write - entry lines below it")
     if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
         raise ManifestError("'rows' must be a list of row templates", str(source), "write - id: ... below it")
     if not isinstance(defaults, dict):

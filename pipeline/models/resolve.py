@@ -96,7 +96,11 @@ def locate(weights: str, revision: str | None) -> tuple[str, Path]:
     if path.suffix in PICKLES:
         raise pickle_error(path)
     if path.is_file():
-        raise WeightsError("a single file cannot be used yet", weights, "convert it to a diffusers folder with save_pretrained()")
+        raise WeightsError(
+            "a single file holds neither configs nor tokenizers",
+            weights,
+            "convert it once: StableDiffusionPipeline.from_single_file(file).save_pretrained(folder), or the class of its family",
+        )
     if not hub.HUB_ID.fullmatch(weights):
         raise WeightsError("there is no such folder", weights, "give a local diffusers folder, a Hub id `owner/name`, or `starter`")
     if revision is None:

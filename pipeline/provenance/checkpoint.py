@@ -83,9 +83,7 @@ class Checkpoint:
 
     def to_bytes(self) -> bytes:
         """The signed note."""
-        lines = [
-            f"{_DASH}{item.name} {base64.b64encode(item.key_id + item.value).decode()}\n" for item in self.signatures
-        ]
+        lines = [f"{_DASH}{item.name} {base64.b64encode(item.key_id + item.value).decode()}\n" for item in self.signatures]
         return self.text() + b"\n" + "".join(lines).encode()
 
 

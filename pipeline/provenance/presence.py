@@ -6,8 +6,9 @@ missing is looked up again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -47,16 +48,12 @@ class Presence:
 
     def add_listing(self, listing: Iterable[Stored]) -> None:
         """What lies in the storage."""
-        keys, sizes = [], []
-        for stored in listing:
-            keys.append(hash(stored.key))
-            sizes.append(stored.size)
-            if len(keys) == 100_000:
-                self._add(keys, sizes, _LISTED, None)
-                keys, sizes = [], []
-        self._add(keys, sizes, _LISTED, None)
+        remaining = iter(listing)
+        while chunk := [(hash(stored.key), stored.size) for stored in islice(remaining, 100_000)]:
+            keys, sizes = zip(*chunk, strict=True)
+            self._add(keys, sizes, _LISTED, None)
 
-    def _add(self, keys: list[int], sizes: list[int], part: int, row: list[int] | None) -> None:
+    def _add(self, keys: Sequence[int], sizes: Sequence[int], part: int, row: Sequence[int] | None) -> None:
         rows = np.zeros(len(keys), _ROW)
         rows["key"] = np.array(keys, np.int64).view(np.uint64)
         rows["size"], rows["part"] = sizes, part
@@ -70,16 +67,17 @@ class Presence:
         orphans = 0
         with self._rows as buckets:
             for rows in buckets:
-                listed = np.sort(rows[rows["part"] == _LISTED], order="key")
-                recorded = rows[rows["part"] != _LISTED]
-                at = np.searchsorted(listed["key"], recorded["key"])
-                there = np.zeros(len(recorded), bool)
-                inside = at < len(listed)
-                there[inside] = listed["key"][at[inside]] == recorded["key"][inside]
+                listed, recorded = rows[rows["part"] == _LISTED], rows[rows["part"] != _LISTED]
+                order = np.argsort(listed["key"])
+                keys = listed["key"][order]
+                at = np.minimum(np.searchsorted(keys, recorded["key"]), max(len(keys) - 1, 0))
+                there = keys[at] == recorded["key"] if len(keys) else np.zeros(len(recorded), bool)
                 sizes = np.full(len(recorded), -1, np.int64)
-                sizes[there] = listed["size"][at[there]]
+                sizes[there] = listed["size"][order[at[there]]]
                 for index in np.nonzero(sizes != recorded["size"])[0]:
-                    item = recorded[index]
-                    absent.append(Absent(int(item["part"]), int(item["row"]), int(sizes[index]) if there[index] else None))
-                orphans += int((~np.isin(listed["key"], recorded["key"])).sum())
+                    item, size = recorded[index], int(sizes[index]) if there[index] else None
+                    absent.append(Absent(int(item["part"]), int(item["row"]), size))
+                named = np.zeros(len(keys), bool)
+                named[at[there]] = True
+                orphans += int((~named).sum())
         return sorted(absent, key=lambda item: (item.part, item.row)), orphans

@@ -65,9 +65,7 @@ def arrow_schema() -> pa.Schema:
     text, number = pa.string(), pa.int64()
     box = pa.struct([pa.field(name, number, nullable=False) for name in ("x0", "y0", "x1", "y1")])
     lists: dict[str, pa.DataType] = {
-        "objects": _list(
-            pa.struct([pa.field("name", text, nullable=False), pa.field("count", number, nullable=False)])
-        ),
+        "objects": _list(pa.struct([pa.field("name", text, nullable=False), pa.field("count", number, nullable=False)])),
         "tags": pa.map_(text, pa.field("value", text, nullable=False)),
         "batch": _list(text),
         "verdicts": _list(
@@ -84,10 +82,7 @@ def arrow_schema() -> pa.Schema:
         ),
     }
     hints = typing.get_type_hints(Record)
-    fields = [
-        pa.field(name, lists[name], nullable=False) if name in lists else _plain_field(name, hints[name])
-        for name in RECORD_FIELDS
-    ]
+    fields = [pa.field(name, lists[name], nullable=False) if name in lists else _plain_field(name, hints[name]) for name in RECORD_FIELDS]
     return pa.schema(fields, metadata={VERSION_KEY: str(RECORD_VERSION).encode()})
 
 

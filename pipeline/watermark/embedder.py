@@ -23,15 +23,17 @@ from pipeline.watermark.types import MarkKey, Payload, Unsupported
 if TYPE_CHECKING:
     import torch
 
-PSNR_DB = 41.3
-MASK_RANGE = (0.6, 2.2)
+PSNR_DB = 41.12
+MASK_RANGE = (0.45, 2.6)
 ACTIVITY_KNEE = 6.0
-ACTIVITY_POWER = 0.6
+ACTIVITY_POWER = 0.8
+EVENNESS = 0.33  # a power mean this low counts texture, which is everywhere, and not the edge of a flat shape
 LUMA = (0.299, 0.587, 0.114)
-CHANNEL_GAIN = (0.9, 1.15, 0.6)
-FLAT_MAX = 1.1  # grey levels, root mean square, where the picture is flat
+CHANNEL_GAIN = (0.62, 1.0, 0.35)  # near LUMA: the most luminance for the least squared error
+FLAT_MAX = 1.75  # grey levels, root mean square, where the picture is flat
 FLAT_SLOPE = 0.5
-FLAT_SIZE = 0.7  # small pictures carry the mark at higher frequencies, where the eye sees less of it
+CLIPPED_MORE = 1.5
+FLAT_SIZE = 0.5  # small pictures carry the mark at higher frequencies, where the eye sees less of it
 USABLE_MIN = 0.1  # share of the pattern's energy that must survive clipping
 
 
@@ -114,14 +116,13 @@ def _strength(luma: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
     y = luma[:, None]
     mean = F.avg_pool2d(y, cell, ceil_mode=True)
     spread = F.avg_pool2d(y.square(), cell, ceil_mode=True)
-    mean = F.avg_pool2d(mean, 5, 1, 2, count_include_pad=False)
-    spread = F.avg_pool2d(spread, 5, 1, 2, count_include_pad=False)
-    activity = (spread - mean.square()).clamp_min_(0).sqrt_()
+    deviation = (spread - mean.square()).clamp_min_(0) ** (EVENNESS / 2)
+    activity = F.avg_pool2d(deviation, 5, 1, 2, count_include_pad=False) ** (1 / EVENNESS)
     mask = (1 + activity / ACTIVITY_KNEE).pow_(ACTIVITY_POWER)
     mask = mask / mask.square().mean((2, 3), keepdim=True).sqrt()
-    mask = (mask.clamp_(*MASK_RANGE) * level).minimum(
-        FLAT_MAX * carrier.canonical_scale(height, width) ** FLAT_SIZE + activity * FLAT_SLOPE
-    )
+    clipped = 1 + (CLIPPED_MORE - 1) * ((mean - 127.5).abs() > 124)  # half of the mark is lost there
+    quiet = FLAT_MAX * carrier.canonical_scale(height, width) ** FLAT_SIZE * clipped
+    mask = (mask.clamp_(*MASK_RANGE) * level).minimum(quiet + activity * FLAT_SLOPE)
     return F.interpolate(mask, size=(height, width), mode="bilinear", align_corners=False)[:, 0]
 
 

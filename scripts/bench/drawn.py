@@ -43,8 +43,15 @@ def _product(draw: ImageDraw.ImageDraw, shape: str, x: float, foot: float, size:
         draw.ellipse([x + size * 0.4, foot - size, x + size * 1.1, foot - size * 0.3], outline=dark, width=max(2, int(size / 8)))
     if shape == "lamp":
         draw.rectangle([x - size * 0.06, foot - size, x + size * 0.06, foot], fill=dark)
-        draw.polygon([(x - size * 0.7, foot - size), (x + size * 0.7, foot - size), (x + size * 0.3, foot - size * 1.8),
-                      (x - size * 0.3, foot - size * 1.8)], fill=colour)
+        draw.polygon(
+            [
+                (x - size * 0.7, foot - size),
+                (x + size * 0.7, foot - size),
+                (x + size * 0.3, foot - size * 1.8),
+                (x - size * 0.3, foot - size * 1.8),
+            ],
+            fill=colour,
+        )
         return
     height = {"mug": 1.2, "bottle": 1.5, "box": 1.0, "shirt": 1.3}[shape] * size
     half = {"mug": 0.6, "bottle": 0.4, "box": 0.9, "shirt": 0.7}[shape] * size

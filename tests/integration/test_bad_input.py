@@ -55,7 +55,7 @@ MANIFESTS: dict[str, tuple[Callable[[Farm], None], list[str]]] = {
     "empty file": (bytes_of(b""), ["parquet"]),
     "no prompt column": (table_of(pa.table({"id": ["a"]})), ["prompt", "missing"]),
     "prompt is a number": (table_of(pa.table({"id": ["a"], "prompt": [1]})), ["prompt", "int64"]),
-    "misspelt column": (rows_of({**GOOD, "promt": "x"}), ["promt", "prompt"]),
+    "misspelt column": (rows_of({**GOOD, "promt": "x"}), ["column promt", "tag.promt"]),
     "null prompt": (rows_of(GOOD, {"id": "b", "prompt": None}), ["row 1", "'b'", "column prompt"]),
     "empty prompt": (rows_of({"id": "b", "prompt": "  "}), ["row 0", "column prompt"]),
     "duplicate id": (rows_of(GOOD, {"id": "b", "prompt": "x"}, GOOD), ["row 0", "row 2", "same id"]),
@@ -85,7 +85,9 @@ def test_a_bad_manifest(farm: Farm, capsys: pytest.CaptureFixture[str], monkeypa
 
 
 def test_all_faults_come_at_once(farm: Farm, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    farm.manifest([{"id": "a", "prompt": "", "width": 7}, {"id": "b", "prompt": "ok", "width": 256}, {"id": "c", "prompt": None, "width": 0}])
+    farm.manifest(
+        [{"id": "a", "prompt": "", "width": 7}, {"id": "b", "prompt": "ok", "width": 256}, {"id": "c", "prompt": None, "width": 0}]
+    )
     said = message(farm, capsys, monkeypatch, "render", farm.job())
     assert "4 fault" in said
     assert all(place in said for place in ("row 0 (id 'a'), column prompt", "row 0 (id 'a'), column width", "row 2 (id 'c'), column width"))

@@ -1,4 +1,4 @@
-"""The driver is killed with SIGKILL at seeded moments, three times; the job goes on and the audit passes. scripts/chaos.py is the long version."""
+"""The driver is killed with SIGKILL at seeded moments, three times; the job goes on and the audit passes. The long version: scripts/chaos.py."""
 
 from __future__ import annotations
 

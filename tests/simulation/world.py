@@ -1,4 +1,4 @@
-"""A small world for the loop: machines on a virtual clock that die, lose pixels and answer late, and a storage that fails before or after it wrote.
+"""A small world for the loop: machines on a virtual clock that die and lose pixels, a storage that fails before or after it wrote.
 
 Everything follows from one seed. A life is one driver; it may be killed at any step, and the next life starts from the parts alone.
 """

@@ -167,6 +167,8 @@ def test_a_pasted_copy_is_rejected_with_both_places_boxed() -> None:
     assert (verdict.outcome, verdict.reason) == ("rejected", "a part of the picture appears twice")
     source, target = Box(230, 60, 310, 140), Box(40, 200, 120, 280)
     assert len(verdict.boxes) == 2 and all(any(_within(box, place) for place in (source, target)) for box in verdict.boxes)
+    assert verdict.score is not None and verdict.threshold == 0.5 > verdict.score
+    assert CopiesCheck(CopiesSettings()).check(picture, PromptRow("r3", "a sign 'OPEN'")).threshold == 0.25
     several = PromptRow("r2", "two mugs", objects=(ObjectCount("mug", 2),))
     assert CopiesCheck(CopiesSettings()).check(picture, several).outcome == "flagged"
 

@@ -59,8 +59,10 @@ class Thief(Fake):
 
 @pytest.fixture
 def installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    points = [importlib.metadata.EntryPoint(n, f"{__name__}:{c}", registry.ENTRY_POINTS) for n, c in
-              (("brand", "Plug"), ("odd", "Odd"), ("thief", "Thief"))]
+    points = [
+        importlib.metadata.EntryPoint(n, f"{__name__}:{c}", registry.ENTRY_POINTS)
+        for n, c in (("brand", "Plug"), ("odd", "Odd"), ("thief", "Thief"))
+    ]
     monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: importlib.metadata.EntryPoints(points))
 
 

@@ -19,7 +19,8 @@ def job_file(folder: Path, text: str) -> Path:
 
 
 def test_paths_are_relative_to_the_job_file_and_uris_stay(tmp_path: Path) -> None:
-    job = load_job(job_file(tmp_path, "name: demo\nmanifest: s3://b/rows\noutput: out\nmodel: {weights: ./sd}\ninputs: {allow: [pictures]}\n"))
+    text = "name: demo\nmanifest: s3://b/rows\noutput: out\nmodel: {weights: ./sd}\ninputs: {allow: [pictures]}\n"
+    job = load_job(job_file(tmp_path, text))
     assert job.manifest == "s3://b/rows"
     assert job.output.to == str(tmp_path / "out")
     assert job.model.weights == str(tmp_path / "sd")

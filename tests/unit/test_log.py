@@ -31,8 +31,7 @@ from pipeline.provenance.parts import PartDamaged
 
 # The test vectors of the Certificate Transparency project for RFC 6962 (certificate-transparency, merkle_tree_test.cc).
 CT_INPUTS = [
-    bytes.fromhex(item)
-    for item in ("", "00", "10", "2021", "3031", "40414243", "5051525354555657", "606162636465666768696a6b6c6d6e6f")
+    bytes.fromhex(item) for item in ("", "00", "10", "2021", "3031", "40414243", "5051525354555657", "606162636465666768696a6b6c6d6e6f")
 ]
 CT_ROOTS = [
     "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d",

@@ -149,6 +149,8 @@ def test_a_cached_hub_repository_resolves_without_network(folder: Path, tmp_path
 def test_a_pickle_is_refused_under_any_name(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "model.ckpt").write_bytes(b"\x80\x02")
     assert "pickle" in refusal(weights=str(tmp_path / "model.ckpt")).what
+    (tmp_path / "single.safetensors").write_bytes(b"{}")
+    assert "from_single_file" in refusal(weights=str(tmp_path / "single.safetensors")).remedy
     unet = folder / "unet" / "diffusion_pytorch_model.safetensors"
     unet.write_bytes(b"PK\x03\x04 a zip file, as torch.save writes it")
     assert "pickle" in refusal(weights=str(folder)).what
@@ -245,9 +247,7 @@ def test_adapters_get_a_digest_and_bad_ones_are_refused(folder: Path, tmp_path: 
     file = folder / "vae" / "diffusion_pytorch_model.safetensors"
     (tmp_path / "a.pt").write_bytes(b"\x80\x02")
     assert "pickle" in refusal(weights=str(folder), adapters={"a": {"path": str(tmp_path / "a.pt")}}).what
-    assert (
-        "no such file" in refusal(weights=str(folder), adapters={"a": {"path": str(tmp_path / "b.safetensors")}}).what
-    )
+    assert "no such file" in refusal(weights=str(folder), adapters={"a": {"path": str(tmp_path / "b.safetensors")}}).what
     with pytest.raises(ValidationError, match="adapter name"):
         ModelSettings(adapters={"a b": AdapterSettings(path=str(file))})
 

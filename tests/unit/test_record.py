@@ -28,9 +28,7 @@ INT64 = st.integers(-(2**63), 2**63 - 1)
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 FLOAT = st.floats(allow_nan=False)
 BOX = st.builds(Box, INT64, INT64, INT64, INT64)
-VERDICT = st.builds(
-    Verdict, TEXT, TEXT, TEXT, FLOAT | st.none(), FLOAT | st.none(), st.lists(BOX, max_size=2).map(tuple)
-)
+VERDICT = st.builds(Verdict, TEXT, TEXT, TEXT, FLOAT | st.none(), FLOAT | st.none(), st.lists(BOX, max_size=2).map(tuple))
 LISTS: dict[str, st.SearchStrategy[Any]] = {
     "objects": st.lists(st.builds(ObjectCount, TEXT, INT64), max_size=3).map(tuple),
     "tags": st.lists(st.tuples(TEXT, TEXT), max_size=3).map(tuple),
@@ -48,12 +46,8 @@ def _strategy(field: pa.Field) -> st.SearchStrategy[Any]:
     return plain | st.none() if field.nullable else plain
 
 
-RECORDS = st.fixed_dictionaries({field.name: _strategy(field) for field in arrow_schema()}).map(
-    lambda fields: Record(**fields)
-)
-SLOW = settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
-)
+RECORDS = st.fixed_dictionaries({field.name: _strategy(field) for field in arrow_schema()}).map(lambda fields: Record(**fields))
+SLOW = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
 
 def test_the_schema_has_every_field_in_order_and_a_version() -> None:

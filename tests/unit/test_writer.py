@@ -125,9 +125,7 @@ class Flaky:
 @pytest.mark.parametrize("after", [False, True])
 @pytest.mark.parametrize("prefix", [parts.part_key(1), parts.CACHE])
 @pytest.mark.parametrize("restart", ["same records", "other records", "new process"])
-def test_a_storage_that_fails_before_or_after_persisting(
-    storage: Storage, prefix: str, after: bool, restart: str
-) -> None:
+def test_a_storage_that_fails_before_or_after_persisting(storage: Storage, prefix: str, after: bool, restart: str) -> None:
     LogWriter.open(storage, "mugs", SIGNER).append([plan(5)])
     writer = LogWriter.open(flaky := Flaky(storage, "nothing", after), "mugs", SIGNER)
     flaky.prefix = prefix
@@ -163,9 +161,7 @@ def _edit(storage: Storage, key: str, data: bytes) -> None:
         ("another history", "history-rewritten", "another history"),
     ],
 )
-def test_a_damaged_log_is_not_appended_to(
-    storage: Storage, tmp_path: Path, damage: str, finding: str, word: str
-) -> None:
+def test_a_damaged_log_is_not_appended_to(storage: Storage, tmp_path: Path, damage: str, finding: str, word: str) -> None:
     three_parts(storage)
     other = LocalStorage(tmp_path / "other", create=True)
     middle = parts.part_key(1)
