@@ -144,13 +144,12 @@ def _anchored(settings: JobSettings, folder: Path) -> JobSettings:
 
     model = settings.model
     adapters = {name: a.model_copy(update={"path": place(a.path)}) for name, a in model.adapters.items()}
-    config = place(model.config) if model.config else None
     return settings.model_copy(
         update={
             "manifest": place(settings.manifest),
             "output": settings.output.model_copy(update={"to": place(settings.output.to)}),
             "keys": place(settings.keys) if settings.keys else None,
-            "model": model.model_copy(update={"weights": weights(model.weights), "config": config, "adapters": adapters}),
+            "model": model.model_copy(update={"weights": weights(model.weights), "adapters": adapters}),
             "inputs": settings.inputs.model_copy(update={"allow": tuple(place(a) for a in settings.inputs.allow)}),
         }
     )
