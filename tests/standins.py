@@ -304,8 +304,16 @@ def sana() -> Any:
     )
 
 
+def sd_wide() -> Any:
+    """Stable Diffusion's architecture with 16 latent channels, as renderfarm's starter weights have them."""
+    pipe = sd(diffusers.DDIMScheduler(**SD_SCHEDULE, clip_sample=False), in_channels=16, out_channels=16)
+    pipe.register_modules(vae=vae(16))
+    return pipe
+
+
 BUILDERS: dict[str, Callable[[], Any]] = {
     "sd": sd_epsilon,
+    "sd_wide": sd_wide,
     "lcm": lcm,
     "sdxl": sdxl,
     "sdxl_turbo": sdxl_turbo,

@@ -39,6 +39,9 @@ CPU_BATCH = 1
 STRENGTH: dict[Task, float] = {"text": 1.0, "image": 0.8, "inpaint": 1.0}
 """How far a picture moves from its init image when the row does not say; diffusers' own defaults."""
 
+INPAINT_CHANNELS = (4, 9)
+"""Of UNets that diffusers inpaints with: plain weights, and weights trained with mask and masked image as extra input."""
+
 
 class Renderer:
     """One loaded model that renders attempts of equal size, steps, guidance and adapter together."""
@@ -162,6 +165,9 @@ class Renderer:
         except ValueError as error:
             what = "image-to-image" if task == "image" else "inpainting"
             raise RenderFailed(f"{self.model.resolved.pipeline_class} has no {what} in diffusers") from error
+        channels = getattr(getattr(self.model.pipe, self.model.family.denoiser, None), "config", {}).get("in_channels")
+        if task == "inpaint" and self.model.family.denoiser == "unet" and channels not in INPAINT_CHANNELS:
+            raise RenderFailed(f"diffusers inpaints UNets of 4 or 9 latent channels, these weights have {channels}")
         return task, strength
 
     def _info(self, company: tuple[str, ...]) -> RenderInfo:

@@ -101,6 +101,13 @@ def test_a_family_without_it_says_so(tmp_path: Path) -> None:
         drawn(made, started("i0"))
 
 
+def test_latents_that_diffusers_cannot_inpaint_say_so(tmp_path: Path) -> None:
+    made = renderer(save_family("sd_wide", tmp_path / "sd_wide"))
+    assert not np.array_equal(drawn(made, started("i0")), drawn(made, started("i1")))
+    with pytest.raises(RenderFailed, match="these weights have 16"):
+        drawn(made, started("i0", "half"))
+
+
 @pytest.mark.parametrize(
     ("bad", "reason"),
     [
