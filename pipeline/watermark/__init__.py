@@ -2,6 +2,14 @@
 
 `embed` marks a batch on the renderer's device (torch); `read` finds the mark again without the original (numpy and
 OpenCV). Importing this package costs neither: torch is imported by `embed`, OpenCV by `read`.
+
+    types -> carrier (what the tile is) -> inform, embedder     (torch)
+    types, code, carrier -> front -> detect -> search -> reader (numpy)
+
+What removes the mark: regeneration by a diffusion model, strong local warps, crops to less than a quarter of the
+area, other aspect ratios, rotation beyond 7.8 degrees. The key is symmetric: whoever can read a mark can forge or
+erase one, so public detection must be a service, not a key handed out. Forty-four bits of a record id collide within
+some ten million attempts: whoever looks one up must expect several records and decide by the PDQ hash.
 """
 
 from __future__ import annotations

@@ -1,21 +1,25 @@
 """From the lattice's spectrum to a payload, and the bound on false alarms.
 
-For a hypothesis h (scale, rotation, flip, shift of the tile) and a codeword c, let a_k be the picture's spectrum on
-the lattice, u_k the key's phases and s_k(c) the signs. The statistic is one correlation,
+A hypothesis h is a scale, rotation, flip, shift of the tile and view (`front.views`); c is a codeword. Let a_k be the
+picture's spectrum on the lattice under h, aligned to its shift; u_k the key's phases; s_k(c) the signs. Two
+correlations decide,
 
-    Z(h, c) = sum_k Re(a_k conj(u_k) s_k(c) e_k(h)) / sqrt(sum_k |a_k|^2 / 2).
+    S(h)    = sum over sync k of Re(a_k conj(u_k)) w_k       / sqrt(sum |a_k|^2 w_k^2 / 2),   w = the view, and
+    Z(h, c) = sum over data k of Re(a_k conj(u_k)) s_k(c) t_k / sqrt(sum |a_k|^2 t_k^2 / 2),   t = how well the sync
+    was found by band.
 
-On a picture that was not marked with the key, the a_k are numbers that do not depend on it, and the u_k are
-independent and uniform on the circle (2^16 angles). Then E exp(t Re(a u)) = I_0(t |a|) <= exp(t^2 |a|^2 / 4), hence
-P(Z >= z) <= exp(-z^2 / 2) by Chernoff's bound: for *every* picture, over the draw of the key. (The 2^16 angles add
-terms of order I_65536, which are nothing.) A key has 2^48 valid words, because the HMAC is a function of the message.
-The union bound over all words and all H hypotheses that a search can visit gives
+On a picture that was not marked with the key, the a_k do not depend on it, and the u_k are independent and uniform on
+the circle (2^16 angles). Then E exp(x Re(a u)) = I_0(x |a|) <= exp(x^2 |a|^2 / 4), and Chernoff's bound gives P(S >=
+s) <= exp(-s^2 / 2): for *every* picture, over the draw of the key. (The 2^16 angles add terms of order I_65536, which
+are nothing.) Given the sync's phases, t is fixed and the data's phases are still uniform, so P(Z >= z | sync) <=
+exp(-z^2 / 2) too. Hence S^2/2 + Z^2/2 (positive parts) is dominated by the sum of two independent exponential
+variables, and P(S^2/2 + Z^2/2 >= t) <= (1 + t) exp(-t) = exp(-nats), nats = t - ln(1 + t).
 
-    P(any false alarm) <= H 2^48 exp(-z^2 / 2),
-
-and the threshold z is where this is FALSE_ALARM, divided by the number of keys tried. The HMAC cuts it by nothing
-more: it is in the count of valid words. What it guards is another error: a marked picture, damaged, that decodes to a
-wrong neighbouring word. One candidate word passes it with chance 2^-16, and at most some 30 are tried a hypothesis.
+A key has 2^48 valid words, because the HMAC is a function of the message. The union bound over them and over all H
+hypotheses that a search can visit, refinements included, gives P(any false alarm) <= H 2^48 exp(-nats): `threshold`
+is where this is FALSE_ALARM, shared among the keys tried. The HMAC adds nothing to that; it is in the count of words.
+What it guards against is a marked picture, damaged, that decodes to a wrong word: one candidate passes it with chance
+2^-16, and some 30 candidates are tried a hypothesis.
 """
 
 from __future__ import annotations

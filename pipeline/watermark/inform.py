@@ -61,9 +61,8 @@ def host(luma: torch.Tensor, mask: torch.Tensor) -> Host:
     spectrum = _transform(white[:, 0])
     grid = carrier.lattice()
     ring = torch.from_numpy(grid.radius.astype(np.int64)).to(luma.device)
-    count = torch.bincount(ring).clamp_min(1)
-    power = torch.zeros(len(spectrum), len(count), device=luma.device).index_add_(1, ring, spectrum.abs().square())
-    level = (power / count).sqrt()[:, ring]
+    member = F.one_hot(ring).to(torch.float32)
+    level = (spectrum.abs().square() @ member / member.sum(0).clamp_min(1)).sqrt()[:, ring]
     passed = 1 - np.exp(-2 * (np.pi * front.HIGH_PASS_SIGMA * grid.radius / carrier.TILE) ** 2)
     mean = (strength * gain * room).mean((1, 2, 3)) * (size[0] * size[1] / 2)
     response = mean[:, None] * torch.from_numpy(passed.astype(np.float32)).to(luma.device)
@@ -108,7 +107,7 @@ def plan(seen: Host, phases: torch.Tensor, group: torch.Tensor, shifts: torch.Te
     """complex64 (B, n): the coefficients to embed, unit power.
 
     phases: complex64 (B, n), key phase times code sign; group: int64 (n,), -1 = sync; shifts: int64 (B, m, 2),
-    allowed; strength: float32 (B,), the grey levels that unit power stands for; scale: canonical pixels a pixel.
+    allowed; scale: canonical pixels a pixel.
     """
     import torch
 
@@ -119,9 +118,8 @@ def plan(seen: Host, phases: torch.Tensor, group: torch.Tensor, shifts: torch.Te
     toward = (seen.spectrum * phases.conj()).real * weight
     pull = amplitude * seen.response * weight
     seat = torch.where(group < 0, code.N, group)
-    sums = torch.zeros(3, len(amplitude), code.N + 1, device=group.device)
-    for row, values in enumerate((toward, pull, amplitude.square() / 2)):
-        sums[row].index_add_(1, seat, values)
+    member = torch.nn.functional.one_hot(seat, code.N + 1).to(torch.float32)  # a product sums in one order on any device
+    sums = torch.stack([toward, pull, amplitude.square() / 2]) @ member
     gains = torch.ones_like(sums[0])
     gains[:, : code.N] = _equal_margins(*(s[:, : code.N] for s in sums))
     return phases * amplitude * gains[:, seat]
