@@ -5,17 +5,19 @@ They answer known troubles as values (`Trouble`), so that nothing depends on how
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from pipeline import watermark
-from pipeline.errors import MarkUnsupported, RenderfarmError, StorageAway, UserError
+from pipeline.errors import MarkUnsupported, NotStored, RenderfarmError, RenderFailed, StorageAway, UserError
 from pipeline.finish import Checked, Decision, Finished, Finisher, Pixels, now_us, payload_of
 from pipeline.job import JobSettings
 from pipeline.models import Resolved
 from pipeline.schema import Attempt, RenderInfo
+from pipeline.storage import open_input, open_storage
 from pipeline.watermark import MarkKey
 
 if TYPE_CHECKING:
@@ -52,12 +54,13 @@ class RendererWorker:
 
         self.key = MarkKey.from_bytes(mark_secret)
         self.renderer = Renderer(weights, job.model, threads=1)
+        self.defaults = job.defaults
         self._mark_cpu_s = 0.0
         self._marked: tuple[bool, ...] = ()
 
-    def ready(self) -> bool:
-        """Answers once the model is loaded."""
-        return True
+    def ready(self) -> int:
+        """Answers once the model is loaded: how many pictures of the job's default size it renders together."""
+        return self.renderer.batch_limit(self.defaults.width, self.defaults.height)
 
     def render(self, attempts: Sequence[Attempt]) -> tuple[Pixels | None, RenderReply | Trouble]:
         """uint8 (B, H, W, 3) marked, and what belongs to it; or None and the trouble."""
@@ -68,7 +71,7 @@ class RendererWorker:
             return self._mark(images, attempts)
 
         try:
-            pixels, info = self.renderer.render(attempts, mark=mark)
+            pixels, info = self.renderer.render(attempts, mark=mark, inputs=read_inputs(attempts))
         except (RenderfarmError, RuntimeError, ValueError, MemoryError) as error:  # out of memory and CUDA faults are RuntimeErrors
             return None, Trouble("failed", f"{type(error).__name__}: {error}"[:500])
         cpu_s = {"render": time.process_time() - cpu - self._mark_cpu_s, "mark.embed": self._mark_cpu_s}
@@ -94,6 +97,26 @@ class RendererWorker:
         return marked
 
 
+def read_inputs(attempts: Sequence[Attempt]) -> dict[str, bytes]:
+    """The input pictures that attempts name, by SHA-256. Raises: RenderFailed when one is gone or is not what was resolved."""
+    named: dict[str, str] = {}
+    for image in (attempt.image for attempt in attempts):
+        for uri, digest in ((image.init_image, image.init_digest), (image.mask_image, image.mask_digest)):
+            if uri and digest:
+                named[digest] = uri
+    found = {}
+    for digest, uri in named.items():
+        try:
+            with open_input(uri) as file:
+                data = file.read()
+        except (NotStored, UserError) as error:
+            raise RenderFailed(f"the input {uri!r} cannot be read any more: {error}") from error
+        if hashlib.sha256(data).hexdigest() != digest:
+            raise RenderFailed(f"the input {uri!r} changed since the plan was made: run the job again")
+        found[digest] = data
+    return found
+
+
 class FinisherWorker:
     """Checks and stores. Loads every check's models once."""
 
@@ -104,7 +127,6 @@ class FinisherWorker:
 
         from pipeline.checks import registry
         from pipeline.provenance.credential import Issuer
-        from pipeline.storage import open_storage
 
         torch.set_num_threads(1)
         cv2.setNumThreads(1)

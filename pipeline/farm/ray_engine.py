@@ -96,17 +96,19 @@ class RayEngine:
         import ray
 
         self._ray = ray
+        self._batch = 1
         renderer = ray.remote(RendererWorker).options(num_cpus=room.cpus_each, num_gpus=room.gpus_each, max_restarts=0)
         finisher = ray.remote(FinisherWorker).options(num_cpus=1, max_restarts=0)
         self.renderers = Pool("renderer", lambda: renderer.remote(weights, job, keys.mark_key.secret), room.renderers)
         self.finishers = Pool("finisher", lambda: finisher.remote(job, plan_digest, keys), room.finishers)
         self._flights: dict[Any, Flight] = {}
 
-    def start(self) -> None:
-        """Wait until one worker of each kind is ready. Raises: what its constructor raised, or FarmLost."""
+    def start(self) -> int:
+        """Wait until one worker of each kind is ready; how many images a renderer takes together. Raises: FarmLost with the cause."""
         for pool in (self.renderers, self.finishers):
             while not any(worker.ready for worker in pool.workers):
                 self._await_ready(pool, first=True)
+        return self._batch
 
     def _await_ready(self, pool: Pool, *, first: bool) -> None:
         done, _ = self._ray.wait(list(pool.starting), num_returns=1, timeout=300)
@@ -119,8 +121,9 @@ class RayEngine:
 
         worker = pool.starting.pop(ref)
         try:
-            self._ray.get(ref)
+            answer = self._ray.get(ref)
             worker.ready, pool.false_starts = True, 0
+            self._batch = max(self._batch, int(answer))
         except RayError as error:
             cause = getattr(error, "cause", None)
             pool.died(worker)

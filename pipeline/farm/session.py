@@ -238,8 +238,7 @@ def _render(session: Session, options: RunOptions, work: Iterator[Work], stop: S
     resolved, job = session.resolved, session.job
     with cluster(job, options.address) as room:
         engine = RayEngine(job, resolved.plan_digest, resolved.weights, session.keys, room)
-        engine.start()
-        queue = WorkQueue(work, unit_size(job))
+        queue = WorkQueue(work, max(engine.start(), unit_size(job)))
         duplicates = JobDuplicates.of(job, session.storage, session.state)
         Loop(job, resolved.plan_digest, queue, engine, session.writer, duplicates, stop, tally, watch).run()
 
