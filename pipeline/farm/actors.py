@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from pipeline import watermark
-from pipeline.errors import MarkUnsupported, NotStored, RenderfarmError, RenderFailed, StorageAway, UserError
+from pipeline.errors import MarkUnsupported, NotStored, RenderFailed, RenderfarmError, StorageAway, UserError
 from pipeline.finish import Checked, Decision, Finished, Finisher, Pixels, now_us, payload_of
 from pipeline.job import JobSettings
 from pipeline.models import Resolved
