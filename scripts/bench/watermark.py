@@ -265,13 +265,13 @@ def null(searches: int, pairs: int, seed: int) -> dict[str, Any]:
 
 
 def clock(call: Callable[[], object], repeats: int) -> float:
-    """Milliseconds of the median of `repeats` calls after one that warms up."""
+    """Milliseconds of CPU time (other processes load the machine): the median of `repeats` calls after one that warms up."""
     call()
     times = []
     for _ in range(repeats):
-        start = time.perf_counter()
+        start = time.process_time()
         call()
-        times.append(time.perf_counter() - start)
+        times.append(time.process_time() - start)
     return float(np.median(times) * 1e3)
 
 
