@@ -175,7 +175,7 @@ def failed_record(attempt: Attempt, job: str, plan_digest: str, reason: str) -> 
     """The record of an attempt that could not be rendered; also the start of every other record of an attempt."""
     image = attempt.image
     shared = {f.name: getattr(image, f.name) for f in dataclasses.fields(image) if f.name not in ("image_id", "seed")}
-    return Record(
+    record = Record(
         kind="attempt",
         job=job,
         plan_digest=plan_digest,
@@ -188,6 +188,7 @@ def failed_record(attempt: Attempt, job: str, plan_digest: str, reason: str) -> 
         finished_us=now_us(),
         **shared,
     )
+    return dataclasses.replace(record, claim_digest=claim_digest(record))
 
 
 def now_us() -> int:

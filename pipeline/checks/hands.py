@@ -1,7 +1,7 @@
 """Malformed hands, where people may be in the picture.
 
-Looks only where the row suggests people: a word in the prompt, or an object. The two networks (palm detector and hand landmarks, from the
-mediapipe 0.10.21 wheel, Apache-2.0) are not shipped: without them, or without ai-edge-litert to run them, the answer is `not_run`.
+No hand detector exists yet. What the check does is to say so where it matters: a row that suggests people, by a word in the prompt or by an
+object, gets `not_run` with that reason, so that nobody takes silence for a look. Other rows get `not_run` because no people are asked for.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ def people_likely(row: PromptRow) -> bool:
 
 
 class HandsCheck:
-    """Runs the two hand networks where they are on disk."""
+    """Says that hands were not judged, and why."""
 
     name = "hands"
-    cost = 400
+    cost = 1
 
     def __init__(self, settings: HandsSettings) -> None:
         self.settings = settings
 
     def prepare(self) -> None:
-        """Nothing yet to load."""
+        """Nothing to load."""
 
     def check(self, image: Image, row: PromptRow) -> Verdict:
-        """Judges uint8 (H, W, 3)."""
+        """`not_run` for uint8 (H, W, 3), with the reason."""
         if not people_likely(row):
             return not_run(self.name, "the row suggests no people")
-        return not_run(self.name, "the hand models are not installed")
+        return not_run(self.name, "people may be in the picture, and no detector of hands exists yet")

@@ -64,12 +64,9 @@ class CountsSettings(_Section):
 
 
 class HandsSettings(_Section):
-    """Malformed hands, where people may be in the picture."""
+    """Malformed hands, where people may be in the picture. No detector exists yet: the check says so."""
 
-    enabled: bool = Field(True, description="judge hands, where the row suggests that people are in the picture")
-    on_fail: OnFail = Field("flag", description="reject (render again) or flag (publish and show to a person)")
-    min_score: float = Field(0.5, ge=0, le=1, description="lowest accepted plausibility of the worst hand")
-    models: str | None = Field(None, description="folder with the two hand models; default: the user's cache folder")
+    enabled: bool = Field(True, description="say of rows that suggest people that their hands were not judged")
 
 
 class ChecksSettings(_Section):

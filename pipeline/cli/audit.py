@@ -13,7 +13,6 @@ from pipeline.cli import logs
 from pipeline.errors import UserError
 from pipeline.keys import Trust
 from pipeline.provenance.audit import audit as run_audit
-from pipeline.provenance.findings import AuditReport
 from pipeline.provenance.identify import Answer, identify_all, pictures_in
 from pipeline.schema import Attempt, RenderInfo
 from pipeline.storage import open_storage
@@ -33,30 +32,8 @@ def audit(args: argparse.Namespace) -> int:
     since = _read(args.since) if args.since is not None else None
     storage = open_storage(args.output)
     report = run_audit(storage, _trusted(args), quick=args.quick, sample=args.sample, seed=args.seed, since=since)
-    print(json.dumps(report.as_dict(), ensure_ascii=False) if args.json else _text(report))
+    print(json.dumps(report.as_dict(), ensure_ascii=False) if args.json else report.text())
     return report.exit_code
-
-
-def _text(report: AuditReport) -> str:
-    lines = [
-        f"audit of {report.uri} ({report.mode})",
-        f"  log         {report.origin or 'none'}: {report.parts} parts, {report.records} records",
-        f"  signed by   {report.signer or 'nobody'}",
-        f"  pictures    {report.objects} recorded, {report.objects_read} opened and checked",
-    ]
-    if report.counts is not None:
-        c = report.counts
-        lines.append(
-            f"  images      {c.planned} planned = {c.accepted} accepted + {c.exhausted} exhausted + {c.failed} failed + {c.remaining} remaining"
-        )
-    lines += [f"  note        {note}" for note in report.notes]
-    for finding in report.findings:
-        lines += [f"FINDING {finding.name}: {finding.where}", f"  {finding.what}", f"  means: {finding.meaning}"]
-    lines += [
-        f"FINDING {name}: {count} in all" for name, count in report.found.items() if count > sum(f.name == name for f in report.findings)
-    ]
-    lines.append(f"{report.verdict} ({report.elapsed_s:.1f} s)")
-    return "\n".join(lines)
 
 
 def _read(path: Path) -> bytes:
@@ -83,7 +60,8 @@ def _answer(answer: Answer) -> str:
     for match in answer.matches[:3]:
         record = match.record
         lines.append(
-            f"  record {record.image_id} attempt {record.attempt} ({record.outcome}), row {record.row_id} index {record.index}, job {record.job}"
+            f"  record {record.image_id} attempt {record.attempt} ({record.outcome}), "
+            f"row {record.row_id} index {record.index}, job {record.job}"
         )
         lines.append(f"    prompt: {record.prompt}")
         lines.append(f"    weights {record.weights}, seed {record.seed}, {record.object_key or 'no picture kept'}")

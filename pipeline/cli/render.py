@@ -84,9 +84,7 @@ def _summary(args: argparse.Namespace, session: farm.Session, result: farm.RunRe
         print("nothing is left to render" if not counts.remaining else "nothing was rendered")
     else:
         print(f"{tally.attempts_now} attempts in {tally.elapsed_s:.0f} s, {progress.rate_per_s(tally):.2f} images/s accepted")
-    print(
-        f"{counts.planned} planned = {counts.accepted} accepted + {counts.exhausted} exhausted + {counts.failed} failed + {counts.remaining} remaining"
-    )
+    print(counts)
     if session.state.rejects:
         print("rejected attempts by check: " + ", ".join(f"{name} {count}" for name, count in session.state.rejects.most_common()))
     if counts.remaining and result.paused:
@@ -151,7 +149,8 @@ def _print_plan(content: dict[str, object], resolved: ResolvedJob) -> None:
     for group in groups:
         extras = f", adapter {group['adapter']}" if group["adapter"] else ""
         print(
-            f"  {group['images']:>8} images  {group['width']}x{group['height']}, {group['steps']} steps, guidance {group['guidance']}{extras}"
+            f"  {group['images']:>8} images  {group['width']}x{group['height']}, {group['steps']} steps, "
+            f"guidance {group['guidance']}{extras}"
         )
     if content["rate_per_s"]:
         print(

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.errors import JobError, StorageAway
+from pipeline.farm import leftovers
 from pipeline.job import JobSettings
 
 STARTS_MAX = 3
@@ -75,6 +76,8 @@ def _join(job: JobSettings, address: str, quiet: dict[str, Any]) -> Room:
 def _start(job: JobSettings, quiet: dict[str, Any]) -> Room:
     import ray
 
+    leftovers.sweep()
+    leftovers.mark_children()
     cpus = os.cpu_count() or 1
     wanted = sum(n if isinstance(n, int) else 1 for n in (job.farm.renderers, job.farm.finishers))
     for start in range(1, STARTS_MAX + 1):

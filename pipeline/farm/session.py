@@ -28,6 +28,7 @@ from pipeline.job import JobSettings
 from pipeline.keys import KeySet
 from pipeline.plan import attempt_of
 from pipeline.provenance import reading
+from pipeline.provenance.canonical import claim_digest
 from pipeline.provenance.checkpoint import Signer
 from pipeline.provenance.parts import PART_ROWS_MAX
 from pipeline.provenance.rate import last_rate
@@ -178,7 +179,7 @@ def _bad_records(session: Session, blank: Record, logged: set[str]) -> Iterator[
     for image_id, row in session.resolved.bad():
         if image_id not in logged:
             reason = "; ".join(f"{fault.column}: {fault.what}" if fault.column else fault.what for fault in row.faults)
-            yield _changed(
+            record = _changed(
                 blank,
                 kind="attempt",
                 image_id=image_id,
@@ -189,6 +190,7 @@ def _bad_records(session: Session, blank: Record, logged: set[str]) -> Iterator[
                 outcome="failed",
                 reason=f"invalid row {row.row}: {reason}"[:2000],
             )
+            yield _changed(record, claim_digest=claim_digest(record))
 
 
 def open_work(session: Session, *, retry_failed: bool) -> Iterator[Work]:

@@ -83,6 +83,10 @@ class Counts:
     failed: int = 0
     remaining: int = 0
 
+    def __str__(self) -> str:
+        parts = f"{self.accepted} accepted + {self.exhausted} exhausted + {self.failed} failed + {self.remaining} remaining"
+        return f"{self.planned} planned = {parts}"
+
     @property
     def done(self) -> bool:
         """Whether no image is left to render."""

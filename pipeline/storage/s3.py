@@ -67,7 +67,10 @@ class S3Storage:
         self._call(lambda: self.client.list_objects_v2(Bucket=bucket, Prefix=self.prefix, MaxKeys=1))
 
     def _call(self, call: Callable[[], Answer], key: str = "") -> Answer:
-        """Run one request; retry what the world causes within the budget. Raises: NotStored, StorageRefused, StorageAway, ClientError (412)."""
+        """Run one request; retry what the world causes within the budget.
+
+        Raises: NotStored, StorageRefused, StorageAway; ClientError for a lost put-if-absent.
+        """
         from botocore.exceptions import ClientError, HTTPClientError, NoCredentialsError, PartialCredentialsError
 
         deadline = time.monotonic() + self.budget_s

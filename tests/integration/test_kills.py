@@ -1,4 +1,7 @@
-"""The driver is killed with SIGKILL at seeded moments, three times; the job goes on and the audit passes. The long version: scripts/chaos.py."""
+"""The driver is killed with SIGKILL at seeded moments, three times; the job goes on and the audit passes.
+
+The long version: scripts/chaos.py.
+"""
 
 from __future__ import annotations
 

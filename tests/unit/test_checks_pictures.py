@@ -218,10 +218,13 @@ def test_counts_compare_what_is_known_and_say_what_is_not(objects: tuple[ObjectC
     assert (verdict.outcome, verdict.reason) == (outcome, reason)
 
 
-def test_hands_are_looked_for_only_where_people_may_be(tmp_path: Path) -> None:
-    assert people_likely(PromptRow("r", "a woman holding a cup")) and people_likely(PromptRow("r", "eine Frau im Park"))
+def test_hands_say_that_nobody_looked_and_why() -> None:
+    assert people_likely(PromptRow("r", "eine Frau im Park"))
     assert people_likely(PromptRow("r", "a scene", objects=(ObjectCount("person", 1),)))
-    assert not people_likely(PromptRow("r", "a handmade mug with a handle, manual on the side"))
-    check = HandsCheck(HandsSettings(models=str(tmp_path)))
-    assert check.check(_mug(0), ROW).reason == "the row suggests no people"
-    assert check.check(_mug(0), PromptRow("r", "a man waving")).outcome == "not_run"
+    check = HandsCheck(HandsSettings())
+    check.prepare()
+    image = np.zeros((64, 64, 3), np.uint8)
+    for prompt, reason in (("a woman holding a mug", "no detector of hands exists yet"), ("a mug with a handle", "suggests no people")):
+        verdict = check.check(image, PromptRow("r", prompt))
+        assert verdict.outcome == "not_run"
+        assert reason in verdict.reason

@@ -1,0 +1,53 @@
+"""Processes of a dead driver are found and ended, those of a living one are left alone."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from pipeline.farm import leftovers
+
+pytestmark = pytest.mark.skipif(not leftovers.PROC.is_dir(), reason="no /proc on this system")
+
+
+@pytest.fixture
+def sleeper() -> Iterator[list[subprocess.Popen[bytes]]]:
+    started: list[subprocess.Popen[bytes]] = []
+    yield started
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def start(driver: str) -> subprocess.Popen[bytes]:
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], env={**os.environ, leftovers.VARIABLE: driver})
+    while process.pid not in {int(p.name) for p in leftovers.PROC.iterdir() if p.name.isdigit()}:
+        time.sleep(0.01)
+    return process
+
+
+def test_only_what_a_dead_driver_left_is_ended(sleeper: list[subprocess.Popen[bytes]]) -> None:
+    mine = leftovers.identity(os.getpid())
+    assert mine is not None
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    gone = leftovers.identity(dead.pid) or f"{dead.pid}:0"
+    dead.wait()
+    living, orphan, reused = start(mine), start(gone), start(f"{os.getpid()}:1")
+    sleeper += [living, orphan, reused]
+    time.sleep(0.3)
+    assert {orphan.pid, reused.pid} <= set(leftovers.orphaned())
+    assert living.pid not in set(leftovers.orphaned())
+    assert leftovers.sweep() >= 2
+    assert orphan.wait(10) < 0 and reused.wait(10) < 0
+    assert living.poll() is None
+
+
+def test_a_process_that_is_gone_has_no_identity() -> None:
+    done = subprocess.Popen([sys.executable, "-c", ""])
+    done.wait()
+    assert leftovers.identity(done.pid) is None
