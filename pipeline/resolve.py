@@ -9,14 +9,14 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from pipeline import __version__, manifest
 from pipeline.errors import JobError, ManifestError, NotStored, StorageRefused
 from pipeline.job import JobSettings
 from pipeline.manifest import BadRow, Rules
-from pipeline.models import Resolved
+from pipeline.models import ModelSettings, Resolved
 from pipeline.models import resolve as resolve_weights
 from pipeline.plan import Intent, invalid_image_id, plan_digest, plan_row
 from pipeline.schema import PlannedImage, PromptRow
@@ -160,11 +160,31 @@ def _job_json(job: JobSettings, weights: Resolved, manifest_digest: str) -> byte
     return json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False).encode() + b"\n"
 
 
-def read_job_file(storage: Storage) -> JobSettings:
-    """The settings of the job that wrote an output. Raises: JobError where there is none, or none that this version understands."""
+@dataclass(frozen=True, slots=True)
+class JobFile:
+    """What job.json says that outlives versions of this program: read without judging the rest of its settings."""
+
+    name: str
+    attempts: int
+    quality: int
+    model: Mapping[str, object]
+
+    def model_settings(self) -> ModelSettings:
+        """The model's settings. Raises: JobError when this version does not understand them."""
+        try:
+            return ModelSettings.model_validate(self.model)
+        except ValueError as error:
+            what = f"the model's settings were written by another version: {error}"
+            raise JobError(what, JOB_FILE, "use the version that the records name (renderfarm_version)") from error
+
+
+def read_job_file(storage: Storage) -> JobFile:
+    """The job that wrote an output. Raises: JobError where there is none."""
     try:
-        return JobSettings.model_validate(json.loads(storage.get(JOB_FILE, JOB_FILE_BYTES_MAX))["settings"])
+        content = json.loads(storage.get(JOB_FILE, JOB_FILE_BYTES_MAX))
+        settings = content["settings"]
+        quality, attempts = int(settings["output"]["quality"]), int(settings["checks"]["attempts"])
+        return JobFile(str(content["name"]), attempts, quality, dict(settings["model"]))
     except (NotStored, ValueError, KeyError, TypeError) as error:
-        raise JobError(
-            "no output of a job: job.json is missing or damaged", storage.uri, "name the folder or prefix that a job wrote"
-        ) from error
+        remedy = "name the folder or prefix that a job wrote"
+        raise JobError("no output of a job: job.json is missing or damaged", storage.uri, remedy) from error

@@ -83,15 +83,16 @@ def reproduce(args: argparse.Namespace) -> int:
     record = again.accepted(reading.records(storage), args.image_id)
     stored = storage.get(record.object_key or "", encode.BYTES_MAX)
     trust = keys.load_default_trust()
-    resolved = resolve(job.model)
+    settings = job.model_settings()
+    resolved = resolve(settings)
     if resolved.digest != record.weights_digest:
         print(f"note: the record's weights were {record.weights_digest}, these are {resolved.digest}", file=sys.stderr)
 
     def render(attempt: Attempt, batch: Sequence[str]) -> tuple[again.Pixels, RenderInfo]:
-        pixels, info = Renderer(resolved, job.model).render([attempt])
+        pixels, info = Renderer(resolved, settings).render([attempt])
         return pixels[0], info
 
-    outcome = again.reproduce(record, stored, render, trust.mark_keys if trust is not None else (), job.output.quality)
+    outcome = again.reproduce(record, stored, render, trust.mark_keys if trust is not None else (), job.quality)
     print(json.dumps(outcome.as_json()) if args.json else str(outcome))
     return 0 if outcome.same else NO
 

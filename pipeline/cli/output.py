@@ -18,7 +18,7 @@ from pipeline.storage import Storage, open_storage
 def _job_of(storage: Storage) -> tuple[str, int]:
     """Job name and attempts limit. Raises: JobError where no job wrote."""
     job = read_job_file(storage)
-    return job.name, job.checks.attempts
+    return job.name, job.attempts
 
 
 def status(args: argparse.Namespace) -> int:

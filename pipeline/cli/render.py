@@ -152,10 +152,12 @@ def _print_plan(content: dict[str, object], resolved: ResolvedJob) -> None:
             f"  {group['images']:>8} images  {group['width']}x{group['height']}, {group['steps']} steps, "
             f"guidance {group['guidance']}{extras}"
         )
-    if content["rate_per_s"]:
-        print(
-            f"about {content['hours']} hours at the last measured {content['rate_per_s']} images/s"
-            + (f", {content['cost']}" if content["cost"] else "")
-        )
+    if not content["remaining"]:
+        print("nothing is left to render")
+    elif isinstance(content["hours"], float):
+        hours = content["hours"]
+        time_left = f"{hours:.1f} hours" if hours >= 1 else f"{max(1, round(hours * 60))} minutes"
+        cost = f", {content['cost']}" if content["cost"] else ""
+        print(f"about {time_left} at the last measured {content['rate_per_s']} images/s{cost}")
     else:
         print("no rate was measured yet for these weights: render some with --limit 8, then plan again")
