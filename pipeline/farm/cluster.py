@@ -83,6 +83,7 @@ def _start(job: JobSettings, quiet: dict[str, Any]) -> Room:
     for start in range(1, STARTS_MAX + 1):
         try:
             ray.init(
+                address="local",  # whatever RAY_ADDRESS says: a cluster is joined by --address only
                 num_cpus=max(cpus, wanted),
                 include_dashboard=False,
                 object_store_memory=OBJECT_STORE_BYTES,

@@ -68,7 +68,7 @@ class Engine(Protocol):
     """The machines. All calls return at once but `wait`."""
 
     def room(self) -> int:
-        """How many more units may be started now, by count and by bytes in flight."""
+        """How many more units may be started now, by count and by bytes in flight. Raises: FarmLost when no worker is left."""
 
     def render(self, unit: Unit) -> None:
         """Start rendering a unit."""

@@ -60,11 +60,18 @@ class Pool:
         self.workers.append(worker)
         self.starting[worker.handle.ready.remote()] = worker
 
-    def idlest(self) -> Worker:
-        """The worker that owes least. Raises: FarmLost when none is left."""
+    def able(self) -> list[Worker]:
+        """Whom to give work: those that are ready, for an actor that finds no room on the cluster may never be; all while none is.
+
+        Raises: FarmLost when none is left.
+        """
         if not self.workers:
             raise FarmLost(f"no {self.kind} is left: none could be started {FALSE_STARTS_MAX} times in a row")
-        return min(self.workers, key=lambda worker: (len(worker.owes), not worker.ready, worker.number))
+        return [worker for worker in self.workers if worker.ready] or self.workers
+
+    def idlest(self) -> Worker:
+        """The worker that owes least. Raises: FarmLost when none is left."""
+        return min(self.able(), key=lambda worker: (len(worker.owes), worker.number))
 
     def died(self, worker: Worker) -> None:
         """Drop a dead actor, and start another unless actors of this kind keep dying before they are ready."""
@@ -131,13 +138,13 @@ class RayEngine:
                 raise FarmLost(f"the {pool.kind} could not start: {_first_line(error)}") from error
 
     def room(self) -> int:
-        """Free slots of the renderers, none while finishers or bytes are behind."""
+        """Free slots of the renderers, none while finishers or bytes are behind. Raises: FarmLost when no renderer is left."""
+        renderers = self.renderers.able()
         waiting = sum(flight.stage != "render" for flight in self._flights.values())
         flying = sum(_bytes_of(flight.unit) for flight in self._flights.values())
         if waiting >= UNITS_PER_FINISHER * max(1, len(self.finishers.workers)) or flying >= BYTES_IN_FLIGHT_MAX:
             return 0
-        owed = sum(len(worker.owes) for worker in self.renderers.workers)
-        return max(0, UNITS_PER_RENDERER * len(self.renderers.workers) - owed)
+        return max(0, UNITS_PER_RENDERER * len(renderers) - sum(len(worker.owes) for worker in renderers))
 
     def render(self, unit: Unit) -> None:
         worker = self.renderers.idlest()

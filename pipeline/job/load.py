@@ -15,6 +15,7 @@ from pipeline.errors import JobError
 from pipeline.job.settings import JobSettings
 
 JOB_BYTES_MAX = 1 << 20
+MERGE_TAG = "tag:yaml.org,2002:merge"
 
 
 class _StrictLoader(yaml.SafeLoader):
@@ -23,6 +24,8 @@ class _StrictLoader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[object] = set()
         for key_node, _ in node.value:
+            if key_node.tag == MERGE_TAG:
+                continue
             key = self.construct_object(key_node, deep=True)
             if isinstance(key, str) and key in seen:
                 raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is given twice", key_node.start_mark)
@@ -59,7 +62,7 @@ def load_job(path: Path, overrides: Sequence[str] = (), *, manifest: str | None 
 def _parse(data: bytes, where: str) -> dict[str, Any]:
     try:
         raw = yaml.load(data, Loader=_StrictLoader)  # a SafeLoader
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: no UTF-8, or a date such as 2026-13-45
         mark = getattr(error, "problem_mark", None)
         place = f"{where}, line {mark.line + 1}, column {mark.column + 1}" if mark else where
         raise JobError(f"not valid YAML: {getattr(error, 'problem', None) or error}", place, "mend the syntax there") from None
@@ -84,7 +87,7 @@ def _override(raw: dict[str, Any], override: str) -> None:
         place = inner
     try:
         place[keys[-1]] = yaml.safe_load(value)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise JobError(f"the value is not valid YAML: {value!r}", f"--set {path}", "quote it") from error
 
 
@@ -137,7 +140,10 @@ def _anchored(settings: JobSettings, folder: Path) -> JobSettings:
     """Relative paths made absolute against the job file's folder; URIs, Hub ids and bare names stay."""
 
     def place(path: str) -> str:
-        return path if "://" in path else str((folder / Path(path).expanduser()).resolve())
+        try:
+            return path if "://" in path else str((folder / Path(path).expanduser()).resolve())
+        except (OSError, ValueError, RuntimeError) as error:  # a NUL, a loop of links, a user that does not exist
+            raise JobError(f"not a usable path: {error}", repr(path), "name a file or folder, or an s3:// URI") from error
 
     def weights(name: str) -> str:
         return place(name) if name.startswith((".", "/", "~")) else name

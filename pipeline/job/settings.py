@@ -32,7 +32,7 @@ class DefaultsSettings(Section):
 class OutputSettings(Section):
     """Where the images go and in which form."""
 
-    to: str = Field(description="a folder (relative to the job file) or s3://bucket/prefix")
+    to: str = Field(min_length=1, description="a folder (relative to the job file) or s3://bucket/prefix")
     format: Literal["png", "jpeg", "webp"] = Field("png", description="file format of accepted images")
     quality: int = Field(92, ge=1, le=100, description="quality of jpeg and webp")
     rejected: Literal["all", "best", "none"] = Field("all", description="which rejected attempts keep their picture under review/")
@@ -69,7 +69,7 @@ class FarmSettings(Section):
 class CostSettings(Section):
     """What an hour costs, for the estimate."""
 
-    per_hour: float | None = Field(None, ge=0, description="price of one renderer for one hour")
+    per_hour: float | None = Field(None, ge=0, allow_inf_nan=False, description="price of one renderer for one hour")
     currency: str = Field("EUR", min_length=1, max_length=8, description="unit of the price")
 
 
@@ -77,7 +77,7 @@ class JobSettings(Section):
     """A whole job file."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$", description="the job's name: origin of its log, owner of its output")
-    manifest: str = Field(description="Parquet file or folder of them (relative to the job file), or s3:// URI")
+    manifest: str = Field(min_length=1, description="Parquet file or folder of them (relative to the job file), or s3:// URI")
     output: OutputSettings = Field(description="where the images go")
     seed: int = Field(0, ge=0, le=2**63 - 1, description="seed of every row that names none")
     negative_prompt: str = Field("", description="what no picture should show; a row's own negative prompt is added to it")

@@ -58,15 +58,20 @@ def list_inputs(uri: str, suffix: str) -> list[str]:
         prefix = f"{key}/" if key else ""
         found = [f"s3://{storage.bucket}/{stored.key}" for stored in storage.list(prefix) if stored.key.endswith(suffix)]
     else:
-        path = Path(uri).expanduser()
-        if path.is_file():
-            return [str(path)]
-        found = (
-            sorted(str(p) for p in path.rglob(f"*{suffix}") if p.is_file() and not p.name.startswith((".", "_"))) if path.is_dir() else []
-        )
+        found = _list_local(uri, suffix)
     if not found:
         raise NotStored(uri)
     return found
+
+
+def _list_local(uri: str, suffix: str) -> list[str]:
+    try:
+        path = Path(uri).expanduser()
+        if path.is_file():
+            return [str(path)]
+        return sorted(str(p) for p in path.rglob(f"*{suffix}") if p.is_file() and not p.name.startswith((".", "_")))
+    except (OSError, ValueError, RuntimeError) as error:
+        raise StorageRefused(f"cannot be read: {error}", uri, "check the path and its permissions") from error
 
 
 def open_input(uri: str) -> BinaryIO:
@@ -81,5 +86,5 @@ def open_input(uri: str) -> BinaryIO:
         return open(Path(uri).expanduser(), "rb")
     except FileNotFoundError as error:
         raise NotStored(uri) from error
-    except OSError as error:
-        raise StorageRefused(f"cannot be read: {error.strerror}", uri, "check the path and its permissions") from error
+    except (OSError, ValueError, RuntimeError) as error:  # a NUL in the name, a home that does not exist
+        raise StorageRefused(f"cannot be read: {getattr(error, 'strerror', None) or error}", uri, "check the path and its permissions") from error

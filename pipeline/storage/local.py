@@ -10,6 +10,7 @@ import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 from pipeline.errors import NotStored, StorageAway, StorageRefused
 from pipeline.storage.base import Stored, checked_key, same_bytes_or_raise
@@ -24,7 +25,7 @@ class LocalStorage:
         """Raises: StorageRefused when the folder is missing (and not to be created), is a file, or cannot be written."""
         self.root = root.expanduser().absolute()
         self.uri = str(self.root)
-        if self.root.exists() and not self.root.is_dir():
+        if _kind(self.root) == "file":
             raise StorageRefused("the output is a file, not a folder", self.uri, "name a folder")
         if create:
             try:
@@ -34,7 +35,7 @@ class LocalStorage:
                 raise StorageRefused(f"cannot make the folder: {error.strerror}", self.uri, remedy) from error
             if not os.access(self.root, os.W_OK | os.X_OK):
                 raise StorageRefused("the folder cannot be written", self.uri, "choose a folder that you may write")
-        elif not self.root.is_dir():
+        elif _kind(self.root) is None:
             raise StorageRefused("no such folder", self.uri, "check the path; `renderfarm render` makes it")
 
     def _path(self, key: str) -> Path:
@@ -103,12 +104,22 @@ class LocalStorage:
             raise StorageAway(f"{self.uri}/{key}: {error}") from error
 
 
+def _kind(root: Path) -> Literal["folder", "file"] | None:
+    """What lies there. Raises: StorageRefused where that cannot be asked: no permission on the way, a name that is too long."""
+    try:
+        return "folder" if root.is_dir() else "file" if root.exists() else None
+    except (OSError, ValueError) as error:
+        raise StorageRefused(f"cannot be reached: {error}", str(root), "check the path and its permissions") from error
+
+
 def _walk(folder: Path, root: Path) -> Iterator[Stored]:
     """Objects below `folder`, sorted by key as S3 sorts: a folder's name counts with its slash."""
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name + ("/" if entry.is_dir(follow_symlinks=False) else ""))
     except (FileNotFoundError, NotADirectoryError):
         return
+    except OSError as error:
+        raise StorageAway(f"{folder}: {error}") from error
     for entry in entries:
         if entry.is_dir(follow_symlinks=False):
             yield from _walk(Path(entry.path), root)

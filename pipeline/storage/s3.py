@@ -71,7 +71,7 @@ class S3Storage:
 
         Raises: NotStored, StorageRefused, StorageAway; ClientError for a lost put-if-absent.
         """
-        from botocore.exceptions import ClientError, HTTPClientError, NoCredentialsError, PartialCredentialsError
+        from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, ParamValidationError, PartialCredentialsError
 
         deadline = time.monotonic() + self.budget_s
         attempt = 0
@@ -85,7 +85,9 @@ class S3Storage:
                 raise StorageRefused(
                     "no credentials for the bucket", self.uri, "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
                 ) from error
-            except (HTTPClientError, OSError) as error:
+            except ParamValidationError as error:
+                raise StorageRefused(f"no valid bucket or key: {error}", self.uri, "write s3://bucket/prefix") from error
+            except (BotoCoreError, OSError) as error:  # refused and cut connections, time-outs, tokens that cannot be fetched
                 last = error
             attempt += 1
             wait_s = random.uniform(0, min(BACKOFF_S_MAX, BACKOFF_S * 2**attempt))
