@@ -30,7 +30,7 @@ class HandsCheck:
     """Says that hands were not judged, and why."""
 
     name = "hands"
-    cost = 1
+    cost = 400
 
     def __init__(self, settings: HandsSettings) -> None:
         self.settings = settings
