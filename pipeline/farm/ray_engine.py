@@ -109,6 +109,7 @@ class RayEngine:
         self.renderers = Pool("renderer", lambda: renderer.remote(weights, job, keys.mark_key.secret), room.renderers)
         self.finishers = Pool("finisher", lambda: finisher.remote(job, plan_digest, keys), room.finishers)
         self._flights: dict[Any, Flight] = {}
+        self._away: StorageAway | None = None
 
     def start(self) -> int:
         """Wait until one worker of each kind is ready; how many images a renderer takes together. Raises: FarmLost with the cause."""
@@ -167,6 +168,8 @@ class RayEngine:
         flight.worker.owes.add(reference)
 
     def wait(self, timeout_s: float) -> list[Event]:
+        if self._away is not None:
+            raise self._away
         starting = {ref: pool for pool in (self.renderers, self.finishers) for ref in pool.starting}
         waiting = [*self._flights, *starting]
         if not waiting:
@@ -180,7 +183,10 @@ class RayEngine:
                 if reference in starting[reference].starting:
                     self._started(starting[reference], reference, raise_cause=False)
             else:
-                events.append(self._landed(reference))
+                try:
+                    events.append(self._landed(reference))
+                except StorageAway as error:  # what landed with it counts first: the next call raises
+                    self._away = error
         return events
 
     def _landed(self, reference: Any) -> Event:

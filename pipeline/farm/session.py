@@ -144,9 +144,14 @@ def _write_job_file(storage: Storage, resolved: ResolvedJob) -> None:
 
 
 def _record_plan(session: Session) -> None:
-    """Commit the plan if it differs from the last: images that left, the plan, images that came back, rows that are bad."""
+    """Commit the plan if it differs from the last: images that left, the plan, images that came back, rows that are bad.
+
+    More of them than one part holds take several, and a crash between two leaves the change half done: so a plan that is recorded is
+    looked through again where images were ever superseded or rows are bad, and what is missing is written.
+    """
     state, resolved = session.state, session.resolved
-    if state.plan is not None and state.plan.plan_digest == resolved.plan_digest:
+    recorded = state.plan is not None and state.plan.plan_digest == resolved.plan_digest
+    if recorded and not resolved.bad_rows and not any(image.superseded for _, image in state.images()):
         return
     logged = {image_id for image_id, _ in state.images()}
     planned_ids = itertools.chain((image.image_id for image in resolved.images()), (image_id for image_id, _ in resolved.bad()))
@@ -159,10 +164,12 @@ def _record_plan(session: Session) -> None:
     plan = _changed(blank, manifest_digest=resolved.manifest_digest, settings_digest=resolved.settings_digest, planned=resolved.planned)
     records = [
         *(_changed(blank, kind="superseded", image_id=image_id) for image_id in left),
-        plan,
+        *([] if recorded else [plan]),
         *(_changed(blank, kind="reinstated", image_id=image_id) for image_id in back),
         *_bad_records(session, blank, logged),
     ]
+    if not records:
+        return
     for at in range(0, len(records), PART_ROWS_MAX):
         session.writer.append(records[at : at + PART_ROWS_MAX])
     log.info("plan.recorded", planned=resolved.planned, superseded=len(left), reinstated=len(back), bad_rows=resolved.bad_rows)

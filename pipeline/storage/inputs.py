@@ -87,4 +87,5 @@ def open_input(uri: str) -> BinaryIO:
     except FileNotFoundError as error:
         raise NotStored(uri) from error
     except (OSError, ValueError, RuntimeError) as error:  # a NUL in the name, a home that does not exist
-        raise StorageRefused(f"cannot be read: {getattr(error, 'strerror', None) or error}", uri, "check the path and its permissions") from error
+        why = getattr(error, "strerror", None) or error
+        raise StorageRefused(f"cannot be read: {why}", uri, "check the path and its permissions") from error

@@ -23,16 +23,19 @@ class LocalStorage:
 
     def __init__(self, root: Path, *, create: bool) -> None:
         """Raises: StorageRefused when the folder is missing (and not to be created), is a file, or cannot be written."""
-        self.root = root.expanduser().absolute()
+        try:
+            self.root = root.expanduser().absolute()
+        except RuntimeError as error:
+            raise StorageRefused("no such home folder", str(root), "check the path") from error
         self.uri = str(self.root)
         if _kind(self.root) == "file":
             raise StorageRefused("the output is a file, not a folder", self.uri, "name a folder")
         if create:
             try:
                 self.root.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                remedy = "choose a folder that you may write"
-                raise StorageRefused(f"cannot make the folder: {error.strerror}", self.uri, remedy) from error
+            except (OSError, ValueError) as error:
+                why = getattr(error, "strerror", None) or error
+                raise StorageRefused(f"cannot make the folder: {why}", self.uri, "choose a folder that you may write") from error
             if not os.access(self.root, os.W_OK | os.X_OK):
                 raise StorageRefused("the folder cannot be written", self.uri, "choose a folder that you may write")
         elif _kind(self.root) is None:

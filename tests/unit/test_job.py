@@ -55,6 +55,10 @@ def test_manifest_and_output_options_are_relative_to_where_one_stands(tmp_path: 
         ("name: [unclosed\n", "not valid YAML"),
         ("- a\n- b\n", "not a mapping of settings"),
         ("\x00", "not valid YAML"),
+        ("name: demo\nmanifest: m\noutput: 2026-13-45\n", "not valid YAML: month must be in 1..12"),
+        (GOOD.replace("rows.parquet", "''"), "manifest: string should have at least 1 character"),
+        (GOOD.replace("out\n", "''\n"), "output.to: string should have at least 1 character"),
+        (GOOD + "cost: {per_hour: .inf}\n", "cost.per_hour: input should be a finite number"),
     ],
 )
 def test_a_mistake_is_named_with_its_place(tmp_path: Path, text: str, expected: str) -> None:
@@ -70,10 +74,24 @@ def test_all_mistakes_come_in_one_message(tmp_path: Path) -> None:
     assert all(word in str(caught.value) for word in ("did you mean seed", "commit.images", "given 'x'"))
 
 
-@pytest.mark.parametrize("override", ["checks.attempts", "=3", "checks..attempts=1", "name.first=x", "seed=[1"])
+@pytest.mark.parametrize(
+    "override", ["checks.attempts", "=3", "checks..attempts=1", "name.first=x", "seed=[1", "seed=2026-13-45", "seed=0b_"]
+)
 def test_a_malformed_override_is_refused(tmp_path: Path, override: str) -> None:
     with pytest.raises(JobError):
         load_job(job_file(tmp_path, GOOD), [override])
+
+
+@pytest.mark.parametrize("path", ["~no-such-user/x", r"a\0b"])
+def test_a_path_that_cannot_be_is_one_message(tmp_path: Path, path: str) -> None:
+    for field in ("manifest", "output.to"):
+        with pytest.raises(JobError, match="not a usable path"):
+            load_job(job_file(tmp_path, GOOD), [f'{field}="{path}"'])
+
+
+def test_yaml_merge_keys_work(tmp_path: Path) -> None:
+    job = load_job(job_file(tmp_path, GOOD + "defaults: {<<: {width: 256, height: 512}, height: 256}\n"))
+    assert (job.defaults.width, job.defaults.height) == (256, 256)
 
 
 def test_a_missing_job_file_and_a_folder_are_refused(tmp_path: Path) -> None:

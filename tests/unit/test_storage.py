@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
+import socket
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.errors import AlreadyStored, NotStored, StorageRefused
-from pipeline.storage import LocalStorage, Storage, list_inputs, open_input, open_storage, put_if_absent_holds, segment
+from pipeline.errors import AlreadyStored, NotStored, StorageAway, StorageRefused
+from pipeline.storage import LocalStorage, S3Storage, Storage, list_inputs, open_input, open_storage, put_if_absent_holds, segment
 from pipeline.storage.base import SEGMENT_BYTES_MAX, Stored
 
 
@@ -121,3 +122,25 @@ def test_inputs_are_listed_sorted_and_hidden_files_are_left_out(tmp_path: Path) 
         list_inputs(str(tmp_path / "none"), ".parquet")
     with pytest.raises(NotStored):
         open_input(str(tmp_path / "none"))
+
+
+def test_a_path_that_the_system_refuses_is_one_message(tmp_path: Path) -> None:
+    for uri in (str(tmp_path / ("x" * 300)), "a\0b", "~no-such-user/x"):
+        for create in (True, False):
+            with pytest.raises(StorageRefused):
+                open_storage(uri, create=create)
+        with pytest.raises(StorageRefused):
+            open_input(uri)
+
+
+def test_an_endpoint_that_nobody_answers_at_is_away_and_not_a_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    settings = {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}", "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_REGION": "x"}
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(StorageAway, match="Could not connect"):
+        S3Storage("s3://bucket/x", budget_s=0.1)
+    with pytest.raises(StorageRefused, match="no valid bucket or key"):
+        S3Storage("s3://no bucket!/x", budget_s=0.1)

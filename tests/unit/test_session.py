@@ -1,0 +1,66 @@
+"""The plan in the log: a change of plan that a crash cut in two is finished at the next start."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from pipeline import keys
+from pipeline.farm import session as farm
+from pipeline.farm.session import Session
+from pipeline.job import load_job
+from pipeline.provenance.checkpoint import Signer
+from pipeline.provenance.writer import LogWriter
+from pipeline.resolve import ResolvedJob, resolve_job
+from pipeline.schema import Record
+from pipeline.storage import open_storage
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with a job of three rows, the last one bad, and a key set."""
+    rows = [{"id": "a", "prompt": "a mug"}, {"id": "b", "prompt": "a box"}, {"id": "c", "prompt": ""}]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "rows.parquet")
+    settings = {"name": "tests", "manifest": "rows.parquet", "output": "out", "keys": "keys"}
+    (tmp_path / "job.yaml").write_text(yaml.safe_dump({**settings, "defaults": {"width": 256, "height": 256}}))
+    keys.init(tmp_path / "keys")
+    return tmp_path
+
+
+def resolved(folder: Path) -> ResolvedJob:
+    return resolve_job(load_job(folder / "job.yaml"), skip_invalid=True)
+
+
+def standings(session: Session) -> dict[str, bool]:
+    """Image id → whether it is superseded."""
+    return {image_id: state.superseded for image_id, state in session.state.images()}
+
+
+def test_a_plan_is_recorded_once_and_its_bad_row_with_it(folder: Path) -> None:
+    assert str(farm.open_session(resolved(folder)).counts()) == "3 planned = 0 accepted + 0 exhausted + 1 failed + 2 remaining"
+    again = farm.open_session(resolved(folder))
+    assert again.writer.size == 1
+
+
+def test_images_that_a_change_cut_short_took_out_are_put_back(folder: Path) -> None:
+    first = farm.open_session(resolved(folder))
+    (bad,) = standings(first)
+    first.writer.append([Record(kind="superseded", job="tests", plan_digest="half of another plan", image_id=bad)])
+    assert first.counts().failed == 0
+    again = farm.open_session(resolved(folder))
+    assert standings(again) == {bad: False}
+    assert str(again.counts()) == "3 planned = 0 accepted + 0 exhausted + 1 failed + 2 remaining"
+
+
+def test_bad_rows_that_a_crash_kept_from_the_log_are_recorded_later(folder: Path) -> None:
+    found = resolved(folder)
+    made = keys.load(folder / "keys")
+    writer = LogWriter.open(open_storage(found.job.output.to, create=True), "tests", Signer.of(made.log_name, made.log_key))
+    writer.append([Record(kind="plan", job="tests", plan_digest=found.plan_digest, planned=found.planned)])
+    assert writer.state.counts(3).failed == 0
+    again = farm.open_session(found)
+    assert (again.counts().failed, again.writer.size) == (1, 2)
