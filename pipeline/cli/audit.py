@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pipeline import encode, keys
 from pipeline.cli import logs
-from pipeline.errors import UserError
+from pipeline.errors import NotStored, UserError
 from pipeline.keys import Trust
 from pipeline.provenance.audit import audit as run_audit
 from pipeline.provenance.identify import Answer, identify_all, pictures_in
@@ -81,7 +81,10 @@ def reproduce(args: argparse.Namespace) -> int:
     storage = open_storage(args.output)
     job = read_job_file(storage)
     record = again.accepted(reading.records(storage), args.image_id)
-    stored = storage.get(record.object_key or "", encode.BYTES_MAX)
+    try:
+        stored = storage.get(record.object_key or "", encode.BYTES_MAX)
+    except NotStored as error:
+        raise UserError(f"the picture {error} is gone", storage.uri, "`renderfarm audit` names everything that is missing") from error
     trust = keys.load_default_trust()
     settings = job.model_settings()
     resolved = resolve(settings)
@@ -123,7 +126,10 @@ def prove(args: argparse.Namespace) -> int:
     if args.out is None:
         sys.stdout.write(data.decode())
     else:
-        args.out.write_bytes(data)
+        try:
+            args.out.write_bytes(data)
+        except OSError as error:
+            raise UserError(f"cannot be written: {error.strerror}", str(args.out), "choose another place") from error
         print(args.out)
     return 0
 

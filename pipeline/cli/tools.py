@@ -81,7 +81,10 @@ def watermark_embed(args: argparse.Namespace) -> int:
     logs.configure(quiet=True)
     key = _mark_keys([args.key_file] if args.key_file else [])[0]
     payload = Payload(1, args.record.lower())
-    args.out.mkdir(parents=True, exist_ok=True)
+    try:
+        args.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot make the folder: {error.strerror}", str(args.out), "choose another place for -o") from error
     code = 0
     for path in args.images:
         try:
@@ -91,13 +94,13 @@ def watermark_embed(args: argparse.Namespace) -> int:
             out = args.out / f"{path.stem}.png"
             out.write_bytes(encode.encode(marked, "image/png"))
             print(out)
-        except RenderfarmError as error:
+        except (RenderfarmError, OSError) as error:  # OSError: the marked picture cannot be written
             code = UserError.exit_code
             print(_with_path(path, error), file=sys.stderr)
     return code
 
 
-def _with_path(path: Path, error: RenderfarmError) -> str:
+def _with_path(path: Path, error: Exception) -> str:
     text = str(error)
     return text if str(path) in text else f"{path}: {text}"
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import signal
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -54,12 +56,28 @@ def cluster(job: JobSettings, address: str | None) -> Iterator[Room]:
 
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
     try:
-        if address is not None:
-            yield _join(job, address, quiet)
-        else:
-            yield _start(job, quiet)
+        with _signals_kept():
+            room = _join(job, address, quiet) if address is not None else _start(job, quiet)
+        yield room
     finally:
         ray.shutdown()
+
+
+@contextlib.contextmanager
+def _signals_kept() -> Iterator[None]:
+    """Ray puts a handler of its own on SIGTERM, which ends the driver at once (2.60): what listened before goes on listening.
+
+    Raises: FarmLost when Ray's handler was faster.
+    """
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    except SystemExit as error:
+        raise FarmLost("stopped while Ray was starting: run the same command again") from error
+    finally:
+        for number, handler in before.items():
+            if handler is not None and threading.current_thread() is threading.main_thread():
+                signal.signal(number, handler)
 
 
 def _join(job: JobSettings, address: str, quiet: dict[str, Any]) -> Room:

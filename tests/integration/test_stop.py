@@ -1,0 +1,25 @@
+"""SIGTERM while pictures are rendered, as a service manager sends it: what is in flight is finished and committed, then the run pauses."""
+
+from __future__ import annotations
+
+import signal
+
+from tests.integration.conftest import TIMEOUT_S, Farm
+
+
+def test_sigterm_drains_commits_and_pauses(farm: Farm) -> None:
+    farm.manifest([{"id": f"row {n}", "prompt": "a red mug", "images": 100} for n in range(3)])
+    job = farm.job(model={"batch": 2})
+    process = farm.start("render", job, "--json")
+    assert process.stderr is not None
+    seen = next((line for line in process.stderr if "image.accepted" in line), None)
+    assert seen is not None, "nothing was accepted before the end"
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=TIMEOUT_S)
+    assert process.returncode == 75, err
+    assert '"paused": true' in out
+    status = farm.json("status", farm.folder / "out")
+    stored = len(list((farm.folder / "out" / "images").rglob("*.png")))
+    assert 0 < stored == status["accepted"] < 300
+    audit = farm.json("audit", farm.folder / "out")
+    assert (audit["verdict"], audit["orphans"]) == ("passed", 0)
