@@ -6,6 +6,7 @@ They answer known troubles as values (`Trouble`), so that nothing depends on how
 from __future__ import annotations
 
 import hashlib
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -72,7 +73,11 @@ class RendererWorker:
 
         try:
             pixels, info = self.renderer.render(attempts, mark=mark, inputs=read_inputs(attempts))
+        except StorageAway as error:
+            return None, Trouble("away", str(error))
         except (RenderfarmError, RuntimeError, ValueError, MemoryError) as error:  # out of memory and CUDA faults are RuntimeErrors
+            if device_lost(error):
+                os._exit(1)  # Ray reports the death, the unit comes back, and another actor takes this one's place
             return None, Trouble("failed", f"{type(error).__name__}: {error}"[:500])
         cpu_s = {"render": time.process_time() - cpu - self._mark_cpu_s, "mark.embed": self._mark_cpu_s}
         return pixels, RenderReply(info, self._marked, started_us, time.monotonic() - begun, cpu_s)
@@ -97,8 +102,19 @@ class RendererWorker:
         return marked
 
 
+def device_lost(error: Exception) -> bool:
+    """Whether a CUDA fault broke the process's context: every later call would fail too, and whole jobs be recorded as failed.
+
+    Out of memory is none: PyTorch reports it as `CUDA out of memory`, and smaller units may fit.
+    """
+    return isinstance(error, RuntimeError) and "CUDA error" in str(error)
+
+
 def read_inputs(attempts: Sequence[Attempt]) -> dict[str, bytes]:
-    """The input pictures that attempts name, by SHA-256. Raises: RenderFailed when one is gone or is not what was resolved."""
+    """The input pictures that attempts name, by SHA-256.
+
+    Raises: RenderFailed when one is gone or is not what was resolved, StorageAway.
+    """
     named: dict[str, str] = {}
     for image in (attempt.image for attempt in attempts):
         for uri, digest in ((image.init_image, image.init_digest), (image.mask_image, image.mask_digest)):

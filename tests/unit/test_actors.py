@@ -1,0 +1,40 @@
+"""What a worker makes of a fault: which ones it survives, and which inputs it takes."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import RenderFailed, WeightsError
+from pipeline.farm.actors import device_lost, read_inputs
+from pipeline.job import JobSettings
+from pipeline.plan import Intent, attempt_of, plan_row
+from pipeline.schema import Attempt, PromptRow
+
+
+def attempt(picture: Path, digest: str) -> Attempt:
+    job = JobSettings.model_validate({"name": "tests", "manifest": "-", "output": "-"})
+    (image,) = plan_row(PromptRow("a", "a mug", init_image=str(picture)), "d", Intent(job, "0" * 64))
+    return attempt_of(replace(image, init_digest=digest), 1)
+
+
+def test_an_input_is_read_only_as_it_was_resolved(tmp_path: Path) -> None:
+    picture = tmp_path / "in.png"
+    picture.write_bytes(b"one")
+    digest = hashlib.sha256(b"one").hexdigest()
+    assert read_inputs([attempt(picture, digest)] * 2) == {digest: b"one"}
+    picture.write_bytes(b"two")
+    with pytest.raises(RenderFailed, match="changed since the plan"):
+        read_inputs([attempt(picture, digest)])
+    picture.unlink()
+    with pytest.raises(RenderFailed, match="cannot be read any more"):
+        read_inputs([attempt(picture, digest)])
+
+
+def test_a_broken_cuda_context_ends_the_worker_and_a_full_memory_does_not() -> None:
+    assert device_lost(RuntimeError("CUDA error: device-side assert triggered"))
+    assert not device_lost(RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"))
+    assert not device_lost(WeightsError("CUDA error"))
