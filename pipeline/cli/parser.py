@@ -107,7 +107,7 @@ def _render(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     parser.add_argument("--limit", metavar="N", type=_bounded(1, 1 << 40), help="this call renders at most N images")
     parser.add_argument("--until", metavar="HH:MM", help="drain so that everything is committed by this local time")
     parser.add_argument("--retry-failed", action="store_true", help="open failed images again")
-    parser.add_argument("--address", metavar="RAY", help="an existing Ray cluster (auto, HOST:PORT, ray://…); default: a private local one")
+    parser.add_argument("--address", metavar="RAY", help="an existing Ray cluster (auto, HOST:PORT); default: a private local one")
     _json(parser)
 
 

@@ -1,7 +1,7 @@
 """A folder as storage: temporary file, fsync, hard link under the final name, fsync of the folder.
 
 A hard link fails when the name is taken, so it is put-if-absent on any POSIX file system that has links. A crash before the link leaves
-a hidden temporary file, which no listing shows and the next `gc` removes.
+a hidden temporary file (`.….tmp`), which no listing shows and nothing reads.
 """
 
 from __future__ import annotations
