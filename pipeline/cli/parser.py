@@ -10,7 +10,7 @@ from pipeline import __version__
 
 EXIT_CODES = """\
 exit codes:
-  0   done, everything accepted
+  0   done, everything that was asked for is accepted
   2   the job, manifest or arguments are wrong; nothing was rendered
   3   finished, but some images are exhausted or failed
   4   the audit has findings, or the log is damaged
