@@ -61,6 +61,8 @@ def cluster(job: JobSettings, address: str | None) -> Iterator[Room]:
         yield room
     finally:
         ray.shutdown()
+        if address is None:
+            leftovers.end_own()
 
 
 @contextlib.contextmanager

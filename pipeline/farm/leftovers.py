@@ -1,8 +1,8 @@
 """What a killed driver leaves on its host, and its end.
 
-Ray's processes die with the driver that started them, but two of its agents, when the driver is killed with SIGKILL while they are just
-starting, were seen to live on (Ray 2.60). They do nothing, and hold memory. So each private cluster carries its driver's identity in the
-environment, and the next start ends processes whose driver is gone. Linux only; elsewhere nothing is found.
+Ray's processes die with the driver that started them, but two of its agents, when the driver ends while they are just starting, were seen to
+live on (Ray 2.60). They do nothing, and hold memory. So each private cluster carries its driver's identity in the environment: a driver ends
+what is left of its own when it shuts Ray down, and the next start ends what a killed one left. Linux only; elsewhere nothing is found.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 VARIABLE = "RENDERFARM_DRIVER"
@@ -52,10 +53,30 @@ def _driver_of(process: Path) -> str | None:
     return found if found is not None and found.partition(":")[0].isdigit() else None
 
 
+def own() -> Iterator[int]:
+    """Processes that this one started after `mark_children`, and theirs."""
+    mine = os.environ.get(VARIABLE)
+    for entry in PROC.iterdir() if mine and PROC.is_dir() else ():
+        if entry.name.isdigit() and int(entry.name) != os.getpid() and _driver_of(entry) == mine:
+            yield int(entry.name)
+
+
+def end_own(grace_s: float = 5.0) -> int:
+    """End what is left of this driver's own cluster after it was shut down, `grace_s` later; how many processes."""
+    deadline = time.monotonic() + grace_s
+    while any(own()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return _kill(own())
+
+
 def sweep() -> int:
     """End what dead drivers left; how many processes."""
+    return _kill(orphaned())
+
+
+def _kill(pids: Iterable[int]) -> int:
     count = 0
-    for pid in orphaned():
+    for pid in pids:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(pid, signal.SIGKILL)
             count += 1

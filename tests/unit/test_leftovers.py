@@ -47,6 +47,17 @@ def test_only_what_a_dead_driver_left_is_ended(sleeper: list[subprocess.Popen[by
     assert living.poll() is None
 
 
+def test_a_driver_ends_what_is_left_of_its_own(sleeper: list[subprocess.Popen[bytes]], monkeypatch: pytest.MonkeyPatch) -> None:
+    mine = f"{os.getpid()}:77"
+    monkeypatch.setenv(leftovers.VARIABLE, mine)
+    left, other = start(mine), start(f"{os.getpid()}:78")
+    sleeper += [left, other]
+    time.sleep(0.3)
+    assert leftovers.end_own(grace_s=0.2) == 1
+    assert left.wait(10) < 0
+    assert other.poll() is None
+
+
 def test_a_process_that_is_gone_has_no_identity() -> None:
     done = subprocess.Popen([sys.executable, "-c", ""])
     done.wait()
