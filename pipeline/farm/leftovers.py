@@ -1,8 +1,9 @@
 """What a killed driver leaves on its host, and its end.
 
-Ray's processes die with the driver that started them, but two of its agents, when the driver ends while they are just starting, were seen to
-live on (Ray 2.60). They do nothing, and hold memory. So each private cluster carries its driver's identity in the environment: a driver ends
-what is left of its own when it shuts Ray down, and the next start ends what a killed one left. Linux only; elsewhere nothing is found.
+Ray's processes die with the driver that started them, but two of its agents, when the driver ends while they are just starting, were
+seen to live on (Ray 2.60). They do nothing, and hold memory. So each private cluster carries its driver's identity in the environment: a
+driver ends what is left of its own when it shuts Ray down, and the next start ends what a killed one left. Linux only; elsewhere nothing
+is found.
 """
 
 from __future__ import annotations
