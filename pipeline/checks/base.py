@@ -1,12 +1,14 @@
 """What a check is, and the one convention about scores.
 
 A check sees the pixels that ship and the row that asked for them, and answers with a `Verdict`. Scores: higher is better, and an image
-fails where `score < threshold`; so recorded scores can be judged again by other thresholds. Boxes are in image pixels.
+fails where `score < threshold`. What a row's score is held against are its `Bars`: a check says them in one place, `bars(row)`, judges by
+them itself, and `renderfarm recheck` judges recorded scores by them again under other settings. Boxes are in image pixels.
 A check that cannot judge says `not_run` with the reason; it never answers `accepted` for something it did not look at.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -34,18 +36,47 @@ class Check(Protocol):
         """Judges one image, uint8 (H, W, 3) sRGB. May raise: the registry turns that into `not_run`."""
 
 
-def judge(
-    name: str, score: float, threshold: float, on_fail: OnFail, reason: str, boxes: tuple[Box, ...] = (), passed: str = ""
-) -> Verdict:
-    """The verdict for a score: below the threshold it fails with `reason` and boxes, else it is accepted with `passed`.
+@dataclass(frozen=True, slots=True)
+class Bars:
+    """What a score is held against: under `reject` the image is rejected, else under `flag` it is flagged; None: never."""
+
+    reject: float | None = None
+    flag: float | None = None
+
+    @classmethod
+    def one(cls, threshold: float, on_fail: OnFail) -> Bars:
+        """A single bar with what falling short of it means."""
+        return cls(reject=threshold) if on_fail == "reject" else cls(flag=threshold)
+
+    def outcome(self, score: float) -> tuple[Outcome, float | None]:
+        """What a score comes to, and the bar that it was held against: the one it fell short of, else the highest."""
+        if self.reject is not None and score < self.reject:
+            return "rejected", self.reject
+        if self.flag is not None and score < self.flag:
+            return "flagged", self.flag
+        return "accepted", max((bar for bar in (self.reject, self.flag) if bar is not None), default=None)
+
+
+@runtime_checkable
+class Rejudged(Protocol):
+    """A check whose recorded scores can be judged again: `bars` depends on its settings and the row alone, never on the picture."""
+
+    name: str
+
+    def bars(self, row: PromptRow) -> Bars | None:
+        """What this row's score is held against; None where the check does not judge such a row."""
+
+
+def judge(name: str, score: float, bars: Bars, reason: str, boxes: tuple[Box, ...] = (), passed: str = "", suspected: str = "") -> Verdict:
+    """The verdict for a score: short of a bar it fails with `reason` (a flag with `suspected`, if given) and boxes, else it is accepted.
 
     The score is rounded to 4 digits first, so that judging the recorded number again gives the same answer.
     """
     rounded = round(float(score), 4)
-    if rounded >= threshold:
-        return Verdict(name, "accepted", passed, rounded, threshold)
-    outcome: Outcome = "rejected" if on_fail == "reject" else "flagged"
-    return Verdict(name, outcome, reason, rounded, threshold, boxes)
+    outcome, threshold = bars.outcome(rounded)
+    if outcome == "accepted":
+        return Verdict(name, outcome, passed, rounded, threshold)
+    return Verdict(name, outcome, (outcome == "flagged" and suspected) or reason, rounded, threshold, boxes)
 
 
 def not_run(name: str, reason: str) -> Verdict:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.checks.base import Image, judge
+from pipeline.checks.base import Bars, Image, judge
 from pipeline.checks.settings import BrokenSettings
 from pipeline.schema import PromptRow, Verdict
 
@@ -53,13 +53,17 @@ class BrokenCheck:
 
         cv2.setNumThreads(1)
 
+    def bars(self, row: PromptRow) -> Bars:
+        """One bar for every row."""
+        return Bars.one(self.settings.min_score, self.settings.on_fail)
+
     def check(self, image: Image, row: PromptRow) -> Verdict:
         """Judges uint8 (H, W, 3); the reason names the first rule that is broken, black before flat."""
         found = findings(image)
         border = 2 * self.settings.min_score
         worst = next((f for f in found if f.margin < border), min(found, key=lambda finding: finding.margin))
         score = min(1.0, max(0.0, worst.margin / 2))
-        return judge(self.name, score, self.settings.min_score, self.settings.on_fail, worst.reason)
+        return judge(self.name, score, self.bars(row), worst.reason)
 
 
 def findings(image: Image) -> list[Finding]:

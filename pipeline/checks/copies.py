@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from pipeline.checks.base import Image, judge
+from pipeline.checks.base import Bars, Image, judge
 from pipeline.checks.selfmatch import Copy, find_copy
 from pipeline.checks.settings import CopiesSettings
 from pipeline.checks.wanted import expected_text
@@ -49,13 +49,19 @@ class CopiesCheck:
         found = find_copy(image)
         value = score(found)
         boxes = found.boxes if found else ()
+        certain = "one part of the picture repeats exactly" if several_wanted(row) else "a part of the picture appears twice"
+        suspected = certain if several_wanted(row) else "a part of the picture may be repeated"
+        return judge(self.name, value, self.bars(row), certain, boxes, suspected=suspected)
+
+    def bars(self, row: PromptRow) -> Bars:
+        """Two tiers, certain and probable; lower ones for lettered rows; rows that want several alike are only flagged."""
         if several_wanted(row):
-            return judge(self.name, value, LENIENT, "flag", "one part of the picture repeats exactly", boxes)
+            return Bars(flag=LENIENT)
         lenience = LETTERED if expected_text(row) else 1.0
-        least, probable = self.settings.min_score * lenience, self.settings.flag_score * lenience
-        if value >= least:
-            return judge(self.name, value, probable, "flag", "a part of the picture may be repeated", boxes)
-        return judge(self.name, value, least, self.settings.on_fail, "a part of the picture appears twice", boxes)
+        certain, probable = self.settings.min_score * lenience, self.settings.flag_score * lenience
+        if self.settings.on_fail == "flag":
+            return Bars(flag=max(certain, probable))
+        return Bars(reject=certain, flag=probable)
 
 
 def score(found: Copy | None) -> float:

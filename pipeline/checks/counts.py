@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from pipeline.checks.base import Image, judge, not_run
+from pipeline.checks.base import Bars, Image, judge, not_run
 from pipeline.checks.settings import CountsSettings
 from pipeline.schema import Box, PromptRow, Verdict
 
@@ -42,9 +42,14 @@ class CountsCheck:
         for detector in self.detectors:
             detector.prepare()
 
+    def bars(self, row: PromptRow) -> Bars | None:
+        """One bar for every row that asks for objects."""
+        return Bars.one(self.settings.min_score, self.settings.on_fail) if row.objects else None
+
     def check(self, image: Image, row: PromptRow) -> Verdict:
         """Judges uint8 (H, W, 3). `not_run` where the row asks for no objects or no detector knows one of their classes."""
-        if not row.objects:
+        bars = self.bars(row)
+        if bars is None:
             return not_run(self.name, "the row asks for no objects")
         wrong: list[str] = []
         unknown: list[str] = []
@@ -61,4 +66,4 @@ class CountsCheck:
         if unknown and not wrong:
             return not_run(self.name, f"no detector that knows {', '.join(unknown)} is installed")
         score = 1 - len(wrong) / len(row.objects)
-        return judge(self.name, score, self.settings.min_score, self.settings.on_fail, "; ".join(wrong), tuple(boxes))
+        return judge(self.name, score, bars, "; ".join(wrong), tuple(boxes))

@@ -16,13 +16,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.checks.base import judge, not_run
+from pipeline.checks.base import Bars, judge, not_run
 from pipeline.checks.fingerprint import Fingerprint, Planes, derived_forms, planes, turned
-from pipeline.checks.settings import DuplicatesSettings, OnFail
+from pipeline.checks.settings import DuplicatesSettings
 from pipeline.pdq import packed
 from pipeline.schema import Verdict
 
 NAME = "duplicates"
+OWN_ROW, OTHER_ROW = "the same row", "another row"
 STRUCTURE_MIN, STRUCTURE_ALONE_MIN = 0.93, 0.975
 """Least correlation of the two L thumbnails, beside PDQ and without it. Drawn mockups, `scripts/bench/checks.py`: random edits .98 to 1,
 two seeds of one prompt at most .953 in any of eight forms (2,240 pairs)."""
@@ -39,12 +40,17 @@ class _Twin:
     score: float
 
 
+def bars(settings: DuplicatesSettings, where: str) -> Bars | None:
+    """What the score of a twin in OWN_ROW or OTHER_ROW is held against; None where twins there are ignored."""
+    on_fail = settings.on_fail if where == OWN_ROW else settings.on_job_twin
+    return None if on_fail == "ignore" else Bars.one((settings.max_distance + 1) / 256, on_fail)
+
+
 class DuplicateIndex:
     """Fingerprints of the accepted images of one job. One process, no lock; 100,000 images take about 80 MB."""
 
     def __init__(self, settings: DuplicatesSettings) -> None:
         self.settings = settings
-        self.threshold = (settings.max_distance + 1) / 256
         self._hashes = np.empty((1024, 4), np.uint64)
         self._trusted = np.zeros(1024, np.bool_)
         self._names: list[str] = []
@@ -86,23 +92,25 @@ class DuplicateIndex:
         """Against the accepted images of the same row."""
         places = np.array(self._rows.get(row_id, ()), np.int64)
         twin = self._nearest(places, found) or self._same(places, found)
-        return self._verdict(twin, self.settings.on_fail, "the same row", "unlike the row's other images")
+        return self._verdict(twin, bars(self.settings, OWN_ROW), OWN_ROW, "unlike the row's other images")
 
     def judge_job(self, row_id: str, found: Fingerprint) -> Verdict:
         """Against the accepted images of all other rows."""
-        if self.settings.on_job_twin == "ignore":
+        held = bars(self.settings, OTHER_ROW)
+        if held is None:
             return not_run(NAME, "twins in other rows are ignored")
         if found.quality < self.settings.min_quality:
             return not_run(NAME, f"too little detail to compare with other rows (PDQ quality {found.quality})")
         others = np.ones(len(self), np.bool_)
         others[self._rows.get(row_id, [])] = False
         twin = self._nearest(np.flatnonzero(others), found)
-        return self._verdict(twin, self.settings.on_job_twin, "another row", "unlike the job's other images")
+        return self._verdict(twin, held, OTHER_ROW, "unlike the job's other images")
 
-    def _verdict(self, twin: _Twin | None, on_fail: OnFail, where: str, passed: str) -> Verdict:
+    def _verdict(self, twin: _Twin | None, held: Bars | None, where: str, passed: str) -> Verdict:
+        assert held is not None, "whoever looks has a bar"
         if twin is None:
-            return judge(NAME, 1.0, self.threshold, on_fail, "", passed=passed)
-        return judge(NAME, twin.score, self.threshold, on_fail, f"near-duplicate of {twin.name} in {where}")
+            return judge(NAME, 1.0, held, "", passed=passed)
+        return judge(NAME, twin.score, held, f"near-duplicate of {twin.name} in {where}")
 
     def _nearest(self, places: npt.NDArray[np.int64], found: Fingerprint) -> _Twin | None:
         """The nearest confirmed twin among these places, by PDQ over eight forms; the earliest of equals."""

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pipeline.checks.base import Image, judge, not_run
+from pipeline.checks.base import Bars, Image, judge, not_run
 from pipeline.checks.reader import FIRST_SIDE, SECOND_SIDE, Reader
-from pipeline.checks.settings import OnFail, TextSettings
+from pipeline.checks.settings import TextSettings
 from pipeline.checks.wanted import expected_text
 from pipeline.checks.words import SURE, UNSURE, Comparison, Line, Word, compare
 from pipeline.schema import PromptRow, Verdict
@@ -40,41 +40,47 @@ class TextCheck:
     def check(self, image: Image, row: PromptRow) -> Verdict:
         """Judges uint8 (H, W, 3). `not_run` where the row says nothing about text, or wants letters that the reader does not know."""
         expected = expected_text(row)
-        if expected is None and self.settings.unstated == "ignore":
+        bars = self.bars(row)
+        if bars is None:
             return not_run(self.name, "the row neither asks for text nor forbids it")
         if self._reader is None:
             self.prepare()
         assert self._reader is not None
         if not expected:
-            on_fail = self.settings.on_fail if expected == "" else self._on_unstated()
-            return self._unwanted(self._reader.read(image), on_fail)
+            return self._unwanted(self._reader.read(image), bars)
         if not any(c.isalnum() for c in expected):
             return not_run(self.name, f"the wanted text {expected!r} has no letter or digit to read")
         if not self._reader.knows(expected):
             return not_run(self.name, f"the text reader does not know all the letters of {expected!r}")
-        return self._wanted(self._reader, image, row, expected)
+        return self._wanted(self._reader, image, row, expected, bars)
 
-    def _on_unstated(self) -> OnFail:
-        return "flag" if self.settings.unstated == "flag" else "reject"
+    def bars(self, row: PromptRow) -> Bars | None:
+        """Wanted text has the job's bar, unwanted text a fixed one; None where the row says nothing and the job ignores that."""
+        expected = expected_text(row)
+        if expected:
+            return Bars.one(self.settings.min_score, self.settings.on_fail)
+        if expected == "":
+            return Bars.one(UNWANTED_BORDER, self.settings.on_fail)
+        return None if self.settings.unstated == "ignore" else Bars.one(UNWANTED_BORDER, self.settings.unstated)
 
-    def _unwanted(self, lines: Sequence[Line], on_fail: OnFail) -> Verdict:
+    def _unwanted(self, lines: Sequence[Line], bars: Bars) -> Verdict:
         guilty = [line for line in lines if evidence(line) > 1 - UNWANTED_BORDER]
         score = 1 - max((evidence(line) for line in lines), default=0.0)
         shown = ", ".join(line.text for line in guilty[:_SHOWN_MAX])
         boxes = tuple(line.box for line in guilty)
-        return judge(self.name, score, UNWANTED_BORDER, on_fail, f"unwanted text: {shown}", boxes, "no text")
+        return judge(self.name, score, bars, f"unwanted text: {shown}", boxes, "no text")
 
-    def _wanted(self, reader: Reader, image: Image, row: PromptRow, expected: str) -> Verdict:
+    def _wanted(self, reader: Reader, image: Image, row: PromptRow, expected: str, bars: Bars) -> Verdict:
         lines = reader.read(image, FIRST_SIDE)
         best = compare(expected, lines, row.prompt)
-        if best.score < self.settings.min_score and self.settings.second_look:
+        if bars.outcome(best.score)[0] != "accepted" and self.settings.second_look:
             again = reader.read(image, SECOND_SIDE)
             second = compare(expected, again, row.prompt)
             if second.score > best.score:
                 lines, best = again, second
         boxes = tuple(lines[i].box for i in best.lines)
         reason = explain(best, expected, surface(row.prompt), bool(lines))
-        return judge(self.name, best.score, self.settings.min_score, self.settings.on_fail, reason, boxes, f"reads {expected}")
+        return judge(self.name, best.score, bars, reason, boxes, f"reads {expected}")
 
 
 def evidence(line: Line) -> float:

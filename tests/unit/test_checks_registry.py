@@ -13,8 +13,8 @@ from PIL import Image
 from pydantic import ValidationError
 
 from pipeline.checks import registry
+from pipeline.checks.base import Bars, judge
 from pipeline.checks.base import Image as Pixels
-from pipeline.checks.base import judge
 from pipeline.checks.files import Item, check_files, read_items
 from pipeline.checks.settings import ChecksSettings
 from pipeline.errors import JobError, UserError
@@ -135,9 +135,9 @@ def test_settings_refuse_unknown_keys_and_describe_every_field() -> None:
 
 
 def test_a_recorded_score_judges_the_same_again() -> None:
-    verdict = judge("x", 0.49999, 0.5, "reject", "bad")
+    verdict = judge("x", 0.49999, Bars.one(0.5, "reject"), "bad")
     assert verdict.outcome == "accepted" and verdict.score == 0.5
-    assert judge("x", 0.4999, 0.5, "flag", "bad").outcome == "flagged"
+    assert judge("x", 0.4999, Bars.one(0.5, "flag"), "bad").outcome == "flagged"
 
 
 def _png(array: np.ndarray, mode: str) -> bytes:
