@@ -15,7 +15,8 @@ RenderfarmError                 anything this program raises on purpose         
 ├── LogDamaged                  the provenance log does not verify: resuming refuses exit 4
 ├── RenderFailed                one attempt could not be rendered (recorded as failed)
 ├── MarkUnsupported             a picture that cannot carry the watermark
-└── CredentialFailed            the credential could not be written or read
+├── CredentialFailed            the credential could not be written or read
+└── Undelivered                 a notification, or what was posted to a witness, did not arrive (a log line, never the end of a run)
 
 Every class passes all its arguments to `Exception.__init__`, so each survives pickling, and with it Ray.
 """
@@ -105,3 +106,7 @@ class MarkUnsupported(RenderfarmError):
 
 class CredentialFailed(RenderfarmError):
     """A C2PA credential could not be written or read."""
+
+
+class Undelivered(RenderfarmError):
+    """What should be told did not arrive. Names neither URL nor token."""
