@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 MANIFEST_VERSION = 1
-RECORD_VERSION = 1
+RECORD_VERSION = 2
+"""What this program writes. Version 2 added reviews; parts and proofs of version 1 are read as they were written."""
 
 Outcome = Literal["accepted", "rejected", "flagged", "not_run"]
 """One check's answer. `flagged` lets the image pass and shows it to a person."""
@@ -19,8 +20,9 @@ Outcome = Literal["accepted", "rejected", "flagged", "not_run"]
 AttemptOutcome = Literal["accepted", "rejected", "failed"]
 """What became of one attempt: published, kept for review, or never rendered."""
 
-RecordKind = Literal["plan", "attempt", "superseded", "reinstated"]
-"""`plan`: the intent changed. `superseded` / `reinstated`: a logged image left, or came back into, the newest plan."""
+RecordKind = Literal["plan", "attempt", "superseded", "reinstated", "review"]
+"""`plan`: the intent changed. `superseded` / `reinstated`: a logged image left, or came back into, the newest plan. `review`: a person
+overruled, or confirmed, what the checks said of one attempt; the newest word on an attempt counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +153,11 @@ class RenderInfo:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One row of the provenance log. Field order is the order of the canonical bytes; new fields go to the end of their group.
+    """One row of the provenance log. Field order is the order of the canonical bytes; a new field names the version that added it in
+    `ADDED`, and records of earlier versions have neither it nor its bytes.
+
+    A review repeats what the attempt's record says of picture and mark, names the attempt by its claim digest, and says where the picture
+    lies now (`object_key`) and which file is no longer part of the delivery (`withdrawn_key`).
 
     Times are microseconds since 1970 UTC. `pdq` is 64 hex digits, `signature` base64 (what confirms a near-duplicate: colour and layout).
     The fields after `claim_digest` are known only once the credential is in the file; `claim_digest` covers all fields before it.
@@ -213,6 +219,10 @@ class Record:
     signature: str | None = None
     started_us: int | None = None
     finished_us: int = 0
+    # review: who, of which attempt's record, and the delivered file that it takes back
+    reviewer: str | None = None
+    reviewed_digest: str | None = None
+    withdrawn_key: str | None = None
     claim_digest: str | None = None
     # after the credential
     media_type: str | None = None
@@ -226,6 +236,16 @@ AFTER_CREDENTIAL = ("claim_digest", "media_type", "file_sha256", "file_bytes", "
 """Record fields that the claim digest cannot cover, because they depend on it."""
 
 RECORD_FIELDS = tuple(f.name for f in dataclasses.fields(Record))
+
+ADDED = {"reviewer": 2, "reviewed_digest": 2, "withdrawn_key": 2}
+"""Record fields that are not of version 1, and the version that added each."""
+
+
+def record_fields(version: int) -> tuple[str, ...]:
+    """The fields of a record of this version, in order. Raises: ValueError for a version that this program does not know."""
+    if not 1 <= version <= RECORD_VERSION:
+        raise ValueError(f"records of version {version}; this program knows 1 to {RECORD_VERSION}")
+    return tuple(name for name in RECORD_FIELDS if ADDED.get(name, 1) <= version)
 
 
 def as_row(image: PlannedImage) -> PromptRow:

@@ -2,7 +2,7 @@
 
 The format, for another implementation:
 
-    record  = "renderfarm-record/1" LF, then every field of `schema.Record` in order
+    record  = "renderfarm-record/" VERSION LF, then every field of `schema.record_fields(VERSION)` in order
     field   = FFFFFFFF                            when the value is null
             | length (4 bytes, big endian), then that many bytes
     bytes of a text      its UTF-8
@@ -30,33 +30,37 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from pipeline.schema import AFTER_CREDENTIAL, RECORD_FIELDS, Box, ObjectCount, Record, Verdict
+from pipeline.schema import AFTER_CREDENTIAL, RECORD_FIELDS, RECORD_VERSION, Box, ObjectCount, Record, Verdict, record_fields
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     Piece: TypeAlias = "pa.Array | pa.Scalar"
 
-MAGIC = b"renderfarm-record/1\n"
 _NULL = b"\xff\xff\xff\xff"
 _FLOATS = ("guidance", "strength")
-_CLAIM_FIELDS = len(RECORD_FIELDS) - len(AFTER_CREDENTIAL)
 
-if RECORD_FIELDS[_CLAIM_FIELDS:] != AFTER_CREDENTIAL:
+if RECORD_FIELDS[-len(AFTER_CREDENTIAL) :] != AFTER_CREDENTIAL:
     raise TypeError("the fields after the credential must be the last ones of a record, in the same order")
 
 
-def record_bytes(record: Record) -> bytes:
-    """The canonical bytes of one record.
+def magic(version: int) -> bytes:
+    """How a record of this version begins."""
+    return f"renderfarm-record/{version}\n".encode()
 
-    Raises: ValueError when an integer does not fit 64 bits or a text is not valid Unicode.
+
+def record_bytes(record: Record) -> bytes:
+    """The canonical bytes of one record, by its own version.
+
+    Raises: ValueError for an unknown version, or when an integer does not fit 64 bits or a text is not valid Unicode.
     """
     return claim_bytes(record) + b"".join(_named(record, name) for name in AFTER_CREDENTIAL)
 
 
 def claim_bytes(record: Record) -> bytes:
     """The beginning of `record_bytes`, without the fields that depend on the credential."""
-    return MAGIC + b"".join(_named(record, name) for name in RECORD_FIELDS[:_CLAIM_FIELDS])
+    claimed = record_fields(record.version)[: -len(AFTER_CREDENTIAL)]
+    return magic(record.version) + b"".join(_named(record, name) for name in claimed)
 
 
 def claim_digest(record: Record) -> str:
@@ -121,8 +125,8 @@ class ColumnBytes:
     claim_ends: np.ndarray
 
     @classmethod
-    def of(cls, table: pa.Table | pa.RecordBatch) -> ColumnBytes:
-        """Encodes the rows of a table whose columns are those of `record.arrow_schema()`.
+    def of(cls, table: pa.Table | pa.RecordBatch, version: int = RECORD_VERSION) -> ColumnBytes:
+        """Encodes the rows of a table whose columns are those of `record.arrow_schema(version)`.
 
         Raises: ValueError when the bytes of the rows together pass 2 GB, or a column has an unexpected type.
         """
@@ -132,9 +136,9 @@ class ColumnBytes:
         rows = table.num_rows
         if rows == 0:
             return cls(memoryview(b""), np.zeros(1, np.int64), np.zeros(0, np.int64))
-        pieces: list[Piece] = [_scalar(b"\x00" + MAGIC)]
+        pieces: list[Piece] = [_scalar(b"\x00" + magic(version))]
         tail_sizes = np.zeros(rows, np.int64)
-        for name in RECORD_FIELDS:
+        for name in record_fields(version):
             column = table.column(name)
             array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
             encoded = _encode(array)

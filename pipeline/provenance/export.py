@@ -138,7 +138,7 @@ def _csv(file: IO[bytes], tables: Iterator[pa.Table]) -> int:
     for table in tables:
         for record in from_table(table):
             row = as_dict(record)
-            writer.writerow([_cell(row[name]) for name in RECORD_FIELDS])
+            writer.writerow([_cell(row.get(name)) for name in RECORD_FIELDS])
             count += 1
     text.detach()
     return count

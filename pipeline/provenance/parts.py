@@ -1,7 +1,7 @@
 """The files of the log, read with care: whoever wrote them may be hostile.
 
-A part is one Parquet file, `provenance/parts/{number:08d}.parquet`, with the columns of `record.arrow_schema()` and
-nothing else. Its footer says:
+A part is one Parquet file, `provenance/parts/{number:08d}.parquet`, with the columns of `record.arrow_schema(version)`
+and nothing else. Its footer says:
 
     renderfarm.record_version   version of the columns and of the canonical bytes
     renderfarm.part             its number, counted from 0
@@ -32,7 +32,7 @@ from pipeline.provenance.bounds import too_large
 from pipeline.provenance.canonical import ColumnBytes
 from pipeline.provenance.checkpoint import Checkpoint
 from pipeline.provenance.log import Frontier, part_leaf, tree_root
-from pipeline.provenance.record import VERSION_KEY, arrow_schema
+from pipeline.provenance.record import VERSION_KEY, arrow_schema, upgraded
 from pipeline.schema import RECORD_VERSION
 
 if TYPE_CHECKING:
@@ -79,6 +79,7 @@ class Footer:
     before: Frontier
     checkpoint: Checkpoint
     log_key: str
+    version: int
 
     @property
     def leaf(self) -> bytes:
@@ -92,7 +93,8 @@ class Footer:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One part, decoded: rows as a table of `arrow_schema()`, and their canonical bytes."""
+    """One part, decoded: rows as a table of `arrow_schema()`, whatever version they were written in, and their canonical
+    bytes by that version."""
 
     footer: Footer
     table: pa.Table
@@ -133,11 +135,11 @@ def read_part(data: bytes, number: int) -> Part:
         _check_size(data, file, key)
         table = file.read(use_threads=False)
         table.validate(full=True)
-        table = table.cast(arrow_schema())
-        encoded = ColumnBytes.of(table)
+        table = table.cast(arrow_schema(footer.version))
+        encoded = ColumnBytes.of(table, footer.version)
     except (pa.ArrowException, ValueError, OSError, MemoryError) as error:
         raise PartDamaged("part-altered", key, f"its rows cannot be read: {_brief(error)}") from error
-    return Part(footer, table, encoded)
+    return Part(footer, upgraded(table), encoded)
 
 
 def read_columns(data: bytes, number: int, columns: Iterable[str]) -> tuple[Footer, pa.Table]:
@@ -149,9 +151,11 @@ def read_columns(data: bytes, number: int, columns: Iterable[str]) -> tuple[Foot
     import pyarrow as pa
 
     footer, file = _open(data, number)
+    names = list(columns)
     try:
         _check_size(data, file, part_key(number))
-        return footer, file.read(columns=list(columns), use_threads=False)
+        there = set(arrow_schema(footer.version).names)
+        return footer, upgraded(file.read(columns=[name for name in names if name in there], use_threads=False), names)
     except (pa.ArrowException, ValueError, OSError, MemoryError) as error:
         raise PartDamaged("part-altered", part_key(number), f"its rows cannot be read: {_brief(error)}") from error
 
@@ -213,14 +217,24 @@ def _open(data: bytes, number: int) -> tuple[Footer, pq.ParquetFile]:
         schema = file.schema_arrow
     except (pa.ArrowException, ValueError, OSError, MemoryError) as error:
         raise PartDamaged("part-altered", key, f"not a Parquet file: {_brief(error)}") from error
-    _check_shape(file, schema, key)
-    return _footer(file, number, key), file
+    version = _version(file, key)
+    _check_shape(file, schema, version, key)
+    return _footer(file, version, number, key), file
 
 
-def _check_shape(file: pq.ParquetFile, schema: pa.Schema, key: str) -> None:
+def _version(file: pq.ParquetFile, key: str) -> int:
+    """The version of the records, as the footer states it; the newest where it says nothing, which `_footer` will name."""
+    stated = (file.metadata.metadata or {}).get(VERSION_KEY, str(RECORD_VERSION).encode())
+    known = {str(version).encode(): version for version in range(1, RECORD_VERSION + 1)}
+    if stated not in known:
+        raise PartDamaged("part-altered", key, f"records of version {stated[:20].decode(errors='replace')}")
+    return known[stated]
+
+
+def _check_shape(file: pq.ParquetFile, schema: pa.Schema, version: int, key: str) -> None:
     metadata = file.metadata
-    if not schema.equals(arrow_schema(), check_metadata=False):
-        raise PartDamaged("part-altered", key, f"its columns are not those of records version {RECORD_VERSION}")
+    if not schema.equals(arrow_schema(version), check_metadata=False):
+        raise PartDamaged("part-altered", key, f"its columns are not those of records version {version}")
     if not 0 < metadata.num_rows <= PART_ROWS_MAX:
         raise PartDamaged("part-altered", key, f"{metadata.num_rows} rows, outside 1 to {PART_ROWS_MAX}")
     groups = [metadata.row_group(i) for i in range(min(metadata.num_row_groups, PART_ROWS_MAX + 1))]
@@ -239,13 +253,11 @@ def _check_size(data: bytes, file: pq.ParquetFile, key: str) -> None:
         raise PartDamaged("part-altered", key, reason)
 
 
-def _footer(file: pq.ParquetFile, number: int, key: str) -> Footer:
+def _footer(file: pq.ParquetFile, version: int, number: int, key: str) -> Footer:
     stated = file.metadata.metadata or {}
     if set(stated) != FOOTER_KEYS:
         wrong = b", ".join(sorted(set(stated) ^ FOOTER_KEYS)).decode(errors="replace")
         raise PartDamaged("part-altered", key, f"its footer lacks, or has too much: {wrong[:200]}")
-    if stated[VERSION_KEY] != str(RECORD_VERSION).encode():
-        raise PartDamaged("part-altered", key, f"records of version {stated[VERSION_KEY][:20].decode(errors='replace')}")
     if stated[PART_KEY] != str(number).encode():
         reason = f"it says that it is part {stated[PART_KEY][:20].decode(errors='replace')}"
         raise PartDamaged("part-altered", key, reason)
@@ -257,7 +269,7 @@ def _footer(file: pq.ParquetFile, number: int, key: str) -> Footer:
         log_key = stated[LOG_KEY_KEY].decode()
     except ValueError as error:
         raise PartDamaged("part-altered", key, f"its footer is malformed: {_brief(error)}") from error
-    return Footer(number, file.metadata.num_rows, row_root, before, checkpoint, log_key)
+    return Footer(number, file.metadata.num_rows, row_root, before, checkpoint, log_key, version)
 
 
 def _brief(error: BaseException) -> str:

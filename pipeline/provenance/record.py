@@ -23,12 +23,13 @@ from pipeline.schema import (
     ObjectCount,
     Record,
     Verdict,
+    record_fields,
 )
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["arrow_schema", "as_dict", "claim_digest", "from_dict", "from_table", "record_id", "to_table"]
+__all__ = ["arrow_schema", "as_dict", "claim_digest", "from_dict", "from_table", "record_id", "to_table", "upgraded"]
 
 VERSION_KEY = b"renderfarm.record_version"
 """Key of the schema metadata that names `schema.RECORD_VERSION`."""
@@ -54,8 +55,8 @@ def record_id(image_id: str, attempt: int) -> str:
 
 
 @cache
-def arrow_schema() -> pa.Schema:
-    """The columns of a part: one per field of `Record`, same names, same order; the version in the metadata.
+def arrow_schema(version: int = RECORD_VERSION) -> pa.Schema:
+    """The columns of a part: one per field of a `Record` of this version, same names, same order; the version in the metadata.
 
     Text is utf8, whole numbers int64, others float64. Lists are never null, and neither is anything inside `objects`,
     `tags`, `batch` and `verdicts` but a verdict's score and threshold.
@@ -82,8 +83,20 @@ def arrow_schema() -> pa.Schema:
         ),
     }
     hints = typing.get_type_hints(Record)
-    fields = [pa.field(name, lists[name], nullable=False) if name in lists else _plain_field(name, hints[name]) for name in RECORD_FIELDS]
-    return pa.schema(fields, metadata={VERSION_KEY: str(RECORD_VERSION).encode()})
+    names = record_fields(version)
+    fields = [pa.field(name, lists[name], nullable=False) if name in lists else _plain_field(name, hints[name]) for name in names]
+    return pa.schema(fields, metadata={VERSION_KEY: str(version).encode()})
+
+
+def upgraded(table: pa.Table, names: Iterable[str] = RECORD_FIELDS) -> pa.Table:
+    """These columns of a table of any version, with nulls for the fields that its version did not have."""
+    import pyarrow as pa
+
+    newest = arrow_schema()
+    there = set(table.schema.names)
+    wanted = [newest.field(name) for name in names]
+    columns = [table.column(f.name) if f.name in there else pa.nulls(table.num_rows, f.type) for f in wanted]
+    return pa.Table.from_arrays(columns, schema=pa.schema(wanted, metadata=newest.metadata))
 
 
 def _list(element: pa.DataType) -> pa.DataType:
@@ -104,8 +117,8 @@ def _plain_field(name: str, hint: Any) -> pa.Field:
     return pa.field(name, arrow, nullable=nullable)
 
 
-def to_table(records: Sequence[Record]) -> pa.Table:
-    """`arrow_schema()` rows in the given order.
+def to_table(records: Sequence[Record], version: int = RECORD_VERSION) -> pa.Table:
+    """`arrow_schema(version)` rows in the given order.
 
     Raises: ValueError when a field holds what the schema cannot: NaN, an integer beyond 64 bits, text that is not valid
     Unicode, a null where none may be; or a record is of another version.
@@ -113,9 +126,9 @@ def to_table(records: Sequence[Record]) -> pa.Table:
     import pyarrow as pa
 
     for record in records:
-        if record.version != RECORD_VERSION:
-            raise ValueError(f"a record of version {record.version}; this program writes version {RECORD_VERSION}")
-    schema = arrow_schema()
+        if record.version != version:
+            raise ValueError(f"a record of version {record.version} among those of version {version}")
+    schema = arrow_schema(version)
     columns = []
     for field in schema:
         values = [_plain(field.name, getattr(record, field.name)) for record in records]
@@ -183,9 +196,10 @@ def _verdict(item: dict[str, Any]) -> Verdict:
 
 
 def as_dict(record: Record) -> dict[str, Any]:
-    """A record as plain JSON values: lists for tuples, an object for tags and each verdict; fields that are null are
-    kept."""
-    row = dataclasses.asdict(record)
+    """A record as plain JSON values: lists for tuples, an object for tags and each verdict; the fields of its version,
+    null ones too."""
+    values = dataclasses.asdict(record)
+    row = {name: values[name] for name in record_fields(record.version)}
     row["tags"] = [list(pair) for pair in record.tags]
     return row
 
@@ -195,8 +209,10 @@ def from_dict(row: dict[str, Any]) -> Record:
 
     Raises: ValueError when a field is missing, unknown or of another type.
     """
-    if set(row) != set(RECORD_FIELDS):
-        wrong = sorted(set(row) ^ set(RECORD_FIELDS))
+    version = row.get("version")
+    names = record_fields(version if isinstance(version, int) else RECORD_VERSION)
+    if set(row) != set(names):
+        wrong = sorted(set(row) ^ set(names))
         raise ValueError(f"not the fields of a record: {', '.join(map(str, wrong[:5]))}")
     try:
         fields = dict(row)
@@ -205,7 +221,7 @@ def from_dict(row: dict[str, Any]) -> Record:
         fields["batch"] = tuple(row["batch"])
         fields["verdicts"] = tuple(_verdict(item) for item in row["verdicts"])
         record = Record(**fields)
-        to_table([record])
+        to_table([record], record.version)
     except (TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"not a record: {error}") from error
     return record

@@ -2,7 +2,8 @@
 image.
 
 An image is accepted if it has an accepted attempt; failed if its last attempt failed; exhausted if its rejected
-attempts reach the limit; otherwise it remains. Only images of the newest plan count: `superseded` records take an image
+attempts reach the limit; otherwise it remains. What a person said of an attempt in a `review` replaces what the checks
+said. Only images of the newest plan count: `superseded` records take an image
 out, `reinstated` ones bring it back. A driver that changes the plan writes the superseded records, then the plan
 record, then the reinstated ones, so that `planned == accepted + exhausted + failed + remaining` holds at every commit.
 Decides nothing; reads no file.
@@ -34,7 +35,9 @@ COLUMNS = (
 
 _FOLDED = tuple(name for name in COLUMNS if name != "verdicts")
 _ACCEPTED, _FAILED, _SUPERSEDED = 1, 2, 4
-_REJECTED_SHIFT, _LAST_SHIFT = 3, 23
+_REJECTED_SHIFT, _LAST_SHIFT, _CHOSEN_SHIFT = 3, 23, 43
+"""An image in 63 bits: flags, rejected attempts, the last attempt's number, the accepted attempt's number; 20 bits each."""
+_COUNT = 0xFFFFF
 _TAIL_MAX = 50_000
 
 Standing = Literal["accepted", "exhausted", "failed", "remaining"]
@@ -56,13 +59,15 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class ImageState:
-    """One image, over all its attempts. `last_attempt`: the highest attempt number in the log, 0 for none."""
+    """One image, over all its attempts. `last_attempt`: the highest attempt number in the log, 0 for none; `chosen`: the
+    number of the accepted one, 0 for none."""
 
     accepted: bool = False
     failed: bool = False
     superseded: bool = False
     rejected: int = 0
     last_attempt: int = 0
+    chosen: int = 0
 
     def standing(self, attempts_limit: int) -> Standing:
         """Where the image stands when `attempts_limit` rejected attempts exhaust it."""
@@ -102,6 +107,8 @@ class LogState:
         """Rejected attempts by the checks that rejected them."""
         self.attempts = 0
         self.failed_attempts = 0
+        self.reviews = 0
+        """Persons' verdicts."""
         self.twice: list[str] = []
         """Images that were accepted twice; the first hundred."""
         self._images: dict[bytes, int] = {}
@@ -121,7 +128,7 @@ class LogState:
     def _count_rejects(self, rows: pa.Table) -> None:
         import pyarrow.compute as pc
 
-        rejected = rows.filter(pc.equal(rows.column("outcome"), "rejected"))
+        rejected = rows.filter(pc.equal(rows.column("outcome"), "rejected"))  # a person's rejection says so in a verdict, too
         for verdicts in rejected.column("verdicts").to_pylist():
             self.rejects.update({verdict["check"] for verdict in verdicts if verdict["outcome"] == "rejected"})
 
@@ -131,6 +138,8 @@ class LogState:
             self._fold_plan(row)
         elif kind == "attempt":
             self._fold_attempt(row)
+        elif kind == "review":
+            self._fold_review(row)
         elif kind in ("superseded", "reinstated"):
             key = _image_key(row["image_id"])
             packed = self._images.get(key, 0)
@@ -152,13 +161,13 @@ class LogState:
         if not isinstance(number, int) or not 0 <= number < 1 << 20:
             raise LogDamaged(f"attempt {number} of image {row['image_id']}")
         packed = self._images.get(key, 0)
-        rejected, last = packed >> _REJECTED_SHIFT & 0xFFFFF, max(packed >> _LAST_SHIFT, number)
-        flags = packed & (_ACCEPTED | _SUPERSEDED)
+        rejected, last = packed >> _REJECTED_SHIFT & _COUNT, max(packed >> _LAST_SHIFT & _COUNT, number)
+        flags, chosen = packed & (_ACCEPTED | _SUPERSEDED), packed >> _CHOSEN_SHIFT
         self.attempts += 1
         if outcome == "accepted":
             if packed & _ACCEPTED and len(self.twice) < 100:
                 self.twice.append(key.hex())
-            flags |= _ACCEPTED
+            flags, chosen = flags | _ACCEPTED, number
             self._pdqs.add(row["row_id"], key, row["pdq"])
         elif outcome == "rejected":
             rejected += 1
@@ -167,7 +176,25 @@ class LogState:
             self.failed_attempts += 1
         else:
             raise LogDamaged(f"an attempt of image {row['image_id']} with outcome {outcome!r}")
-        self._set(key, flags | rejected << _REJECTED_SHIFT | last << _LAST_SHIFT)
+        self._set(key, flags | rejected << _REJECTED_SHIFT | last << _LAST_SHIFT | chosen << _CHOSEN_SHIFT)
+
+    def _fold_review(self, row: dict[str, object]) -> None:
+        """A person's word: an accepted attempt leaves the rejected ones, and the other way round; a confirmation changes nothing."""
+        key, number, outcome = _image_key(row["image_id"]), row["attempt"], row["outcome"]
+        image = _unpack(self._images.get(key, 0))
+        if not isinstance(number, int) or not 0 < number <= image.last_attempt or outcome not in ("accepted", "rejected"):
+            raise LogDamaged(f"a review of attempt {number} of image {row['image_id']} with outcome {outcome!r}")
+        self.reviews += 1
+        rejected, chosen = image.rejected, image.chosen
+        if outcome == "accepted" and number != chosen:
+            if chosen and len(self.twice) < 100:
+                self.twice.append(key.hex())
+            rejected, chosen = max(0, rejected - 1), number
+            self._pdqs.add(row["row_id"], key, row["pdq"])
+        elif outcome == "rejected" and number == chosen:
+            rejected, chosen = rejected + 1, 0
+        flags = self._images[key] & (_FAILED | _SUPERSEDED) | (_ACCEPTED if chosen else 0)
+        self._set(key, flags | rejected << _REJECTED_SHIFT | image.last_attempt << _LAST_SHIFT | chosen << _CHOSEN_SHIFT)
 
     def _set(self, key: bytes, packed: int) -> None:
         self._images[key] = self._interned.setdefault(packed, packed)
@@ -175,7 +202,13 @@ class LogState:
     def dump(self) -> dict[str, np.ndarray]:
         """Everything in it as arrays, for a snapshot."""
         plan = dataclasses.asdict(self.plan) if self.plan else None
-        said = {"plan": plan, "rejects": dict(self.rejects), "attempts": self.attempts, "failed": self.failed_attempts}
+        said = {
+            "plan": plan,
+            "rejects": dict(self.rejects),
+            "attempts": self.attempts,
+            "failed": self.failed_attempts,
+            "reviews": self.reviews,
+        }
         text = json.dumps({**said, "twice": self.twice}).encode()
         keys = np.frombuffer(b"".join(self._images), np.uint8).reshape(-1, 16)
         values = np.fromiter(self._images.values(), np.int64, len(self._images))
@@ -187,7 +220,7 @@ class LogState:
         state, said = cls(), json.loads(arrays["said"].tobytes())
         state.plan = Plan(**said["plan"]) if said["plan"] else None
         state.rejects, state.twice = Counter(said["rejects"]), said["twice"]
-        state.attempts, state.failed_attempts = said["attempts"], said["failed"]
+        state.attempts, state.failed_attempts, state.reviews = said["attempts"], said["failed"], said["reviews"]
         keys = arrays["images"].tobytes()
         for place, packed in enumerate(arrays["states"].tolist()):
             state._set(keys[16 * place : 16 * place + 16], packed)
@@ -224,7 +257,8 @@ class LogState:
 
     def row_pdqs(self, row_id: str) -> list[str]:
         """PDQ hashes, 64 hex digits each, of the row's accepted images that are not superseded."""
-        return [pdq.hex() for image, pdq in self._pdqs.of_row(row_id) if not self._images[image] & _SUPERSEDED]
+        standing = ((pdq, self._images[image]) for image, pdq in self._pdqs.of_row(row_id))
+        return [pdq.hex() for pdq, packed in standing if packed & (_ACCEPTED | _SUPERSEDED) == _ACCEPTED]
 
     def accepted_pdqs(self) -> np.ndarray:
         """PDQ hashes of all accepted images, superseded ones too: uint8 (n, 32), in log order."""
@@ -236,8 +270,9 @@ def _unpack(packed: int) -> ImageState:
         bool(packed & _ACCEPTED),
         bool(packed & _FAILED),
         bool(packed & _SUPERSEDED),
-        packed >> _REJECTED_SHIFT & 0xFFFFF,
-        packed >> _LAST_SHIFT,
+        packed >> _REJECTED_SHIFT & _COUNT,
+        packed >> _LAST_SHIFT & _COUNT,
+        packed >> _CHOSEN_SHIFT,
     )
 
 

@@ -17,12 +17,15 @@ from pipeline.provenance.state import Counts, Plan
 if TYPE_CHECKING:
     import pyarrow as pa
 
-COLUMNS = ("kind", "plan_digest", "manifest_digest", "settings_digest", "planned", "image_id", "attempt", "outcome")
+COLUMNS = (
+    "kind", "plan_digest", "manifest_digest", "settings_digest", "planned", "image_id", "attempt", "outcome", "claim_digest",
+    "reviewed_digest",
+)  # fmt: skip
 """The record columns that a tally takes."""
 
-_ROW = np.dtype([("high", ">u8"), ("low", ">u8"), ("attempt", "<i4"), ("code", "u1"), ("part", "<u4")])
-_CODES = ("accepted", "rejected", "failed", "superseded", "reinstated")
-_ACCEPTED, _REJECTED, _FAILED, _SUPERSEDED, _REINSTATED = range(5)
+_ROW = np.dtype([("high", ">u8"), ("low", ">u8"), ("attempt", "<i4"), ("code", "u1"), ("part", "<u4"), ("claim", ">u8")])
+_CODES = ("accepted", "rejected", "failed", "superseded", "reinstated", "accepted by a person", "rejected by a person")
+_ACCEPTED, _REJECTED, _FAILED, _SUPERSEDED, _REINSTATED, _TAKEN, _REFUSED = range(7)
 _TWICE_MAX = 1000
 
 
@@ -36,6 +39,16 @@ class Twice:
 
 
 @dataclass(frozen=True, slots=True)
+class Unfounded:
+    """A person's verdict that the log does not bear out, and why."""
+
+    image_id: str
+    attempt: int
+    part: int
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
 class Sum:
     """What the whole log comes to. `counts` is None when more images have an end than are planned: then `ended` says
     how many."""
@@ -44,6 +57,7 @@ class Sum:
     known: int
     twice: tuple[Twice, ...]
     rows: int
+    unfounded: tuple[Unfounded, ...] = ()
 
 
 class Tally:
@@ -64,17 +78,22 @@ class Tally:
         self._count += table.num_rows
         kinds = table.column("kind")
         outcome = _index(table.column("outcome"), _CODES[: _FAILED + 1], 0)
-        codes = np.where(_index(kinds, ("attempt",), 0) == 0, outcome, _index(kinds, _CODES[_SUPERSEDED:], _SUPERSEDED))
+        codes = np.where(_index(kinds, ("attempt",), 0) == 0, outcome, _index(kinds, _CODES[_SUPERSEDED:_TAKEN], _SUPERSEDED))
+        reviews = _index(kinds, ("review",), 0) == 0
+        codes = np.where(reviews, np.where(outcome <= _REJECTED, outcome + _TAKEN, 255), codes).astype(np.uint8)
         plans = _index(kinds, ("plan",), 0) == 0
         words, good = _ids(table.column("image_id"))
         attempts = pc.fill_null(table.column("attempt"), -1).to_numpy()
-        good &= (codes < len(_CODES)) & ((codes > _FAILED) | ((attempts >= 0) & (attempts < 1 << 20)))
+        moves = (codes == _SUPERSEDED) | (codes == _REINSTATED)
+        good &= (codes < len(_CODES)) & (moves | ((attempts >= 0) & (attempts < 1 << 20)))
         strange = np.nonzero(~good & ~plans)[0]
         wrong = [(int(row), "no image, attempt or outcome that a driver writes") for row in strange]
         wrong += self._take_plans(table, plans)
         rows = np.zeros(int(good.sum()), _ROW)
         rows["high"], rows["low"] = words[good, 0], words[good, 1]
         rows["attempt"], rows["code"], rows["part"] = attempts[good], codes[good], part
+        claim, named = (_first_word(table.column(name)) for name in ("claim_digest", "reviewed_digest"))
+        rows["claim"] = np.where(reviews, named, claim)[good]
         self._rows.add(rows, (rows["low"] & 63).astype(np.uint8))
         return wrong
 
@@ -95,16 +114,20 @@ class Tally:
         held."""
         stands: Counter[str] = Counter()
         twice: list[Twice] = []
+        unfounded: list[Unfounded] = []
         with self._rows as buckets:
             for rows in buckets:
-                images = _by_image(rows)
-                twice += images.twice()[: _TWICE_MAX - len(twice)]
+                images, reviewed = _apart(_by_image(rows))
+                for image in (images.twice(), *(one.twice for one in reviewed)):
+                    twice += image[: _TWICE_MAX - len(twice)]
                 stands.update(images.standings(attempts_limit))
+                stands.update(filter(None, (one.standing(attempts_limit) for one in reviewed)))
+                unfounded += [wrong for one in reviewed for wrong in one.unfounded][: _TWICE_MAX - len(unfounded)]
         planned = self.plan.planned if self.plan else 0
         ended = stands["accepted"] + stands["exhausted"] + stands["failed"]
         fits = ended + stands["remaining"] <= planned
         counts = Counts(planned, stands["accepted"], stands["exhausted"], stands["failed"], planned - ended)
-        return Sum(counts if fits else None, ended + stands["remaining"], tuple(twice), self._count)
+        return Sum(counts if fits else None, ended + stands["remaining"], tuple(twice), self._count, tuple(unfounded))
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +138,8 @@ class _Images:
     starts: np.ndarray
 
     def standings(self, attempts_limit: int) -> dict[str, int]:
+        if not len(self.rows):
+            return {}
         codes = self.rows["code"]
         position = np.arange(len(codes))
         accepted = np.logical_or.reduceat(codes == _ACCEPTED, self.starts)
@@ -142,6 +167,64 @@ class _Images:
         return result + [item for item in again if item.image_id not in blamed]
 
 
+class _Reviewed:
+    """One image on which a person had a word, followed row by row: such images are few."""
+
+    def __init__(self, rows: np.ndarray) -> None:
+        self.twice: list[Twice] = []
+        self.unfounded: list[Unfounded] = []
+        self._counted, self._failed = True, False
+        self._rejected = self._chosen = 0
+        self._known: dict[int, tuple[int, int]] = {}
+        for row in rows:
+            self._take(row, int(row["code"]), int(row["attempt"]))
+
+    def standing(self, attempts_limit: int) -> str | None:
+        """Where the image stands; None where it is not in the newest plan."""
+        ended = "accepted" if self._chosen else "failed" if self._failed else "exhausted"
+        return None if not self._counted else ended if ended != "exhausted" or self._rejected >= attempts_limit else "remaining"
+
+    def _take(self, row: np.void, code: int, attempt: int) -> None:
+        if code in (_SUPERSEDED, _REINSTATED):
+            self._counted = code == _REINSTATED
+        elif code >= _TAKEN:
+            self._review(row, code, attempt)
+        else:
+            if attempt in self._known:
+                self.twice.append(_twice(row, True))
+            elif code == _ACCEPTED and self._chosen:
+                self.twice.append(_twice(row, False))
+            self._known[attempt] = (code, int(row["claim"]))
+            self._failed = code == _FAILED
+            self._rejected += code == _REJECTED
+            self._chosen = attempt if code == _ACCEPTED else self._chosen
+
+    def _review(self, row: np.void, code: int, attempt: int) -> None:
+        seen, claim = self._known.get(attempt, (_FAILED, 0))
+        wrong = "an attempt that was never rendered" if seen == _FAILED else ""
+        wrong = wrong or ("another record of that attempt than the log's" if claim != int(row["claim"]) else "")
+        if wrong:
+            self.unfounded.append(Unfounded(_image(row), attempt, int(row["part"]), f"it is about {wrong}"))
+        if code == _TAKEN and attempt != self._chosen:
+            if self._chosen:
+                self.twice.append(_twice(row, False))
+            self._rejected, self._chosen = max(0, self._rejected - 1), attempt
+        elif code == _REFUSED and attempt == self._chosen:
+            self._rejected, self._chosen = self._rejected + 1, 0
+
+
+def _apart(images: _Images) -> tuple[_Images, list[_Reviewed]]:
+    """The images that no person looked at, and those that one did, each by itself."""
+    rows, starts = images.rows, images.starts
+    if not (rows["code"] >= _TAKEN).any():
+        return images, []
+    seen = np.logical_or.reduceat(rows["code"] >= _TAKEN, starts)
+    number = np.cumsum(np.isin(np.arange(len(rows)), starts)) - 1
+    ends = np.append(starts[1:], len(rows))
+    reviewed = [_Reviewed(rows[start:end]) for start, end in zip(starts[seen], ends[seen], strict=True)]
+    return _by_image(rows[~seen[number]]), reviewed
+
+
 def _repeats(rows: np.ndarray, fields: tuple[str, ...]) -> np.ndarray:
     """Indices of sorted rows that equal the row before them in these fields."""
     same = np.ones(max(len(rows) - 1, 0), bool)
@@ -151,8 +234,11 @@ def _repeats(rows: np.ndarray, fields: tuple[str, ...]) -> np.ndarray:
 
 
 def _twice(row: np.void, with_attempt: bool) -> Twice:
-    image = f"{int(row['high']):016x}{int(row['low']):016x}"
-    return Twice(image, int(row["attempt"]) if with_attempt else None, int(row["part"]))
+    return Twice(_image(row), int(row["attempt"]) if with_attempt else None, int(row["part"]))
+
+
+def _image(row: np.void) -> str:
+    return f"{int(row['high']):016x}{int(row['low']):016x}"
 
 
 def _by_image(rows: np.ndarray) -> _Images:
@@ -176,8 +262,17 @@ _NIBBLE = np.full(256, 255, np.uint8)
 _NIBBLE[np.frombuffer(b"0123456789abcdef", np.uint8)] = np.arange(16)
 
 
+def _first_word(column: pa.ChunkedArray) -> np.ndarray:
+    """The first 64 bits of digests of 64 hex digits, uint64 (n,); 0 where there is none, or no such digest."""
+    import pyarrow.compute as pc
+
+    good = pc.fill_null(pc.equal(pc.binary_length(column), 64), False)
+    words, fits = _ids(pc.if_else(good, pc.utf8_slice_codeunits(column, 0, 32), None))
+    return np.where(fits, words[:, 0], 0)
+
+
 def _ids(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
-    """Image ids, 32 lower-case hex digits, as two big-endian words, uint64 (n, 2), and which of them are well formed,
+    """Ids of 32 lower-case hex digits as two big-endian words, uint64 (n, 2), and which of them are well formed,
     bool (n,)."""
     import pyarrow.compute as pc
 

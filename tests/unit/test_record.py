@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 import struct
 from typing import Any
 
@@ -21,8 +22,9 @@ from pipeline.provenance.record import (
     from_table,
     record_id,
     to_table,
+    upgraded,
 )
-from pipeline.schema import AFTER_CREDENTIAL, RECORD_FIELDS, Box, ObjectCount, Record, Verdict
+from pipeline.schema import ADDED, AFTER_CREDENTIAL, RECORD_FIELDS, RECORD_VERSION, Box, ObjectCount, Record, Verdict
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
@@ -39,7 +41,7 @@ LISTS: dict[str, st.SearchStrategy[Any]] = {
 
 def _strategy(field: pa.Field) -> st.SearchStrategy[Any]:
     if field.name == "version":
-        return st.just(1)
+        return st.just(RECORD_VERSION)
     if field.name in LISTS:
         return LISTS[field.name]
     plain = INT64 if pa.types.is_integer(field.type) else FLOAT if pa.types.is_floating(field.type) else TEXT
@@ -53,7 +55,8 @@ SLOW = settings(max_examples=60, deadline=None, suppress_health_check=[HealthChe
 def test_the_schema_has_every_field_in_order_and_a_version() -> None:
     schema = arrow_schema()
     assert tuple(schema.names) == RECORD_FIELDS
-    assert schema.metadata[VERSION_KEY] == b"1"
+    assert schema.metadata[VERSION_KEY] == b"2"
+    assert tuple(arrow_schema(1).names) == tuple(name for name in RECORD_FIELDS if name not in ADDED)
     assert not schema.field("kind").nullable and schema.field("prompt").nullable
     assert schema.field("guidance").type == pa.float64()
 
@@ -81,8 +84,8 @@ def test_column_bytes_of_a_slice_and_of_chunks(records: list[Record]) -> None:
 
 def _parse(data: bytes) -> list[bytes | None]:
     """The fields of canonical bytes, by the format's description alone."""
-    assert data.startswith(canonical.MAGIC)
-    position, fields = len(canonical.MAGIC), []
+    assert data.startswith(canonical.magic(RECORD_VERSION))
+    position, fields = len(canonical.magic(RECORD_VERSION)), []
     while position < len(data):
         (size,) = struct.unpack_from(">I", data, position)
         position += 4
@@ -140,9 +143,31 @@ def test_near_misses_differ(one: Record, other: Record) -> None:
 
 
 def test_the_canonical_bytes_of_version_1_are_fixed() -> None:
-    record = Record("attempt", job="m", image_id="00", attempt=1, guidance=7.5, tags=(("sku", "7"),), finished_us=5)
+    record = Record("attempt", 1, job="m", image_id="00", attempt=1, guidance=7.5, tags=(("sku", "7"),), finished_us=5)
     digest = hashlib.sha256(canonical.record_bytes(record)).hexdigest()
     assert digest == "2f9a14290dabed92defa621bd3e59403e802e3740e2036c8649b3e492764d429"
+    assert canonical.ColumnBytes.of(to_table([record], 1), 1).row(0) == canonical.record_bytes(record)
+
+
+def test_the_canonical_bytes_of_version_2_are_fixed() -> None:
+    record = Record("review", 2, job="m", image_id="00", attempt=1, outcome="accepted", finished_us=5, reviewer="Ada", reviewed_digest="0f")
+    digest = hashlib.sha256(canonical.record_bytes(record)).hexdigest()
+    assert digest == "cd96030f96e78b5fc3bb8ef2fc7565f0bf0c814838ab2431ea62635450268f62"
+    assert digest != hashlib.sha256(canonical.record_bytes(dataclasses.replace(record, reviewer="Bob"))).hexdigest()
+
+
+def test_a_record_of_version_1_has_no_later_fields_and_comes_back_from_json_and_arrow() -> None:
+    record = Record("attempt", 1, image_id="00", attempt=1, prompt="a mug")
+    row = as_dict(record)
+    assert not set(ADDED) & set(row) and set(ADDED) <= set(as_dict(dataclasses.replace(record, version=2)))
+    assert from_dict(json.loads(json.dumps(row))) == record
+    assert list(from_table(upgraded(to_table([record], 1)))) == [record]
+    with pytest.raises(ValueError, match="not the fields of a record: reviewed_digest, reviewer, withdrawn_key"):
+        from_dict({**row, "version": 2})
+    with pytest.raises(ValueError, match="records of version 3; this program knows 1 to 2"):
+        from_dict({**row, "version": 3})
+    with pytest.raises(ValueError, match="a record of version 1 among those of version 2"):
+        to_table([record])
 
 
 def test_the_claim_leaves_out_only_what_follows_the_credential() -> None:
@@ -161,7 +186,7 @@ def test_the_claim_leaves_out_only_what_follows_the_credential() -> None:
         (Record("attempt", verdicts=(Verdict("text", "rejected", score=float("nan")),)), "NaN"),
         (Record("attempt", seed=2**63), "seed"),
         (Record("attempt", prompt="\ud800"), "prompt"),
-        (Record("attempt", version=2), "version"),
+        (Record("attempt", version=3), "version"),
         (Record("attempt", job=None), "job"),  # type: ignore[arg-type]
         (Record("attempt", prompt=7), "prompt"),  # type: ignore[arg-type]
     ],
