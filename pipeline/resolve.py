@@ -168,6 +168,8 @@ class JobFile:
     attempts: int
     quality: int
     model: Mapping[str, object]
+    checks: Mapping[str, object]
+    keys: str | None
 
     def model_settings(self) -> ModelSettings:
         """The model's settings. Raises: JobError when this version does not understand them."""
@@ -184,7 +186,9 @@ def read_job_file(storage: Storage) -> JobFile:
         content = json.loads(storage.get(JOB_FILE, JOB_FILE_BYTES_MAX))
         settings = content["settings"]
         quality, attempts = int(settings["output"]["quality"]), int(settings["checks"]["attempts"])
-        return JobFile(str(content["name"]), attempts, quality, dict(settings["model"]))
+        keys = settings.get("keys")
+        named = keys if isinstance(keys, str) else None
+        return JobFile(str(content["name"]), attempts, quality, dict(settings["model"]), dict(settings["checks"]), named)
     except (NotStored, ValueError, KeyError, TypeError) as error:
         remedy = "name the folder or prefix that a job wrote"
         raise JobError("no output of a job: job.json is missing or damaged", storage.uri, remedy) from error

@@ -42,6 +42,7 @@ def build_parser() -> argparse.ArgumentParser:
         _audit,
         _identify,
         _reproduce,
+        _recheck,
         _provenance,
         _manifest,
         _check,
@@ -182,6 +183,21 @@ def _reproduce(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     _output(parser)
     parser.add_argument("image_id", metavar="IMAGE_ID", help="32 hex digits, or the row id and index as ROW:INDEX")
+    _json(parser)
+
+
+def _recheck(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = _command(
+        commands,
+        "recheck",
+        "review:recheck",
+        "judge the recorded scores by other thresholds: what would change (exit 0: nothing, 5: something)",
+        "renderfarm recheck outputs/mockups --set checks.text.min_score=.8",
+    )
+    _output(parser)
+    parser.add_argument(
+        "--set", metavar="KEY.PATH=VALUE", action="append", default=[], dest="overrides", help="one setting of the checks; may be repeated"
+    )
     _json(parser)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 import types
 from collections.abc import Mapping, Sequence
@@ -11,6 +12,7 @@ from typing import Any, Union, get_args, get_origin
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from pipeline.checks.settings import ChecksSettings
 from pipeline.errors import JobError
 from pipeline.job.settings import JobSettings
 
@@ -53,10 +55,26 @@ def load_job(path: Path, overrides: Sequence[str] = (), *, manifest: str | None 
     try:
         settings = JobSettings.model_validate(raw)
     except ValidationError as error:
-        lines = [_explain(item, raw) for item in error.errors()]
-        remedy = "`renderfarm job schema` prints every field"
-        raise JobError("\n  ".join([f"{len(lines)} mistake(s)", *lines]), str(path), remedy) from None
+        raise _mistakes(error, str(path)) from None
     return _anchored(settings, path.absolute().parent)
+
+
+def load_checks(recorded: Mapping[str, Any], overrides: Sequence[str], where: str) -> ChecksSettings:
+    """The checks of a job that was written before, with `checks.…=value` overrides. Raises: JobError naming every mistake."""
+    raw: dict[str, Any] = {"checks": copy.deepcopy(dict(recorded))}
+    for override in overrides:
+        if not override.strip().startswith("checks."):
+            raise JobError(f"not a setting of the checks: {override!r}", "--set", "write --set checks.text.min_score=.9")
+        _override(raw, override)
+    try:
+        return ChecksSettings.model_validate(raw["checks"])
+    except ValidationError as error:
+        raise _mistakes(error, where, "checks") from None
+
+
+def _mistakes(error: ValidationError, where: str, *section: str) -> JobError:
+    lines = [_explain({**item, "loc": (*section, *item["loc"])}) for item in error.errors()]
+    return JobError("\n  ".join([f"{len(lines)} mistake(s)", *lines]), where, "`renderfarm job schema` prints every field")
 
 
 def _parse(data: bytes, where: str) -> dict[str, Any]:
@@ -101,7 +119,7 @@ def _place_output(raw: dict[str, Any], to: str | None) -> None:
         output["to"] = to
 
 
-def _explain(item: Mapping[str, Any], raw: Mapping[str, Any]) -> str:
+def _explain(item: Mapping[str, Any]) -> str:
     """One mistake as `place: what; what to do`."""
     location = [str(part) for part in item["loc"]]
     place = ".".join(location)
