@@ -23,6 +23,13 @@ Every class passes all its arguments to `Exception.__init__`, so each survives p
 
 from __future__ import annotations
 
+INCOMPLETE = 3
+"""Exit code of a job that finished with some images exhausted or failed."""
+PAUSED = 75
+"""Exit code of a run that goes on when it is called again (EX_TEMPFAIL of sysexits.h)."""
+SUCCESS = (0, INCOMPLETE, PAUSED)
+"""What a service manager should count as success."""
+
 
 class RenderfarmError(Exception):
     """Base of everything raised on purpose."""
@@ -73,7 +80,7 @@ class StorageRefused(UserError):
 class StorageAway(RenderfarmError):
     """The storage did not answer within the retry budget: pause, and run again to go on."""
 
-    exit_code = 75
+    exit_code = PAUSED
 
 
 class NotStored(RenderfarmError):

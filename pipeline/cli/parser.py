@@ -36,6 +36,7 @@ def build_parser() -> argparse.ArgumentParser:
     for add in (
         _render,
         _plan,
+        _schedule,
         _status,
         _report,
         _gc,
@@ -106,7 +107,9 @@ def _render(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     )
     _job_arguments(parser)
     parser.add_argument("--limit", metavar="N", type=_bounded(1, 1 << 40), help="this call renders at most N images")
-    parser.add_argument("--until", metavar="HH:MM", help="drain so that everything is committed by this local time")
+    parser.add_argument(
+        "--until", metavar="HH:MM", help="drain so that everything is committed by this local time, or moment (2026-11-26T06:00:00+01:00)"
+    )
     parser.add_argument("--retry-failed", action="store_true", help="open failed images again")
     parser.add_argument("--address", metavar="RAY", help="an existing Ray cluster (auto, HOST:PORT); default: a private local one")
     _json(parser)
@@ -118,6 +121,43 @@ def _plan(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     )
     _job_arguments(parser)
     _json(parser)
+
+
+def _schedule(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = _command(
+        commands,
+        "schedule",
+        "schedule:schedule",
+        "run jobs in the windows that they name",
+        "renderfarm schedule jobs/nightly.yaml --next 3",
+    )
+    parser.add_argument("jobs", metavar="JOB", nargs="+", type=Path, help="job files with a `schedule:`")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--once", action="store_true", help="run the window that is open now, or opens within five minutes, then end")
+    what.add_argument("--next", metavar="N", type=_bounded(1, 1000), dest="coming", help="show the next N windows and run nothing")
+    what.add_argument("--systemd", metavar="DIR", help="write a systemd service and timer for each job; -: to stdout")
+    what.add_argument("--kubernetes", metavar="DIR", help="write a Kubernetes CronJob for each job; -: to stdout")
+    parser.add_argument("--address", metavar="RAY", help="an existing Ray cluster for every run (auto, HOST:PORT)")
+    parser.add_argument("--ignore-grace", action="store_true", help="start however late: who calls has judged `grace` already")
+    parser.add_argument("--image", metavar="IMAGE", help="container image for --kubernetes (default renderfarm:VERSION)")
+    parser.add_argument(
+        "--success",
+        metavar="CODES",
+        type=_codes,
+        default=(),
+        help="with --once: exit codes to answer with 0 when the window is over, for services that know only 0 (for example 3,75)",
+    )
+    _json(parser)
+
+
+def _codes(text: str) -> tuple[int, ...]:
+    codes = tuple(int(part) for part in text.split(","))
+    if not all(0 <= code <= 255 for code in codes):
+        raise argparse.ArgumentTypeError("must be 0 to 255")
+    return codes
+
+
+_codes.__name__ = "list of exit codes"
 
 
 def _output(parser: argparse.ArgumentParser) -> None:

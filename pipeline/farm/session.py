@@ -19,7 +19,7 @@ from pathlib import Path
 import structlog
 
 from pipeline import __version__, keys
-from pipeline.errors import JobError, NotStored, StorageRefused
+from pipeline.errors import INCOMPLETE, PAUSED, JobError, NotStored, StorageRefused
 from pipeline.farm.duplicates import JobDuplicates
 from pipeline.farm.loop import Loop, Stop, Tally
 from pipeline.farm.work import Work, WorkQueue
@@ -64,8 +64,8 @@ class RunResult:
     def exit_code(self) -> int:
         """0 all accepted, 3 some exhausted or failed, 75 paused with images left."""
         if self.counts.remaining and self.paused:
-            return 75
-        return 3 if self.counts.exhausted or self.counts.failed else 0
+            return PAUSED
+        return INCOMPLETE if self.counts.exhausted or self.counts.failed else 0
 
 
 @dataclass(slots=True)

@@ -42,10 +42,17 @@ class StopSignals:
 
 
 def seconds_until(clock: str, now: dt.datetime | None = None) -> float:
-    """Seconds to the next local HH:MM. Raises: ValueError for anything else."""
+    """Seconds to the next local HH:MM, or to a moment with its offset (2026-11-26T06:00:00+01:00). Raises: ValueError for anything else."""
     now = now or dt.datetime.now().astimezone()
+    if "T" in clock:
+        moment = dt.datetime.fromisoformat(clock)
+        if moment.tzinfo is None:
+            raise ValueError("a moment needs its offset from UTC")
+        return (moment - now).total_seconds()
     hour, minute = (int(part) for part in clock.split(":"))
-    end = now.replace(hour=hour, minute=minute, second=0, microsecond=0)
-    if end <= now:
+    local = now.astimezone().replace(tzinfo=None)
+    end = local.replace(hour=hour, minute=minute, second=0, microsecond=0)
+    if end <= local:
         end += dt.timedelta(days=1)
-    return (end - now).total_seconds()
+    moment = end.astimezone()  # the offset of that night, not of now: clocks may change before it
+    return (moment - now.astimezone()).total_seconds()

@@ -129,9 +129,10 @@ def _explain(item: Mapping[str, Any]) -> str:
         return f"{place}: unknown key; " + (f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}")
     if item["type"] == "missing":
         return f"{place}: missing; add it"
-    given = item.get("input")
+    given = None if location[-1:] and location[-1].endswith("_env") else item.get("input")  # a secret may stand where its name should
     shown = f", given {given!r}" if isinstance(given, str | int | float | bool) and len(repr(given)) <= 80 else ""
-    return f"{place}: {str(item['msg'])[0].lower()}{str(item['msg'])[1:]}{shown}"
+    message = str(item["msg"]).removeprefix("Value error, ")
+    return f"{place}: {message[0].lower()}{message[1:]}{shown}"
 
 
 def _known_keys(model: type[BaseModel], path: Sequence[str]) -> list[str]:

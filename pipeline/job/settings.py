@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from pipeline.checks.settings import ChecksSettings
+from pipeline.job.schedule import ScheduleSettings
 from pipeline.models.settings import ModelSettings
 
 SIDE_MAX = 4096
@@ -89,6 +90,7 @@ class JobSettings(Section):
     inputs: InputsSettings = Field(default_factory=InputsSettings, description="input pictures")
     farm: FarmSettings = Field(default_factory=FarmSettings, description="actors")
     cost: CostSettings = Field(default_factory=CostSettings, description="price for the estimate")
+    schedule: ScheduleSettings | None = Field(None, description="when `renderfarm schedule` runs the job")
     keys: str | None = Field(None, description="folder of the key set; none: the user's configuration folder")
     forbidden_words: tuple[str, ...] = Field((), description="words that no prompt may hold; refused before anything renders")
     provider: str = Field("renderfarm user", min_length=1, max_length=120, description="who is named in the credential as provider")
