@@ -64,9 +64,12 @@ class CountsSettings(_Section):
 
 
 class HandsSettings(_Section):
-    """Malformed hands, where people may be in the picture. No detector exists yet: the check says so."""
+    """Malformed hands, where people may be in the picture."""
 
-    enabled: bool = Field(True, description="say of rows that suggest people that their hands were not judged")
+    enabled: bool = Field(True, description="look at the hands of people, where the networks for it are installed")
+    on_fail: OnFail = Field("reject", description="reject (render again) or flag (publish and show to a person)")
+    min_score: float = Field(0.5, ge=0, le=1, description="lowest accepted score of the worst hand; below 0.5 something is plainly wrong")
+    models: str | None = Field(None, description="a folder with the two .tflite files, or a hand_landmarker.task; none: the user's cache")
 
 
 class ChecksSettings(_Section):

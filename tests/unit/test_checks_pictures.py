@@ -14,8 +14,7 @@ from pipeline.checks.copies import CopiesCheck, several_wanted
 from pipeline.checks.counts import CountsCheck
 from pipeline.checks.duplicates import DuplicateIndex
 from pipeline.checks.fingerprint import Fingerprint, derived_forms, fingerprint, planes, signature
-from pipeline.checks.hands import HandsCheck, people_likely
-from pipeline.checks.settings import BrokenSettings, CopiesSettings, CountsSettings, DuplicatesSettings, HandsSettings
+from pipeline.checks.settings import BrokenSettings, CopiesSettings, CountsSettings, DuplicatesSettings
 from pipeline.pdq import packed
 from pipeline.schema import Box, ObjectCount, PromptRow
 
@@ -216,15 +215,3 @@ class Boxes:
 def test_counts_compare_what_is_known_and_say_what_is_not(objects: tuple[ObjectCount, ...], outcome: str, reason: str) -> None:
     verdict = CountsCheck(CountsSettings(), [Boxes({"mug": 2})]).check(_mug(0), PromptRow("r", "mugs", objects=objects))
     assert (verdict.outcome, verdict.reason) == (outcome, reason)
-
-
-def test_hands_say_that_nobody_looked_and_why() -> None:
-    assert people_likely(PromptRow("r", "eine Frau im Park"))
-    assert people_likely(PromptRow("r", "a scene", objects=(ObjectCount("person", 1),)))
-    check = HandsCheck(HandsSettings())
-    check.prepare()
-    image = np.zeros((64, 64, 3), np.uint8)
-    for prompt, reason in (("a woman holding a mug", "no detector of hands exists yet"), ("a mug with a handle", "suggests no people")):
-        verdict = check.check(image, PromptRow("r", prompt))
-        assert verdict.outcome == "not_run"
-        assert reason in verdict.reason
