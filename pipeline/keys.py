@@ -3,6 +3,8 @@
 A key set folder holds what a renderer needs; its `trust/` folder holds what an auditor needs, and can be copied away:
 
     log.skey             C2SP signed-note private key: name and Ed25519 seed       0600
+    log.command          instead of log.skey: a command that signs the log         0600
+    log.vkey             beside log.command: the C2SP public key that it signs with
     watermark.key        the watermark's secret, 64 hex digits                     0600
     certificates.pem     signing certificate, then its issuers, without the root
     certificate.key      the certificate's private key, PKCS#8 PEM                 0600
@@ -12,9 +14,11 @@ A key set folder holds what a renderer needs; its `trust/` folder holds what an 
     trust/*.vkey         C2SP signed-note public keys, one a line
     trust/*.pem          root certificates
     trust/*.markkey      watermark secrets, one a line; symmetric, so 0600
+    trust/*.witness      C2SP public keys of witnesses (cosignature/v1), one a line
 
-`certificate.command` is how a key stays in a token or a KMS: a line like `/usr/local/bin/sign-with-token --slot 2`, without
-a shell. It gets the bytes to sign on stdin, hashes them itself, and answers with the signature on stdout (DER, or r||s).
+The commands are how a key stays in a token or a KMS: a line like `/usr/local/bin/sign-with-token --slot 2`, without a
+shell. It gets the bytes to sign on stdin and answers with the signature on stdout: `log.command` 64 bytes of Ed25519,
+`certificate.command` DER or r||s over a hash that it makes itself.
 
 Rotation: sign with the new set, and keep the old files beside the new ones in the trust folder. A private file that
 others may read is refused, because a key that leaked proves nothing; the group may read, as Kubernetes mounts secrets
@@ -38,27 +42,31 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from pipeline.certificates import check_chain, development_chain, load_certificates
 from pipeline.errors import KeysError
+from pipeline.signing import SignerAway, signature_by
 from pipeline.watermark.types import MarkKey
 
 LOG_KEY, MARK_KEY = "log.skey", "watermark.key"
+LOG_COMMAND, LOG_PUBLIC = "log.command", "log.vkey"
 CHAIN, CHAIN_KEY = "certificates.pem", "certificate.key"
 CHAIN_COMMAND, TIME_STAMPS = "certificate.command", "timestamp.url"
 DEVELOPMENT, TRUST = "DEVELOPMENT", "trust"
 INIT_REMEDY = "make a development set with `renderfarm keys init DIR`, or name the right folder"
 FILE_BYTES_MAX = 1 << 20
 MARK_BYTES = 32
-ED25519 = b"\x01"
-"""Signature type of C2SP signed-note: plain Ed25519."""
+ED25519, COSIGNATURE = b"\x01", b"\x04"
+"""Key types of C2SP signed-note: plain Ed25519, and a witness's timestamped cosignature (tlog-cosignature)."""
 
 TRUST_README = """\
 What an auditor needs to check the outputs of one renderfarm key set. Give it to auditors by a way they trust;
 never take it from the output itself.
 
 *.vkey      public keys of the provenance log (C2SP signed note)
+*.witness   public keys of witnesses that must have cosigned the log (C2SP tlog-cosignature); none unless you add some
 *.pem       root certificates that credentials must lead to (C2PA), and those of time stamp authorities
 *.markkey   the watermark's secret. It is symmetric: who can read the mark can also forge one. Hand this file only to
             auditors who may know it; without it, log and credentials are still checked, and only the mark is not.
@@ -75,12 +83,13 @@ and key of a certificate authority into certificates.pem and certificate.key and
 class KeySet:
     """What a renderer signs and marks with. Pickles as its folder.
 
-    certificate_chain_pem: leaf first, no root; certificate_key_pem: empty where sign_command signs instead, an argument
-    list; time_stamp_url: an RFC 3161 authority, or None.
+    log_key: None where log_command signs instead; certificate_chain_pem: leaf first, no root; certificate_key_pem: empty
+    where sign_command signs instead, an argument list; time_stamp_url: an RFC 3161 authority, or None.
     """
 
     log_name: str
-    log_key: Ed25519PrivateKey = field(repr=False)
+    log_public: Ed25519PublicKey
+    log_key: Ed25519PrivateKey | None = field(repr=False)
     mark_key: MarkKey = field(repr=False)
     certificate_chain_pem: bytes = field(repr=False)
     certificate_key_pem: bytes = field(repr=False)
@@ -88,9 +97,21 @@ class KeySet:
     folder: Path
     sign_command: tuple[str, ...] = ()
     time_stamp_url: str | None = None
+    log_command: tuple[str, ...] = ()
 
     def __reduce__(self) -> tuple[object, tuple[Path]]:
         return load, (self.folder,)
+
+    def sign_log(self, text: bytes) -> bytes:
+        """The log's signature over a note's text, 64 bytes. Raises: SignerAway when the command gives none that fits."""
+        if self.log_key is not None:
+            return self.log_key.sign(text)
+        signature = signature_by(self.log_command, text)
+        try:
+            self.log_public.verify(signature, text)
+        except InvalidSignature:
+            raise SignerAway(f"{self.log_command[0]} signed with another key than {LOG_PUBLIC} names") from None
+        return signature
 
     def trust(self) -> Trust:
         """What this set's own trust folder says: enough to check what the set itself signed. Raises: KeysError."""
@@ -99,11 +120,16 @@ class KeySet:
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """What an auditor believes: log keys by their note key name, root certificates, watermark keys."""
+    """What an auditor believes: log keys by their note key name, root certificates, watermark keys; keys of witnesses.
+
+    `folder`: where all of it was read from, None for one that was put together otherwise.
+    """
 
     log_keys: Mapping[str, Ed25519PublicKey]
     anchors_pem: bytes = field(repr=False)
     mark_keys: tuple[MarkKey, ...] = field(repr=False)
+    witness_keys: Mapping[str, Ed25519PublicKey] = field(default_factory=dict)
+    folder: Path | None = field(init=False, default=None, compare=False, repr=False)
 
 
 def default_folder() -> Path:
@@ -177,24 +203,30 @@ def load(folder: Path) -> KeySet:
     Raises: KeysError for a file that is missing, malformed or open to others, or a certificate that cannot sign now.
     """
     folder = folder.expanduser().absolute()
-    log_name, log_key = parse_private(_read(folder / LOG_KEY, private=True), str(folder / LOG_KEY))
+    log_command = _command(folder, LOG_COMMAND, LOG_KEY)
+    log_key: Ed25519PrivateKey | None = None
+    if log_command:
+        log_name, log_public = parse_public(_read(folder / LOG_PUBLIC), str(folder / LOG_PUBLIC))
+    else:
+        log_name, log_key = parse_private(_read(folder / LOG_KEY, private=True), str(folder / LOG_KEY))
+        log_public = log_key.public_key()
     mark_key = _mark_key(_read(folder / MARK_KEY, private=True), str(folder / MARK_KEY))
     chain_pem = _read(folder / CHAIN).encode()
-    key_pem, command = b"", _sign_command(folder)
+    key_pem, command = b"", _command(folder, CHAIN_COMMAND, CHAIN_KEY)
     if not command:
         key_pem = _read(folder / CHAIN_KEY, private=True).encode()
     check_chain(chain_pem, None if command else key_pem, str(folder / CHAIN))
-    development = (folder / DEVELOPMENT).exists()
-    return KeySet(log_name, log_key, mark_key, chain_pem, key_pem, development, folder, command, _time_stamp_url(folder))
+    development, time_stamps = (folder / DEVELOPMENT).exists(), _time_stamp_url(folder)
+    return KeySet(log_name, log_public, log_key, mark_key, chain_pem, key_pem, development, folder, command, time_stamps, log_command)
 
 
-def _sign_command(folder: Path) -> tuple[str, ...]:
-    """The command that signs, where there is one. It is private because whoever writes it runs programs as us."""
-    path = folder / CHAIN_COMMAND
+def _command(folder: Path, name: str, key: str) -> tuple[str, ...]:
+    """The command that signs instead of a key, where there is one. It is private because whoever writes it runs programs as us."""
+    path = folder / name
     if not path.exists():
         return ()
-    if (folder / CHAIN_KEY).exists():
-        raise KeysError(f"there is a {CHAIN_KEY} as well as a {CHAIN_COMMAND}", str(folder), "remove one of them")
+    if (folder / key).exists():
+        raise KeysError(f"there is a {key} as well as a {name}", str(folder), "remove one of them")
     try:
         (line,) = _lines(_read(path, private=True))
         command = tuple(shlex.split(line))
@@ -221,13 +253,17 @@ def load_or_init_default() -> tuple[KeySet, bool]:
     Raises: KeysError.
     """
     folder = default_folder()
-    if not (folder / LOG_KEY).exists():
+    if not _there(folder):
         try:
             return init(folder), True
         except KeysError:
-            if not (folder / LOG_KEY).exists():
+            if not _there(folder):
                 raise
     return load(folder), False
+
+
+def _there(folder: Path) -> bool:
+    return (folder / LOG_KEY).exists() or (folder / LOG_COMMAND).exists()
 
 
 def load_trust(folder: Path) -> Trust:
@@ -260,7 +296,19 @@ def load_trust(folder: Path) -> Trust:
         for line in _lines(_read(path, private=True)):
             key = _mark_key(line, str(path))
             marks[key.key_id] = key
-    return Trust(log_keys, "".join(anchors).encode(), tuple(marks.values()))
+    trust = Trust(log_keys, "".join(anchors).encode(), tuple(marks.values()), _witness_keys(folder))
+    object.__setattr__(trust, "folder", folder)
+    return trust
+
+
+def _witness_keys(folder: Path) -> dict[str, Ed25519PublicKey]:
+    found: dict[str, Ed25519PublicKey] = {}
+    for path in sorted(folder.glob("*.witness")):
+        for line in _lines(_read(path)):
+            name, public = parse_witness(line, str(path))
+            if found.setdefault(name, public) != public:
+                raise KeysError(f"two witnesses are named {name!r}", str(path), "give each witness a name of its own")
+    return found
 
 
 def load_default_trust() -> Trust | None:
@@ -269,9 +317,9 @@ def load_default_trust() -> Trust | None:
     return load_trust(folder) if folder.is_dir() else None
 
 
-def key_hash(name: str, public: Ed25519PublicKey) -> str:
-    """C2SP signed-note key id, 8 hex digits: SHA-256(name, newline, 0x01, public key), its first 4 bytes."""
-    return hashlib.sha256(name.encode() + b"\n" + ED25519 + public.public_bytes_raw()).hexdigest()[:8]
+def key_hash(name: str, public: Ed25519PublicKey, kind: bytes = ED25519) -> str:
+    """C2SP signed-note key id, 8 hex digits: SHA-256(name, newline, type, public key), its first 4 bytes."""
+    return hashlib.sha256(name.encode() + b"\n" + kind + public.public_bytes_raw()).hexdigest()[:8]
 
 
 def format_public(name: str, public: Ed25519PublicKey) -> str:
@@ -294,6 +342,20 @@ def parse_public(text: str, where: str) -> tuple[str, Ed25519PublicKey]:
     return name, public
 
 
+def format_witness(name: str, public: Ed25519PublicKey) -> str:
+    """C2SP tlog-cosignature verifier key: `name+hash+base64(0x04 || public key)`."""
+    return f"{name}+{key_hash(name, public, COSIGNATURE)}+{base64.b64encode(COSIGNATURE + public.public_bytes_raw()).decode()}"
+
+
+def parse_witness(text: str, where: str) -> tuple[str, Ed25519PublicKey]:
+    """The inverse of `format_witness`. Raises: KeysError, also when the hash does not fit."""
+    name, digest, raw = _parse_note_key(text, where, "name+hash+base64 of a cosignature/v1 key", COSIGNATURE)
+    public = Ed25519PublicKey.from_public_bytes(raw)
+    if key_hash(name, public, COSIGNATURE) != digest:
+        raise KeysError("the witness key's hash does not fit its name and key", where, "copy the whole line again")
+    return name, public
+
+
 def parse_private(text: str, where: str) -> tuple[str, Ed25519PrivateKey]:
     """The inverse of `format_private`. Raises: KeysError; no part of the key is repeated."""
     form = "PRIVATE+KEY+name+hash+base64"
@@ -307,7 +369,7 @@ def parse_private(text: str, where: str) -> tuple[str, Ed25519PrivateKey]:
     return name, key
 
 
-def _parse_note_key(text: str, where: str, form: str) -> tuple[str, str, bytes]:
+def _parse_note_key(text: str, where: str, form: str, kind: bytes = ED25519) -> tuple[str, str, bytes]:
     parts = text.strip().split("+", 2)
     malformed = KeysError(f"this is not a signed-note key ({form}, Ed25519)", where, "copy the whole line again")
     if len(parts) != 3 or not re.fullmatch(r"[^\s+]+", parts[0]):
@@ -316,7 +378,7 @@ def _parse_note_key(text: str, where: str, form: str) -> tuple[str, str, bytes]:
         raw = base64.b64decode(parts[2], validate=True)
     except binascii.Error:
         raise malformed from None
-    if len(raw) != 33 or raw[:1] != ED25519:
+    if len(raw) != 33 or raw[:1] != kind:
         raise malformed
     return parts[0], parts[1], raw[1:]
 

@@ -40,7 +40,7 @@ class Output:
     @property
     def signer(self) -> Signer:
         """Who signs the log."""
-        return Signer.of(self.keys.log_name, self.keys.log_key)
+        return Signer(self.keys.log_name, self.keys.log_public, self.keys.sign_log)
 
 
 def picture(seed: int, side: int = SIDE) -> np.ndarray:

@@ -113,7 +113,7 @@ def open_session(resolved: ResolvedJob) -> Session:
         warning = "this storage lets several writers of one new object win: two drivers on this output would not be fenced; run only one"
         log.warning("storage.not_fenced", uri=storage.uri)
         notes.append(warning)
-    signer = Signer.of(key_set.log_name, key_set.log_key)
+    signer = Signer(key_set.log_name, key_set.log_public, key_set.sign_log)
     writer = LogWriter.open(storage, job.name, signer, key_set.trust().log_keys)
     session = Session(resolved, storage, key_set, writer, notes)
     _write_job_file(storage, resolved)

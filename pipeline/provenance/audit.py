@@ -15,24 +15,22 @@ import json
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 
 from pipeline.errors import NotStored, UserError
 from pipeline.keys import Trust
 from pipeline.provenance import checkpoint as notes
-from pipeline.provenance import tally
 from pipeline.provenance.checkpoint import Checkpoint
+from pipeline.provenance.fanout import Cores, FanOut
 from pipeline.provenance.findings import AuditReport
-from pipeline.provenance.objects import Answer, Beliefs, Recorded, recorded_objects
+from pipeline.provenance.objects import Answer, Beliefs, Recorded, check_objects, recorded_objects
 from pipeline.provenance.parts import part_key
-from pipeline.provenance.pool import check_here
 from pipeline.provenance.presence import Absent, Presence
-from pipeline.provenance.record import record_id
 from pipeline.provenance.tally import Tally
-from pipeline.provenance.walk import JOB_FILE, JOB_FILE_BYTES_MAX, LogWalk, Verified, differing_claims
+from pipeline.provenance.walk import JOB_FILE, JOB_FILE_BYTES_MAX, LogWalk
 from pipeline.storage import Storage
 
 LISTED = ("images/", "review/")
-QUICK_COLUMNS = tuple(dict.fromkeys((*tally.COLUMNS, "object_key", "file_bytes")))
 
 CheckMany = Callable[[Storage, Iterable[Recorded], Beliefs], Iterator[Answer]]
 Progress = Callable[[str, int], None]
@@ -46,14 +44,16 @@ def audit(
     sample: int | None = None,
     seed: int = 0,
     since: bytes | None = None,
-    check_many: CheckMany = check_here,
+    fan_out: FanOut | None = None,
+    check_many: CheckMany | None = None,
     progress: Progress | None = None,
 ) -> AuditReport:
     """Audits one output.
 
     quick: signatures, trees, counts and presence; no row is re-derived and no object read. sample: the whole log, but
-    only so many objects, drawn by `seed`. since: a checkpoint that the auditor kept. check_many: how objects are
-    checked, by default on this machine's cores. progress: called with a stage and how much of it is done.
+    only so many objects, drawn by `seed`. since: a checkpoint that the auditor kept. fan_out: where much work is done,
+    by default on this machine's cores. check_many: how objects are checked, by default by `objects.check_objects`.
+    progress: called with a stage and how much of it is done.
     Raises: UserError when `since` is no checkpoint of this log; StorageAway.
     """
     begin = time.monotonic()
@@ -61,17 +61,21 @@ def audit(
     mode = "quick" if quick else "full" if sample is None else f"a sample of {sample} by seed {seed}"
     report = AuditReport(storage.uri, mode, trusted=log_keys is not None)
     kept = _kept(since, trust)
-    run = _Run(storage, report, LogWalk(storage, report, log_keys, QUICK_COLUMNS if quick else None, kept), progress)
-    beliefs = Beliefs(trust.anchors_pem or None, trust.mark_keys) if trust is not None else Beliefs()
-    if quick or sample is not None:
-        drawn = _Reservoir(0 if sample is None or quick else sample, seed)
-        for recorded in run.stream(with_objects=bool(sample) and not quick):
-            drawn.offer(recorded)
-        gone = run.presence(name_absent=True)
-        run.check(check_many(storage, drawn.chosen(gone), beliefs))
-    else:
-        run.check(check_many(storage, run.stream(), beliefs))
-        run.presence(name_absent=False)
+    beliefs = Beliefs.of(trust)
+    with Cores() as cores:
+        spread = fan_out or cores
+        check = check_many or partial(check_objects, fan_out=spread)
+        walk = LogWalk(storage, report, log_keys, quick, kept, fan_out if quick else spread)
+        run = _Run(storage, report, walk, progress)
+        if quick or sample is not None:
+            drawn = _Reservoir(0 if sample is None or quick else sample, seed)
+            for recorded in run.stream(with_objects=bool(sample) and not quick):
+                drawn.offer(recorded)
+            gone = run.presence(name_absent=True)
+            run.check(check(storage, drawn.chosen(gone), beliefs))
+        else:
+            run.check(check(storage, run.stream(), beliefs))
+            run.presence(name_absent=False)
     run.sums()
     if kept is not None and report.origin is not None and kept.origin != report.origin:
         raise UserError(f"the checkpoint is of {kept.origin}, this log is {report.origin}", "--since", "name its own")
@@ -99,7 +103,8 @@ class _Run:
             for row, what in self._tally.add(number, found.table):
                 self._report.add("record-malformed", f"{part_key(number)}#{row}", what)
             self._presence.add_part(number, found.table)
-            _check_derived(found, self._report)
+            for odd in found.oddities:
+                self._report.add(odd.name, f"{part_key(number)}#{odd.row}", odd.what, odd.image_id)
             if self._progress is not None:
                 self._progress("records", self._report.records)
             if with_objects:
@@ -215,21 +220,6 @@ def _kept(since: bytes | None, trust: Trust | None) -> Checkpoint | None:
     except ValueError as error:
         raise UserError(f"not a checkpoint to compare with: {error}", "--since", "give one that you kept") from error
     return kept
-
-
-def _check_derived(found: Verified, report: AuditReport) -> None:
-    """What a signed record says of itself: its claim digest and its watermark's payload follow from its fields."""
-    if found.encoded is None:
-        return
-    key, table = part_key(found.footer.number), found.table
-    for row in differing_claims(table, found.encoded):
-        report.add("claim-differs", f"{key}#{row}", "the claim digest is not that of the record's fields")
-    columns = (table.column(name).to_pylist() for name in ("watermark_payload", "image_id", "attempt"))
-    for row, (payload, image, attempt) in enumerate(zip(*columns, strict=True)):
-        if payload is None:
-            continue
-        if image is None or attempt is None or attempt < 1 or "\n" in image or payload != record_id(image, attempt):
-            report.add("record-malformed", f"{key}#{row}", f"the watermark's payload {payload!r:.40} is not its own", image)
 
 
 def _place(storage: Storage, item: Absent) -> tuple[str, str | None]:

@@ -6,32 +6,33 @@ is too loose, the column is read as a dictionary, which costs what the file cost
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pipeline.provenance.thrift import Chunk
+
 if TYPE_CHECKING:
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
 VALUES_MAX = 20_000_000
 LOOSE_BYTES = 256 << 20
 """Below this bound a column is not looked at closer: a part of 1,000 rows stays far below."""
 
 
-def too_large(data: bytes, metadata: pq.FileMetaData, decoded_max: int) -> str | None:
-    """Why the part should not be decoded; None when it may.
+def too_large(data: bytes, chunks: Iterable[Chunk], decoded_max: int) -> str | None:
+    """Why the part with these column chunks should not be decoded; None when it may.
 
     Raises: pyarrow.ArrowException, OSError or ValueError for a column that cannot be read.
     """
     bounds: dict[str, int] = {}
-    for group in (metadata.row_group(i) for i in range(metadata.num_row_groups)):
-        for chunk in (group.column(i) for i in range(group.num_columns)):
-            values, size, path = chunk.num_values, chunk.total_uncompressed_size, chunk.path_in_schema
-            if not 0 <= values <= VALUES_MAX or not 0 <= size <= decoded_max:
-                return f"column {path[:80]} says that it has {values} values in {size} bytes"
-            repeats = chunk.physical_type == "BYTE_ARRAY" and chunk.has_dictionary_page
-            bounds[path] = bounds.get(path, 0) + (values * size if repeats else size + 8 * values)
+    for chunk in chunks:
+        values, size, path = chunk.values, chunk.size, chunk.path
+        if not 0 <= values <= VALUES_MAX or not 0 <= size <= decoded_max:
+            return f"column {path[:80]} says that it has {values} values in {size} bytes"
+        repeats = chunk.byte_array and chunk.dictionary
+        bounds[path] = bounds.get(path, 0) + (values * size if repeats else size + 8 * values)
     loose = {path for path, bound in bounds.items() if bound > LOOSE_BYTES}
     size = _measured(data, loose) if loose else 0
     return f"more than {decoded_max >> 20} MiB when decoded" if size > decoded_max else None

@@ -154,6 +154,16 @@ class ColumnBytes:
         starts, data = _offsets(joined), memoryview(joined.buffers()[2])
         return cls(data, starts, starts[1:] - tail_sizes)
 
+    @classmethod
+    def of_records(cls, records: Sequence[Record]) -> ColumnBytes:
+        """The same for records: a handful of them takes less time this way. Raises: ValueError as `record_bytes`."""
+        claims = [claim_bytes(record) for record in records]
+        tails = [b"".join(_named(record, name) for name in AFTER_CREDENTIAL) for record in records]
+        sizes = np.array([1 + len(claim) + len(tail) for claim, tail in zip(claims, tails, strict=True)], np.int64)
+        starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)])
+        data = b"".join(b"\x00" + claim + tail for claim, tail in zip(claims, tails, strict=True))
+        return cls(memoryview(data), starts, starts[:-1] + [1 + len(claim) for claim in claims])
+
     def __len__(self) -> int:
         return len(self.claim_ends)
 

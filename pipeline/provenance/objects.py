@@ -1,4 +1,4 @@
-"""One recorded picture against its record: bytes, credential, mark. Pure but for one `get`; runs in worker processes.
+"""One recorded picture against its record: bytes, credential, mark. Pure but for one `get`; many are spread over processes.
 
 The first thing that is wrong is the one that is named: altered bytes explain a broken credential, so nothing else is blamed then.
 """
@@ -7,11 +7,16 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import chain, islice
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.errors import NotStored, PictureError
+from pipeline.keys import Trust, load_trust
+from pipeline.provenance.fanout import FanOut, chunked, reachable, storage_here
 from pipeline.storage import Storage
 from pipeline.watermark import MarkKey
 
@@ -32,6 +37,10 @@ COLUMNS = (
     "finished_us",
 )
 """The record columns that say what an object must be."""
+
+HERE_MAX = 128
+"""Up to so many pictures are checked in this process: starting others takes longer."""
+CHUNK = 16
 
 OBJECT_BYTES_MAX = 1 << 28
 PIXELS_MAX = 1 << 28
@@ -58,10 +67,27 @@ class Recorded:
 
 @dataclass(frozen=True, slots=True)
 class Beliefs:
-    """What the auditor trusts of pictures. `anchors_pem` None: no certificate authority, so trust in credentials is not judged."""
+    """What the auditor trusts of pictures. `anchors_pem` None: no certificate authority, so trust in credentials is not judged.
+
+    Where it came from a folder it pickles as that folder, so that no watermark key travels to other machines.
+    """
 
     anchors_pem: bytes | None = None
     mark_keys: tuple[MarkKey, ...] = ()
+    folder: Path | None = field(default=None, compare=False)
+
+    @classmethod
+    def of(cls, trust: Trust | None) -> Beliefs:
+        """What trust says of pictures."""
+        return cls() if trust is None else cls(trust.anchors_pem or None, trust.mark_keys, trust.folder)
+
+    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
+        return (_from_folder, (self.folder,)) if self.folder else (Beliefs, (self.anchors_pem, self.mark_keys))
+
+
+@lru_cache(maxsize=4)
+def _from_folder(folder: Path) -> Beliefs:
+    return Beliefs.of(load_trust(folder))
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +107,33 @@ def recorded_objects(number: int, key: str, table: pa.Table) -> Iterator[Recorde
         fields = dict(zip(COLUMNS, values, strict=True))
         if fields["object_key"] is not None:
             yield Recorded(f"{key}#{row}", **fields)
+
+
+def check_objects(storage: Storage, recorded: Iterable[Recorded], beliefs: Beliefs, fan_out: FanOut) -> Iterator[Answer]:
+    """The answer on each object, in their order; spread out once they are many and the storage can be opened elsewhere.
+
+    Raises: StorageAway.
+    """
+    remaining = iter(recorded)
+    first = list(islice(remaining, HERE_MAX))
+    everything = chain(first, remaining)
+    if len(first) < HERE_MAX or not reachable(storage):
+        yield from (check_object(storage, item, beliefs) for item in everything)
+        return
+    for answers in fan_out(CheckObjects(storage.uri, beliefs), chunked(everything, CHUNK)):
+        yield from answers
+
+
+@dataclass(frozen=True, slots=True)
+class CheckObjects:
+    """The task: checks a chunk of objects."""
+
+    uri: str
+    beliefs: Beliefs
+
+    def __call__(self, chunk: tuple[Recorded, ...]) -> list[Answer]:
+        storage = storage_here(self.uri)
+        return [check_object(storage, item, self.beliefs) for item in chunk]
 
 
 def check_object(storage: Storage, recorded: Recorded, beliefs: Beliefs) -> Answer:

@@ -15,7 +15,7 @@ PAUSE_S = 300.0
 
 def last_rate(storage: Storage) -> float | None:
     """Accepted images per second over the newest parts, pauses left out; None where fewer than two were accepted."""
-    numbers, _ = reading.part_keys(storage)
+    numbers = reading.list_parts(storage).numbers
     begun: list[int] = []
     ended: list[int] = []
     for _, table in reading.tables(storage, COLUMNS, numbers[-PARTS_LOOKED_AT:]):

@@ -10,39 +10,26 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from pipeline.errors import NotStored
 from pipeline.provenance import checkpoint as notes
 from pipeline.provenance import parts
-from pipeline.provenance.canonical import ColumnBytes
 from pipeline.provenance.checkpoint import Checkpoint
+from pipeline.provenance.examine import Examined, examine_all
+from pipeline.provenance.fanout import FanOut
 from pipeline.provenance.findings import AuditReport
 from pipeline.provenance.log import Frontier
 from pipeline.provenance.parts import Footer, PartDamaged, part_key
-from pipeline.provenance.reading import fetch_parts, part_keys
+from pipeline.provenance.reading import fetch_parts, list_parts
 from pipeline.storage import Storage
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 Keys = Mapping[str, Ed25519PublicKey]
 
 JOB_FILE = "job.json"
 JOB_FILE_BYTES_MAX = 16 << 20
 LOG_FINDINGS = frozenset({"part-missing", "part-altered", "record-altered", "checkpoint-bad-signature", "history-rewritten"})
-
-
-@dataclass(frozen=True, slots=True)
-class Verified:
-    """The rows of a part that verified. `encoded` is None in quick mode, where only some columns were read."""
-
-    footer: Footer
-    table: pa.Table
-    encoded: ColumnBytes | None
 
 
 class LogWalk:
@@ -53,15 +40,17 @@ class LogWalk:
         storage: Storage,
         report: AuditReport,
         keys: Keys | None,
-        columns: tuple[str, ...] | None = None,
+        quick: bool = False,
         since: Checkpoint | None = None,
+        fan_out: FanOut | None = None,
     ) -> None:
         self.head: Checkpoint | None = None
         self._storage = storage
         self._report = report
         self._keys = keys
-        self._columns = columns
+        self._quick = quick
         self._since = since
+        self._fan_out = fan_out
         self._frontier = Frontier()
         self._anchored = True
         self._next = 0
@@ -74,41 +63,37 @@ class LogWalk:
         """Whether nothing is wrong with the log so far: only then do its sums mean anything."""
         return not LOG_FINDINGS & set(self._report.found)
 
-    def verified(self) -> Iterator[Verified]:
+    def verified(self) -> Iterator[Examined]:
         """The good parts in order. Raises: StorageAway."""
-        numbers, strays = part_keys(self._storage)
-        for key in strays:
+        listing = list_parts(self._storage)
+        for key in listing.strays:
             self._report.add("part-altered", key, "a file among the parts that is no part")
-        self._report.parts = len(numbers)
-        self._ends(numbers)
-        self._read_cache(numbers)
-        for number, data in fetch_parts(self._storage, numbers):
+        self._report.parts = len(listing.numbers)
+        self._ends(listing.numbers)
+        self._read_cache(listing.numbers)
+        for number, found in examine_all(self._storage, listing.numbers, listing.size, self._quick, self._fan_out):
             self._miss(number)
             self._next = number + 1
             try:
-                found = self._verify(number, data)
+                good = self._verify(found)
             except PartDamaged as damage:
                 self._report.add(damage.finding, damage.key, damage.reason)
                 self._anchored = False
                 continue
-            self._report.records += found.table.num_rows
-            yield found
+            self._report.records += good.table.num_rows
+            yield good
 
-    def _verify(self, number: int, data: bytes) -> Verified:
-        if self._columns is None:
-            part = parts.read_part(data, number)
-            footer, found = part.footer, Verified(part.footer, part.table, part.encoded)
-        else:
-            part = None
-            footer, table = parts.read_columns(data, number, self._columns)
-            found = Verified(footer, table, None)
+    def _verify(self, found: Examined | PartDamaged) -> Examined:
+        if isinstance(found, PartDamaged):
+            raise found
+        footer = found.footer
         if self._keys is None:
             self._keys = parts.embedded_keys(footer)
         signer = parts.check_head(footer, self._keys)
         self._check_origin(footer)
         self._follow(footer)
-        if part is not None:
-            check_rows(part)
+        if found.rows is not None:
+            raise found.rows
         self._report.signer = notes.verifier_key(signer, self._keys[signer])
         self.head = footer.checkpoint
         return found
@@ -207,30 +192,6 @@ class LogWalk:
             self._report.add("history-rewritten", where, what)
         elif root is None and kept.size and self._anchored:
             self._report.notes.append(f"{where}: part {kept.size - 1} did not verify, so nothing could be compared with it")
-
-
-def check_rows(part: parts.Part) -> None:
-    """`parts.check_rows`, and the rows to blame where their claims can tell.
-
-    Raises: PartDamaged, `record-altered`; its key names the first such row.
-    """
-    try:
-        parts.check_rows(part)
-    except PartDamaged as damage:
-        rows = differing_claims(part.table, part.encoded)
-        if not rows:
-            raise
-        image = part.table.column("image_id")[rows[0]].as_py()
-        reason = f"{damage.reason}; the claim digest of row {rows[0]} (image {image}) is not that of its fields"
-        more = f" (and of {len(rows) - 1} more)" if len(rows) > 1 else ""
-        raise PartDamaged(damage.finding, f"{damage.key}#{rows[0]}", reason + more) from damage
-
-
-def differing_claims(table: pa.Table, encoded: ColumnBytes) -> list[int]:
-    """Rows whose claim digest is given and is not that of their fields."""
-    stated = table.column("claim_digest").to_pylist()
-    given = [row for row, digest in enumerate(stated) if digest is not None]
-    return [row for row, digest in zip(given, encoded.claim_digests(given), strict=True) if stated[row] != digest]
 
 
 def _elected(votes: list[str]) -> str:

@@ -26,7 +26,7 @@ from pipeline.provenance import parts, snapshot
 from pipeline.provenance.canonical import ColumnBytes
 from pipeline.provenance.checkpoint import Checkpoint, Signer
 from pipeline.provenance.log import Frontier, part_leaf, tree_root
-from pipeline.provenance.reading import fetch_parts, part_keys
+from pipeline.provenance.reading import decoded, list_parts
 from pipeline.provenance.record import VERSION_KEY, to_table
 from pipeline.provenance.state import LogState
 from pipeline.schema import RECORD_VERSION, Record
@@ -94,8 +94,8 @@ class LogWriter:
         writer = cls(storage, notes.origin(job_name), signer, snapshot_parts)
         numbers = _gapless(storage)
         writer._start_from_snapshot(len(numbers), keys)
-        for number, data in fetch_parts(storage, numbers[writer.size :]):
-            writer._take(parts.read_part(data, number), keys)
+        for _, part in decoded(storage, numbers[writer.size :], lambda number, data: parts.read_part(data, number)):
+            writer._take(part, keys)
         if writer.checkpoint is not None:
             writer._renew_cache()
             writer._renew_snapshot()
@@ -251,10 +251,10 @@ def encode_part(table: pa.Table, footer: Mapping[bytes, bytes]) -> bytes:
 
 def _gapless(storage: Storage) -> list[int]:
     """The numbers of all parts. Raises: LogDamaged for a gap or a file that is no part."""
-    numbers, strays = part_keys(storage)
-    if strays:
-        raise LogDamaged(f"{strays[0]} is no part of a log; move it away")
-    for expected, number in enumerate(numbers):
+    listing = list_parts(storage)
+    if listing.strays:
+        raise LogDamaged(f"{listing.strays[0]} is no part of a log; move it away")
+    for expected, number in enumerate(listing.numbers):
         if number != expected:
             raise parts.PartDamaged("part-missing", parts.part_key(expected), "it is missing, later ones are there")
-    return numbers
+    return listing.numbers

@@ -128,7 +128,7 @@ def _walk(folder: Path, root: Path) -> Iterator[Stored]:
             yield from _walk(Path(entry.path), root)
         elif entry.is_file(follow_symlinks=False) and not (entry.name.startswith(".") and entry.name.endswith(TEMPORARY_SUFFIX)):
             found = entry.stat(follow_symlinks=False)
-            yield Stored(Path(entry.path).relative_to(root).as_posix(), found.st_size, found.st_mtime)
+            yield Stored(entry.path[len(str(root)) + 1 :], found.st_size, found.st_mtime)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -29,7 +29,7 @@ from pipeline.provenance.log import Frontier, tree_root
 from pipeline.provenance.objects import Answer, Beliefs, Recorded, check_object
 from pipeline.provenance.record import arrow_schema, claim_digest, from_table, to_table
 from pipeline.provenance.writer import LogWriter, encode_part
-from pipeline.schema import RECORD_FIELDS, ObjectCount, Record, Verdict
+from pipeline.schema import RECORD_FIELDS, RECORD_VERSION, ObjectCount, Record, Verdict
 from pipeline.storage import Storage
 from tests import outputs
 from tests.outputs import Output
@@ -250,7 +250,7 @@ def _(w: World) -> None:
 
 
 for entry, value in {
-    "record_version": b"2",
+    "record_version": b"1",
     "part": b"3",
     "row_root": b"00" * 32,
     "frontier": b"",
@@ -695,7 +695,7 @@ def _forge_next(world: World, signer: Signer, records: list[Record] | None = Non
     footer = dataclasses.replace(last, number=PARTS, rows=table.num_rows, row_root=root, before=before)
     head = notes.sign(Checkpoint(last.checkpoint.origin, PARTS + 1, before.append(footer.leaf).root()), signer)
     entries = {
-        b"renderfarm.record_version": b"1",
+        b"renderfarm.record_version": str(RECORD_VERSION).encode(),
         parts.PART_KEY: str(PARTS).encode(),
         parts.ROOT_KEY: root.hex().encode(),
         parts.FRONTIER_KEY: ",".join(item.hex() for item in before.hashes).encode(),

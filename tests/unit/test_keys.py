@@ -7,7 +7,9 @@ import datetime as dt
 import multiprocessing
 import os
 import pickle
+import shutil
 import stat
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +23,12 @@ from hypothesis import strategies as st
 from pipeline import certificates, keys
 from pipeline.errors import KeysError
 from pipeline.provenance import checkpoint
+from pipeline.provenance.audit import audit
+from pipeline.provenance.checkpoint import Signer
+from pipeline.provenance.writer import LogWriter
+from pipeline.schema import Record
+from pipeline.signing import SignerAway
+from pipeline.storage import LocalStorage
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +52,7 @@ def folder(made: keys.KeySet, tmp_path: Path) -> Path:
 
 
 def secrets_of(key_set: keys.KeySet) -> list[str]:
+    assert key_set.log_key is not None
     raw = key_set.log_key.private_bytes_raw()
     pem_body = key_set.certificate_key_pem.decode().splitlines()[1]
     mark = key_set.mark_key.secret
@@ -303,3 +312,53 @@ def test_the_published_note_key_is_read() -> None:
     name, key = keys.parse_private(signer, "here")
     assert name == "PeterNeumann"
     assert keys.format_public(name, key.public_key()) == verifier
+
+
+LOG_SIGN_PROGRAM = """
+import sys
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+key = Ed25519PrivateKey.from_private_bytes(bytes.fromhex(open(sys.argv[1]).read()))
+sys.stdout.buffer.write(key.sign(sys.stdin.buffer.read()))
+"""
+
+
+def test_the_log_s_key_may_stay_behind_a_command(folder: Path, tmp_path: Path) -> None:
+    before = keys.load(folder)
+    assert before.log_key is not None
+    (tmp_path / "token").write_text(before.log_key.private_bytes_raw().hex())
+    (tmp_path / "sign.py").write_text(LOG_SIGN_PROGRAM)
+    command = folder / keys.LOG_COMMAND
+    command.touch(mode=0o600)
+    command.write_text(f"{sys.executable} {tmp_path / 'sign.py'} {tmp_path / 'token'}\n")
+    with pytest.raises(KeysError, match="as well as"):
+        keys.load(folder)
+    (folder / keys.LOG_KEY).unlink()
+    with pytest.raises(KeysError, match="missing"):
+        keys.load(folder)
+    shutil.copy(folder / keys.TRUST / "log.vkey", folder / keys.LOG_PUBLIC)
+    found = keys.load(folder)
+    assert found.log_key is None and found.log_name == before.log_name
+    found.log_public.verify(found.sign_log(b"a head\n"), b"a head\n")
+    assert pickle.loads(pickle.dumps(found)).log_command == found.log_command
+    storage = LocalStorage(tmp_path / "out", create=True)
+    writer = LogWriter.open(storage, "mugs", Signer(found.log_name, found.log_public, found.sign_log))
+    writer.append([Record("plan", job="mugs", plan_digest="p", planned=0, finished_us=1)])
+    assert audit(storage, found.trust(), quick=True).found.keys() <= {"job-missing"}
+    (tmp_path / "token").write_text("11" * 32)
+    with pytest.raises(SignerAway, match="signed with another key"):
+        found.sign_log(b"a head\n")
+    (tmp_path / "token").unlink()
+    with pytest.raises(SignerAway, match="gave no signature"):
+        writer.append([Record("plan", job="mugs", plan_digest="q", planned=0, finished_us=2)])
+    assert writer.size == 1, "what was not signed was not written"
+
+
+def test_witness_keys_are_trusted_by_their_own_file(folder: Path) -> None:
+    public = Ed25519PrivateKey.generate().public_key()
+    line = keys.format_witness("witness.example/w1", public)
+    (folder / keys.TRUST / "witnesses.witness").write_text(f"# ours\n{line}\n")
+    assert keys.load_trust(folder).witness_keys == {"witness.example/w1": public}
+    for text in (line[:-4] + "AAA=", keys.format_public("witness.example/w1", public), line.replace("w1", "w2")):
+        (folder / keys.TRUST / "witnesses.witness").write_text(text)
+        with pytest.raises(KeysError, match=r"witness|cosignature"):
+            keys.load_trust(folder)

@@ -67,6 +67,8 @@ def test_column_bytes_equal_the_plain_encoder(records: list[Record]) -> None:
     table = to_table(records)
     assert list(from_table(table)) == records
     encoded = canonical.ColumnBytes.of(table)
+    plainly = canonical.ColumnBytes.of_records(records)
+    assert (plainly.leaves(), plainly.claim_digests()) == (encoded.leaves(), encoded.claim_digests())
     assert [encoded.row(i) for i in range(len(encoded))] == [canonical.record_bytes(record) for record in records]
     assert encoded.claim_digests() == [canonical.claim_digest(record) for record in records]
     expected = [hashlib.sha256(b"\0" + canonical.record_bytes(record)).digest() for record in records]

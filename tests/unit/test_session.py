@@ -59,7 +59,7 @@ def test_images_that_a_change_cut_short_took_out_are_put_back(folder: Path) -> N
 def test_bad_rows_that_a_crash_kept_from_the_log_are_recorded_later(folder: Path) -> None:
     found = resolved(folder)
     made = keys.load(folder / "keys")
-    writer = LogWriter.open(open_storage(found.job.output.to, create=True), "tests", Signer.of(made.log_name, made.log_key))
+    writer = LogWriter.open(open_storage(found.job.output.to, create=True), "tests", Signer(made.log_name, made.log_public, made.sign_log))
     writer.append([Record(kind="plan", job="tests", plan_digest=found.plan_digest, planned=found.planned)])
     assert writer.state.counts(3).failed == 0
     again = farm.open_session(found)

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.provenance.buckets import Buckets
-from pipeline.provenance.objects import Answer, Beliefs, Recorded
-from pipeline.provenance.pool import POOL_FROM, check_here
+from pipeline.provenance.fanout import Cores
+from pipeline.provenance.objects import HERE_MAX, Answer, Beliefs, Recorded, check_objects
 from pipeline.provenance.presence import Presence
 from pipeline.provenance.record import to_table
 from pipeline.provenance.state import CountsDiffer, LogState
@@ -152,12 +152,13 @@ def _recorded(number: int) -> Recorded:
 
 def test_worker_processes_answer_in_order(tmp_path: Path) -> None:
     storage = LocalStorage(tmp_path / "out", create=True)
-    for number in range(0, POOL_FROM + 20, 2):
+    for number in range(0, HERE_MAX + 20, 2):
         storage.put(f"images/{number}.png", b"1234")
-    answers = list(check_here(storage, map(_recorded, range(POOL_FROM + 20)), Beliefs()))
-    expected = ["object-altered" if number % 2 == 0 else "object-missing" for number in range(POOL_FROM + 20)]
+    with Cores(2) as cores:
+        answers = list(check_objects(storage, map(_recorded, range(HERE_MAX + 20)), Beliefs(), cores))
+    expected = ["object-altered" if number % 2 == 0 else "object-missing" for number in range(HERE_MAX + 20)]
     assert [answer.finding for answer in answers] == expected
-    assert [answer.recorded.object_key for answer in answers] == [f"images/{n}.png" for n in range(POOL_FROM + 20)]
+    assert [answer.recorded.object_key for answer in answers] == [f"images/{n}.png" for n in range(HERE_MAX + 20)]
     assert all(isinstance(answer, Answer) for answer in answers)
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -16,14 +15,13 @@ from pipeline.errors import CredentialFailed
 from pipeline.keys import KeySet
 from pipeline.provenance.credential.claim import RECORD_LABEL, SOFT_BINDING_LABEL, TOOL, Claim, timestamp
 from pipeline.provenance.credential.reader import settings
+from pipeline.signing import signature_by
 
 if TYPE_CHECKING:
     import c2pa
 
 SOURCE_LABEL = "source"
 SOURCE_TITLE = "input picture"
-COMMAND_TIMEOUT_S = 30.0
-SIGNATURE_BYTES_MAX = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +51,7 @@ class Issuer:
         self._process = os.getpid()
         self._trouble: list[Exception] = []
         if remote is None and keys.sign_command:
-            remote = RemoteKey(keys.certificate_chain_pem, partial(_run, keys.sign_command))
+            remote = RemoteKey(keys.certificate_chain_pem, partial(signature_by, keys.sign_command))
         try:
             self._context = c2pa.Context.from_dict(settings(None))
             self._signer = self._remote_signer(remote, keys.time_stamp_url) if remote else _file_signer(keys)
@@ -106,15 +104,6 @@ def _file_signer(keys: KeySet) -> c2pa.Signer:
     return c2pa.Signer.from_info(
         c2pa.C2paSignerInfo(algorithm_of(leaf), keys.certificate_chain_pem, keys.certificate_key_pem, keys.time_stamp_url)
     )
-
-
-def _run(command: Sequence[str], data: bytes) -> bytes:
-    """The signature that a command gives on stdout for what it gets on stdin."""
-    done = subprocess.run(command, input=data, capture_output=True, timeout=COMMAND_TIMEOUT_S, check=False)
-    if done.returncode or not 0 < len(done.stdout) <= SIGNATURE_BYTES_MAX:
-        said = done.stderr.decode("utf-8", "replace").strip()[:200]
-        raise CredentialFailed(f"{command[0]} gave no signature (exit code {done.returncode}) {said}".rstrip())
-    return done.stdout
 
 
 def _definition(media_type: str, claim: Claim) -> dict[str, Any]:

@@ -1,0 +1,187 @@
+"""What a Parquet footer says of its column chunks, read here because Arrow's own accessor ends the process on some malformed ones.
+
+pyarrow 26 builds a column chunk's metadata outside any exception handler: a level histogram of the wrong length (found by
+flipping bits of footers) is an abort, not an error. So the footer is walked first, strictly and within bounds, and what would
+trip that code is refused. Reading pages is safe: there Arrow's exceptions become ours.
+
+Format: apache/parquet-format `parquet.thrift` (FileMetaData, RowGroup, ColumnChunk, ColumnMetaData, SizeStatistics) in the Thrift
+compact protocol.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+MAGIC = b"PAR1"
+CHUNKS_MAX = 100_000
+DEPTH_MAX = 16
+
+_TRUE, _FALSE, _BYTE, _I16, _I32, _I64, _DOUBLE, _BINARY, _LIST, _SET, _MAP, _STRUCT = range(1, 13)
+_INTEGERS = frozenset({_I16, _I32, _I64})
+_BYTE_ARRAY = 6
+_FILE_FIELDS = frozenset(range(1, 8))
+"""All but encryption, which a part has none of."""
+_CHUNK_FIELDS = frozenset({2, 3})
+"""`file_offset` and `meta_data`: no other file, no page index, no encryption."""
+
+
+@dataclass(slots=True)
+class Chunk:
+    """One column chunk as the footer states it. `definition` and `repetition`: lengths of its level histograms, 0 for none."""
+
+    byte_array: bool = False
+    path: str = ""
+    values: int = 0
+    size: int = 0
+    dictionary: bool = False
+    statistics: bool = False
+    definition: int = 0
+    repetition: int = 0
+
+
+def column_chunks(data: bytes) -> list[Chunk]:
+    """The column chunks of a Parquet file, row group by row group. Raises: ValueError for a footer that is malformed or unusual."""
+    length = int.from_bytes(data[-8:-4], "little")
+    if len(data) < 12 or data[:4] != MAGIC or data[-4:] != MAGIC or not 0 < length <= len(data) - 12:
+        raise ValueError("no Parquet footer")
+    walk = _Walk(data[len(data) - 8 - length : len(data) - 8])
+    try:
+        return walk.file()
+    except IndexError:
+        raise ValueError("the footer is cut off") from None
+
+
+class _Walk:
+    """A place in the footer, moved forward. Running off the end is an IndexError."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.at = 0
+        self.chunks: list[Chunk] = []
+
+    def file(self) -> list[Chunk]:
+        self.fields({4: self.row_groups}, _FILE_FIELDS, 0)
+        return self.chunks
+
+    def row_groups(self, kind: int) -> None:
+        for _ in range(self.list_of(kind, _STRUCT)):
+            self.fields({1: self.columns}, None, 1)
+
+    def columns(self, kind: int) -> None:
+        for _ in range(self.list_of(kind, _STRUCT)):
+            if len(self.chunks) >= CHUNKS_MAX:
+                raise ValueError(f"more than {CHUNKS_MAX} column chunks")
+            chunk = Chunk()
+            self.chunks.append(chunk)
+            found = self.fields({3: lambda kind, chunk=chunk: self.column(kind, chunk)}, _CHUNK_FIELDS, 2)  # type: ignore[misc]
+            if 3 not in found:
+                raise ValueError("a column chunk without metadata")
+
+    def column(self, kind: int, chunk: Chunk) -> None:
+        if kind != _STRUCT:
+            raise ValueError("a column chunk's metadata is no struct")
+
+        def path(kind: int) -> None:
+            chunk.path = ".".join(self.binary().decode("utf-8", "replace") for _ in range(self.list_of(kind, _BINARY)))
+
+        def sizes(kind: int) -> None:
+            if kind != _STRUCT:
+                raise ValueError("size statistics that are no struct")
+            readers = {2: lambda kind: self.histogram(kind, chunk, "repetition"), 3: lambda kind: self.histogram(kind, chunk, "definition")}
+            self.fields(readers, None, 4)
+
+        def number(name: str) -> Callable[[int], None]:
+            return lambda kind: setattr(chunk, name, self.integer(kind))
+
+        def physical(kind: int) -> None:
+            chunk.byte_array = self.integer(kind) == _BYTE_ARRAY
+
+        found = self.fields({1: physical, 3: path, 5: number("values"), 6: number("size"), 16: sizes}, None, 3)
+        chunk.dictionary, chunk.statistics = 11 in found, 12 in found
+
+    def histogram(self, kind: int, chunk: Chunk, name: str) -> None:
+        count = self.list_of(kind, _I64)
+        for _ in range(count):
+            self.varint()
+        setattr(chunk, name, count)
+
+    def fields(self, wanted: dict[int, Callable[[int], None]], known: frozenset[int] | None, depth: int) -> set[int]:
+        """Walks a struct's fields, gives the wanted ones to their readers, and says which were there. Each may be there once."""
+        data, number, found = self.data, 0, set[int]()
+        while True:
+            head = data[self.at]
+            self.at += 1
+            if head == 0:
+                return found
+            kind, delta = head & 15, head >> 4
+            number = number + delta if delta else self.integer(_I16)
+            if number in found or (known is not None and number not in known):
+                raise ValueError(f"field {number} where none is expected")
+            found.add(number)
+            read = wanted.get(number)
+            if read is not None:
+                read(kind)
+            else:
+                self.skip(kind, depth + 1)
+
+    def skip(self, kind: int, depth: int) -> None:
+        if depth > DEPTH_MAX:
+            raise ValueError("nested too deep")
+        if kind in _INTEGERS:
+            self.varint()
+        elif kind == _BINARY:
+            self.binary()
+        elif kind in (_LIST, _SET):
+            inner = self.data[self.at] & 15
+            for _ in range(self.list_of(kind, inner)):
+                self.skip(inner if inner not in (_TRUE, _FALSE) else _BYTE, depth + 1)
+        elif kind == _STRUCT:
+            self.fields({}, None, depth)
+        elif kind in (_BYTE, _DOUBLE):
+            self.at += 1 if kind == _BYTE else 8
+        elif kind not in (_TRUE, _FALSE):
+            raise ValueError(f"type {kind} where none is expected")
+
+    def list_of(self, kind: int, inner: int) -> int:
+        """The length of a list whose elements must be of this type."""
+        head = self.data[self.at]
+        self.at += 1
+        count = head >> 4
+        if count == 15:
+            count = self.varint()
+        if kind not in (_LIST, _SET) or head & 15 != inner or count > len(self.data):
+            raise ValueError("not the list that is expected")
+        return count
+
+    def binary(self) -> bytes:
+        size = self.varint()
+        found = self.data[self.at : self.at + size]
+        if len(found) != size:
+            raise IndexError
+        self.at += size
+        return found
+
+    def integer(self, kind: int) -> int:
+        if kind not in _INTEGERS:
+            raise ValueError("not a number")
+        value = self.varint()
+        return (value >> 1) ^ -(value & 1)
+
+    def varint(self) -> int:
+        data, at = self.data, self.at
+        byte = data[at]
+        if byte < 128:
+            self.at = at + 1
+            return byte
+        value, shift = byte & 127, 7
+        while True:
+            at += 1
+            byte = data[at]
+            value |= (byte & 127) << shift
+            if byte < 128:
+                self.at = at + 1
+                return value
+            shift += 7
+            if shift > 63:
+                raise ValueError("a number of more than 64 bits")
