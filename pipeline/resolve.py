@@ -26,6 +26,8 @@ from pipeline.watermark import supported
 JOB_FILE = "job.json"
 JOB_FILE_BYTES_MAX = 16 << 20
 FAULTS_SHOWN_MAX = 50
+UNRECORDED: Mapping[str, bool | Mapping[str, bool]] = {"schedule": True, "notify": True, "budget": True, "farm": {"metrics": True}}
+"""Settings that are not in job.json: they say when a job runs and who is told, and a change of them is no new plan."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +149,7 @@ def _job_json(job: JobSettings, weights: Resolved, manifest_digest: str) -> byte
     content = {
         "renderfarm": __version__,
         "name": job.name,
-        "settings": job.model_dump(mode="json"),
+        "settings": job.model_dump(mode="json", exclude=UNRECORDED),
         "manifest_digest": manifest_digest,
         "weights": {
             "name": weights.weights,

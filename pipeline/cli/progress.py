@@ -41,8 +41,9 @@ def line(tally: Tally) -> str:
     """Everything in one line."""
     reasons = ", ".join(f"{name} {count}" for name, count in tally.reasons.most_common(4))
     return (
-        f"{tally.accepted} accepted · {tally.rejected_attempts} attempts rejected · {tally.exhausted} exhausted · {tally.failed} failed · "
-        f"{tally.remaining} left · {rate_per_s(tally):.2f} images/s · ETA {eta(tally)}" + (f" · rejects: {reasons}" if reasons else "")
+        f"{tally.accepted} accepted · {tally.pending} attempts stored, not committed yet · {tally.rejected_attempts} attempts rejected · "
+        f"{tally.exhausted} exhausted · {tally.failed} failed · {tally.remaining} left · "
+        f"{rate_per_s(tally):.2f} images/s · ETA {eta(tally)}" + (f" · rejects: {reasons}" if reasons else "")
     )
 
 

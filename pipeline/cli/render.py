@@ -6,12 +6,16 @@ import argparse
 import json
 import sys
 from collections import Counter
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from pipeline import report
 from pipeline.cli import logs, progress
+from pipeline.cli.telling import Teller
 from pipeline.errors import JobError
 from pipeline.farm import session as farm
+from pipeline.farm.budget import BudgetStop
+from pipeline.farm.loop import Tally
+from pipeline.farm.metrics import Metrics, serving
 from pipeline.farm.stop import StopSignals, seconds_until
 from pipeline.job import JobSettings, load_job
 from pipeline.plan import BatchKey, batch_key
@@ -30,15 +34,35 @@ def _load(args: argparse.Namespace) -> JobSettings:
 def render(args: argparse.Namespace) -> int:
     """Render what is not final; 0, 3 or 75, and 2 or 6 by exception."""
     logs.configure(quiet=sys.stderr.isatty())
-    stop = StopSignals(_window(args.until))
-    resolved = resolve_job(_load(args), skip_invalid=args.skip_invalid)
-    _say(resolved)
-    with stop.installed():
-        session = farm.open_session(resolved)
-        with progress.live() as view:
-            result = farm.run(session, farm.RunOptions(args.limit, args.retry_failed, args.address), stop, view)
-    _summary(args, session, result)
+    signals = StopSignals(_window(args.until))
+    job = _load(args)
+    teller = Teller(job)
+    teller.warn_early()
+    with teller.failures():
+        resolved = resolve_job(job, skip_invalid=args.skip_invalid)
+        _say(resolved)
+        stop, metrics = BudgetStop(job, signals, teller.crossed), Metrics(job.name)
+        with signals.installed(), serving(metrics, job):
+            session = farm.open_session(resolved)
+            with progress.live() as view:
+                watch = watched_by(view, metrics, stop)
+                result = farm.run(session, farm.RunOptions(args.limit, args.retry_failed, args.address), stop, watch)
+            reason = "; ".join(map(str, stop.crossed.values())) if result.paused and stop.pauses else ""
+            if reason:
+                result = replace(result, notes=(*result.notes, reason))
+            _summary(args, session, result)
+            teller.ended(result, reason)
     return result.exit_code
+
+
+def watched_by(*views: progress.View) -> progress.View:
+    """All of them, in this order."""
+
+    def watch(tally: Tally) -> None:
+        for view in views:
+            view(tally)
+
+    return watch
 
 
 def _window(until: str | None) -> float | None:

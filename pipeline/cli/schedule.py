@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.cli import logs
+from pipeline.cli.telling import Teller
 from pipeline.errors import JobError, UserError
 from pipeline.job import JobSettings, load_job
 from pipeline.schedule import units
@@ -36,11 +37,17 @@ def schedule(args: argparse.Namespace) -> int:
     logs.configure()
     extra = ["--address", args.address] if args.address is not None else []
 
+    tellers = {job.name: Teller(job) for job in jobs}
+
     def tell(report: Report) -> None:
         print(json.dumps(_as_json(report)) if args.json else _line(report), flush=True)
+        if report.event == "missed" or (report.code is not None and report.code < 0):  # what a run cannot tell itself
+            tellers[report.name].beside("failed", _line(report).partition(": ")[2], exit_code=report.code)
 
     service = Service(entries, default_folder(), tell, lambda entry, window: command(entry, window, extra), grace=not args.ignore_grace)
     code = service.run(once=args.once)
+    for teller in tellers.values():
+        teller.join()
     return 0 if code in args.success and not service.asked else code
 
 

@@ -15,7 +15,7 @@ from typing import Protocol
 import structlog
 
 from pipeline.farm.engine import CheckedUnit, Engine, Event, FinishLost, Rendered, RenderLost, StoredUnit
-from pipeline.farm.work import Unit, Work, WorkQueue, halves
+from pipeline.farm.work import Unit, Waiting, Work, WorkQueue, halves
 from pipeline.finish import Checked, Decision, Finished, failed_record
 from pipeline.job import JobSettings
 from pipeline.plan import attempt_of
@@ -58,6 +58,17 @@ class Stop(Protocol):
         """Leave what is in flight, commit what is stored."""
 
 
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Where the work is: units by stage, the bytes of their pixels, and images that wait."""
+
+    rendering: int = 0
+    checking: int = 0
+    storing: int = 0
+    bytes_in_flight: int = 0
+    waiting: Waiting = field(default_factory=Waiting)
+
+
 @dataclass(slots=True)
 class Tally:
     """Images by state and attempts by reason, for the progress view. `committed` counts records in parts of this run."""
@@ -68,6 +79,7 @@ class Tally:
     failed: int = 0
     rejected_attempts: int = 0
     accepted_now: int = 0
+    failed_now: int = 0
     attempts_now: int = 0
     committed: int = 0
     pending: int = 0
@@ -76,6 +88,8 @@ class Tally:
     busy_s: float = 0.0
     elapsed_s: float = 0.0
     first_image_s: float | None = None
+    renderers: int = 0
+    load: Load = field(default_factory=Load)
 
     @property
     def remaining(self) -> int:
@@ -107,7 +121,7 @@ class Loop:
         self._decided: dict[int, tuple[tuple[Checked, ...], tuple[Decision, ...]]] = {}
         self._buffer: list[Record] = []
         self.clock = clock
-        self._begun = self._committed_at = clock()
+        self._begun = self._committed_at = self._surveyed_at = clock()
         self._unit_times: list[float] = []
         self._best: dict[str, tuple[int, float]] = {}
 
@@ -122,6 +136,7 @@ class Loop:
                     self._handle(event)
                 self._commit_if_due()
                 self.tally.elapsed_s = self.clock() - self._begun
+                self._survey()
                 self.watch(self.tally)
         finally:
             self._commit()
@@ -135,6 +150,14 @@ class Loop:
                 return
             self._flying[unit.number] = (unit, self.clock())
             self.engine.render(unit)
+
+    def _survey(self) -> None:
+        """Where the work is, looked at once a second."""
+        if self.clock() - self._surveyed_at >= 1.0:
+            self._surveyed_at = self.clock()
+            stored, checked, flying = len(self._decided), len(self._rendered), len(self._flying)
+            flying_bytes = sum(unit.pixel_bytes() for unit, _ in self._flying.values())
+            self.tally.load = Load(flying - checked, checked - stored, stored, flying_bytes, self.queue.waiting())
 
     def _unit_p95_s(self) -> float:
         recent = sorted(self._unit_times[-200:])
@@ -228,6 +251,7 @@ class Loop:
         record = failed_record(work.attempt, self.job.name, self.plan_digest, reason)
         self._buffer.append(record)
         self.tally.failed += 1
+        self.tally.failed_now += 1
         self.tally.attempts_now += 1
         self.tally.pending = len(self._buffer)
         log.warning("image.failed", image=record.image_id, row=record.row_id, attempt=record.attempt, reason=reason)

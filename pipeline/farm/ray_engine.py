@@ -28,7 +28,6 @@ log = structlog.get_logger("renderfarm")
 UNITS_PER_RENDERER = 2
 UNITS_PER_FINISHER = 3
 BYTES_IN_FLIGHT_MAX = 256 << 20
-BYTES_PER_PIXEL = 3
 FALSE_STARTS_MAX = 3
 """Actors in a row that die before they are ready: then the kind has no room here, or cannot load."""
 
@@ -142,7 +141,7 @@ class RayEngine:
         """Free slots of the renderers, none while finishers or bytes are behind. Raises: FarmLost when no renderer is left."""
         renderers = self.renderers.able()
         waiting = sum(flight.stage != "render" for flight in self._flights.values())
-        flying = sum(_bytes_of(flight.unit) for flight in self._flights.values())
+        flying = sum(flight.unit.pixel_bytes() for flight in self._flights.values())
         if waiting >= UNITS_PER_FINISHER * max(1, len(self.finishers.workers)) or flying >= BYTES_IN_FLIGHT_MAX:
             return 0
         return max(0, UNITS_PER_RENDERER * len(renderers) - sum(len(worker.owes) for worker in renderers))
@@ -218,11 +217,6 @@ class RayEngine:
         if flight.stage == "render":
             return RenderLost(flight.unit, trouble.reason)
         return FinishLost(flight.unit, trouble.reason)
-
-
-def _bytes_of(unit: Unit) -> int:
-    """Bytes of a unit's pixels in the object store."""
-    return sum(work.attempt.image.width * work.attempt.image.height * BYTES_PER_PIXEL for work in unit.works)
 
 
 def _first_line(error: BaseException) -> str:

@@ -246,6 +246,7 @@ def _render(session: Session, options: RunOptions, work: Iterator[Work], stop: S
 
     resolved, job = session.resolved, session.job
     with cluster(job, options.address) as room:
+        tally.renderers = room.renderers
         engine = RayEngine(job, resolved.plan_digest, resolved.weights, session.keys, room)
         queue = WorkQueue(work, max(engine.start(), unit_size(job)))
         duplicates = JobDuplicates.of(job, session.storage, session.state)

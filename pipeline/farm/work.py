@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pipeline.plan import BatchKey, batch_key
 from pipeline.schema import Attempt
 
+BYTES_PER_PIXEL = 3
 LOOKAHEAD_BATCHES = 8
 """How far the manifest is read ahead to fill a batch with images that may share it."""
 
@@ -39,6 +40,19 @@ class Unit:
         """The attempts in batch order."""
         return tuple(work.attempt for work in self.works)
 
+    def pixel_bytes(self) -> int:
+        """Bytes of its pixels, uint8 (B, H, W, 3)."""
+        return sum(work.attempt.image.width * work.attempt.image.height * BYTES_PER_PIXEL for work in self.works)
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Attempts that wait: rejected ones for their next seed, those of lost units, and new ones read ahead from the plan."""
+
+    retries: int = 0
+    returned: int = 0
+    ahead: int = 0
+
 
 class WorkQueue:
     """Hands out units: first what came back alone, then retries, then new work from the plan, grouped by batch key."""
@@ -60,6 +74,10 @@ class WorkQueue:
     def put_back(self, works: tuple[Work, ...]) -> None:
         """Works of a lost unit, to be handed out together and unmixed."""
         self._sealed.append(works)
+
+    def waiting(self) -> Waiting:
+        """How much waits; the plan behind what was read ahead is not counted."""
+        return Waiting(sum(map(len, self._retries.values())), sum(map(len, self._sealed)), self._fresh_count)
 
     def empty(self) -> bool:
         """Whether nothing waits; reads ahead to know."""

@@ -11,7 +11,9 @@ import re
 import zoneinfo
 
 from cronsim import CronSim, CronSimError
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
+
+from pipeline.job.section import Section
 
 LENGTH_MAX = dt.timedelta(days=7)
 _TIME = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)")
@@ -52,10 +54,8 @@ def parse_window(text: str) -> tuple[dt.time | None, dt.time | dt.timedelta]:
     return None, length
 
 
-class ScheduleSettings(BaseModel):
+class ScheduleSettings(Section):
     """When `renderfarm schedule` runs the job."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
     cron: str | None = Field(
         None, description="when a window opens: minute hour day month weekday; may be left out where `window` names both times"

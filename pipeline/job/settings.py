@@ -4,20 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from pipeline.checks.settings import ChecksSettings
+from pipeline.job.operations import BudgetSettings, MetricsSettings, NotifySettings
 from pipeline.job.schedule import ScheduleSettings
+from pipeline.job.section import Section
 from pipeline.models.settings import ModelSettings
 
 SIDE_MAX = 4096
 Side = Annotated[int, Field(ge=64, le=SIDE_MAX, multiple_of=8)]
-
-
-class Section(BaseModel):
-    """Base of every part of a job file: unknown keys are errors, values are final."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
 
 class DefaultsSettings(Section):
@@ -64,6 +60,7 @@ class FarmSettings(Section):
 
     renderers: int | Literal["auto"] = Field("auto", description="renderer actors; auto: one per GPU, or one on a machine without")
     finishers: int | Literal["auto"] = Field("auto", description="finisher actors; auto: the CPU cores that renderers leave free")
+    metrics: MetricsSettings = Field(default_factory=MetricsSettings, description="Prometheus metrics of a run")
     deaths_max: int = Field(3, ge=1, le=20, description="renderers that one attempt may take down before it is recorded as failed")
 
 
@@ -91,6 +88,8 @@ class JobSettings(Section):
     farm: FarmSettings = Field(default_factory=FarmSettings, description="actors")
     cost: CostSettings = Field(default_factory=CostSettings, description="price for the estimate")
     schedule: ScheduleSettings | None = Field(None, description="when `renderfarm schedule` runs the job")
+    notify: NotifySettings = Field(default_factory=NotifySettings, description="who is told how a run ends")
+    budget: BudgetSettings = Field(default_factory=BudgetSettings, description="what one run may use up")
     keys: str | None = Field(None, description="folder of the key set; none: the user's configuration folder")
     forbidden_words: tuple[str, ...] = Field((), description="words that no prompt may hold; refused before anything renders")
     provider: str = Field("renderfarm user", min_length=1, max_length=120, description="who is named in the credential as provider")
@@ -99,6 +98,12 @@ class JobSettings(Section):
     @classmethod
     def _bare_output(cls, value: object) -> object:
         return {"to": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _price(self) -> JobSettings:
+        if self.budget.money is not None and self.cost.per_hour is None:
+            raise ValueError("budget.money needs cost.per_hour, the price of one renderer for one hour")
+        return self
 
     def media_type(self) -> str:
         """MIME type of accepted images."""

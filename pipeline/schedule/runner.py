@@ -29,7 +29,7 @@ PAUSES_S = (30.0, 120.0, 300.0, 900.0)
 """Before a job is started again in the same window; the last one stays."""
 LEAST_S = 30.0
 """With less left of a window nothing is started: a run would drain at once."""
-OVERDUE_S = (30.0, 60.0, 120.0)
+OVERDUE_S = (60.0, 120.0, 600.0)
 """So long after its window a run that hangs is asked to drain, asked again, and killed, which loses nothing that is committed."""
 UNKNOWN = 256
 """The exit of a run that another process started."""
