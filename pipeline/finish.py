@@ -127,19 +127,19 @@ class Finisher:
         if not decision.keep_picture:
             return Finished(record, clock.cpu_s)
         accepted = decision.outcome == "accepted"
-        media_type = self.media_type if accepted else REVIEW_TYPE
-        quality = self.job.output.quality if accepted else REVIEW_QUALITY
+        whole = accepted or self.job.output.kept == "delivery"
+        media_type = self.media_type if whole else REVIEW_TYPE
+        quality = self.job.output.quality if whole else REVIEW_QUALITY
         claim = claim_for(record, record.claim_digest or "", self.job.provider, self.mark_key)
         xmp = xmp_for(record, self.job.provider)
         bare = clock("encode", lambda: encode.encode(pixels, media_type, quality=quality, xmp=xmp))
         data = clock("credential", lambda: self.issuer.issue(bare, media_type, claim))
         digest = hashlib.sha256(data).hexdigest()
         assert len(digest) == 64
-        folder = segment(attempt.image.row_id)
-        number = f"{attempt.image.index}" if accepted else f"{attempt.image.index}-{attempt.number}"
-        place = "images" if accepted else "review"
-        key = f"{place}/{folder}/{number}-{digest[:12]}.{SUFFIX[media_type]}"
-        thumb_key = f"thumbs/{folder}/{attempt.image.index}-{attempt.number}-{digest[:12]}.webp"
+        row_id, index, number = attempt.image.row_id, attempt.image.index, attempt.number
+        place = delivered_key(row_id, index, digest, SUFFIX[media_type])
+        key = place if accepted else kept_key(row_id, index, number, digest, SUFFIX[media_type])
+        thumb_key = f"thumbs/{segment(row_id)}/{index}-{number}-{digest[:12]}.webp"
         thumb = clock("thumb", lambda: encode.thumbnail(pixels, THUMB_SIDE))
         clock("store", lambda: self._put(key, data, media_type, thumb_key, thumb))
         record = dataclasses.replace(
@@ -169,6 +169,16 @@ class Finisher:
             started_us=started_us,
             finished_us=now_us(),
         )
+
+
+def delivered_key(row_id: str, index: int, file_sha256: str, suffix: str) -> str:
+    """Where an accepted picture lies."""
+    return f"images/{segment(row_id)}/{index}-{file_sha256[:12]}.{suffix}"
+
+
+def kept_key(row_id: str, index: int, number: int, file_sha256: str, suffix: str) -> str:
+    """Where a rejected picture is kept for a person."""
+    return f"review/{segment(row_id)}/{index}-{number}-{file_sha256[:12]}.{suffix}"
 
 
 def failed_record(attempt: Attempt, job: str, plan_digest: str, reason: str) -> Record:

@@ -170,11 +170,18 @@ def attempt_of(record: Record) -> Attempt:
 
 def accepted(records: Iterable[Record], image_id: str) -> Record:
     """The record of the attempt that was accepted for an image. Raises: UserError naming why there is none."""
-    found, seen = None, False
+    tried: dict[int | None, Record] = {}
+    found = None
     for record in records:
-        if record.kind == "attempt" and record.image_id == image_id:
-            seen = True
-            found = record if record.outcome == "accepted" else found
+        if record.image_id != image_id or record.kind not in ("attempt", "review"):
+            continue
+        if record.kind == "attempt":
+            tried[record.attempt] = record
+        if record.outcome == "accepted" and record.attempt in tried:
+            found = dataclasses.replace(tried[record.attempt], object_key=record.object_key)
+        elif record.kind == "review" and found is not None and found.attempt == record.attempt:
+            found = None
+    seen = bool(tried)
     if found is None:
         what = f"no attempt of image {image_id} was accepted" if seen else f"image {image_id} is not in this output"
         raise UserError(what, remedy="`renderfarm provenance export` lists the images of an output")

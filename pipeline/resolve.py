@@ -172,6 +172,8 @@ class JobFile:
     model: Mapping[str, object]
     checks: Mapping[str, object]
     keys: str | None
+    media_type: str
+    allow_unmarked: bool
 
     def model_settings(self) -> ModelSettings:
         """The model's settings. Raises: JobError when this version does not understand them."""
@@ -190,7 +192,10 @@ def read_job_file(storage: Storage) -> JobFile:
         quality, attempts = int(settings["output"]["quality"]), int(settings["checks"]["attempts"])
         keys = settings.get("keys")
         named = keys if isinstance(keys, str) else None
-        return JobFile(str(content["name"]), attempts, quality, dict(settings["model"]), dict(settings["checks"]), named)
+        media_type, unmarked = f"image/{settings['output'].get('format', 'png')}", settings.get("mark", {}).get("allow_unmarked") is True
+        return JobFile(
+            str(content["name"]), attempts, quality, dict(settings["model"]), dict(settings["checks"]), named, media_type, unmarked
+        )
     except (NotStored, ValueError, KeyError, TypeError) as error:
         remedy = "name the folder or prefix that a job wrote"
         raise JobError("no output of a job: job.json is missing or damaged", storage.uri, remedy) from error

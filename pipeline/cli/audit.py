@@ -14,6 +14,7 @@ from pipeline.errors import NotStored, UserError
 from pipeline.keys import Trust
 from pipeline.provenance.audit import audit as run_audit
 from pipeline.provenance.identify import Answer, identify_all, pictures_in
+from pipeline.provenance.lookup import Match
 from pipeline.schema import Attempt, RenderInfo
 from pipeline.storage import open_storage
 
@@ -60,13 +61,21 @@ def _answer(answer: Answer) -> str:
     for match in answer.matches[:3]:
         record = match.record
         lines.append(
-            f"  record {record.image_id} attempt {record.attempt} ({record.outcome}), "
+            f"  record {record.image_id} attempt {record.attempt} ({_outcome(match)}), "
             f"row {record.row_id} index {record.index}, job {record.job}"
         )
         lines.append(f"    prompt: {record.prompt}")
-        lines.append(f"    weights {record.weights}, seed {record.seed}, {record.object_key or 'no picture kept'}")
+        place = (match.review or record).object_key or record.object_key or "no picture kept"
+        lines.append(f"    weights {record.weights}, seed {record.seed}, {place}")
     lines += [f"  note: {note}" for note in answer.notes]
     return "\n".join("".join(char if char.isprintable() else "?" for char in line) for line in lines)
+
+
+def _outcome(match: Match) -> str:
+    if match.review is None:
+        return str(match.record.outcome)
+    note = f": {match.review.reason}" if match.review.reason else ""
+    return f"{match.record.outcome} by the checks, {match.review.outcome} by {match.review.reviewer}{note}"
 
 
 def reproduce(args: argparse.Namespace) -> int:

@@ -44,6 +44,7 @@ def build_parser() -> argparse.ArgumentParser:
         _identify,
         _reproduce,
         _recheck,
+        _review,
         _provenance,
         _manifest,
         _check,
@@ -238,6 +239,26 @@ def _recheck(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     parser.add_argument(
         "--set", metavar="KEY.PATH=VALUE", action="append", default=[], dest="overrides", help="one setting of the checks; may be repeated"
     )
+    _json(parser)
+
+
+def _review(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = _command(
+        commands,
+        "review",
+        "review:review",
+        "a person's word on an attempt: accept or reject it, or list what waits for one",
+        'renderfarm review outputs/mockups --list\n  renderfarm review outputs/mockups IMAGE_ID --attempt 2 --accept --by "Ada Lovelace"',
+    )
+    _output(parser)
+    parser.add_argument("image_id", metavar="IMAGE_ID", nargs="?", help="32 hex digits, or the row id and index as ROW:INDEX")
+    parser.add_argument("--attempt", metavar="K", type=_bounded(1, 1 << 20), help="which attempt of the image")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--accept", action="store_const", const="accepted", dest="outcome", help="deliver this attempt's picture")
+    what.add_argument("--reject", action="store_const", const="rejected", dest="outcome", help="take it back, or confirm that it is bad")
+    what.add_argument("--list", action="store_true", help="exhausted images that wait for a person, with their attempts")
+    parser.add_argument("--by", metavar="NAME", help="who says so; the name goes into the signed log")
+    parser.add_argument("--note", metavar="TEXT", default="", help="why")
     _json(parser)
 
 

@@ -7,11 +7,13 @@ import json
 from collections import Counter
 from dataclasses import asdict
 
+from pipeline import review as reviews
 from pipeline.cli import logs
+from pipeline.errors import Fenced, UserError
 from pipeline.job import load_checks
 from pipeline.recheck import Outlook, Recheck, Rejudgement
-from pipeline.resolve import JOB_FILE, read_job_file
-from pipeline.storage import open_storage
+from pipeline.resolve import JOB_FILE, JobFile, read_job_file
+from pipeline.storage import Storage, open_storage
 
 DIFFERS = 5
 """Exit code of `recheck` when a verdict would change."""
@@ -83,3 +85,55 @@ def _print_outlook(job: str, overrides: list[str], shown: list[Rejudgement], out
 
 def _bar(threshold: float | None) -> str:
     return "none" if threshold is None else f"{threshold:g}"
+
+
+def review(args: argparse.Namespace) -> int:
+    """0 when the word is in the log, or the list is printed; 2 for what cannot be reviewed, 6 when somebody else wrote just then."""
+    logs.configure(quiet=True)
+    storage = open_storage(args.output)
+    job = read_job_file(storage)
+    if args.list:
+        return _list(storage, job, args.json)
+    missing = [name for name, value in (("IMAGE_ID", args.image_id), ("--attempt", args.attempt), ("--by", args.by)) if value is None]
+    if missing:
+        example = "renderfarm review OUTPUT IMAGE_ID --attempt 2 --accept --by NAME"
+        raise UserError(f"{', '.join(missing)} is missing", "review", f"write {example}")
+    word = reviews.Word(args.outcome, args.by.strip(), args.note.strip())
+    try:
+        done = reviews.review(storage, job, reviews.job_keys(job), args.image_id, args.attempt, word)
+    except Fenced as error:
+        raise Fenced(f"somebody else wrote to {storage.uri} at the same moment, and nothing of yours was recorded: try again") from error
+    record, counts = done.record, done.counts
+    if args.json:
+        print(json.dumps({**reviews.brief(record), "standing": done.standing, "counts": asdict(counts)}, ensure_ascii=False))
+        return 0
+    print(f"{record.row_id} #{record.index} attempt {record.attempt}: {record.outcome} by {record.reviewer}; the image is {done.standing}")
+    if record.object_key:
+        print(f"  {record.object_key}")
+    print(counts)
+    if counts.remaining and record.outcome == "rejected":
+        print("`renderfarm render JOB` renders it again")
+    print(f"`renderfarm report {args.output}` brings the page up to date")
+    return 0
+
+
+def _list(storage: Storage, job: JobFile, as_json: bool) -> int:
+    count = 0
+    for image in reviews.waiting(storage, job):
+        count += 1
+        if as_json:
+            print(json.dumps(asdict(image), ensure_ascii=False))
+            continue
+        wanted = "" if image.text is None else f"  text {image.text!r}"
+        print(_plain(f"{image.row_id} #{image.index}  {image.image_id}  {image.prompt}{wanted}"))
+        for one in image.attempts:
+            state = f"rejected by {one.reviewer}; " if one.reviewer else ""
+            place = one.object_key or "no picture kept"
+            print(_plain(f"  attempt {one.attempt}  {state}{one.reason}  {place}{'' if one.publishable else ' (cannot be published)'}"))
+    if not as_json:
+        print(f"{count} images wait for a person" if count else "no image waits for a person")
+    return 0
+
+
+def _plain(text: str) -> str:
+    return "".join(char if char.isprintable() else "?" for char in text)

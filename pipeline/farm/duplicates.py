@@ -11,7 +11,7 @@ from pipeline.provenance.state import LogState
 from pipeline.schema import PlannedImage, Verdict
 from pipeline.storage import Storage
 
-COLUMNS = ("outcome", "image_id", "row_id", "index", "pdq", "pdq_quality", "signature")
+COLUMNS = ("kind", "outcome", "image_id", "row_id", "index", "pdq", "pdq_quality", "signature")
 
 
 class JobDuplicates:
@@ -29,9 +29,13 @@ class JobDuplicates:
             return made
         for _, table in reading.tables(storage, COLUMNS):
             for row in table.select(COLUMNS).to_pylist():  # type: ignore[attr-defined]
-                if row["outcome"] == "accepted" and not state.image(row["image_id"]).superseded:
-                    found = Fingerprint(row["pdq"], row["pdq_quality"], row["signature"])
-                    made._index.add(row["row_id"], _name(row["row_id"], row["index"]), found)
+                if row["outcome"] not in ("accepted", "rejected") or state.image(row["image_id"]).superseded:
+                    continue
+                name = _name(row["row_id"], row["index"])
+                if row["outcome"] == "accepted":
+                    made._index.add(row["row_id"], name, Fingerprint(row["pdq"], row["pdq_quality"], row["signature"]))
+                elif row["kind"] == "review":  # a person took it back; a confirmed rejection was never here
+                    made._index.remove(row["row_id"], name)
         return made
 
     def judge(self, image: PlannedImage, checked: Checked) -> tuple[Verdict, ...]:

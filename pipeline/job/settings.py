@@ -33,6 +33,10 @@ class OutputSettings(Section):
     format: Literal["png", "jpeg", "webp"] = Field("png", description="file format of accepted images")
     quality: int = Field(92, ge=1, le=100, description="quality of jpeg and webp")
     rejected: Literal["all", "best", "none"] = Field("all", description="which rejected attempts keep their picture under review/")
+    kept: Literal["delivery", "preview"] = Field(
+        "delivery",
+        description="form of what is kept: as it would be delivered, so that `renderfarm review` can publish it; or a smaller WebP",
+    )
 
 
 class MarkSettings(Section):

@@ -24,7 +24,7 @@ from pipeline.provenance.checkpoint import Checkpoint
 from pipeline.provenance.fanout import Cores, FanOut
 from pipeline.provenance.findings import AuditReport
 from pipeline.provenance.objects import Answer, Beliefs, Recorded, check_objects, recorded_objects
-from pipeline.provenance.parts import part_key
+from pipeline.provenance.parts import part_key, part_number
 from pipeline.provenance.presence import Absent, Presence
 from pipeline.provenance.tally import Tally
 from pipeline.provenance.walk import JOB_FILE, JOB_FILE_BYTES_MAX, LogWalk
@@ -115,16 +115,23 @@ class _Run:
             self._report.checkpoint = self._walk.head.to_bytes().decode()
 
     def check(self, answers: Iterator[Answer]) -> None:
-        """Takes in what was found on each object."""
+        """Takes in what was found on each object. One that is gone may have been taken back by a person later in the log."""
+        gone: list[Answer] = []
         for answer in answers:
             self._report.objects_read += 1
             recorded = answer.recorded
-            if answer.finding is not None:
+            if answer.finding == "object-missing":
+                gone.append(answer)
+            elif answer.finding is not None:
                 self._report.add(answer.finding, recorded.object_key, answer.what, recorded.image_id)
             elif recorded.outcome == "accepted" and not answer.mark_read:
                 self._unread_marks += 1
             if self._progress is not None:
                 self._progress("pictures", self._report.objects_read)
+        for answer in gone:
+            recorded = answer.recorded
+            if not self._presence.withdrawn(recorded.object_key, _place_of(recorded.where)):
+                self._report.add("object-missing", recorded.object_key, answer.what, recorded.image_id)
         if self._unread_marks:
             what = f"{self._unread_marks} accepted pictures: the mark was not looked for (no mark recorded, or no key for it)"
             self._report.notes.append(what)
@@ -140,7 +147,7 @@ class _Run:
         if self._walk.whole:
             self._report.orphans = orphans
             if orphans:
-                what = "in no record: a crash before their commit leaves such; `renderfarm gc` collects them"
+                what = "delivered by no record: a crash before their commit leaves such; `renderfarm gc` collects them"
                 self._report.notes.append(f"{orphans} stored pictures are {what}")
         return {(item.part, item.row) for item in absent}
 
@@ -166,6 +173,9 @@ class _Run:
             planned = self._tally.plan.planned if self._tally.plan else 0
             what = f"{planned} images are planned, but {found.known} that were not superseded have records"
             self._report.add("counts-differ", "provenance/parts/", what)
+        for wrong in found.unfounded:
+            what = f"image {wrong.image_id}, attempt {wrong.attempt}: {wrong.what}"
+            self._report.add("review-unfounded", part_key(wrong.part), what, wrong.image_id)
         for twice in found.twice:
             what = "accepted twice" if twice.attempt is None else f"attempt {twice.attempt} is recorded twice"
             self._report.add("attempt-twice", part_key(twice.part), f"image {twice.image_id}: {what}", twice.image_id)
@@ -220,6 +230,12 @@ def _kept(since: bytes | None, trust: Trust | None) -> Checkpoint | None:
     except ValueError as error:
         raise UserError(f"not a checkpoint to compare with: {error}", "--since", "give one that you kept") from error
     return kept
+
+
+def _place_of(where: str) -> tuple[int, int]:
+    """(part, row) of a record's place as findings name it."""
+    key, _, row = where.partition("#")
+    return part_number(key) or 0, int(row)
 
 
 def _place(storage: Storage, item: Absent) -> tuple[str, str | None]:

@@ -53,7 +53,8 @@ class Verification:
     def __str__(self) -> str:
         lines = [self.reason]
         for record in self.records:
-            lines.append(f"  image {record.image_id} attempt {record.attempt}: {record.outcome or record.kind}, job {record.job}")
+            by = f" by {record.reviewer}" if record.reviewer else ""
+            lines.append(f"  image {record.image_id} attempt {record.attempt}: {record.outcome or record.kind}{by}, job {record.job}")
             if record.prompt is not None:
                 lines.append(f"    prompt  {record.prompt}")
                 lines.append(f"    weights {record.weights} {record.weights_revision}, seed {record.seed}")

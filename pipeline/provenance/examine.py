@@ -21,8 +21,8 @@ from pipeline.storage import Storage
 if TYPE_CHECKING:
     import pyarrow as pa
 
-QUICK_COLUMNS = tuple(dict.fromkeys((*tally.COLUMNS, "object_key", "file_bytes")))
-KEPT_COLUMNS = tuple(dict.fromkeys((*QUICK_COLUMNS, *objects.COLUMNS)))
+QUICK_COLUMNS = tuple(dict.fromkeys((*tally.COLUMNS, "object_key", "file_bytes", "withdrawn_key")))
+KEPT_COLUMNS = tuple(dict.fromkeys((*QUICK_COLUMNS, *objects.COLUMNS, *objects.REVIEW_COLUMNS)))
 
 CHUNK = 8
 """Parts that a worker takes at a time."""

@@ -30,7 +30,7 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which records: all that is given must hold. Times are those at which an attempt was finished, `until` exclusive."""
+    """Which attempts and reviews: all that is given must hold. Times are those at which an attempt was finished, `until` exclusive."""
 
     tags: tuple[tuple[str, str], ...] = ()
     outcome: str | None = None
@@ -78,7 +78,7 @@ def matching(table: pa.Table, wanted: Filter) -> pa.Table:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    keep = pc.equal(table.column("kind"), "attempt")
+    keep = pc.is_in(table.column("kind"), value_set=pa.array(["attempt", "review"]))
     for name, value in (("outcome", wanted.outcome), ("weights", wanted.weights)):
         if value is not None:
             keep = pc.and_(keep, pc.fill_null(pc.equal(table.column(name), value), False))

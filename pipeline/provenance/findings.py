@@ -24,6 +24,7 @@ MEANINGS = {
     "job-altered": "job.json is not the one that the newest plan was made from",
     "counts-differ": "more images have an end than the newest plan has images",
     "attempt-twice": "one attempt is recorded twice, or one image accepted twice",
+    "review-unfounded": "a person's verdict is about no attempt of this log, or about another record of it",
     "record-malformed": "a signed record says what no driver writes; the program that wrote it is at fault",
     "claim-differs": "a signed record's claim digest is not that of its own fields; its writer is at fault",
     "object-missing": "a recorded picture is gone",

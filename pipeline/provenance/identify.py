@@ -260,7 +260,7 @@ def _ranked(found: Sequence[Match]) -> tuple[Match, ...]:
 
     def order(match: Match) -> tuple[int, bool, int, bool]:
         distance = 256 if match.distance is None else match.distance
-        return logs.index(match.log), match.colours is False, distance, match.record.outcome != "accepted"
+        return logs.index(match.log), match.colours is False, distance, match.outcome != "accepted"
 
     return tuple(sorted(found, key=order))
 
@@ -294,8 +294,8 @@ def _reading_json(reading: Reading | None) -> dict[str, Any] | None:
 
 
 def _match_json(match: Match) -> dict[str, Any]:
-    names = ("how", "output", "part", "log", "distance", "colours", "claim_holds")
-    return {name: getattr(match, name) for name in names}
+    names = ("how", "output", "part", "log", "distance", "colours", "claim_holds", "outcome")
+    return {**{name: getattr(match, name) for name in names}, "review": as_dict(match.review) if match.review else None}
 
 
 def _present(row: dict[str, Any]) -> dict[str, Any]:

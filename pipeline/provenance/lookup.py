@@ -10,7 +10,7 @@ from __future__ import annotations
 import heapq
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -58,6 +58,13 @@ class Match:
     colours: bool | None
     claim_holds: bool
     record: Record
+    review: Record | None = None
+    """The newest word of a person on this attempt, from a part that verified."""
+
+    @property
+    def outcome(self) -> str | None:
+        """What became of the attempt: a person's word, else the checks'."""
+        return (self.review or self.record).outcome
 
 
 @dataclass(slots=True)
@@ -85,6 +92,7 @@ def matches(storage: Storage, pictures: Sequence[Evidence], trust: Trust | None)
     """
     sought = [_Sought() for _ in pictures]
     notes: list[str] = []
+    reviewed: list[int] = []
     for number, data in reading.fetch_parts(storage):
         try:
             _, table = parts.read_columns(data, number, COLUMNS)
@@ -92,6 +100,8 @@ def matches(storage: Storage, pictures: Sequence[Evidence], trust: Trust | None)
             notes.append(f"{storage.uri}: {error}")
             continue
         _scan(table, number, pictures, sought)
+        if "review" in table["kind"].unique().to_pylist():
+            reviewed.append(number)
     wanted: dict[int, list[tuple[int, int, How]]] = defaultdict(list)
     for place, item in enumerate(sought):
         for part, row, how in item.rows():
@@ -107,7 +117,24 @@ def matches(storage: Storage, pictures: Sequence[Evidence], trust: Trust | None)
         for place, row, how in wanted[number]:
             (record,) = from_table(whole.table.slice(row, 1))
             found[place].append(_match(pictures[place], how, storage.uri, number, log, record))
-    return found, notes
+    words = _reviews(storage, reviewed, {match.record.image_id for matched in found for match in matched})
+    return [[replace(match, review=words.get(match.record.claim_digest or "")) for match in matched] for matched in found], notes
+
+
+def _reviews(storage: Storage, numbers: Sequence[int], images: set[str | None]) -> dict[str, Record]:
+    """The newest word on each attempt of these images, by the claim digest of the attempt; damaged parts have none."""
+    newest: dict[str, Record] = {}
+    for number, data in reading.fetch_parts(storage, numbers) if images else ():
+        try:
+            whole = parts.read_part(data, number)
+        except parts.PartDamaged:
+            continue
+        if _log_state(whole, None) == "damaged":
+            continue
+        for record in from_table(whole.table):
+            if record.kind == "review" and record.image_id in images and record.reviewed_digest:
+                newest[record.reviewed_digest] = record
+    return newest
 
 
 def _scan(table: pa.Table, number: int, pictures: Sequence[Evidence], sought: Sequence[_Sought]) -> None:

@@ -37,6 +37,8 @@ COLUMNS = (
     "finished_us",
 )
 """The record columns that say what an object must be."""
+REVIEW_COLUMNS = ("kind", "reviewed_digest", "started_us")
+"""A review moves a picture: its credential is about the attempt, which was finished when the review says that it started."""
 
 HERE_MAX = 128
 """Up to so many pictures are checked in this process: starting others takes longer."""
@@ -102,9 +104,13 @@ class Answer:
 
 def recorded_objects(number: int, key: str, table: pa.Table) -> Iterator[Recorded]:
     """The stored pictures that a part records; `key` is the part's."""
-    columns = [table.column(name).to_pylist() for name in COLUMNS]
+    names = COLUMNS + REVIEW_COLUMNS
+    columns = [table.column(name).to_pylist() for name in names]
     for row, values in enumerate(zip(*columns, strict=True)):
-        fields = dict(zip(COLUMNS, values, strict=True))
+        fields = dict(zip(names, values, strict=True))
+        kind, digest, made_us = (fields.pop(name) for name in REVIEW_COLUMNS)
+        if kind == "review":
+            fields |= {"claim_digest": digest, "finished_us": made_us or 0}
         if fields["object_key"] is not None:
             yield Recorded(f"{key}#{row}", **fields)
 

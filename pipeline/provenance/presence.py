@@ -38,11 +38,15 @@ class Presence:
     def __init__(self, rows_in_memory: int = 2_000_000) -> None:
         self._rows = Buckets(_ROW, rows_in_memory)
         self.recorded = 0
+        self._withdrawn: dict[int, tuple[int, int]] = {}
 
     def add_part(self, part: int, table: pa.Table) -> None:
-        """The objects that a part records: columns `object_key` and `file_bytes`."""
+        """The objects that a part records, and those that a person took back: columns `object_key`, `file_bytes`, `withdrawn_key`."""
         import pyarrow.compute as pc
 
+        if table.column("withdrawn_key").null_count < table.num_rows:
+            taken = enumerate(table.column("withdrawn_key").to_pylist())
+            self._withdrawn.update((hash(key), (part, row)) for row, key in taken if key is not None)
         named = table.column("object_key").is_valid().to_numpy()
         keys = table.column("object_key").drop_null().to_numpy()
         sizes = pc.fill_null(table.column("file_bytes"), -2).to_numpy()[named]
@@ -63,13 +67,17 @@ class Presence:
             rows["row"] = row
         self._rows.add(rows, (rows["key"] & 63).astype(np.uint8))
 
+    def withdrawn(self, key: str, place: tuple[int, int]) -> bool:
+        """Whether a person took this object back after the record at this place, (part, row), delivered it."""
+        return self._withdrawn.get(hash(key), (-1, -1)) > place
+
     def compare(self) -> tuple[list[Absent], int]:
         """Recorded objects that are gone or of another size, in log order, and the number of objects nobody recorded."""
         absent: list[Absent] = []
         orphans = 0
         with self._rows as buckets:
             for rows in buckets:
-                listed, recorded = rows[rows["part"] == _LISTED], rows[rows["part"] != _LISTED]
+                listed, recorded = rows[rows["part"] == _LISTED], self._delivered(rows[rows["part"] != _LISTED])
                 recorded = recorded[np.argsort(recorded["key"])]  # searching in order is four times as fast
                 order = np.argsort(listed["key"])
                 keys = listed["key"][order]
@@ -84,3 +92,14 @@ class Presence:
                 named[at[there]] = True
                 orphans += int((~named).sum())
         return sorted(absent, key=lambda item: (item.part, item.row)), orphans
+
+    def _delivered(self, recorded: np.ndarray) -> np.ndarray:
+        """Without the rows whose object was taken back after them: it may be gone, and if it lies there it is an orphan."""
+        if not self._withdrawn:
+            return recorded
+        keys = np.array(list(self._withdrawn), np.int64).view(np.uint64)
+        keep = np.ones(len(recorded), bool)
+        for at in np.flatnonzero(np.isin(recorded["key"], keys)):
+            place = (int(recorded["part"][at]), int(recorded["row"][at]))
+            keep[at] = self._withdrawn[int(recorded["key"][at].astype(np.int64))] <= place
+        return recorded[keep]

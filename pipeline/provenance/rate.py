@@ -7,7 +7,7 @@ from itertools import pairwise
 from pipeline.provenance import reading
 from pipeline.storage import Storage
 
-COLUMNS = ("outcome", "started_us", "finished_us")
+COLUMNS = ("kind", "outcome", "started_us", "finished_us")
 PARTS_LOOKED_AT = 20
 PAUSE_S = 300.0
 """A gap this long between two records is a pause of the job, not a slow image."""
@@ -20,7 +20,7 @@ def last_rate(storage: Storage) -> float | None:
     ended: list[int] = []
     for _, table in reading.tables(storage, COLUMNS, numbers[-PARTS_LOOKED_AT:]):
         for row in table.select(COLUMNS).to_pylist():  # type: ignore[attr-defined]
-            if row["outcome"] == "accepted":
+            if row["kind"] == "attempt" and row["outcome"] == "accepted":
                 begun.append(row["started_us"] or row["finished_us"])
                 ended.append(row["finished_us"])
     if len(ended) < 2:

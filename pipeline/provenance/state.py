@@ -182,7 +182,7 @@ class LogState:
         """A person's word: an accepted attempt leaves the rejected ones, and the other way round; a confirmation changes nothing."""
         key, number, outcome = _image_key(row["image_id"]), row["attempt"], row["outcome"]
         image = _unpack(self._images.get(key, 0))
-        if not isinstance(number, int) or not 0 < number <= image.last_attempt or outcome not in ("accepted", "rejected"):
+        if not isinstance(number, int) or not 0 < number < 1 << 20 or outcome not in ("accepted", "rejected"):
             raise LogDamaged(f"a review of attempt {number} of image {row['image_id']} with outcome {outcome!r}")
         self.reviews += 1
         rejected, chosen = image.rejected, image.chosen
@@ -193,7 +193,7 @@ class LogState:
             self._pdqs.add(row["row_id"], key, row["pdq"])
         elif outcome == "rejected" and number == chosen:
             rejected, chosen = rejected + 1, 0
-        flags = self._images[key] & (_FAILED | _SUPERSEDED) | (_ACCEPTED if chosen else 0)
+        flags = self._images.get(key, 0) & (_FAILED | _SUPERSEDED) | (_ACCEPTED if chosen else 0)
         self._set(key, flags | rejected << _REJECTED_SHIFT | image.last_attempt << _LAST_SHIFT | chosen << _CHOSEN_SHIFT)
 
     def _set(self, key: bytes, packed: int) -> None:

@@ -9,7 +9,9 @@ leaves us:
     after the put, before the   committed; the cache is one behind, and the next open renews it
     cache
 
-A second driver on the same output writes another part under the same number, and loses: `Fenced`.
+A second driver on the same output writes another part under the same number, and loses: `Fenced`. A person's review that came between
+is no second driver: a part of nothing but reviews, signed by a key that this log knows, is taken in, and the records go
+under the next number.
 """
 
 from __future__ import annotations
@@ -72,6 +74,8 @@ class LogWriter:
         self._frontier = Frontier()
         self._snapshot_parts = snapshot_parts
         self._pending: _Pending | None = None
+        self._keys: Mapping[str, Ed25519PublicKey] = {signer.name: signer.public_key}
+        self._reviewed: set[str] = set()
         self._parts_behind = 0
         self._rows_behind = 0
 
@@ -92,6 +96,7 @@ class LogWriter:
         """
         keys = {**(trusted or {}), signer.name: signer.public_key}
         writer = cls(storage, notes.origin(job_name), signer, snapshot_parts)
+        writer._keys = keys
         numbers = _gapless(storage)
         writer._start_from_snapshot(len(numbers), keys)
         for _, part in decoded(storage, numbers[writer.size :], lambda number, data: parts.read_part(data, number)):
@@ -166,6 +171,8 @@ class LogWriter:
             self._pending = None
             if same:
                 return settled
+        if self._reviewed & set(table.column("image_id").to_pylist()):
+            raise Fenced(f"a person reviewed an image of {self._storage.uri} that is being rendered: run the same command again")
         self._pending = self._build(table)
         commit = self._settle()
         self._pending = None
@@ -199,6 +206,9 @@ class LogWriter:
         try:
             self._storage.put_new(key, pending.data, PARQUET_TYPE)
         except AlreadyStored as error:
+            if self._take_reviews(pending):
+                self._pending = self._build(pending.table)
+                return self._settle()
             raise Fenced(
                 f"another driver owns {self._storage.uri}: it wrote {key} while this one was about to. "
                 "Nothing of its work is lost; let one driver at a time write to an output."
@@ -210,6 +220,25 @@ class LogWriter:
         self._put_cache()
         self._renew_snapshot()
         return pending.commit
+
+    def _take_reviews(self, pending: _Pending) -> bool:
+        """Takes in the part that lies where ours was to go, if it holds only reviews, and of images that ours says nothing about."""
+        number = pending.commit.number
+        try:
+            part = parts.read_part(self._storage.get(parts.part_key(number), parts.PART_BYTES_MAX), number)
+            ours = set(pending.table.column("image_id").to_pylist())
+            theirs = set(part.table.column("image_id").to_pylist())
+            if set(part.table.column("kind").to_pylist()) != {"review"} or ours & theirs or self._is_review(pending.table):
+                return False
+            self._take(part, self._keys)
+        except (NotStored, LogDamaged):
+            return False
+        self._reviewed |= theirs
+        return True
+
+    @staticmethod
+    def _is_review(table: pa.Table) -> bool:
+        return "review" in table.column("kind").to_pylist()
 
     def _renew_cache(self) -> None:
         """The cache may be one behind after a crash, or lost; a good one is left alone, with any cosignatures."""
