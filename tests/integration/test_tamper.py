@@ -638,7 +638,7 @@ def test_orphans_are_a_note(world: World) -> None:
     world.out.storage.put("images/row-9/0-123456789abc.png", b"left by a crash")
     report = run(world)
     assert report.ok and report.orphans == 1
-    assert any("1 stored pictures are in no record" in note for note in report.notes)
+    assert any("1 stored pictures are delivered by no record" in note for note in report.notes)
 
 
 def test_two_attacks_are_two_findings(world: World) -> None:
@@ -683,6 +683,7 @@ LIES = {
     "a picture without mark": "watermark-unreadable",
     "a picture with another's mark": "watermark-mismatch",
     "a picture that does not decode": "object-unreadable",
+    "a review of an attempt that never was": "review-unfounded",
 }
 
 
@@ -722,6 +723,8 @@ def _lying_records(world: World, lie: str) -> list[Record]:
         return [plan, dataclasses.replace(fresh, image_id="../..")]
     if lie == "an object key that leaves the output":
         return [plan, dataclasses.replace(fresh, object_key="images/../../../etc/passwd", file_bytes=9, file_sha256="x")]
+    if lie == "a review of an attempt that never was":
+        return [plan, _claimed(dataclasses.replace(fresh, kind="review", outcome="rejected", reviewer="Eve"))]
     stored = outputs.stored_attempt(world.out, issuer, fresh)
     if lie == "a payload of another record":
         return [plan, _claimed(dataclasses.replace(stored, watermark_payload="0" * 11, object_key=None))]
