@@ -127,7 +127,7 @@ def review(storage: Storage, job: JobFile, key_set: KeySet, image: str, attempt:
 
     Raises: UserError for what cannot be reviewed so, with the reason; Fenced; LogDamaged; StorageAway.
     """
-    writer = LogWriter.open(storage, job.name, Signer.of(key_set.log_name, key_set.log_key), key_set.trust().log_keys)
+    writer = LogWriter.open(storage, job.name, Signer(key_set.log_name, key_set.log_public, key_set.sign_log), key_set.trust().log_keys)
     records = _records_of(storage, image, writer.state)
     image_id = str(records[0].image_id)
     tried = next((record for record in records if record.kind == "attempt" and record.attempt == attempt), None)
