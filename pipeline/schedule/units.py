@@ -34,6 +34,8 @@ KEY_FILES = [
     *({"key": f"trust-{name}", "path": f"trust/{name}"} for name in ("anchors.pem", "log.vkey", "watermark.markkey")),
 ]
 """A key set as a secret's items: its keys cannot hold a slash."""
+METRICS_PORT = "renderfarm"
+"""The port's name, by which infra/kubernetes/podmonitor.yaml finds it."""
 NAME_MAX = 52
 """Kubernetes adds eleven characters to a CronJob's name for its jobs."""
 
@@ -187,7 +189,7 @@ def kubernetes(entry: Entry, job: JobSettings, image: str, address: str | None =
         "startingDeadlineSeconds": max(60, round(late_max.total_seconds())),
         "successfulJobsHistoryLimit": 3,
         "failedJobsHistoryLimit": 3,
-        "jobTemplate": {"metadata": {"labels": labels}, "spec": _job_spec(entry, name, image, address, longest, labels)},
+        "jobTemplate": {"metadata": {"labels": labels}, "spec": _job_spec(entry, job, name, image, address, longest, labels)},
     }
     config = {
         "apiVersion": "v1",
@@ -200,14 +202,25 @@ def kubernetes(entry: Entry, job: JobSettings, image: str, address: str | None =
     return File(f"{name}.yaml", text, tuple(_kubernetes_notes(name, job)))
 
 
-def _job_spec(entry: Entry, name: str, image: str, address: str | None, longest: dt.timedelta, labels: dict[str, str]) -> dict[str, object]:
+def _job_spec(
+    entry: Entry, job: JobSettings, name: str, image: str, address: str | None, longest: dt.timedelta, labels: dict[str, str]
+) -> dict[str, object]:
     success = f"{INCOMPLETE},{PAUSED}"
     extra = ["--address", address] if address is not None else []
     container: dict[str, object] = {
         "name": "renderfarm",
         "image": image,
-        "command": ["renderfarm"],
-        "args": ["schedule", "/etc/renderfarm/job/job.yaml", "--once", "--ignore-grace", "--success", success, "--json", *extra],
+        "args": [
+            "renderfarm",
+            "schedule",
+            "/etc/renderfarm/job/job.yaml",
+            "--once",
+            "--ignore-grace",
+            "--success",
+            success,
+            "--json",
+            *extra,
+        ],
         "env": [
             {"name": "RENDERFARM_KEYS", "value": "/etc/renderfarm/keys"},
             {"name": "XDG_STATE_HOME", "value": "/tmp/state"},
@@ -223,6 +236,8 @@ def _job_spec(entry: Entry, name: str, image: str, address: str | None, longest:
             {"name": "scratch", "mountPath": "/tmp"},
         ],
     }
+    if job.farm.metrics.port:
+        container["ports"] = [{"name": METRICS_PORT, "containerPort": job.farm.metrics.port}]
     spec: dict[str, object] = {
         "backoffLimit": 3,
         "podFailurePolicy": {
@@ -256,6 +271,8 @@ def _job_spec(entry: Entry, name: str, image: str, address: str | None, longest:
 
 def _kubernetes_notes(name: str, job: JobSettings) -> Iterator[str]:
     yield f"{name}.yaml needs the secrets renderfarm-keys and renderfarm-environment (infra/kubernetes/secrets.yaml)"
+    if job.farm.metrics.port and job.farm.metrics.host.startswith("127."):
+        yield "farm.metrics.host is loopback: Prometheus cannot scrape the pod; 0.0.0.0 lets it"
     places = {"manifest": job.manifest, "output.to": job.output.to, "keys": job.keys or "", "model.weights": job.model.weights}
     for field, value in places.items():
         if value.startswith("/"):
