@@ -65,7 +65,7 @@ def _plan_image(row: PromptRow, row_digest: str, index: int, intent: Intent) -> 
         guidance=row.guidance if row.guidance is not None else defaults.guidance,
         text=row.text,
         objects=row.objects,
-        adapter=row.adapter,
+        adapter=row.adapter or defaults.adapter,
         init_image=row.init_image,
         init_digest=intent.input_digests.get(row.init_image) if row.init_image else None,
         mask_image=row.mask_image,
@@ -96,6 +96,8 @@ def _image_id(image: PlannedImage, intent: Intent) -> str:
         "mask": image.mask_digest,
         "strength": image.strength,
     }
+    if intent.job.model.lossy.name:
+        content["lossy"] = intent.job.model.lossy.name
     return _digest("image 1", content)[:32]
 
 

@@ -13,12 +13,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from pipeline import __version__, manifest
-from pipeline.errors import JobError, ManifestError, NotStored, StorageRefused
+from pipeline.errors import JobError, ManifestError, NotStored, RenderFailed, StorageRefused
 from pipeline.job import JobSettings
 from pipeline.manifest import BadRow, Rules
 from pipeline.models import ModelSettings, Resolved
 from pipeline.models import resolve as resolve_weights
+from pipeline.models.families import FAMILIES
 from pipeline.plan import Intent, invalid_image_id, plan_digest, plan_row
+from pipeline.render.open import picture_size
 from pipeline.schema import PlannedImage, PromptRow
 from pipeline.storage import Storage, open_input
 from pipeline.watermark import supported
@@ -63,20 +65,29 @@ def resolve_job(job: JobSettings, *, skip_invalid: bool = False) -> ResolvedJob:
     """Read everything the job names. Raises: ManifestError naming every fault, WeightsError, JobError, StorageRefused."""
     weights = resolve_weights(job.model)
     rules = Rules(adapters=frozenset(job.model.adapters), forbidden_words=job.forbidden_words)
+    _refuse_default_adapter(job)
     try:
         if not skip_invalid:
             _refuse_faults(job, rules)
-        rows, bad_rows, planned, inputs = _survey(job, rules, weights.size_multiple)
+        rows, bad_rows, planned, inputs, masked = _survey(job, rules, weights)
         manifest_digest = manifest.digest(job.manifest)
     except NotStored as error:
         raise ManifestError("no such manifest", job.manifest, "check `manifest:` in the job file, or pass --manifest") from error
-    input_digests = {uri: _digest_input(uri, job) for uri in sorted(inputs)}
+    found = {uri: _digest_input(uri, job) for uri in sorted(inputs)}
+    _refuse_masks(masked, {uri: size for uri, (_, size) in found.items()})
+    input_digests = {uri: digest for uri, (digest, _) in found.items()}
     adapters = {adapter.name: f"{adapter.sha256} at {adapter.scale}" for adapter in weights.adapters}
     intent = Intent(job, weights.digest, adapters, input_digests)
     job_json = _job_json(job, weights, manifest_digest)
     settings_digest = hashlib.sha256(job_json).hexdigest()
     digest = plan_digest(manifest_digest, settings_digest, planned)
     return ResolvedJob(job, weights, intent, rules, manifest_digest, settings_digest, digest, planned, rows, bad_rows, job_json)
+
+
+def _refuse_default_adapter(job: JobSettings) -> None:
+    if job.defaults.adapter is not None and job.defaults.adapter not in job.model.adapters:
+        known = ", ".join(sorted(job.model.adapters)) or "none"
+        raise JobError(f"no adapter {job.defaults.adapter!r}", "defaults.adapter", f"name one of model.adapters ({known})")
 
 
 def _refuse_faults(job: JobSettings, rules: Rules) -> None:
@@ -90,18 +101,43 @@ def _refuse_faults(job: JobSettings, rules: Rules) -> None:
         raise ManifestError("\n  ".join([f"{count} fault(s)", *shown, *tail]), job.manifest, remedy)
 
 
-def _survey(job: JobSettings, rules: Rules, size_multiple: int) -> tuple[int, int, int, set[str]]:
-    """(good rows, bad rows, planned images, input URIs) in one pass; also refuses sizes that the mark or the model cannot work with."""
+def _survey(job: JobSettings, rules: Rules, weights: Resolved) -> tuple[int, int, int, set[str], set[tuple[str, str, str]]]:
+    """(good rows, bad rows, planned images, input URIs, (init, mask, row id) of inpainting) in one pass.
+
+    Also refuses sizes that the mark or the model cannot work with, and init images that it cannot start from.
+    """
     rows = bad = planned = 0
     inputs: set[str] = set()
+    masked: dict[tuple[str, str], str] = {}
     for shard in manifest.read(job.manifest, rules):
         bad += len(shard.bad)
         for row in shard.rows:
             rows += 1
             planned += row.images if row.images is not None else job.defaults.images
             inputs.update(uri for uri in (row.init_image, row.mask_image) if uri)
-            _refuse_size(row, job, size_multiple)
-    return rows, bad, planned + bad, inputs
+            if row.init_image and row.mask_image:
+                masked.setdefault((row.init_image, row.mask_image), row.id)
+            _refuse_size(row, job, weights.size_multiple)
+            _refuse_task(row, weights)
+    return rows, bad, planned + bad, inputs, {(init, mask, row_id) for (init, mask), row_id in masked.items()}
+
+
+def _refuse_task(row: PromptRow, weights: Resolved) -> None:
+    family = next((family for family in FAMILIES if family.name == weights.family), None)
+    if row.init_image is None or family is None:
+        return
+    if not (family.inpaint if row.mask_image else family.image):
+        what = "inpainting" if row.mask_image else "image-to-image"
+        remedy = "remove its init_image and mask_image, or use weights of another family"
+        raise JobError(f"{weights.pipeline_class} has no {what}", f"row id {row.id!r}", remedy)
+
+
+def _refuse_masks(masked: set[tuple[str, str, str]], sizes: Mapping[str, tuple[int, int]]) -> None:
+    """A mask says which pixels of its picture stay: it must have its size. Raises: ManifestError."""
+    for init, mask, row_id in sorted(masked):
+        if sizes[init] != sizes[mask]:
+            (a, b), (c, d) = sizes[init], sizes[mask]
+            raise ManifestError(f"mask_image is {c}x{d}, init_image is {a}x{b}", f"row id {row_id!r}", "make them equal")
 
 
 def _refuse_size(row: PromptRow, job: JobSettings, multiple: int) -> None:
@@ -117,8 +153,8 @@ def _refuse_size(row: PromptRow, job: JobSettings, multiple: int) -> None:
         )
 
 
-def _digest_input(uri: str, job: JobSettings) -> str:
-    """SHA-256 of one input picture, read only under a prefix that the job allows. Raises: ManifestError."""
+def _digest_input(uri: str, job: JobSettings) -> tuple[str, tuple[int, int]]:
+    """SHA-256 and size of one input picture, read only under a prefix that the job allows. Raises: ManifestError."""
     where = f"input {uri!r}"
     if not _allowed(uri, job.inputs.allow):
         raise ManifestError("this input lies under no allowed prefix", where, "add its folder to inputs.allow in the job file")
@@ -129,7 +165,10 @@ def _digest_input(uri: str, job: JobSettings) -> str:
         raise ManifestError("this input picture cannot be read", where, "check the path and its permissions") from error
     if len(data) > job.inputs.bytes_max:
         raise ManifestError("this input picture is too large", where, f"at most {job.inputs.bytes_max} bytes (inputs.bytes_max)")
-    return hashlib.sha256(data).hexdigest()
+    try:
+        return hashlib.sha256(data).hexdigest(), picture_size(data)
+    except RenderFailed as error:
+        raise ManifestError(f"this input picture cannot be used: {error}", where, "give a whole picture file") from error
 
 
 def _allowed(uri: str, prefixes: tuple[str, ...]) -> bool:

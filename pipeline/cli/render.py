@@ -10,6 +10,7 @@ from dataclasses import asdict, replace
 
 from pipeline import report
 from pipeline.cli import logs, progress
+from pipeline.cli.estimate import estimate
 from pipeline.cli.telling import Teller
 from pipeline.errors import JobError
 from pipeline.farm import session as farm
@@ -18,6 +19,7 @@ from pipeline.farm.loop import Tally
 from pipeline.farm.metrics import Metrics, serving
 from pipeline.farm.stop import StopSignals, seconds_until
 from pipeline.job import JobSettings, load_job
+from pipeline.models.fingerprint import cache_folder
 from pipeline.plan import BatchKey, batch_key
 from pipeline.provenance import reading
 from pipeline.provenance.rate import last_rate
@@ -145,21 +147,13 @@ def plan(args: argparse.Namespace) -> int:
         "weights": resolved.weights.weights,
         "weights_digest": resolved.weights.digest,
         "licence": resolved.weights.licence,
-        "rate_per_s": rate and round(rate, 4),
-        "hours": rate and round(left / rate / 3600, 3),
-        "cost": _cost(resolved.job, left, rate),
+        **asdict(estimate(resolved.job, resolved.weights.digest, groups, left, rate, cache_folder())),
     }
     if args.json:
         print(json.dumps(content))
     else:
         _print_plan(content, resolved)
     return 0
-
-
-def _cost(job: JobSettings, left: int, rate: float | None) -> str | None:
-    if job.cost.per_hour is None or not rate:
-        return None
-    return f"{left / rate / 3600 * job.cost.per_hour:.2f} {job.cost.currency}"
 
 
 def _print_plan(content: dict[str, object], resolved: ResolvedJob) -> None:
@@ -182,6 +176,6 @@ def _print_plan(content: dict[str, object], resolved: ResolvedJob) -> None:
         hours = content["hours"]
         time_left = f"{hours:.1f} hours" if hours >= 1 else f"{max(1, round(hours * 60))} minutes"
         cost = f", {content['cost']}" if content["cost"] else ""
-        print(f"about {time_left} at the last measured {content['rate_per_s']} images/s{cost}")
+        print(f"about {time_left}, {content['renderer_hours']} renderer hours{cost}, {content['rate_from']}")
     else:
         print("no rate was measured yet for these weights: render some with --limit 8, then plan again")

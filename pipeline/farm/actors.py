@@ -56,49 +56,52 @@ class RendererWorker:
         self.key = MarkKey.from_bytes(mark_secret)
         self.renderer = Renderer(weights, job.model, threads=1)
         self.defaults = job.defaults
-        self._mark_cpu_s = 0.0
-        self._marked: tuple[bool, ...] = ()
 
     def ready(self) -> int:
         """Answers once the model is loaded: how many pictures of the job's default size it renders together."""
         return self.renderer.batch_limit(self.defaults.width, self.defaults.height)
 
     def render(self, attempts: Sequence[Attempt]) -> tuple[Pixels | None, RenderReply | Trouble]:
-        """uint8 (B, H, W, 3) marked, and what belongs to it; or None and the trouble."""
-        started_us, begun, cpu = now_us(), time.monotonic(), time.process_time()
-        self._mark_cpu_s = 0.0
-
-        def mark(images: torch.Tensor) -> torch.Tensor:
-            return self._mark(images, attempts)
-
+        """uint8 (B, H, W, 3) marked, and what belongs to it; or None and the trouble. Two calls may run at a time, each in its thread."""
+        started_us, begun, cpu = now_us(), time.monotonic(), time.thread_time()
+        marking = Marking(attempts, self.key)
         try:
-            pixels, info = self.renderer.render(attempts, mark=mark, inputs=read_inputs(attempts))
+            pixels, info = self.renderer.render(attempts, mark=marking, inputs=read_inputs(attempts))
         except StorageAway as error:
             return None, Trouble("away", str(error))
         except (RenderfarmError, RuntimeError, ValueError, MemoryError) as error:  # out of memory and CUDA faults are RuntimeErrors
             if device_lost(error):
                 os._exit(1)  # Ray reports the death, the unit comes back, and another actor takes this one's place
             return None, Trouble("failed", f"{type(error).__name__}: {error}"[:500])
-        cpu_s = {"render": time.process_time() - cpu - self._mark_cpu_s, "mark.embed": self._mark_cpu_s}
-        return pixels, RenderReply(info, self._marked, started_us, time.monotonic() - begun, cpu_s)
+        cpu_s = {"render": time.thread_time() - cpu - marking.cpu_s, "mark.embed": marking.cpu_s}
+        return pixels, RenderReply(info, marking.marked, started_us, time.monotonic() - begun, cpu_s)
 
-    def _mark(self, images: torch.Tensor, attempts: Sequence[Attempt]) -> torch.Tensor:
+
+class Marking:
+    """Marks one unit's pictures, called once; `marked` says which carry the mark, `cpu_s` what that took of the thread's CPU time."""
+
+    def __init__(self, attempts: Sequence[Attempt], key: MarkKey) -> None:
+        self.payloads = [payload_of(attempt) for attempt in attempts]
+        self.key = key
+        self.marked: tuple[bool, ...] = ()
+        self.cpu_s = 0.0
+
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
         """All images in one operation; one that cannot carry the mark is left as it is, and said to be unmarked."""
-        cpu = time.process_time()
-        payloads = [payload_of(attempt) for attempt in attempts]
+        cpu = time.thread_time()
         try:
-            marked = watermark.embed(images, payloads, self.key)
-            self._marked = (True,) * len(attempts)
+            marked = watermark.embed(images, self.payloads, self.key)
+            self.marked = (True,) * len(self.payloads)
         except MarkUnsupported:
             marked, flags = images.clone(), []
-            for at, payload in enumerate(payloads):
+            for at, payload in enumerate(self.payloads):
                 try:
                     marked[at : at + 1] = watermark.embed(images[at : at + 1], [payload], self.key)
                     flags.append(True)
                 except MarkUnsupported:
                     flags.append(False)
-            self._marked = tuple(flags)
-        self._mark_cpu_s += time.process_time() - cpu
+            self.marked = tuple(flags)
+        self.cpu_s = time.thread_time() - cpu
         return marked
 
 

@@ -103,7 +103,10 @@ class RayEngine:
 
         self._ray = ray
         self._batch = 1
-        renderer = ray.remote(RendererWorker).options(num_cpus=room.cpus_each, num_gpus=room.gpus_each, max_restarts=0)
+        overlap = UNITS_PER_RENDERER if room.gpus_each else 1  # on a GPU one unit is decoded and copied while the next denoises
+        renderer = ray.remote(RendererWorker).options(
+            num_cpus=room.cpus_each, num_gpus=room.gpus_each, max_restarts=0, max_concurrency=overlap
+        )
         finisher = ray.remote(FinisherWorker).options(num_cpus=1, max_restarts=0)
         self.renderers = Pool("renderer", lambda: renderer.remote(weights, job, keys.mark_key.secret), room.renderers)
         self.finishers = Pool("finisher", lambda: finisher.remote(job, plan_digest, keys), room.finishers)

@@ -165,7 +165,7 @@ def _anchored(settings: JobSettings, folder: Path) -> JobSettings:
             raise JobError(f"not a usable path: {error}", repr(path), "name a file or folder, or an s3:// URI") from error
 
     def weights(name: str) -> str:
-        return place(name) if name.startswith((".", "/", "~")) else name
+        return place(name) if name.startswith((".", "/", "~")) or name.endswith(".safetensors") else name
 
     model = settings.model
     adapters = {name: a.model_copy(update={"path": place(a.path)}) for name, a in model.adapters.items()}
@@ -174,7 +174,13 @@ def _anchored(settings: JobSettings, folder: Path) -> JobSettings:
             "manifest": place(settings.manifest),
             "output": settings.output.model_copy(update={"to": place(settings.output.to)}),
             "keys": place(settings.keys) if settings.keys else None,
-            "model": model.model_copy(update={"weights": weights(model.weights), "adapters": adapters}),
+            "model": model.model_copy(
+                update={
+                    "weights": weights(model.weights),
+                    "config": place(model.config) if model.config else None,
+                    "adapters": adapters,
+                }
+            ),
             "inputs": settings.inputs.model_copy(update={"allow": tuple(place(a) for a in settings.inputs.allow)}),
         }
     )

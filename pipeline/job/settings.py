@@ -24,6 +24,7 @@ class DefaultsSettings(Section):
     steps: int = Field(25, ge=1, le=500, description="denoising steps")
     guidance: float = Field(5.0, ge=0, le=50, description="classifier-free guidance scale; 1 or less switches it off")
     images: int = Field(1, ge=1, le=1000, description="images per row")
+    adapter: str | None = Field(None, description="adapter of rows that name none, one of model.adapters (few-step LoRAs)")
 
 
 class OutputSettings(Section):

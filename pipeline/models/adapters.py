@@ -41,6 +41,8 @@ def resolve_adapter(name: str, settings: AdapterSettings, family: Family, folder
     Raises WeightsError when it is missing, a pickle, damaged, or made for other weights.
     """
     path = Path(settings.path).expanduser().resolve()
+    if not family.adapters:
+        raise WeightsError(f"adapter {name!r}: diffusers loads no adapters for this family ({family.name})", str(path), "remove it")
     if path.suffix in PICKLES:
         raise pickle_error(path)
     if not path.is_file():

@@ -21,7 +21,9 @@ class Family:
     `embeddings`: names of the pipeline arguments that one encoded prompt fills, in the order of `pick` over what
     `encode_prompt` returns. `size_multiple`: width and height in pixels must be multiples of it. `negative`: whether a
     negative prompt has an effect. `packed`: the latents travel as 2×2 patches in a sequence.
-    `samplers`: the only ones that its pipeline can drive; empty: all that fit the prediction.
+    `samplers`: the only ones that its pipeline can drive; empty: all that fit the prediction. `image`, `inpaint`: whether it
+    draws from an init image, and inside a mask. `adapters`: whether diffusers loads LoRA files for it. `single_file`: whether
+    diffusers reads its weights from one file. `reuse`: whether features can be reused between steps (`lossy.reuse`).
     """
 
     name: str
@@ -34,6 +36,11 @@ class Family:
     negative: bool = True
     packed: bool = False
     samplers: tuple[str, ...] = ()
+    image: bool = True
+    inpaint: bool = True
+    adapters: bool = True
+    single_file: bool = True
+    reuse: bool = True
 
 
 FAMILIES: tuple[Family, ...] = (
@@ -57,6 +64,7 @@ FAMILIES: tuple[Family, ...] = (
         ("prompt_embeds", "pooled_prompt_embeds"),
         (0, 2),
         size_multiple=16,
+        reuse=False,
     ),
     Family(
         "flux",
@@ -77,6 +85,11 @@ FAMILIES: tuple[Family, ...] = (
         ("prompt_embeds", "prompt_attention_mask"),
         (0, 1),
         size_multiple=16,
+        image=False,
+        inpaint=False,
+        adapters=False,
+        single_file=False,
+        reuse=False,
     ),
     Family(
         "sana",
@@ -86,10 +99,13 @@ FAMILIES: tuple[Family, ...] = (
         ("prompt_embeds", "prompt_attention_mask"),
         (0, 1),
         size_multiple=32,
+        image=False,
+        inpaint=False,
+        reuse=False,
     ),
 )
 
-OTHER = Family("other", (), "transformer", "diffusion", (), ())
+OTHER = Family("other", (), "transformer", "diffusion", (), (), single_file=False, reuse=False)
 """What is assumed of a pipeline class that the table does not know."""
 
 SCHEDULERS: dict[str, tuple[str, frozenset[Prediction], dict[str, object]]] = {

@@ -28,6 +28,14 @@ _TEXT_SUFFIXES = (".json", ".txt", ".model", ".jinja")
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """One component as model_index.json names it: `kind` is its class in diffusers or transformers."""
+
+    name: str
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
 class Layout:
     """What a diffusers folder holds: its pipeline class, the files that loading reads (relative, with `/`), and the
     sizes in bytes.
@@ -44,8 +52,8 @@ class Layout:
     has_safety_checker: bool
 
 
-def read_layout(folder: Path) -> Layout:
-    """Returns the layout of a diffusers folder. Raises WeightsError for anything that must not or cannot be loaded."""
+def read_parts(folder: Path) -> tuple[str, tuple[Part, ...]]:
+    """Returns the pipeline's class and its components, from model_index.json alone. Raises WeightsError."""
     index = _json(folder / "model_index.json")
     pipeline_class = index.get("_class_name")
     if not isinstance(pipeline_class, str):
@@ -54,8 +62,19 @@ def read_layout(folder: Path) -> Layout:
             str(folder / "model_index.json"),
             "use weights whose _class_name is a pipeline of diffusers itself",
         )
+    named = {name: spec for name, spec in index.items() if isinstance(spec, list) and len(spec) == 2 and spec[0] is not None}
+    return pipeline_class, tuple(Part(name, str(spec[1])) for name, spec in named.items())
+
+
+def read_layout(folder: Path, elsewhere: tuple[str, ...] = ()) -> Layout:
+    """Returns the layout of a diffusers folder. `elsewhere`: components whose weights come from a single file.
+
+    Raises WeightsError for anything that must not or cannot be loaded.
+    """
+    pipeline_class, _ = read_parts(folder)
+    index = _json(folder / "model_index.json")
     components = {name: spec for name, spec in index.items() if isinstance(spec, list) and spec and spec[0] is not None}
-    chosen = {name: _component(folder, name, spec) for name, spec in components.items() if name not in SKIPPED}
+    chosen = {name: _component(folder, name, spec, name in elsewhere) for name, spec in components.items() if name not in SKIPPED}
     lacking = [name for name, variants in chosen.items() if variants and None not in variants]
     variant = "fp16" if lacking else None
     files = ["model_index.json"]
@@ -82,8 +101,8 @@ SKIPPED = ("safety_checker", "feature_extractor")
 job."""
 
 
-def _component(folder: Path, name: str, spec: list[object]) -> dict[str | None, list[str]]:
-    """Returns the component's weight files by variant; empty for one without weights (a tokenizer, a scheduler)."""
+def _component(folder: Path, name: str, spec: list[object], elsewhere: bool) -> dict[str | None, list[str]]:
+    """Returns the component's weight files by variant; empty for one without weights here (a tokenizer, a scheduler)."""
     place = folder / name
     if not re.fullmatch(r"\w+", name) or spec[0] not in _LIBRARIES:
         raise WeightsError(
@@ -103,6 +122,8 @@ def _component(folder: Path, name: str, spec: list[object]) -> dict[str | None, 
     code = next(iter(sorted(place.glob("*.py"))), None)
     if code is not None:
         raise WeightsError("code lies among the weights, and renderfarm never runs it", str(code), "remove it if it is not needed")
+    if elsewhere:
+        return {}
     variants: dict[str | None, list[str]] = {}
     for file in sorted(place.glob("*.safetensors")):
         match = _WEIGHT.fullmatch(file.name)

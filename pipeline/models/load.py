@@ -11,13 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pipeline.errors import WeightsError
+from pipeline.models import speed
 from pipeline.models.adapters import load_adapters
+from pipeline.models.checkpoint import load_checkpoint
 from pipeline.models.families import SCHEDULERS, Family, family_of
-from pipeline.models.fingerprint import combined, fingerprint
+from pipeline.models.fingerprint import combined
 from pipeline.models.layout import SKIPPED
 from pipeline.models.memory import Mode, available_bytes, check_host, choose_mode
 from pipeline.models.quiet import quieten, without_foreign_warnings
-from pipeline.models.resolve import Resolved, locate
+from pipeline.models.resolve import Resolved, digests, locate
 from pipeline.models.settings import ModelSettings
 
 if TYPE_CHECKING:
@@ -75,8 +77,11 @@ def load(resolved: Resolved, settings: ModelSettings) -> LoadedModel:
     pipe.set_progress_bar_config(disable=True)
     with without_foreign_warnings():  # peft warns of a second adapter; more than one is what a job may have
         load_adapters(pipe, resolved.adapters)
-    _place(pipe, device, mode)
     family, scheduler = family_of(resolved.pipeline_class), type(pipe.scheduler).__name__
+    speed.apply(pipe, family, settings, cuda=device.type == "cuda")
+    _place(pipe, device, mode)
+    if settings.speed.compile != "off":
+        speed.compile_denoiser(pipe, family, settings.speed.compile)
     return LoadedModel(pipe, resolved, family, device, dtype, driver_name(torch, device), scheduler, mode)
 
 
@@ -94,13 +99,7 @@ def _memory_mode(resolved: Resolved, settings: ModelSettings, device: torch.devi
 
 
 def _place(pipe: Any, device: torch.device, mode: Mode) -> None:
-    """Puts the weights where the memory mode wants them; convolutions on a GPU run faster with channels last."""
-    import torch
-
-    if device.type == "cuda":
-        for name in ("unet", "vae"):
-            if getattr(pipe, name, None) is not None:
-                getattr(pipe, name).to(memory_format=torch.channels_last)
+    """Puts the weights where the memory mode wants them."""
     if mode == "full":
         pipe.to(device)
     elif mode == "offload":
@@ -114,11 +113,15 @@ def _from_pretrained(folder: Path, resolved: Resolved, dtype: torch.dtype) -> An
     from diffusers import DiffusionPipeline
 
     pipeline_class: Any = DiffusionPipeline
+    dtypes = _component_dtypes(folder, dtype)
     try:
         with without_foreign_warnings():
+            if resolved.checkpoint:
+                file = Path(resolved.checkpoint)
+                return load_checkpoint(resolved.pipeline_class, folder, file, resolved.supplied, dtypes, _left_out(folder))
             return pipeline_class.from_pretrained(
                 str(folder),
-                dtype=_component_dtypes(folder, dtype),
+                dtype=dtypes,
                 variant=resolved.variant,
                 use_safetensors=True,
                 local_files_only=True,
@@ -128,8 +131,10 @@ def _from_pretrained(folder: Path, resolved: Resolved, dtype: torch.dtype) -> An
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise WeightsError(
             f"diffusers cannot load them: {reason[0]}",
-            str(folder),
-            "try DiffusionPipeline.from_pretrained on this folder",
+            resolved.checkpoint or str(folder),
+            f"is model.config of the same family ({resolved.family})?"
+            if resolved.checkpoint
+            else "try DiffusionPipeline.from_pretrained on this folder",
         ) from error
 
 
@@ -137,10 +142,10 @@ def verify(resolved: Resolved) -> Path:
     """Returns the folder of the weights on this machine, every byte hashed. Raises WeightsError when the digest
     differs."""
     folder = Path(resolved.path)
-    if not folder.is_dir():  # another machine than the one that resolved
-        _, folder = locate(resolved.weights, resolved.revision or None)
+    if not folder.is_dir() and not resolved.checkpoint:  # another machine than the one that resolved
+        _, folder = locate(ModelSettings(weights=resolved.weights, revision=resolved.revision or None))
     try:
-        digest = combined(fingerprint(folder, resolved.files, cache=None))
+        digest = combined(digests(folder, resolved.files, Path(resolved.checkpoint) if resolved.checkpoint else None, cache=None))
     except OSError as error:
         raise WeightsError(f"a file cannot be read ({error})", str(folder), "every machine needs the same weights") from error
     if digest != resolved.digest:

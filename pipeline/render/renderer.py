@@ -1,19 +1,21 @@
 """Attempts in, uint8 pictures out: cuts what it is given into batches that fit, and says in which company each image
 was rendered.
 
-`Renderer` holds one loaded model. It is not thread-safe; a farm has one per GPU. Importing this module is light.
+`Renderer` holds one loaded model. Two threads may render with it at a time: one decodes, marks and copies its pictures while the other
+denoises (`render.lanes`). A farm has one per GPU. Importing this module is light.
 """
 
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from pipeline.errors import RenderFailed
 from pipeline.models import ModelSettings, Resolved, Task, load
 from pipeline.models.fingerprint import cache_folder
-from pipeline.render import tuning
+from pipeline.render import rates, tuning
 from pipeline.render.batching import DoesNotFit, in_fitting_batches
 from pipeline.schema import Attempt, RenderInfo
 
@@ -33,14 +35,8 @@ DETERMINISTIC_BATCH = 1
 """In deterministic mode every image is a batch of its own: matrix kernels choose their order of summation by the
 batch's size, so that only a fixed size gives fixed bytes, and only 1 needs no padding."""
 
-CPU_BATCH = 1
-"""`batch: auto` on a CPU. One thread gains nothing from more images at a time (scripts/bench/render.py)."""
-
 STRENGTH: dict[Task, float] = {"text": 1.0, "image": 0.8, "inpaint": 1.0}
 """How far a picture moves from its init image when the row does not say; diffusers' own defaults."""
-
-INPAINT_CHANNELS = (4, 9)
-"""Of UNets that diffusers inpaints with: plain weights, and weights trained with mask and masked image as extra input."""
 
 
 class Renderer:
@@ -51,36 +47,39 @@ class Renderer:
         import torch
 
         from pipeline.render import stages
+        from pipeline.render.lanes import Lanes
 
         torch.set_num_threads(threads)
-        _choose_kernels(settings.deterministic)
+        _choose_kernels(settings.deterministic, settings.speed.tf32)
         self.settings = settings
         self.model = load(resolved, settings)
         self._stages = stages
         self._prompts = stages.PromptCache(self.model)
+        self.lanes = Lanes(self.model.device, alone=bool(resolved.adapters) or self.model.mode != "full")
+        self._speed = rates.Speed(resolved.digest, self.model.driver)
         self._fits: dict[tuple[int, int], int] = {}
         self._tunings: dict[str, int] = {}
 
     def batch_limit(self, width: int, height: int) -> int:
-        """Returns how many images of this size, in pixels, are rendered together at most. On a GPU, `auto` may measure
-        first."""
+        """Returns how many images of this size, in pixels, are rendered together at most. `auto` may measure first."""
         if self.settings.deterministic:
             return DETERMINISTIC_BATCH
         if self.settings.batch != "auto":
             wanted = self.settings.batch
-        elif self.model.device.type == "cpu":
-            wanted = CPU_BATCH
         else:
-            wanted = self._tuned(width, height)
+            with self.lanes.turn:
+                wanted = self._tuned(width, height)
         return min(wanted, self._fits.get((width, height), wanted))
 
     def _tuned(self, width: int, height: int) -> int:
-        """Returns the batch size for this size on this GPU, remembered or measured now."""
+        """Returns the batch size for this size on this device, remembered or measured now."""
         model = self.model
         key = f"{model.resolved.digest} {width}x{height} {model.dtype} {model.mode} {model.driver}"
         known = self._tunings.get(key) or tuning.recall(cache_folder(), key)
         if known is None:
-            known = tuning.worthwhile_batch(lambda count: self._stages.time_batch(model, self._prompts, width, height, count))
+            most = tuning.CPU_BATCH_MAX if model.device.type == "cpu" else tuning.BATCH_MAX
+            time_batch = self._stages.time_batch
+            known = tuning.worthwhile_batch(lambda count: time_batch(model, self._prompts, self.lanes, width, height, count), most)
             tuning.remember(cache_folder(), key, known)
         self._tunings[key] = known
         return known
@@ -94,41 +93,48 @@ class Renderer:
         image and mask → its bytes. Raises RenderFailed(message, index) when a picture is not finite, and
         RenderFailed(message) when not even one image fits into memory.
         """
-        import torch
-
         request = self._request(attempts)
         limit = self.batch_limit(request.width, request.height)
-        done: list[torch.Tensor] = []
+        started = time.monotonic()
+        done: list[tuple[torch.Tensor, torch.Tensor]] = []
         company: list[str] = []
-        position = 0
         try:
-            for batch, (pictures, broken) in in_fitting_batches(attempts, limit, lambda batch: self._batch(request, batch, inputs or {})):
-                if broken:
-                    raise not_finite(attempts, position + broken[0])
-                if len(batch) < min(limit, len(attempts) - position):
+            for batch, made in in_fitting_batches(attempts, limit, lambda batch: self._batch(request, batch, inputs or {})):
+                if len(batch) < min(limit, len(attempts) - sum(len(pictures) for pictures, _ in done)):
                     self._fits[request.width, request.height] = len(batch)
                 company += [CHUNK_END] * bool(company) + [name_of(attempt) for attempt in batch]
-                position += len(batch)
-                done.append(pictures)
+                done.append(made)
         except DoesNotFit as error:
             size = f"{request.width}×{request.height}"
             message = f"one image of {size} does not fit into memory ({error}): try model.memory: sequential"
             raise RenderFailed(message) from error
-        assert position == len(attempts), "an image was lost between batches"
-        pictures = torch.cat(done)
-        if mark is not None:
-            pictures = mark(pictures)
-            assert pictures.dtype == torch.uint8, "a mark changes levels, not their type"
-        return pictures.cpu().numpy(), self._info(tuple(company))
+        pixels = self._to_host(attempts, done, mark)
+        self._speed.note(request.width, request.height, request.steps, len(attempts), started)
+        return pixels, self._info(tuple(company))
 
-    def _batch(self, request: Request, batch: Sequence[Attempt], inputs: Mapping[str, bytes]) -> tuple[torch.Tensor, list[int]]:
+    def _to_host(self, attempts: Sequence[Attempt], done: Sequence[tuple[torch.Tensor, torch.Tensor]], mark: Mark | None) -> np.ndarray:
+        """Returns all pictures, marked, as uint8 (B, H, W, 3). Raises RenderFailed naming the first that is not finite."""
+        import torch
+
+        with self.lanes.behind():
+            pictures = torch.cat([part for part, _ in done])
+            assert len(pictures) == len(attempts), "an image was lost between batches"
+            finite = torch.cat([part for _, part in done])
+            if not bool(finite.all()):
+                raise not_finite(attempts, finite.tolist().index(False))
+            if mark is not None:
+                pictures = mark(pictures)
+                assert pictures.dtype == torch.uint8, "a mark changes levels, not their type"
+            return self.lanes.to_host(pictures)
+
+    def _batch(self, request: Request, batch: Sequence[Attempt], inputs: Mapping[str, bytes]) -> tuple[torch.Tensor, torch.Tensor]:
         """Renders one batch; see `stages.render_batch`."""
         texts = [(attempt.image.prompt, attempt.image.negative_prompt) for attempt in batch]
         seeds = [attempt.seed for attempt in batch]
         pictures = None
         if request.task != "text":
             pictures = self._stages.stack_pictures([attempt.image for attempt in batch], inputs)
-        return self._stages.render_batch(self.model, self._prompts, request, texts, seeds, pictures)
+        return self._stages.render_batch(self.model, self._prompts, self.lanes, request, texts, seeds, pictures)
 
     def _request(self, attempts: Sequence[Attempt]) -> Request:
         """Returns what all attempts share. Raises RenderFailed when they differ, or ask for a size that the weights
@@ -161,13 +167,11 @@ class Renderer:
         if int(steps * strength) < 1:
             raise RenderFailed(f"{steps} steps at strength {strength} leave nothing to draw: raise one of them")
         try:
-            self.model.pipe_for(task)
+            with self.lanes.turn:
+                self.model.pipe_for("image" if task == "image" or self._stages.blends(self.model) else "inpaint")
         except ValueError as error:
             what = "image-to-image" if task == "image" else "inpainting"
             raise RenderFailed(f"{self.model.resolved.pipeline_class} has no {what} in diffusers") from error
-        channels = getattr(getattr(self.model.pipe, self.model.family.denoiser, None), "config", {}).get("in_channels")
-        if task == "inpaint" and self.model.family.denoiser == "unet" and channels not in INPAINT_CHANNELS:
-            raise RenderFailed(f"diffusers inpaints UNets of 4 or 9 latent channels, these weights have {channels}")
         return task, strength
 
     def _info(self, company: tuple[str, ...]) -> RenderInfo:
@@ -181,7 +185,7 @@ class Renderer:
             weights_revision=model.resolved.revision,
             weights_digest=model.resolved.digest,
             weights_licence=model.resolved.licence,
-            scheduler=model.scheduler,
+            scheduler=model.scheduler + (f" ({lossy})" if (lossy := self.settings.lossy.name) else ""),
             dtype=str(model.dtype).removeprefix("torch."),
             device=model.device.type,
             driver=model.driver,
@@ -191,14 +195,14 @@ class Renderer:
         )
 
 
-def _choose_kernels(deterministic: bool) -> None:
+def _choose_kernels(deterministic: bool, tf32: bool) -> None:
     """Sets what CUDA kernels may trade for speed; the CPU takes no notice. cuBLAS repeats itself only with a fixed
     workspace."""
     import torch
 
     torch.backends.cudnn.deterministic = deterministic
     torch.backends.cudnn.benchmark = not deterministic
-    torch.set_float32_matmul_precision("highest" if deterministic else "high")
+    torch.set_float32_matmul_precision("high" if tf32 and not deterministic else "highest")
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 

@@ -1,4 +1,4 @@
-"""`batch: auto` on a GPU: the batch size from which more images at a time no longer pay, measured once and remembered.
+"""`batch: auto`: the batch size from which more images at a time no longer pay, measured once and remembered.
 
 Remembered in the user's cache by weights digest, size, dtype, memory mode and device, so that a later job of the same
 kind does not measure.
@@ -19,21 +19,28 @@ GAIN_MIN = 1.04
 
 BATCH_MAX = 64
 
+CPU_BATCH_MAX = 4
+"""On a CPU nothing is gained beyond (scripts/bench/render.py), and a larger batch would only delay the first image."""
 
-def worthwhile_batch(seconds_for: Callable[[int], float]) -> int:
-    """Returns the batch size to use, from 1 doubling up. `seconds_for(n)` renders n images and may run out of
+SLOW_S = 20.0
+"""A batch that takes longer is not doubled: measuring on would cost more than it could give."""
+
+
+def worthwhile_batch(seconds_for: Callable[[int], float], most: int = BATCH_MAX) -> int:
+    """Returns the batch size to use, from 1 doubling up to `most`. `seconds_for(n)` renders n images and may run out of
     memory."""
-    best, rate = 1, 1 / seconds_for(1)
-    while best < BATCH_MAX:
+    took = seconds_for(1)
+    best, rate = 1, 1 / took
+    while best < most and took < SLOW_S:
         try:
-            larger = 2 * best / seconds_for(2 * best)
+            took = seconds_for(2 * best)
         except (RuntimeError, MemoryError) as error:
             if not out_of_memory(error):
                 raise
             break
-        if larger < rate * GAIN_MIN:
+        if 2 * best / took < rate * GAIN_MIN:
             break
-        best, rate = 2 * best, larger
+        best, rate = 2 * best, 2 * best / took
     return best
 
 

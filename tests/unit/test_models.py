@@ -150,7 +150,7 @@ def test_a_pickle_is_refused_under_any_name(folder: Path, tmp_path: Path) -> Non
     (tmp_path / "model.ckpt").write_bytes(b"\x80\x02")
     assert "pickle" in refusal(weights=str(tmp_path / "model.ckpt")).what
     (tmp_path / "single.safetensors").write_bytes(b"{}")
-    assert "from_single_file" in refusal(weights=str(tmp_path / "single.safetensors")).remedy
+    assert "model.config" in refusal(weights=str(tmp_path / "single.safetensors")).remedy
     unet = folder / "unet" / "diffusion_pytorch_model.safetensors"
     unet.write_bytes(b"PK\x03\x04 a zip file, as torch.save writes it")
     assert "pickle" in refusal(weights=str(folder)).what

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from pipeline.errors import RenderFailed
 from pipeline.models import ModelSettings, resolve
-from pipeline.render import Renderer
+from pipeline.render import Renderer, stages
 from pipeline.schema import Attempt
 from tests.standins import attempt, save_family, sd_folder
 
@@ -84,15 +85,12 @@ def test_deterministic_inpainting_does_not_depend_on_company() -> None:
     assert drawn(made, started("i1", "half", name="n", seed=1), started("i0", "half"))[1].tobytes() == alone
 
 
-@pytest.mark.parametrize("name", ["sdxl", "sd3", "flux", "lcm"])
+@pytest.mark.parametrize("name", ["sdxl", "sd3", "flux", "lcm", "sd_wide"])
 def test_other_families_start_from_pictures_too(tmp_path: Path, name: str) -> None:
     made = renderer(save_family(name, tmp_path / name))
     assert not np.array_equal(drawn(made, started("i0")), drawn(made, started("i1")))
-    if name == "lcm":
-        with pytest.raises(RenderFailed, match="has no inpainting"):
-            drawn(made, started("i0", "half"))
-    else:
-        assert np.array_equal(drawn(made, started("i0", "half"))[0][:, :32], picture(0)[:, :32])
+    assert np.array_equal(drawn(made, started("i0", "half"))[0][:, :32], picture(0)[:, :32])
+    assert np.array_equal(drawn(made, started("i0", "black", strength=None))[0], picture(0))
 
 
 def test_a_family_without_it_says_so(tmp_path: Path) -> None:
@@ -101,11 +99,19 @@ def test_a_family_without_it_says_so(tmp_path: Path) -> None:
         drawn(made, started("i0"))
 
 
-def test_latents_that_diffusers_cannot_inpaint_say_so(tmp_path: Path) -> None:
-    made = renderer(save_family("sd_wide", tmp_path / "sd_wide"))
-    assert not np.array_equal(drawn(made, started("i0")), drawn(made, started("i1")))
-    with pytest.raises(RenderFailed, match="these weights have 16"):
-        drawn(made, started("i0", "half"))
+@pytest.mark.parametrize("scheduler", ["ddim", "euler", "dpmpp_2m", "heun"])
+def test_blended_latents_know_what_the_mask_keeps(tmp_path: Path, scheduler: str) -> None:
+    """Weights whose channels diffusers refuses to inpaint: the kept half of the latents ends as the init image's own."""
+    made = renderer(save_family("sd_wide", tmp_path / "sd_wide"), scheduler=scheduler)
+    seen: list[torch.Tensor] = []
+    decode = made.model.pipe.vae.decode
+    made.model.pipe.vae.decode = lambda latents, **options: (seen.append(latents), decode(latents, **options))[1]
+    drawn(made, started("i0", "half", strength=0.6))
+    (latents,) = seen
+    known = stages.encode_pictures(made.model, stages.stack_pictures([started("i0").image], INPUTS).init)
+    scale = made.model.pipe.vae.config.scaling_factor
+    assert torch.allclose(latents[..., :4] * scale, known[..., :4], atol=1e-4)
+    assert (latents[..., 4:] * scale - known[..., 4:]).abs().mean() > 0.1
 
 
 @pytest.mark.parametrize(

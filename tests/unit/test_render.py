@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import torch
 
 from pipeline.errors import RenderFailed
 from pipeline.models import ModelSettings, resolve
-from pipeline.render import CHUNK_END, Renderer, tuning
+from pipeline.render import CHUNK_END, Renderer, rates, tuning
 from pipeline.render.batching import DoesNotFit, in_fitting_batches
 from pipeline.render.stages import PromptCache, time_batch
 from tests.standins import attempt, sd_folder
@@ -186,4 +188,58 @@ def test_tunings_are_remembered(tmp_path: Path) -> None:
 
 
 def test_a_timed_batch_takes_time(plain: Renderer) -> None:
-    assert 0.001 < time_batch(plain.model, PromptCache(plain.model), 64, 64, 2) < 60
+    assert 0.001 < time_batch(plain.model, PromptCache(plain.model), plain.lanes, 64, 64, 2) < 60
+
+
+def test_the_automatic_batch_is_measured_on_a_cpu_too_and_only_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    made = renderer(batch="auto")
+    first = made.batch_limit(64, 64)
+    assert first in (1, 2, 4)
+    (known,) = json.loads((tmp_path / "renderfarm" / "batches.json").read_text())
+    assert made.model.resolved.digest in known and "64x64" in known
+    (tmp_path / "renderfarm" / "batches.json").write_text(json.dumps({known: 3}))
+    assert renderer(batch="auto").batch_limit(64, 64) == 3, "remembered, not measured again"
+
+
+def test_a_renderer_that_runs_out_of_memory_halves_and_loses_no_image(plain: Renderer) -> None:
+    """The allocator's fault is injected below the renderer: the UNet refuses more than three images, each with two sides."""
+    made = renderer(batch=8)
+
+    def allocate(_: object, arguments: tuple[torch.Tensor, ...]) -> None:
+        if len(arguments[0]) > 6:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    made.model.pipe.unet.register_forward_pre_hook(allocate)
+    batch = [attempt(f"i{i}", seed=i) for i in range(7)]
+    pictures, info = made.render(batch)
+    assert info.batch == ("i0/1", "i1/1", "i2/1", CHUNK_END, "i3/1", "i4/1", "i5/1", CHUNK_END, "i6/1")
+    assert np.abs(pictures.astype(int) - plain.render(batch)[0]).max() <= 1
+    assert made.batch_limit(64, 64) == 3, "what fitted is remembered while the renderer lives"
+
+
+def test_two_threads_render_what_one_renders(plain: Renderer) -> None:
+    """One decodes while the other denoises; each unit gets its own pictures, whole."""
+    units = [[attempt(f"u{u}i{i}", prompt=f"unit {u}", seed=10 * u + i) for i in range(2)] for u in range(6)]
+    want = [plain.render(unit)[0].tobytes() for unit in units]
+    with ThreadPoolExecutor(2) as pool:
+        made = list(pool.map(plain.render, units))
+    assert [pictures.tobytes() for pictures, _ in made] == want
+    assert [info.batch for _, info in made] == [tuple(f"{a.image.image_id}/1" for a in unit) for unit in units]
+
+
+def test_how_long_an_image_took_is_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    cache, now = tmp_path / "renderfarm", 0.0
+    speed = rates.Speed("d", "a device", clock=lambda: now)
+    assert rates.recall(cache, "d", 64, 64, 10) is None
+    for end, started in ((10.0, 0.0), (12.0, 10.0), (14.0, 10.5)):
+        now = end
+        speed.note(64, 64, 10, 4, started)
+        if end == 12.0:
+            assert rates.recall(cache, "d", 64, 64, 10) == rates.Rate(0.5, "a device"), "the first unit warmed up"
+    now = 60.0
+    speed.note(64, 64, 10, 4, 58.0)
+    assert rates.recall(cache, "d", 64, 64, 10) == rates.Rate(0.5, "a device"), "overlapping time counts once, idle time never"
+    assert rates.recall(cache, "d", 64, 64, 20) == rates.Rate(1.0, "a device")
+    assert rates.recall(cache, "d", 64, 128, 10) is None and rates.recall(cache, "e", 64, 64, 10) is None

@@ -1,0 +1,41 @@
+"""Hours, renderer hours and price, from a job's own rate or from what this machine's renderers measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.cli.estimate import Estimate, estimate
+from pipeline.job import JobSettings
+from pipeline.plan import BatchKey
+from pipeline.render.rates import Speed
+
+
+def job(**changes: Any) -> JobSettings:
+    return JobSettings.model_validate({"name": "t", "manifest": "m", "output": "o", "cost": {"per_hour": 2.5}, **changes})
+
+
+def key(steps: int, size: int = 512) -> BatchKey:
+    return BatchKey(size, size, steps, 5.0, None, False, False, None)
+
+
+def test_the_jobs_own_rate_counts_all_renderers(tmp_path: Path) -> None:
+    made = estimate(job(farm={"renderers": 4}), "d", {key(25): 7200}, 3600, 0.5, tmp_path)
+    assert (made.hours, made.renderer_hours, made.cost) == (2.0, 8.0, "20.00 EUR")
+    assert "last measured 0.5 images/s" in str(made.rate_from)
+
+
+def test_else_this_machines_renderers_are_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    speed = Speed("d", "a card", clock=lambda: 20.0)
+    speed.note(512, 512, 20, 10, 0.0)
+    made = estimate(job(farm={"renderers": 2}), "d", {key(20): 1800, key(40): 1800}, 3600, None, tmp_path / "renderfarm")
+    assert (made.hours, made.renderer_hours, made.cost) == (1.5, 3.0, "7.50 EUR"), "2 s an image at 20 steps, 4 s at 40, two renderers"
+    assert "a card" in str(made.rate_from)
+
+
+def test_nothing_is_guessed(tmp_path: Path) -> None:
+    assert estimate(job(), "d", {key(20): 10}, 10, None, tmp_path) == Estimate()
+    assert estimate(job(cost={}), "d", {key(20): 10}, 10, 1.0, tmp_path).cost is None

@@ -1,0 +1,89 @@
+"""`model.speed` draws the same pictures but for rounding; `model.lossy` draws others, says so, and is another image."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from pipeline.errors import WeightsError
+from pipeline.job import JobSettings
+from pipeline.models import ModelSettings, resolve
+from pipeline.plan import Intent, plan_row
+from pipeline.render import Renderer
+from pipeline.schema import PromptRow, RenderInfo
+from tests.standins import attempt, save_family
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    root = tmp_path_factory.mktemp("speed")
+    return {name: save_family(name, root / name) for name in ("sd", "sdxl", "sd3", "flux")}
+
+
+def renderer(folder: Path, **changes: Any) -> Renderer:
+    settings = ModelSettings.model_validate({"weights": str(folder), "device": "cpu", "batch": 4, **changes})
+    return Renderer(resolve(settings), settings)
+
+
+def drawn(made: Renderer, steps: int = 6) -> tuple[np.ndarray, RenderInfo]:
+    pictures, info = made.render([attempt("a", steps=steps), attempt("b", prompt="two dogs", seed=9, steps=steps)])
+    return pictures.astype(int), info
+
+
+@pytest.mark.parametrize(
+    ("name", "speed"),
+    [("sd", {"fuse_qkv": True}), ("flux", {"fuse_qkv": True}), ("sd", {"channels_last": True}), ("sd3", {"channels_last": True})],
+)
+def test_faster_is_the_same_picture(folders: dict[str, Path], name: str, speed: dict[str, Any]) -> None:
+    want, _ = drawn(renderer(folders[name]))
+    got, info = drawn(renderer(folders[name], speed=speed))
+    assert np.abs(want - got).max() <= 2
+    assert "(" not in info.scheduler
+
+
+@pytest.mark.parametrize("name", ["sd", "sdxl", "flux"])
+def test_reused_features_are_named_in_the_record(folders: dict[str, Path], name: str) -> None:
+    plain = renderer(folders[name])
+    lossy = renderer(folders[name], lossy={"reuse": 2})
+    want, _ = drawn(plain)
+    got, info = drawn(lossy)
+    assert info.scheduler.endswith("(reuse 2)")
+    assert not np.array_equal(want, got)
+    assert np.array_equal(got, drawn(lossy)[0]), "nothing is kept from one batch to the next"
+
+
+def test_inner_blocks_run_at_full_steps_only(folders: dict[str, Path]) -> None:
+    made = renderer(folders["sd"], lossy={"reuse": 3}, scheduler="ddim")
+    runs: list[str] = []
+    unet = made.model.pipe.unet
+    unet.mid_block.resnets[0].register_forward_hook(lambda *_: runs.append("inner"))
+    unet.up_blocks[-1].resnets[0].register_forward_hook(lambda *_: runs.append("outer"))
+    drawn(made, steps=7)
+    assert (runs.count("inner"), runs.count("outer")) == (3, 7)
+    want, _ = drawn(renderer(folders["sd"], scheduler="ddim"), steps=1)
+    assert np.array_equal(want, drawn(made, steps=1)[0]), "the first step is a full one"
+
+
+def test_what_cannot_be_lossy_is_refused_before_it_loads(folders: dict[str, Path]) -> None:
+    with pytest.raises(WeightsError, match="no cache for this family"):
+        resolve(ModelSettings.model_validate({"weights": str(folders["sd3"]), "lossy": {"reuse": 2}}))
+    with pytest.raises(WeightsError, match="cannot fuse"):
+        resolve(ModelSettings.model_validate({"weights": str(folders["sd3"]), "speed": {"fuse_qkv": True}}))
+    for bad in ({"speed": {"compile": "regional"}}, {"speed": {"fuse_qkv": True}}, {"lossy": {"quantise": "int8"}}):
+        with pytest.raises(ValidationError, match="adapters are switched"):
+            ModelSettings.model_validate({"adapters": {"a": {"path": "a.safetensors"}}, **bad})
+    with pytest.raises(ValidationError, match="regional"):
+        ModelSettings.model_validate({"speed": {"compile": "full"}, "lossy": {"reuse": 2}})
+
+
+def test_a_lossy_image_is_another_image_and_a_fast_one_is_not() -> None:
+    def image_id(**model: Any) -> str:
+        job = JobSettings.model_validate({"name": "t", "manifest": "m", "output": "o", "model": model})
+        return plan_row(PromptRow(id="a", prompt="a mug"), "", Intent(job, "0" * 64))[0].image_id
+
+    assert image_id() == image_id(speed={"compile": "full", "fuse_qkv": True, "channels_last": True, "tf32": False})
+    assert len({image_id(), image_id(lossy={"reuse": 2}), image_id(lossy={"reuse": 3}), image_id(lossy={"quantise": "int8"})}) == 4
