@@ -28,7 +28,7 @@ RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a server answered, with a status below 300."""
+    """What a server answered, with a status below 300 or one that was asked for."""
 
     status: int
     body: bytes
@@ -54,9 +54,13 @@ def post(
     token: str | None = None,
     timeout_s: float = TIMEOUT_S,
     tries: int = TRIES,
+    answers: frozenset[int] = frozenset(),
     sleep: Callable[[float], None] = time.sleep,
 ) -> Reply:
-    """POST a body; each try takes at most about twice `timeout_s`. Raises: Undelivered, which names neither URL nor token."""
+    """POST a body; each try takes at most about twice `timeout_s`. `answers`: status codes from 300 that are answers as well.
+
+    Raises: Undelivered, which names neither URL nor token.
+    """
     said = "no try was made"
     for number in range(tries):
         if number:
@@ -68,7 +72,7 @@ def post(
             if isinstance(error, requests.exceptions.InvalidURL | requests.exceptions.InvalidSchema | requests.exceptions.MissingSchema):
                 raise Undelivered(f"the URL is not usable ({said})") from None
             continue
-        if reply.status < 300:
+        if reply.status < 300 or reply.status in answers:
             return reply
         said = f"HTTP {reply.status}"
         if reply.status not in RETRIED:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import sys
 from collections.abc import Sequence
@@ -32,9 +33,21 @@ def audit(args: argparse.Namespace) -> int:
     logs.configure(quiet=True)
     since = _read(args.since) if args.since is not None else None
     storage = open_storage(args.output)
-    report = run_audit(storage, _trusted(args), quick=args.quick, sample=args.sample, seed=args.seed, since=since)
+    trust = _with_witnesses(_trusted(args), args.witness)
+    report = run_audit(storage, trust, quick=args.quick, sample=args.sample, seed=args.seed, since=since)
     print(json.dumps(report.as_dict(), ensure_ascii=False) if args.json else report.text())
     return report.exit_code
+
+
+def _with_witnesses(trust: Trust | None, named: Sequence[str]) -> Trust | None:
+    """Trust with the witnesses of --witness added."""
+    if not named:
+        return trust
+    found = dict(trust.witness_keys) if trust is not None else {}
+    for item in named:
+        lines = [item] if "+" in item and not Path(item).is_file() else _read(Path(item)).decode("ascii", "replace").splitlines()
+        found |= dict(keys.parse_witness(line, "--witness") for line in lines if line.strip() and not line.startswith("#"))
+    return dataclasses.replace(trust or Trust({}, b"", ()), witness_keys=found)
 
 
 def _read(path: Path) -> bytes:

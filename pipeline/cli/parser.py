@@ -199,6 +199,9 @@ def _audit(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     parser.add_argument("--sample", metavar="N", type=_bounded(0, 1 << 40), help="open only N objects, drawn at random")
     parser.add_argument("--seed", metavar="S", type=int, default=0, help="seed of the sample")
     parser.add_argument("--since", metavar="CHECKPOINT", type=Path, help="a checkpoint kept from before: catches a rewritten history")
+    parser.add_argument(
+        "--witness", metavar="KEY", action="append", default=[], help="a witness that must have cosigned: its public key, or a file of them"
+    )
     _json(parser)
 
 

@@ -3,8 +3,8 @@
 Resuming is no special mode: every start reads the parts, subtracts what is final from the plan, and goes on. Order, and what a crash
 leaves:
 
-    job.json        the resolved job; a crash after it leaves a job file newer than the plan, which the next start mends
-    plan part       superseded images, the plan, reinstated images, rows that cannot be planned
+    plan part       superseded images, the plan, reinstated images, rows that cannot be planned. A second driver is fenced here
+    job.json        the resolved job; a crash before it leaves the job file of the plan before, which the next start mends
     units           stored pictures without a record are orphans; a part makes them final
 """
 
@@ -19,7 +19,7 @@ from pathlib import Path
 import structlog
 
 from pipeline import __version__, keys
-from pipeline.errors import INCOMPLETE, PAUSED, JobError, NotStored, StorageRefused
+from pipeline.errors import INCOMPLETE, PAUSED, JobError, KeysError, NotStored, StorageAway, StorageRefused
 from pipeline.farm.duplicates import JobDuplicates
 from pipeline.farm.loop import Loop, Stop, Tally
 from pipeline.farm.work import Work, WorkQueue
@@ -27,7 +27,7 @@ from pipeline.finish import now_us
 from pipeline.job import JobSettings
 from pipeline.keys import KeySet
 from pipeline.plan import attempt_of
-from pipeline.provenance import reading
+from pipeline.provenance import reading, witness
 from pipeline.provenance.canonical import claim_digest
 from pipeline.provenance.checkpoint import Signer
 from pipeline.provenance.parts import PART_ROWS_MAX
@@ -116,8 +116,8 @@ def open_session(resolved: ResolvedJob) -> Session:
     signer = Signer(key_set.log_name, key_set.log_public, key_set.sign_log)
     writer = LogWriter.open(storage, job.name, signer, key_set.trust().log_keys)
     session = Session(resolved, storage, key_set, writer, notes)
-    _write_job_file(storage, resolved)
     _record_plan(session)
+    _write_job_file(storage, resolved)
     return session
 
 
@@ -230,7 +230,20 @@ def run(
         _reopen(tally, session, options)
         _render(session, options, itertools.chain([first], work), stop, tally, watch)
         paused = stop.abandon() or stop.draining(0.0)
+    _tell_witnesses(session)
     return RunResult(session.counts(), tally, paused, tuple(session.notes))
+
+
+def _tell_witnesses(session: Session) -> None:
+    """Everything is committed by now: a witness that does not answer is said, and asked again after the next run."""
+    try:
+        told = witness.tell(session.writer, session.storage, session.job.witness, session.keys.trust().witness_keys)
+    except (StorageAway, KeysError) as error:
+        session.notes.append(f"witnesses were not told: {error}")
+        return
+    for trouble in told.troubles if told is not None else ():
+        log.warning("witness.failed", trouble=trouble)
+        session.notes.append(trouble)
 
 
 def _reopen(tally: Tally, session: Session, options: RunOptions) -> None:

@@ -76,6 +76,21 @@ class CostSettings(Section):
     currency: str = Field("EUR", min_length=1, max_length=8, description="unit of the price")
 
 
+class WitnessSettings(Section):
+    """Who is told of the log's newest checkpoint at the end of each run, so that a history rewritten later can be shown."""
+
+    urls: tuple[Annotated[str, Field(pattern=r"^https?://[^\s@]+$", max_length=500)], ...] = Field(
+        (), max_length=8, description="submission prefixes of witnesses (C2SP tlog-witness), which check the log and cosign it"
+    )
+    webhook_env: str | None = Field(None, min_length=1, description="environment variable with an address that the checkpoint is posted to")
+    command: tuple[str, ...] = Field((), description="program and arguments that get the checkpoint on stdin, to mail it")
+
+    @property
+    def named(self) -> bool:
+        """Whether anybody is told."""
+        return bool(self.urls or self.webhook_env or self.command)
+
+
 class JobSettings(Section):
     """A whole job file."""
 
@@ -95,6 +110,7 @@ class JobSettings(Section):
     schedule: ScheduleSettings | None = Field(None, description="when `renderfarm schedule` runs the job")
     notify: NotifySettings = Field(default_factory=NotifySettings, description="who is told how a run ends")
     budget: BudgetSettings = Field(default_factory=BudgetSettings, description="what one run may use up")
+    witness: WitnessSettings = Field(default_factory=WitnessSettings, description="who is told of each run's last checkpoint")
     keys: str | None = Field(None, description="folder of the key set; none: the user's configuration folder")
     forbidden_words: tuple[str, ...] = Field((), description="words that no prompt may hold; refused before anything renders")
     provider: str = Field("renderfarm user", min_length=1, max_length=120, description="who is named in the credential as provider")

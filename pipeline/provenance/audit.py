@@ -20,11 +20,12 @@ from functools import partial
 from pipeline.errors import NotStored, UserError
 from pipeline.keys import Trust
 from pipeline.provenance import checkpoint as notes
+from pipeline.provenance import cosign
 from pipeline.provenance.checkpoint import Checkpoint
 from pipeline.provenance.fanout import Cores, FanOut
 from pipeline.provenance.findings import AuditReport
 from pipeline.provenance.objects import Answer, Beliefs, Recorded, check_objects, recorded_objects
-from pipeline.provenance.parts import part_key, part_number
+from pipeline.provenance.parts import WITNESSED, part_key, part_number
 from pipeline.provenance.presence import Absent, Presence
 from pipeline.provenance.tally import Tally
 from pipeline.provenance.walk import JOB_FILE, JOB_FILE_BYTES_MAX, LogWalk
@@ -76,6 +77,7 @@ def audit(
         else:
             run.check(check(storage, run.stream(), beliefs))
             run.presence(name_absent=False)
+    _check_witnesses(walk, report, trust)
     run.sums()
     if kept is not None and report.origin is not None and kept.origin != report.origin:
         raise UserError(f"the checkpoint is of {kept.origin}, this log is {report.origin}", "--since", "name its own")
@@ -181,19 +183,45 @@ class _Run:
             self._report.add("attempt-twice", part_key(twice.part), f"image {twice.image_id}: {what}", twice.image_id)
 
     def _check_job(self) -> int:
-        """job.json has the digest that the newest plan recorded. Its attempts limit; a large one where it has none."""
-        plan = self._tally.plan
+        """job.json has the digest that the newest plan recorded. Its attempts limit; a large one where it has none.
+
+        A driver writes it right after the plan: until something is rendered, a crash may have left the one of the plan before.
+        """
+        plan, before = self._tally.plan, self._tally.plan_before
+        crash = not self._tally.rendered_since
         try:
             data = self._storage.get(JOB_FILE, JOB_FILE_BYTES_MAX)
         except NotStored:
-            if plan is not None:
+            if plan is not None and crash and before is None:
+                self._report.notes.append("job.json is not there yet, as after a crash: the plan is the last thing recorded")
+            elif plan is not None:
                 self._report.add("job-missing", JOB_FILE, f"the newest plan recorded {plan.settings_digest}")
             return 1 << 30
         digest = hashlib.sha256(data).hexdigest()
         if plan is not None and digest != plan.settings_digest:
-            what = f"its SHA-256 is {digest}, the newest plan recorded {plan.settings_digest}"
-            self._report.add("job-altered", JOB_FILE, what)
+            if crash and before is not None and digest == before.settings_digest:
+                self._report.notes.append(
+                    "job.json is that of the plan before, as after a crash: the newest plan is the last thing recorded"
+                )
+            else:
+                what = f"its SHA-256 is {digest}, the newest plan recorded {plan.settings_digest}"
+                self._report.add("job-altered", JOB_FILE, what)
         return _attempts_limit(data)
+
+
+def _check_witnesses(walk: LogWalk, report: AuditReport, trust: Trust | None) -> None:
+    """What each trusted witness saw of this log, by its lines under the checkpoints that agree with the parts."""
+    keys = trust.witness_keys if trust is not None else {}
+    for kept in walk.kept:
+        try:
+            seen = cosign.verify(kept.checkpoint, keys)
+        except notes.NoteUntrusted as error:
+            report.add("cosignature-bad", kept.where, str(error))
+            continue
+        for name, when in seen.items():
+            report.witnessed[name] = max((kept.checkpoint.size, when), report.witnessed.get(name, (0, 0)))
+    for name in sorted(set(keys) - set(report.witnessed)) if not report.found_at(WITNESSED) else ():
+        report.add("cosignature-missing", WITNESSED, f"no checkpoint is cosigned by {name}")
 
 
 class _Reservoir:

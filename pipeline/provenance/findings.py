@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +20,8 @@ MEANINGS = {
     "checkpoint-missing": "the copy of the newest checkpoint is gone; the log itself may be whole",
     "checkpoint-altered": "the copy of the newest checkpoint is damaged; the log itself may be whole",
     "checkpoint-rolled-back": "the copy of the newest checkpoint is an old one; somebody put it back",
+    "cosignature-bad": "a trusted witness's line under a checkpoint is not what the witness signs",
+    "cosignature-missing": "a trusted witness has not cosigned this log; it cannot be shown to have only grown",
     "history-rewritten": "the log does not continue the history that was signed before",
     "job-missing": "job.json is gone; what the job asked for can no longer be read",
     "job-altered": "job.json is not the one that the newest plan was made from",
@@ -70,6 +73,8 @@ class AuditReport:
     records: int = 0
     objects: int = 0
     objects_read: int = 0
+    witnessed: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """By each trusted witness's name, the most parts that it cosigned, and when: seconds since 1970 UTC."""
     orphans: int | None = None
     counts: Counts | None = None
     elapsed_s: float = 0.0
@@ -95,6 +100,10 @@ class AuditReport:
             return "1 finding" if count == 1 else f"{count} findings"
         return "passed" if self.trusted else "self-consistent, not trusted"
 
+    def found_at(self, where: str) -> bool:
+        """Whether anything was found at this place."""
+        return any(finding.where == where for finding in self.findings)
+
     def add(self, name: str, where: str, what: str, image_id: str | None = None) -> None:
         """One more finding. What hostile records say is shown without control characters.
 
@@ -117,6 +126,7 @@ class AuditReport:
             "log": self.origin,
             "signer": self.signer,
             "checkpoint": self.checkpoint,
+            "witnessed": {name: {"parts": parts, "time_s": when} for name, (parts, when) in self.witnessed.items()},
             "parts": self.parts,
             "records": self.records,
             "objects": self.objects,
@@ -154,6 +164,9 @@ class AuditReport:
             f"  log      {self.origin or 'none'}: {self.parts} parts, {self.records} records{signer}",
             f"  pictures {self.objects} recorded, {self.objects_read} read ({self.mode})",
         ]
+        for name, (parts, when) in sorted(self.witnessed.items()):
+            moment = dt.datetime.fromtimestamp(when, dt.UTC)
+            lines.append(f"  witness  {_printable(name)} saw {parts} parts on {moment:%Y-%m-%d %H:%M} UTC")
         if self.counts is not None:
             c = self.counts
             lines.append(

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 PREFIX = "provenance/parts/"
 CACHE = "provenance/checkpoint"
+WITNESSED = "provenance/witnessed"
 
 PART_KEY = b"renderfarm.part"
 ROOT_KEY = b"renderfarm.row_root"

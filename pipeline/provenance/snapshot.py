@@ -19,7 +19,7 @@ from __future__ import annotations
 import hashlib
 import io
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,13 +46,14 @@ class Snapshot:
 
     state: LogState
     frontier: Frontier
+    leaves: tuple[bytes, ...]
 
 
-def dump(state: LogState, frontier: Frontier, origin: str, signer: Signer) -> bytes:
-    """The signed snapshot of a state that was folded from the parts of this frontier."""
-    body = io.BytesIO()
-    hashes = np.frombuffer(b"".join(frontier.hashes), np.uint8).reshape(-1, HASH_BYTES)
-    np.savez(body, frontier=hashes, **state.dump())  # type: ignore[arg-type]
+def dump(state: LogState, leaves: Sequence[bytes], origin: str, signer: Signer) -> bytes:
+    """The signed snapshot of a state that was folded from the parts with these leaves."""
+    body, frontier = io.BytesIO(), _frontier(leaves)
+    hashes = np.frombuffer(b"".join(leaves), np.uint8).reshape(-1, HASH_BYTES)
+    np.savez(body, leaves=hashes, **state.dump())  # type: ignore[arg-type]
     data = body.getvalue()
     text = _text(origin, frontier, hashlib.sha256(data).hexdigest())
     line = f"{signer.name} {(key_id(signer.name, signer.public_key) + signer.sign(text)).hex()}"
@@ -76,15 +77,22 @@ def load(data: bytes, origin: str, keys: Mapping[str, Ed25519PublicKey]) -> Snap
     _verify(head, name, bytes.fromhex(signature), keys)
     try:
         with np.load(io.BytesIO(body), allow_pickle=False) as arrays:
-            hashes = arrays["frontier"].tobytes()
+            hashes = arrays["leaves"].tobytes()
             state = LogState.restore(arrays)
     except (KeyError, TypeError, OSError, zipfile.BadZipFile) as error:
         raise ValueError(f"malformed: {error}") from error
-    cut = (hashes[start : start + HASH_BYTES] for start in range(0, len(hashes), HASH_BYTES))
-    snapshot = Snapshot(state, Frontier(int(lines[2]), tuple(cut)))
-    if snapshot.frontier.root().hex() != lines[3]:
+    leaves = tuple(hashes[start : start + HASH_BYTES] for start in range(0, len(hashes), HASH_BYTES))
+    snapshot = Snapshot(state, _frontier(leaves), leaves)
+    if snapshot.frontier.root().hex() != lines[3] or len(leaves) != int(lines[2]):
         raise ValueError("its tree does not give its root")
     return snapshot
+
+
+def _frontier(leaves: Sequence[bytes]) -> Frontier:
+    frontier = Frontier()
+    for leaf in leaves:
+        frontier = frontier.append(leaf)
+    return frontier
 
 
 def agrees(snapshot: Snapshot, head: Checkpoint, before: Frontier, leaf: bytes) -> bool:

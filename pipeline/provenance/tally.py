@@ -65,6 +65,9 @@ class Tally:
 
     def __init__(self, rows_in_memory: int = 2_000_000) -> None:
         self.plan: Plan | None = None
+        self.plan_before: Plan | None = None
+        self.rendered_since = False
+        """Whether a part after the newest plan's holds a rendered attempt."""
         self._rows = Buckets(_ROW, rows_in_memory)
         self._count = 0
 
@@ -88,6 +91,7 @@ class Tally:
         good &= (codes < len(_CODES)) & (moves | ((attempts >= 0) & (attempts < 1 << 20)))
         strange = np.nonzero(~good & ~plans)[0]
         wrong = [(int(row), "no image, attempt or outcome that a driver writes") for row in strange]
+        self.rendered_since |= bool((codes <= _REJECTED).any())
         wrong += self._take_plans(table, plans)
         rows = np.zeros(int(good.sum()), _ROW)
         rows["high"], rows["low"] = words[good, 0], words[good, 1]
@@ -106,7 +110,7 @@ class Tally:
             if planned is None or planned < 0:
                 wrong.append((int(row), "a plan without a number of images"))
             else:
-                self.plan = Plan(digest, manifest, settings, planned)
+                self.plan, self.plan_before, self.rendered_since = Plan(digest, manifest, settings, planned), self.plan, False
         return wrong
 
     def sum(self, attempts_limit: int) -> Sum:

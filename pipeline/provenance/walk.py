@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
@@ -32,6 +33,15 @@ JOB_FILE_BYTES_MAX = 16 << 20
 LOG_FINDINGS = frozenset({"part-missing", "part-altered", "record-altered", "checkpoint-bad-signature", "history-rewritten"})
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A signed checkpoint from outside the parts, which they must agree with: where it lay, and why it counts."""
+
+    where: str
+    why: str
+    checkpoint: Checkpoint
+
+
 class LogWalk:
     """One pass over the parts. Iterate `verified()`, then call `finish()`; both name what they find in the report."""
 
@@ -49,12 +59,13 @@ class LogWalk:
         self._report = report
         self._keys = keys
         self._quick = quick
-        self._since = since
+        self._since = Kept("--since", "the checkpoint that was kept includes it", since) if since is not None else None
         self._fan_out = fan_out
         self._frontier = Frontier()
         self._anchored = True
         self._next = 0
-        self._cached: Checkpoint | None = None
+        self._cached: Kept | None = None
+        self._witnessed: Kept | None = None
         self._roots: dict[int, bytes] = {}
         self._votes: list[str] = []
 
@@ -70,7 +81,10 @@ class LogWalk:
             self._report.add("part-altered", key, "a file among the parts that is no part")
         self._report.parts = len(listing.numbers)
         self._ends(listing.numbers)
-        self._read_cache(listing.numbers)
+        self._cached = self._read_kept(parts.CACHE, "the copy of the newest checkpoint includes it")
+        if self._cached is None and len(listing.numbers) > 1 and not self._report.found_at(parts.CACHE):
+            self._report.add("checkpoint-missing", parts.CACHE, f"there are {len(listing.numbers)} parts")
+        self._witnessed = self._read_kept(parts.WITNESSED, "a checkpoint that witnesses saw includes it")
         for number, found in examine_all(self._storage, listing.numbers, listing.size, self._quick, self._fan_out):
             self._miss(number)
             self._next = number + 1
@@ -114,9 +128,8 @@ class LogWalk:
             raise PartDamaged("history-rewritten", part_key(footer.number), reason)
         self._frontier = before.append(footer.leaf)
         self._anchored = True
-        for kept in (self._cached, self._since):
-            if kept is not None and kept.size == footer.number + 1:
-                self._roots[kept.size] = footer.checkpoint.root
+        if any(kept.checkpoint.size == footer.number + 1 for kept in self.kept):
+            self._roots[footer.number + 1] = footer.checkpoint.root
 
     def _miss(self, number: int, why: str = "later parts are there") -> None:
         """Names the parts from the expected one up to `number`, which is there."""
@@ -128,28 +141,31 @@ class LogWalk:
         self._anchored = False
         self._next = number
 
-    def _read_cache(self, numbers: list[int]) -> None:
-        """The cached checkpoint, if a known key signed it. Its absence is named where a crash cannot explain it."""
+    @property
+    def kept(self) -> list[Kept]:
+        """The checkpoints from outside the parts that a known key signed: of this log, as far as is known yet."""
+        return [kept for kept in (self._cached, self._witnessed, self._since) if kept is not None]
+
+    def _read_kept(self, key: str, why: str) -> Kept | None:
+        """A checkpoint that lies beside the parts, if a known key signed it; what is wrong with it is named."""
         try:
-            cached = notes.parse(self._storage.get(parts.CACHE, notes.NOTE_BYTES_MAX))
+            found = notes.parse(self._storage.get(key, notes.NOTE_BYTES_MAX))
         except NotStored:
-            if len(numbers) > 1:
-                self._report.add("checkpoint-missing", parts.CACHE, f"there are {len(numbers)} parts")
-            return
+            return None
         except notes.NoteMalformed as error:
-            self._report.add("checkpoint-altered", parts.CACHE, str(error))
-            return
+            self._report.add("checkpoint-altered", key, str(error))
+            return None
         try:
-            notes.verify(cached, self._keys or {})
+            notes.verify(found, self._keys or {})
         except notes.NoteUntrusted as error:
-            self._report.add("checkpoint-bad-signature", parts.CACHE, str(error))
-            return
-        origin = _elected([*self._votes, cached.origin, *self._job_vote()])
-        self._report.origin = origin
-        if cached.origin != origin:
-            self._report.add("checkpoint-altered", parts.CACHE, f"it belongs to {cached.origin}, not to {origin}")
-            return
-        self._cached = cached
+            self._report.add("checkpoint-bad-signature", key, str(error))
+            return None
+        if key == parts.CACHE:
+            self._report.origin = _elected([*self._votes, found.origin, *self._job_vote()])
+        if found.origin != self._report.origin:
+            self._report.add("checkpoint-altered", key, f"it belongs to {found.origin}, not to {self._report.origin}")
+            return None
+        return Kept(key, why, found)
 
     def _ends(self, numbers: list[int]) -> None:
         """What the first and the last part say which log this is; without trust, the key that the log names."""
@@ -173,25 +189,28 @@ class LogWalk:
 
     def finish(self) -> None:
         """What can only be said at the end: a tail that is gone, and checkpoints that were kept."""
-        if self._cached is not None:
-            self._compare(self._cached, parts.CACHE, "the copy of the newest checkpoint includes it")
-            behind = self._next - self._cached.size
-            if behind == 1:
-                self._report.notes.append("the copy of the newest checkpoint is one part behind, as after a crash")
-            elif behind > 1:
-                what = f"it is of {self._cached.size} parts; {self._next} are there, and each commit renews it"
-                self._report.add("checkpoint-rolled-back", parts.CACHE, what)
-        if self._since is not None:
-            self._compare(self._since, "--since", "the checkpoint that was kept includes it")
+        for kept in self.kept:
+            self._compare(kept)
+            if kept is self._cached:
+                self._say_behind(kept.checkpoint.size)
 
-    def _compare(self, kept: Checkpoint, where: str, why: str) -> None:
-        self._miss(kept.size, why)
-        root = self._roots.get(kept.size)
-        if root is not None and root != kept.root:
-            what = f"the log of {kept.size} parts that was signed then is not the beginning of this one"
-            self._report.add("history-rewritten", where, what)
-        elif root is None and kept.size and self._anchored:
-            self._report.notes.append(f"{where}: part {kept.size - 1} did not verify, so nothing could be compared with it")
+    def _say_behind(self, size: int) -> None:
+        behind = self._next - size
+        if behind == 1:
+            self._report.notes.append("the copy of the newest checkpoint is one part behind, as after a crash")
+        elif behind > 1:
+            what = f"it is of {size} parts; {self._next} are there, and each commit renews it"
+            self._report.add("checkpoint-rolled-back", parts.CACHE, what)
+
+    def _compare(self, kept: Kept) -> None:
+        size = kept.checkpoint.size
+        self._miss(size, kept.why)
+        root = self._roots.get(size)
+        if root is not None and root != kept.checkpoint.root:
+            what = f"the log of {size} parts that was signed then is not the beginning of this one"
+            self._report.add("history-rewritten", kept.where, what)
+        elif root is None and size and self._anchored:
+            self._report.notes.append(f"{kept.where}: part {size - 1} did not verify, so nothing could be compared with it")
 
 
 def _elected(votes: list[str]) -> str:

@@ -27,7 +27,7 @@ from pipeline.provenance import checkpoint as notes
 from pipeline.provenance import parts, snapshot
 from pipeline.provenance.canonical import ColumnBytes
 from pipeline.provenance.checkpoint import Checkpoint, Signer
-from pipeline.provenance.log import Frontier, part_leaf, tree_root
+from pipeline.provenance.log import Frontier, consistency_proof, part_leaf, tree_root
 from pipeline.provenance.reading import decoded, list_parts
 from pipeline.provenance.record import VERSION_KEY, to_table
 from pipeline.provenance.state import LogState
@@ -58,7 +58,7 @@ class _Pending:
 
     table: pa.Table
     data: bytes
-    frontier: Frontier
+    leaf: bytes
     commit: Commit
 
 
@@ -72,6 +72,8 @@ class LogWriter:
         self._storage = storage
         self._signer = signer
         self._frontier = Frontier()
+        self._leaves: list[bytes] = []
+        self._opened_size = 0
         self._snapshot_parts = snapshot_parts
         self._pending: _Pending | None = None
         self._keys: Mapping[str, Ed25519PublicKey] = {signer.name: signer.public_key}
@@ -101,6 +103,7 @@ class LogWriter:
         writer._start_from_snapshot(len(numbers), keys)
         for _, part in decoded(storage, numbers[writer.size :], lambda number, data: parts.read_part(data, number)):
             writer._take(part, keys)
+        writer._opened_size = writer.size
         if writer.checkpoint is not None:
             writer._renew_cache()
             writer._renew_snapshot()
@@ -119,11 +122,12 @@ class LogWriter:
             return
         if snapshot.agrees(found, footer.checkpoint, footer.before, footer.leaf):
             self.state, self._frontier, self.checkpoint = found.state, found.frontier, footer.checkpoint
+            self._leaves = list(found.leaves)
 
     def _renew_snapshot(self) -> None:
         """A crash before or in this put leaves the older snapshot, and the next start reads more parts."""
         if self._parts_behind >= self._snapshot_parts or self._rows_behind >= snapshot.ROWS_BEHIND:
-            data = snapshot.dump(self.state, self._frontier, self.origin, self._signer)
+            data = snapshot.dump(self.state, self._leaves, self.origin, self._signer)
             self._storage.put(snapshot.KEY, data)
             self._parts_behind = self._rows_behind = 0
 
@@ -140,6 +144,7 @@ class LogWriter:
         parts.check_rows(part)
         self._fold(part.table)
         self._frontier = self._frontier.append(footer.leaf)
+        self._leaves.append(footer.leaf)
         self.checkpoint = footer.checkpoint
 
     def _fold(self, table: pa.Table) -> None:
@@ -151,6 +156,15 @@ class LogWriter:
     def size(self) -> int:
         """Number of committed parts."""
         return self._frontier.size
+
+    @property
+    def grown(self) -> bool:
+        """Whether anything was committed since it was opened."""
+        return self.size > self._opened_size
+
+    def consistency(self, old_size: int) -> tuple[bytes, ...]:
+        """The proof that the log, as it is now, begins with its first `old_size` parts. Raises: ValueError for more than there are."""
+        return consistency_proof(self._leaves, old_size) if old_size else ()
 
     def append(self, records: Sequence[Record]) -> Commit:
         """Commits the records as the next part, in this order. When it returns they are durable and signed.
@@ -182,8 +196,8 @@ class LogWriter:
         LogState().fold(table)  # rows that cannot be folded must not be committed
         number = self._frontier.size
         row_root = tree_root(ColumnBytes.of(table).leaves())
-        frontier = self._frontier.append(part_leaf(number, table.num_rows, row_root))
-        head = notes.sign(Checkpoint(self.origin, number + 1, frontier.root()), self._signer)
+        leaf = part_leaf(number, table.num_rows, row_root)
+        head = notes.sign(Checkpoint(self.origin, number + 1, self._frontier.append(leaf).root()), self._signer)
         log_key = notes.verifier_key(self._signer.name, self._signer.public_key)
         footer = {
             VERSION_KEY: str(RECORD_VERSION).encode(),
@@ -196,7 +210,7 @@ class LogWriter:
         data = encode_part(table, footer)
         read = parts.read_part(data, number)
         assert tree_root(read.encoded.leaves()) == row_root, "a part does not read back as it was written"
-        return _Pending(table, data, frontier, Commit(number, table.num_rows, len(data), head))
+        return _Pending(table, data, leaf, Commit(number, table.num_rows, len(data), head))
 
     def _settle(self) -> Commit:
         """Puts the pending part, however often it was tried before, and takes it as the new head."""
@@ -214,7 +228,8 @@ class LogWriter:
                 "Nothing of its work is lost; let one driver at a time write to an output."
             ) from error
         if self._frontier.size == pending.commit.number:
-            self._frontier = pending.frontier
+            self._frontier = self._frontier.append(pending.leaf)
+            self._leaves.append(pending.leaf)
             self._fold(pending.table)
             self.checkpoint = pending.commit.checkpoint
         self._put_cache()

@@ -20,7 +20,7 @@ from pipeline import encode
 from pipeline.errors import NotStored, UserError
 from pipeline.keys import Trust
 from pipeline.provenance import checkpoint as notes
-from pipeline.provenance import credential, parts
+from pipeline.provenance import cosign, credential, parts
 from pipeline.provenance.audit import audit
 from pipeline.provenance.canonical import ColumnBytes
 from pipeline.provenance.checkpoint import Checkpoint, Signer
@@ -35,6 +35,7 @@ from tests import outputs
 from tests.outputs import Output
 
 WRONG = Signer.of("renderfarm-development/a0cbdf2c", Ed25519PrivateKey.from_private_bytes(bytes([3] * 32)))
+WITNESS, WITNESS_KEY = "witness.example/w1", Ed25519PrivateKey.from_private_bytes(bytes([9] * 32))
 PARTS = 5
 
 
@@ -54,6 +55,10 @@ class World:
         return self.out.folder / parts.CACHE
 
     @property
+    def witnessed(self) -> Path:
+        return self.out.folder / parts.WITNESSED
+
+    @property
     def job(self) -> Path:
         return self.out.folder / "job.json"
 
@@ -69,7 +74,12 @@ def originals(tmp_path_factory: pytest.TempPathFactory) -> World:
     base = tmp_path_factory.mktemp("tamper")
     made = outputs.build(base / "out", base / "keys")
     same = outputs.build(base / "same", base / "keys", first=100)
-    return World(made, same, outputs.build(base / "other", base / "keys", name="cups", first=200))
+    world = World(made, same, outputs.build(base / "other", base / "keys", name="cups", first=200))
+    for output in (world.out, world.same, world.other):
+        head = parts.read_footer((output.folder / parts.part_key(3)).read_bytes(), 3).checkpoint
+        (output.folder / parts.WITNESSED).write_bytes(cosign.cosign(head, WITNESS, WITNESS_KEY, 1_790_000_000).to_bytes())
+    trust = dataclasses.replace(made.trust, witness_keys={WITNESS: WITNESS_KEY.public_key()})
+    return dataclasses.replace(world, out=dataclasses.replace(made, trust=trust))
 
 
 @pytest.fixture
@@ -462,6 +472,56 @@ def _(w: World) -> None:
     w.cache.write_bytes(w.head(2).to_bytes())
 
 
+# The checkpoint that a trusted witness cosigned, of 4 of the 5 parts.
+add("witnessed: deleted", "cosignature-missing", parts.WITNESSED, lambda w: w.witnessed.unlink())
+add("witnessed: emptied", "checkpoint-altered", parts.WITNESSED, lambda w: truncate(w.witnessed, 0))
+add("witnessed: truncated", "checkpoint-altered", parts.WITNESSED, lambda w: truncate(w.witnessed, 0.8))
+
+
+@case("witnessed: its size edited", "checkpoint-bad-signature", parts.WITNESSED)
+def _(w: World) -> None:
+    w.witnessed.write_bytes(dataclasses.replace(notes.parse(w.witnessed.read_bytes()), size=5).to_bytes())
+
+
+@case("witnessed: the witness's line flipped", "cosignature-bad", parts.WITNESSED)
+def _(w: World) -> None:
+    found = notes.parse(w.witnessed.read_bytes())
+    log, line = found.signatures
+    bad = dataclasses.replace(line, value=line.value[:-1] + bytes([line.value[-1] ^ 1]))
+    w.witnessed.write_bytes(dataclasses.replace(found, signatures=(log, bad)).to_bytes())
+
+
+@case("witnessed: the witness's time edited", "cosignature-bad", parts.WITNESSED)
+def _(w: World) -> None:
+    found = notes.parse(w.witnessed.read_bytes())
+    log, line = found.signatures
+    bad = dataclasses.replace(line, value=(1_800_000_000).to_bytes(8, "big") + line.value[8:])
+    w.witnessed.write_bytes(dataclasses.replace(found, signatures=(log, bad)).to_bytes())
+
+
+@case("witnessed: cosigned by another key under the witness's name", "cosignature-missing", parts.WITNESSED)
+def _(w: World) -> None:
+    w.witnessed.write_bytes(cosign.cosign(w.head(3), WITNESS, Ed25519PrivateKey.generate(), 1_790_000_000).to_bytes())
+
+
+@case("witnessed: that of another job", "checkpoint-altered", parts.WITNESSED)
+def _(w: World) -> None:
+    shutil.copy(w.other.folder / parts.WITNESSED, w.witnessed)
+
+
+@case("witnessed: that of another run of the job", "history-rewritten", parts.WITNESSED)
+def _(w: World) -> None:
+    shutil.copy(w.same.folder / parts.WITNESSED, w.witnessed)
+
+
+@case("witnessed: the parts after it gone, one that it saw as well, and the cache with them", "part-missing", parts.part_key(3))
+def _(w: World) -> None:
+    head = w.head(2)
+    w.part(4).unlink()
+    w.part(3).unlink()
+    w.cache.write_bytes(head.to_bytes())
+
+
 # job.json.
 @case("job.json: deleted", "job-missing", "job.json")
 def _(w: World) -> None:
@@ -584,8 +644,8 @@ def test_the_whole_log_signed_anew_with_keys_swapped_along(world: World) -> None
     forged.append([outputs.plan_record(6, outputs.job_json())])
     forged.append([outputs.attempt_record(1, outcome="failed")])
     report = run(world)
-    assert report.found == {"checkpoint-bad-signature": 3}
-    assert {finding.where for finding in report.findings} == {parts.part_key(0), parts.part_key(1), parts.CACHE}
+    assert report.found == {"checkpoint-bad-signature": 3, "cosignature-missing": 1}
+    assert {finding.where for finding in report.findings} == {parts.part_key(0), parts.part_key(1), parts.CACHE, parts.WITNESSED}
     alone = audit(world.out.storage)
     assert alone.ok and not alone.trusted and alone.verdict == "self-consistent, not trusted"
     assert any("no trusted log key" in note for note in alone.notes)

@@ -10,12 +10,14 @@ import pytest
 import yaml
 
 from pipeline import keys
+from pipeline.errors import Fenced
 from pipeline.farm import session as farm
 from pipeline.farm.session import Session
 from pipeline.job import load_job
+from pipeline.provenance.audit import audit
 from pipeline.provenance.checkpoint import Signer
 from pipeline.provenance.writer import LogWriter
-from pipeline.resolve import ResolvedJob, resolve_job
+from pipeline.resolve import JOB_FILE, ResolvedJob, resolve_job
 from pipeline.schema import Record
 from pipeline.storage import open_storage
 
@@ -64,3 +66,41 @@ def test_bad_rows_that_a_crash_kept_from_the_log_are_recorded_later(folder: Path
     assert writer.state.counts(3).failed == 0
     again = farm.open_session(found)
     assert (again.counts().failed, again.writer.size) == (1, 2)
+
+
+def test_a_driver_that_is_fenced_leaves_job_json_alone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another driver commits between the second one's reading of the log and its plan: the second loses, and replaces nothing."""
+    first = farm.open_session(resolved(folder))
+    before = first.storage.get(JOB_FILE)
+    other = (folder / "job.yaml").read_text().replace("256", "320")
+    (folder / "job.yaml").write_text(other)
+    second = resolved(folder)
+    opened = LogWriter.open
+
+    def slow(*args: object, **options: object) -> LogWriter:
+        writer = opened(*args, **options)  # type: ignore[arg-type]
+        first.writer.append([Record(kind="plan", job="tests", plan_digest=first.resolved.plan_digest, planned=3, finished_us=7)])
+        return writer
+
+    monkeypatch.setattr(LogWriter, "open", slow)
+    with pytest.raises(Fenced):
+        farm.open_session(second)
+    assert first.storage.get(JOB_FILE) == before
+
+
+def test_the_audit_takes_a_plan_whose_job_json_a_crash_kept_back_for_what_it_is(folder: Path) -> None:
+    session = farm.open_session(resolved(folder))
+    trust = session.keys.trust()
+    kept = session.storage.get(JOB_FILE)
+    session.storage.delete(JOB_FILE)
+    report = audit(session.storage, trust)
+    assert report.ok and any("not there yet" in note for note in report.notes)
+    session.storage.put(JOB_FILE, kept)
+    (folder / "job.yaml").write_text((folder / "job.yaml").read_text().replace("256", "320"))
+    again = farm.open_session(resolved(folder))
+    newest = again.storage.get(JOB_FILE)
+    again.storage.put(JOB_FILE, kept)
+    report = audit(again.storage, trust)
+    assert report.ok and any("the plan before" in note for note in report.notes)
+    again.storage.put(JOB_FILE, newest + b" ")
+    assert set(audit(again.storage, trust).found) == {"job-altered"}

@@ -40,7 +40,7 @@ def storage(tmp_path: Path) -> Counting:
     writer.append([plan(9)])
     for number in range(1, 6):
         writer.append([attempt(number, "rejected" if number == 3 else "accepted"), attempt(number + 10, "failed")])
-    made.put(snapshot.KEY, snapshot.dump(writer.state, writer._frontier, writer.origin, SIGNER))
+    made.put(snapshot.KEY, snapshot.dump(writer.state, writer._leaves, writer.origin, SIGNER))
     writer.append([Record("superseded", job="mugs", image_id=image_id(2)), attempt(6), attempt(3, attempt=2)])
     return made
 
@@ -49,7 +49,7 @@ def _told(writer: LogWriter) -> tuple[object, ...]:
     state = writer.state
     pdqs = [state.row_pdqs(f"row {number}") for number in range(8)]
     return (
-        writer.size, writer.checkpoint, writer._frontier, dict(state.images()), state.plan, dict(state.rejects), state.attempts,
+        writer.size, writer.checkpoint, writer._leaves, dict(state.images()), state.plan, dict(state.rejects), state.attempts,
         state.failed_attempts, state.twice, pdqs, state.accepted_pdqs().tolist(),
     )  # fmt: skip
 
@@ -86,13 +86,13 @@ def _bad(storage: Storage, tmp_path: Path, how: str) -> bytes:
         return b"\xff" * 5000
     writer = LogWriter.open(storage, "mugs", SIGNER)
     if how == "a wrong key":
-        return snapshot.dump(writer.state, writer._frontier, writer.origin, OTHER)
+        return snapshot.dump(writer.state, writer._leaves, writer.origin, OTHER)
     if how == "another job":
-        return snapshot.dump(writer.state, writer._frontier, "renderfarm/cups", SIGNER)
+        return snapshot.dump(writer.state, writer._leaves, "renderfarm/cups", SIGNER)
     other = LogWriter.open(LocalStorage(tmp_path / "other", create=True), "mugs", SIGNER)
     for number in range(4 if how == "another history" else 12):
         other.append([plan(number)])
-    return snapshot.dump(other.state, other._frontier, other.origin, SIGNER)
+    return snapshot.dump(other.state, other._leaves, other.origin, SIGNER)
 
 
 @pytest.mark.parametrize(
