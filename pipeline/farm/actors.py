@@ -142,12 +142,10 @@ class FinisherWorker:
     def __init__(self, job: JobSettings, plan_digest: str, keys: KeySet) -> None:
         """Raises: StorageRefused, StorageAway, KeysError."""
         import cv2
-        import torch
 
         from pipeline.checks import registry
         from pipeline.provenance.credential import Issuer
 
-        torch.set_num_threads(1)
         cv2.setNumThreads(1)
         storage = open_storage(job.output.to, create=True)
         self.finisher = Finisher(job, plan_digest, storage, registry.build(job.checks), Issuer(keys), keys.mark_key)

@@ -149,6 +149,7 @@ class Loop:
             if unit is None:
                 return
             self._flying[unit.number] = (unit, self.clock())
+            log.debug("unit.leased", unit=unit.number, attempts=[f"{w.attempt.image.image_id}/{w.attempt.number}" for w in unit.works])
             self.engine.render(unit)
 
     def _survey(self) -> None:
