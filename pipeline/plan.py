@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pipeline.job import JobSettings
 from pipeline.schema import Attempt, PlannedImage, PromptRow
@@ -73,9 +73,7 @@ def _plan_image(row: PromptRow, row_digest: str, index: int, intent: Intent) -> 
         strength=row.strength,
         tags=row.tags,
     )
-    values = asdict(image)
-    values["image_id"] = _image_id(image, intent)
-    return PlannedImage(**{**values, "objects": row.objects, "tags": row.tags})
+    return replace(image, image_id=_image_id(image, intent))
 
 
 def _image_id(image: PlannedImage, intent: Intent) -> str:

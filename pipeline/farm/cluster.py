@@ -15,9 +15,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import structlog
+
 from pipeline.errors import JobError, StorageAway
 from pipeline.farm import leftovers
 from pipeline.job import JobSettings
+
+log = structlog.get_logger("renderfarm")
 
 STARTS_MAX = 3
 """A raylet can miss its fixed 30 s limit on a loaded machine (measured on Ray 2.60)."""
@@ -54,6 +58,7 @@ def cluster(job: JobSettings, address: str | None) -> Iterator[Room]:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     import ray
 
+    _hush()
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
     try:
         with _signals_kept():
@@ -63,6 +68,16 @@ def cluster(job: JobSettings, address: str | None) -> Iterator[Room]:
         ray.shutdown()
         if address is None:
             leftovers.end_own()
+
+
+def _hush() -> None:
+    """Ray prints what raylets complain of to *stdout*, where results lie, whatever `log_to_driver` says (2.60)."""
+    from ray._private import worker
+
+    def said(data: dict[str, Any], ignore_prefix: bool = False) -> None:
+        log.debug("ray.said", lines=data.get("lines"))
+
+    worker.print_to_stdstream = said
 
 
 @contextlib.contextmanager

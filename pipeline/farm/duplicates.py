@@ -19,13 +19,14 @@ class JobDuplicates:
 
     def __init__(self, job: JobSettings) -> None:
         self._index = DuplicateIndex(job.checks.duplicates)
+        self._enabled = job.checks.duplicates.enabled
         self._open: dict[str, tuple[str, str]] = {}
 
     @classmethod
     def of(cls, job: JobSettings, storage: Storage, state: LogState) -> JobDuplicates:
         """The index over what the log has accepted; superseded images are left out."""
         made = cls(job)
-        if not state.attempts:
+        if not state.attempts or not made._enabled:
             return made
         for _, table in reading.tables(storage, COLUMNS):
             for row in table.select(COLUMNS).to_pylist():  # type: ignore[attr-defined]
@@ -42,11 +43,15 @@ class JobDuplicates:
         """One verdict; an image that passes is remembered as its row's until it is forgotten."""
         self.forget(image.image_id)
         verdict = self._index.judge(image.row_id, checked.fingerprint)
-        if verdict.outcome != "rejected":
+        if verdict.outcome != "rejected" and self._enabled:
             name = _name(image.row_id, image.index)
             self._index.add(image.row_id, name, checked.fingerprint)
             self._open[image.image_id] = (image.row_id, name)
         return (verdict,)
+
+    def keep(self, image_id: str) -> None:
+        """An image that was judged acceptable is stored: it stays remembered."""
+        self._open.pop(image_id, None)
 
     def forget(self, image_id: str) -> None:
         """An image that was judged acceptable was lost before it was stored."""

@@ -44,6 +44,9 @@ class Duplicates(Protocol):
     def judge(self, image: PlannedImage, checked: Checked) -> tuple[Verdict, ...]:
         """Verdicts on an image that all other checks would accept; an accepted one is remembered as its row's."""
 
+    def keep(self, image_id: str) -> None:
+        """An image that was judged acceptable is stored."""
+
     def forget(self, image_id: str) -> None:
         """An image that was judged acceptable was lost before it was stored."""
 
@@ -223,6 +226,7 @@ class Loop:
         if record.outcome == "accepted":
             tally.accepted += 1
             tally.accepted_now += 1
+            self.duplicates.keep(work.attempt.image.image_id)
             tally.first_image_s = tally.first_image_s or self.clock() - self._begun
             self._best.pop(work.attempt.image.image_id, None)
         else:

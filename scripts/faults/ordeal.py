@@ -35,7 +35,7 @@ from pipeline.storage import open_storage
 from scripts.faults import processes
 from scripts.faults.processes import Cluster
 
-IMAGES = 16
+IMAGES = 12
 COMMIT_IMAGES = 6
 UNIT = 4
 UNITS_IN_FLIGHT = 2 + 3
@@ -218,7 +218,7 @@ class Ordeal:
             while driver.running() and time.monotonic() - driver.begun < wait_s:
                 time.sleep(0.01)
             return "start"
-        wanted = rng.randrange(IMAGES + IMAGES // 8)
+        wanted = rng.randrange(IMAGES + IMAGES // 6)
         while driver.running() and (len(driver.landed) < wanted or not driver.leased):
             time.sleep(0.01)
         time.sleep(rng.uniform(0, 0.7))
@@ -281,9 +281,9 @@ def _name(record: Record) -> Attempt:
 
 
 def write_manifest(path: Path) -> None:
-    """Sixteen rows; every eighth wants a word that the weights cannot draw, and is exhausted."""
+    """Twelve rows; every sixth wants a word that the weights cannot draw, and is exhausted."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    rows = [{"id": f"row-{n:02}", "prompt": "a red mug", "text": "ZYXWV" if n % 8 == 3 else None} for n in range(IMAGES)]
+    rows = [{"id": f"row-{n:02}", "prompt": "a red mug", "text": "ZYXWV" if n % 6 == 3 else None} for n in range(IMAGES)]
     pq.write_table(pa.Table.from_pylist(rows), path)

@@ -174,6 +174,9 @@ class NoDuplicates:
     def judge(self, image: PlannedImage, checked: Checked) -> tuple[Verdict, ...]:
         return ()
 
+    def keep(self, image_id: str) -> None:
+        return
+
     def forget(self, image_id: str) -> None:
         return
 
