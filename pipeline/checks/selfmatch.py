@@ -1,10 +1,10 @@
 """Finds a patch that appears twice in one picture: RootSIFT against itself, each match's own transform, then the pixels.
 
 Method: keypoints (Lowe, 2004) with RootSIFT descriptors (Arandjelovic and Zisserman, 2012), each matched with its nearest neighbour
-elsewhere in the picture. A single match tells shift, turn and scale by itself, so a small smooth patch that has only one or two keypoints gives a
-hypothesis as well; matches that agree support each other. What decides are the pixels: the picture is warped by the hypothesis and compared
-with itself around the matches, because windows, letters and leaves that merely look alike agree in keypoints, not in pixels. A pasted patch
-correlates by .96 to 1 in its median, things that are only alike by .88 to .96. No weights, no network, one thread.
+elsewhere in the picture. A single match tells shift, turn and scale by itself, so a small smooth patch that has only one or two keypoints
+gives a hypothesis as well; matches that agree support each other. What decides are the pixels: the picture is warped by the hypothesis and
+compared with itself around the matches, because windows, letters and leaves that merely look alike agree in keypoints, not in pixels. A
+pasted patch correlates by .96 to 1 in its median, things that are only alike by .88 to .96. No weights, no network, one thread.
 """
 
 from __future__ import annotations
