@@ -208,7 +208,7 @@ def _moves(state: LogState, image_id: str, attempt: int, word: Word) -> bool:
 
 def _record(tried: Record, word: Word, state: LogState) -> Record:
     """The review before its picture is moved. It repeats the attempt, whose end it takes as its own start."""
-    said = f"{word.reviewer}: {word.note}" if word.note else word.reviewer
+    said = f"by {word.reviewer}: {word.note}" if word.note else f"by {word.reviewer}"
     return dataclasses.replace(
         tried,
         kind="review",

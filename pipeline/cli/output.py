@@ -14,6 +14,9 @@ from pipeline.provenance.rate import last_rate
 from pipeline.resolve import read_job_file
 from pipeline.storage import Storage, open_storage
 
+REASONS_EACH = 3
+"""Reasons that `status` shows of each check, the most frequent first."""
+
 
 def _job_of(storage: Storage) -> tuple[str, int]:
     """Job name and attempts limit. Raises: JobError where no job wrote."""
@@ -40,6 +43,8 @@ def status(args: argparse.Namespace) -> int:
             "remaining": summary.remaining,
             "attempts": state.attempts,
             "rejects": dict(state.rejects),
+            "reasons": [{"check": check, "reason": reason, "count": count} for check, reason, count in summary.reasons],
+            "reviews": state.reviews,
             "rate_per_s": rate and round(rate, 4),
             "eta_s": left_s and round(left_s),
         }
@@ -54,6 +59,10 @@ def status(args: argparse.Namespace) -> int:
         print(f"about {left_s / 3600:.2f} hours left at that rate")
     for name, count in state.rejects.most_common():
         print(f"  rejected by {name}: {count}")
+        for reason, times in [(reason, times) for check, reason, times in summary.reasons if check == name][:REASONS_EACH]:
+            print(f"    {times:>6} × {reason}")
+    if state.reviews:
+        print(f"{state.reviews} verdicts by people")
     return 0
 
 

@@ -39,6 +39,7 @@ _REJECTED_SHIFT, _LAST_SHIFT, _CHOSEN_SHIFT = 3, 23, 43
 """An image in 63 bits: flags, rejected attempts, the last attempt's number, the accepted attempt's number; 20 bits each."""
 _COUNT = 0xFFFFF
 _TAIL_MAX = 50_000
+REASONS_MAX = 5_000
 
 Standing = Literal["accepted", "exhausted", "failed", "remaining"]
 
@@ -105,6 +106,8 @@ class LogState:
         self.plan: Plan | None = None
         self.rejects: Counter[str] = Counter()
         """Rejected attempts by the checks that rejected them."""
+        self.reasons: Counter[tuple[str, str]] = Counter()
+        """The same by (check, reason), as far as REASONS_MAX different ones go."""
         self.attempts = 0
         self.failed_attempts = 0
         self.reviews = 0
@@ -130,7 +133,9 @@ class LogState:
 
         rejected = rows.filter(pc.equal(rows.column("outcome"), "rejected"))  # a person's rejection says so in a verdict, too
         for verdicts in rejected.column("verdicts").to_pylist():
-            self.rejects.update({verdict["check"] for verdict in verdicts if verdict["outcome"] == "rejected"})
+            said = {(verdict["check"], verdict["reason"]) for verdict in verdicts if verdict["outcome"] == "rejected"}
+            self.rejects.update({check for check, _ in said})
+            self.reasons.update(said if len(self.reasons) < REASONS_MAX else said & self.reasons.keys())
 
     def _fold_row(self, row: dict[str, object]) -> None:
         kind = row["kind"]
@@ -209,7 +214,8 @@ class LogState:
             "failed": self.failed_attempts,
             "reviews": self.reviews,
         }
-        text = json.dumps({**said, "twice": self.twice}).encode()
+        reasons = [[*key, count] for key, count in self.reasons.items()]
+        text = json.dumps({**said, "twice": self.twice, "reasons": reasons}).encode()
         keys = np.frombuffer(b"".join(self._images), np.uint8).reshape(-1, 16)
         values = np.fromiter(self._images.values(), np.int64, len(self._images))
         return {"said": np.frombuffer(text, np.uint8), "images": keys, "states": values, **self._pdqs.dump()}
@@ -220,6 +226,7 @@ class LogState:
         state, said = cls(), json.loads(arrays["said"].tobytes())
         state.plan = Plan(**said["plan"]) if said["plan"] else None
         state.rejects, state.twice = Counter(said["rejects"]), said["twice"]
+        state.reasons = Counter({(check, reason): count for check, reason, count in said["reasons"]})
         state.attempts, state.failed_attempts, state.reviews = said["attempts"], said["failed"], said["reviews"]
         keys = arrays["images"].tobytes()
         for place, packed in enumerate(arrays["states"].tolist()):

@@ -12,7 +12,7 @@ from typing import Any
 
 from pipeline.provenance.state import ImageState, Standing
 from pipeline.report.encode import Plain, href
-from pipeline.report.spool import ImageRecords
+from pipeline.report.spool import REVIEWS, ImageRecords
 
 STATES: tuple[Standing, ...] = ("accepted", "exhausted", "failed", "remaining")
 OUTCOMES = ("rejected", "flagged", "not_run")
@@ -134,6 +134,8 @@ def _reasons(attempts: Sequence[Plain], shown: Plain) -> list[str]:
         rejections = [v.get("reason", "") for v in attempt.get("verdicts", []) if v["outcome"] == "rejected"]
         if attempt.get("outcome") != "accepted":
             found.update(dict.fromkeys(rejections or [attempt.get("reason", "")]))
+        else:
+            found.update({f"accepted by {who}{': ' * bool(note)}{note}": None for outcome, who, note, _ in attempt.get(REVIEWS, [])[-1:]})
     found.update(dict.fromkeys(v.get("reason", "") for v in shown.get("verdicts", []) if v["outcome"] == "flagged"))
     return [reason for reason in found if reason]
 

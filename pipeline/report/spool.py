@@ -28,9 +28,12 @@ CREATE TABLE bodies (image INTEGER NOT NULL, body TEXT NOT NULL);
 """
 
 
+REVIEWS = "reviews"
+
+
 @dataclass(frozen=True, slots=True)
 class ImageRecords:
-    """What the log says of one image. `attempts` in log order, never empty."""
+    """What the log says of one image. `attempts` in log order, never empty; what people said of one stands under REVIEWS in it."""
 
     attempts: tuple[Plain, ...]
     superseded: bool
@@ -71,6 +74,8 @@ class Spool:
                 self.plan = plain(record)
             elif record.kind == "attempt":
                 self._add_attempt(record)
+            elif record.kind == "review":
+                self._add_body(self._image(record.image_id or ""), record)
             else:
                 image = self._image(record.image_id or "")
                 left = int(record.kind == "superseded")
@@ -83,7 +88,7 @@ class Spool:
         order = "SELECT number, superseded FROM images WHERE place IS NOT NULL ORDER BY superseded, place, name"
         for number, superseded in self._db.execute(order):
             bodies = self._db.execute("SELECT body FROM bodies WHERE image = ? ORDER BY rowid", (number,))
-            yield ImageRecords(tuple(json.loads(body) for (body,) in bodies), bool(superseded))
+            yield ImageRecords(_with_reviews([json.loads(body) for (body,) in bodies]), bool(superseded))
 
     def _add_attempt(self, record: Record) -> None:
         image = self._image(self._name(record))
@@ -93,6 +98,9 @@ class Spool:
         if started:
             self.started_us = min(started, self.started_us or started)
             self.finished_us = max(record.finished_us, self.finished_us or started)
+        self._add_body(image, record)
+
+    def _add_body(self, image: int, record: Record) -> None:
         body = json.dumps(plain(record))
         self._digest.update(body.encode())
         self._db.execute("INSERT INTO bodies VALUES (?, ?)", (image, body))
@@ -111,6 +119,21 @@ class Spool:
         self._db.execute("INSERT OR IGNORE INTO images (name) VALUES (?)", key)
         (number,) = self._db.execute("SELECT number FROM images WHERE name = ?", key).fetchone()
         return int(number)
+
+
+def _with_reviews(bodies: list[Plain]) -> tuple[Plain, ...]:
+    """The attempts, each as the newest person's word left it: its outcome, the place of its picture, and who said what."""
+    attempts = {body.get("attempt"): place for place, body in enumerate(bodies) if body.get("kind") != "review"}
+    for body in bodies:
+        place = attempts.get(body.get("attempt"))
+        if body.get("kind") != "review" or place is None:
+            continue
+        word = [body.get("outcome", ""), body.get("reviewer", ""), body.get("reason", ""), body["finished_us"]]
+        attempt = bodies[place]
+        attempt["outcome"], attempt["object_key"] = word[0], body.get("object_key", attempt.get("object_key"))
+        attempt["verdicts"] = [*attempt.get("verdicts", []), *body.get("verdicts", [])]
+        attempt[REVIEWS] = [*attempt.get(REVIEWS, []), word]
+    return tuple(body for body in bodies if body.get("kind") != "review")
 
 
 def _place(row_id: str, index: int) -> bytes:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pipeline.provenance.state import LogState
+
+REASONS_SHOWN = 12
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
     """The job's counts, as `status` knows them: they include images that no record speaks of yet.
 
-    `planned == accepted + exhausted + failed + remaining`. `rejects_by_reason` counts rejected attempts by check.
+    `planned == accepted + exhausted + failed + remaining`. `rejects_by_reason` counts rejected attempts by check; `reasons` are the most
+    frequent (check, reason, count).
     `rate_per_s` is images accepted per second; `attempts_limit` is `checks.attempts`, when an image is exhausted.
     Times are microseconds since 1970 UTC; None: the first start and the last end in the records.
     """
@@ -28,6 +31,7 @@ class Summary:
     attempts_limit: int = 1
     started_us: int | None = None
     finished_us: int | None = None
+    reasons: Sequence[tuple[str, str, int]] = ()
 
 
 def summary_of(job: str, attempts_limit: int, state: LogState, rate_per_s: float | None = None) -> Summary:
@@ -41,6 +45,7 @@ def summary_of(job: str, attempts_limit: int, state: LogState, rate_per_s: float
         failed=counts.failed,
         remaining=counts.remaining,
         rejects_by_reason=dict(state.rejects),
+        reasons=[(*key, count) for key, count in state.reasons.most_common(REASONS_SHOWN)],
         rate_per_s=rate_per_s,
         attempts_limit=attempts_limit,
     )

@@ -16,13 +16,17 @@ from typing import Any
 from pipeline.report.encode import Plain, href, script_json
 from pipeline.report.page import page_html
 from pipeline.report.sheet import LINE, OUTCOMES, Sheet
-from pipeline.report.spool import ImageRecords, Spool
+from pipeline.report.spool import REVIEWS, ImageRecords, Spool
 from pipeline.report.summary import Summary
-from pipeline.schema import RECORD_FIELDS, Record
+from pipeline.schema import ADDED, RECORD_FIELDS, Record
 from pipeline.storage import Storage
 
 INDEX_KEY = "report/index.html"
 LINES_PER_CHUNK = 1000
+REASONS_MAX = 8
+"""Reasons that the page offers; one that was given once is no pattern."""
+FIELDS = (*(name for name in RECORD_FIELDS if name not in ADDED), REVIEWS)
+"""What the page shows of an attempt: its record, and what people said of it."""
 IMAGES_PER_CHUNK = 100
 _CHUNK = re.compile(r"report/(index|data)-([0-9]{4,})\.js")
 
@@ -48,7 +52,7 @@ def write(storage: Storage, records: Iterable[Record], summary: Summary) -> str:
 
 def _build(records_digest: str, summary: Summary) -> str:
     """Names what the chunks say: equal records, limit and layout give equal chunks."""
-    layout = (records_digest, summary.attempts_limit, LINE, RECORD_FIELDS, LINES_PER_CHUNK, IMAGES_PER_CHUNK)
+    layout = (records_digest, summary.attempts_limit, LINE, FIELDS, LINES_PER_CHUNK, IMAGES_PER_CHUNK)
     return hashlib.sha256(repr(layout).encode()).hexdigest()[:16]
 
 
@@ -101,7 +105,7 @@ def _difference(base: Plain, attempt: Plain) -> dict[str, Any]:
 
 def _meta(summary: Summary, sheet: Sheet, chunks: _Chunks, spool: Spool) -> dict[str, Any]:
     """The inert JSON block of the page: everything but lines and records."""
-    counts = {name: value for name, value in asdict(summary).items() if name != "rejects_by_reason"}
+    counts = {name: value for name, value in asdict(summary).items() if name not in ("rejects_by_reason", "reasons")}
     counts["started_us"] = summary.started_us or spool.started_us
     counts["finished_us"] = summary.finished_us or spool.finished_us
     rejects = sorted(summary.rejects_by_reason.items(), key=lambda item: (-item[1], item[0]))
@@ -110,12 +114,13 @@ def _meta(summary: Summary, sheet: Sheet, chunks: _Chunks, spool: Spool) -> dict
         "job": summary.job,
         "summary": counts,
         "rejects": [list(item) for item in rejects],
+        "reasons": [list(item) for item in summary.reasons if item[1] and item[2] > 1][:REASONS_MAX],
         "models": sheet.models(),
         "plan": spool.plan or {},
         "filters": sheet.filters(),
         "outcomes": OUTCOMES,
         "line": LINE,
-        "fields": RECORD_FIELDS,
+        "fields": FIELDS,
         "images": chunks.images,
         "current": chunks.current,
         "lines_per_chunk": LINES_PER_CHUNK,

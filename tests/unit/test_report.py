@@ -23,7 +23,7 @@ from pipeline.models.starter import STANDIN_NAME
 from pipeline.report import INDEX_KEY, Summary, write
 from pipeline.report.encode import href, plain, script_json
 from pipeline.report.page import page_html
-from pipeline.report.sheet import LINE, TAG_VALUES_MAX, Sheet, model_kind, shown_attempt, state_of
+from pipeline.report.sheet import LINE, STATES, TAG_VALUES_MAX, Sheet, model_kind, shown_attempt, state_of
 from pipeline.report.spool import ImageRecords, Spool
 from pipeline.schema import RECORD_FIELDS, Box, ObjectCount, Record, Verdict
 from pipeline.storage import LocalStorage, segment
@@ -194,6 +194,22 @@ class TestLines:
         assert [(line["row_id"], line["index"]) for line in lines_of(records)] == [
             ("box", 0), ("mug-1", 0), ("mug-1", 1), ("Mug-2", 0), ("mug-10", 0),
         ]  # fmt: skip
+
+    def test_a_persons_word_replaces_what_the_checks_said_and_is_shown_with_the_name(self) -> None:
+        bad = attempt("a", outcome="rejected", verdicts=(Verdict("text", "rejected", "OPEN missing"),), object_key="review/a/0-1-x.png")
+        word = replace(bad, kind="review", outcome="accepted", verdicts=(Verdict("person", "accepted", "by Ada: fine"),), reviewer="Ada",
+                       reason="fine", object_key="images/a/0-x.png", finished_us=7)  # fmt: skip
+        back = replace(word, outcome="rejected", verdicts=(Verdict("person", "rejected", "by Bob"),), reviewer="Bob", reason=None,
+                       object_key="review/a/0-1-x.png", finished_us=9)  # fmt: skip
+        (line,) = lines_of([bad, word])
+        assert (STATES[line["state"]], line["attempts"], line["reasons"]) == ("accepted", 1, ["accepted by Ada: fine"])
+        (line,) = lines_of([bad, word, back], limit=1)
+        assert (STATES[line["state"]], line["reasons"]) == ("exhausted", ["OPEN missing", "by Bob"])
+        with Spool() as spool:
+            spool.fill([bad, word, back, replace(word, image_id="unknown")])
+            (image,) = spool.images()
+        assert image.attempts[0]["reviews"] == [["accepted", "Ada", "fine", 7], ["rejected", "Bob", "", 9]]
+        assert image.attempts[0]["object_key"] == "review/a/0-1-x.png"
 
     def test_superseded_images_come_last_and_reinstated_ones_do_not(self) -> None:
         log = [attempt("a"), attempt("b"), attempt("c")]

@@ -50,7 +50,7 @@ def _told(writer: LogWriter) -> tuple[object, ...]:
     pdqs = [state.row_pdqs(f"row {number}") for number in range(8)]
     return (
         writer.size, writer.checkpoint, writer._leaves, dict(state.images()), state.plan, dict(state.rejects), state.attempts,
-        state.failed_attempts, state.twice, pdqs, state.accepted_pdqs().tolist(),
+        state.failed_attempts, state.reviews, state.reasons, state.twice, pdqs, state.accepted_pdqs().tolist(),
     )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ Object.assign(renderfarm, (() => {
     ["Log", ["kind", "version", "job", "image_id", "row_id", "index", "attempt", "outcome", "reason", "started_us", "finished_us", "row_digest",
       "plan_digest", "claim_digest"]],
   ];
-  const SHOWN_APART = ["verdicts"];
+  const SHOWN_APART = ["verdicts", "reviews"];
   const PLAN_ONLY = ["manifest_digest", "settings_digest", "planned"];
   const dialog = byId("detail");
   dialog.tabIndex = -1;
@@ -67,7 +67,7 @@ Object.assign(renderfarm, (() => {
     return el("button", { type: "button", className: `tile is-${record.outcome}`, "data-focus": `tile ${place}`, "aria-pressed": String(isShown), onclick: choose },
       framed(attempt, attempt.thumb ?? attempt.picture),
       el("span", { className: "words" }, el("b", {}, `Attempt ${record.attempt ?? "?"}`), badge(record.outcome ?? "failed"),
-        el("span", { className: "why", dir: "auto" }, record.outcome === "accepted" ? "" : whyNot(record))));
+        el("span", { className: "why", dir: "auto" }, record.outcome !== "accepted" ? whyNot(record) : record.reviews?.length ? `by ${record.reviews.at(-1)[1]}` : "")));
   }
 
   function light(place, isLit) {
@@ -136,6 +136,12 @@ Object.assign(renderfarm, (() => {
     return button;
   }
 
+  // What people said of an attempt, newest first: the newest word counts.
+  function words(record) {
+    return [...(record.reviews ?? [])].reverse().map(([outcome, who, note, us]) => el("p", { className: `verdict-note is-${outcome}`, dir: "auto" },
+      el("b", {}, `${LABELS[outcome] ?? outcome} by ${who}`), note ? `: ${note}` : "", el("span", { className: "when" }, ` ${time(us).slice(0, 16)} UTC`)));
+  }
+
   function side(line, attempt, view) {
     const { record } = attempt;
     const state = line[LINE.superseded] ? "superseded" : STATES[line[LINE.state]];
@@ -147,6 +153,7 @@ Object.assign(renderfarm, (() => {
       el("p", { className: "prompt", dir: "auto" }, record.prompt ?? "(no prompt)"),
       tags.length ? el("p", { className: "chips" }, ...tags) : "",
       record.outcome !== "accepted" && whyNot(record) ? el("p", { className: `verdict-note is-${record.outcome}`, dir: "auto" }, whyNot(record)) : "",
+      ...words(record),
       el("p", { className: "actions" },
         attempt.picture ? el("a", { href: attempt.picture, target: "_blank", rel: "noopener noreferrer" }, "Open full image") : "",
         copyButton("Copy image id", line[LINE.image_id]), copyButton("Copy record", JSON.stringify(record, null, 2)),

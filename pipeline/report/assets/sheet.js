@@ -93,6 +93,12 @@ Object.assign(renderfarm, (() => {
         onclick: () => renderfarm.go(isCheck ? { check: `${reason}:rejected` } : { q: `"${reason}"` }) },
       el("span", { dir: "auto" }, reason), bar, el("b", {}, number(count))));
     }
+    if (!meta.reasons.length) return;
+    byId("reasons").append(el("span", { className: "label" }, "Most often"));
+    for (const [check, reason, count] of meta.reasons) {
+      byId("reasons").append(el("button", { type: "button", title: `Rejected by ${check}. Search for it`, onclick: () => renderfarm.go({ q: `"${reason.replaceAll('"', " ")}"` }) },
+        el("span", { dir: "auto" }, reason), el("b", {}, number(count))));
+    }
   }
 
   function drawTools() {
