@@ -52,11 +52,26 @@ def load_job(path: Path, overrides: Sequence[str] = (), *, manifest: str | None 
         raw["manifest"] = str(Path(manifest).absolute()) if "://" not in manifest else manifest
     if output is not None:
         _place_output(raw, str(Path(output).absolute()) if "://" not in output else output)
+    _add_words(raw, path.absolute().parent)
     try:
         settings = JobSettings.model_validate(raw)
     except ValidationError as error:
         raise _mistakes(error, str(path)) from None
     return _anchored(settings, path.absolute().parent)
+
+
+def _add_words(raw: dict[str, Any], folder: Path) -> None:
+    """The words of `forbidden_words_file` beside those of the job, so that the resolved job says them all. Raises: JobError."""
+    named, words = raw.get("forbidden_words_file"), raw.get("forbidden_words") or []
+    if not isinstance(named, str) or not isinstance(words, list):
+        return  # the validation says what is wrong
+    path = _place(named, folder)
+    try:
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, ValueError) as error:
+        what = f"cannot be read: {getattr(error, 'strerror', None) or error}"
+        raise JobError(what, f"forbidden_words_file {path}", "name a UTF-8 text file, one word or phrase a line") from error
+    raw["forbidden_words"] = [*words, *(word for line in lines if (word := line.partition("#")[0].strip()))]
 
 
 def load_checks(recorded: Mapping[str, Any], overrides: Sequence[str], where: str) -> ChecksSettings:
@@ -159,10 +174,7 @@ def _anchored(settings: JobSettings, folder: Path) -> JobSettings:
     """Relative paths made absolute against the job file's folder; URIs, Hub ids and bare names stay."""
 
     def place(path: str) -> str:
-        try:
-            return path if "://" in path else str((folder / Path(path).expanduser()).resolve())
-        except (OSError, ValueError, RuntimeError) as error:  # a NUL, a loop of links, a user that does not exist
-            raise JobError(f"not a usable path: {error}", repr(path), "name a file or folder, or an s3:// URI") from error
+        return _place(path, folder)
 
     def weights(name: str) -> str:
         return place(name) if name.startswith((".", "/", "~")) or name.endswith(".safetensors") else name
@@ -174,6 +186,7 @@ def _anchored(settings: JobSettings, folder: Path) -> JobSettings:
             "manifest": place(settings.manifest),
             "output": settings.output.model_copy(update={"to": place(settings.output.to)}),
             "keys": place(settings.keys) if settings.keys else None,
+            "forbidden_words_file": place(settings.forbidden_words_file) if settings.forbidden_words_file else None,
             "model": model.model_copy(
                 update={
                     "weights": weights(model.weights),
@@ -184,3 +197,11 @@ def _anchored(settings: JobSettings, folder: Path) -> JobSettings:
             "inputs": settings.inputs.model_copy(update={"allow": tuple(place(a) for a in settings.inputs.allow)}),
         }
     )
+
+
+def _place(path: str, folder: Path) -> str:
+    """A path made absolute against a folder; a URI stays. Raises: JobError."""
+    try:
+        return path if "://" in path else str((folder / Path(path).expanduser()).resolve())
+    except (OSError, ValueError, RuntimeError) as error:  # a NUL, a loop of links, a user that does not exist
+        raise JobError(f"not a usable path: {error}", repr(path), "name a file or folder, or an s3:// URI") from error

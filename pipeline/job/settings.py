@@ -112,7 +112,10 @@ class JobSettings(Section):
     budget: BudgetSettings = Field(default_factory=BudgetSettings, description="what one run may use up")
     witness: WitnessSettings = Field(default_factory=WitnessSettings, description="who is told of each run's last checkpoint")
     keys: str | None = Field(None, description="folder of the key set; none: the user's configuration folder")
-    forbidden_words: tuple[str, ...] = Field((), description="words that no prompt may hold; refused before anything renders")
+    forbidden_words: tuple[Annotated[str, Field(min_length=1, max_length=200, pattern=r"\w")], ...] = Field(
+        (), max_length=20_000, description="words or phrases that no prompt and no wanted text may hold; refused before anything renders"
+    )
+    forbidden_words_file: str | None = Field(None, description="a text file with more of them, one a line; # begins a remark")
     provider: str = Field("renderfarm user", min_length=1, max_length=120, description="who is named in the credential as provider")
 
     @field_validator("output", mode="before")

@@ -218,9 +218,9 @@ def _rule_reasons(raw: Mapping[str, Any], rules: Rules) -> Iterator[Reason]:
                 yield column, "has no init_image to work on", "add init_image, or leave this null"
     for column in ("prompt", "text") if rules.forbidden_words else ():
         value = raw.get(column)
-        if isinstance(value, str) and (hit := _forbidden(rules.forbidden_words).search(value)):
+        if isinstance(value, str) and (word := forbidden_word(value, rules.forbidden_words)) is not None:
             remedy = "say it in other words; the job lists what it forbids"
-            yield column, f"holds the forbidden word {hit.group()!r}", remedy
+            yield column, f"holds the forbidden word {word!r}", remedy
 
 
 def _adapter_remedy(adapter: str, known: frozenset[str]) -> str:
@@ -231,7 +231,34 @@ def _adapter_remedy(adapter: str, known: frozenset[str]) -> str:
     return f"use {names}, or add it to the job's adapters"
 
 
+def forbidden_word(text: str, words: tuple[str, ...]) -> str | None:
+    """The first forbidden word in a text, as it stands there; None for none.
+
+    Whole words only: `ass` is not in `glass`. Case, accents, the form of Unicode, invisible characters and the width of blanks do not
+    count: accented, full-width and bold letters, and a soft hyphen inside, are found.
+    """
+    pattern = _forbidden(words)
+    if not pattern.search(_folded(text)):
+        return None
+    letters = [(letter, place) for place, char in enumerate(text) for letter in _folded_char(char)]
+    kept = [(letter, place) for at, (letter, place) in enumerate(letters) if letter != " " or (at and letters[at - 1][0] != " ")]
+    found = pattern.search("".join(letter for letter, _ in kept))
+    return text[kept[found.start()][1] : kept[found.end() - 1][1] + 1] if found else None
+
+
+def _folded(text: str) -> str:
+    """Compatibility forms decomposed, accents and invisible characters gone, case folded, each run of blanks one blank."""
+    return " ".join("".join(map(_folded_char, text)).split())
+
+
+@functools.lru_cache(maxsize=4096)
+def _folded_char(char: str) -> str:
+    decomposed = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", char).casefold())
+    kept = (c for c in decomposed if not unicodedata.combining(c) and unicodedata.category(c) != "Cf")
+    return "".join(" " if c.isspace() else c for c in kept)
+
+
 @functools.lru_cache(maxsize=16)
 def _forbidden(words: tuple[str, ...]) -> re.Pattern[str]:
-    """Any of the words, whole: `ass` is not in `glass`."""
-    return re.compile(rf"(?<!\w)(?:{'|'.join(re.escape(word) for word in words)})(?!\w)", re.IGNORECASE)
+    """Any of the words, whole."""
+    return re.compile(rf"(?<!\w)(?:{'|'.join(re.escape(_folded(word)) for word in words)})(?!\w)")

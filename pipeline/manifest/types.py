@@ -12,7 +12,7 @@ class Rules:
     """What a row must keep to beyond its types; the job narrows it. Sizes are pixels.
 
     `adapters` None: any name passes (the job is not known yet). `forbidden_words` are matched as whole words in the
-    prompt and in the wanted text, whatever their case.
+    prompt and in the wanted text, whatever their case, accents or form of Unicode; negative prompts may name them.
     """
 
     adapters: frozenset[str] | None = None

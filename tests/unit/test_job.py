@@ -106,3 +106,18 @@ def test_every_field_is_described() -> None:
     assert len(rows) > 40
     assert all(row[-1].rstrip(" |") for row in rows), [row for row in rows if not row[-1].rstrip(" |")]
     assert any("`checks.attempts`" in row[0] for row in rows)
+
+
+def test_forbidden_words_come_from_the_job_and_from_a_file(tmp_path: Path) -> None:
+    (tmp_path / "brand.txt").write_text("\ufeff# ours not\nPepsi\n\nCoca Cola  # two words\n", encoding="utf-8")
+    job = load_job(job_file(tmp_path, GOOD + "forbidden_words: [gun]\nforbidden_words_file: brand.txt\n"))
+    assert job.forbidden_words == ("gun", "Pepsi", "Coca Cola")
+    for text, what in (
+        ("forbidden_words_file: none.txt\n", "cannot be read: No such file"),
+        ("forbidden_words: ['']\n", "forbidden_words.0"),
+        ("forbidden_words: ['--']\n", "forbidden_words.0"),
+        ("forbidden_words: gun\n", "forbidden_words"),
+        ("forbidden_words_file: [a]\n", "forbidden_words_file"),
+    ):
+        with pytest.raises(JobError, match=what):
+            load_job(job_file(tmp_path, GOOD + text))

@@ -17,7 +17,7 @@ from pipeline import manifest
 from pipeline.errors import ManifestError
 from pipeline.manifest import Rules
 from pipeline.manifest.duplicates import find_twins
-from pipeline.manifest.rows import examine, raw_digest
+from pipeline.manifest.rows import examine, forbidden_word, raw_digest
 from pipeline.schema import ObjectCount, PromptRow
 
 Write = Callable[..., str]
@@ -159,6 +159,27 @@ def test_the_job_narrows_what_is_legal(write: Write) -> None:
         (1, "prompt", "holds the forbidden word 'ASS'", "say it in other words; the job lists what it forbids"),
         (2, "adapter", "the job has no adapter 'watercolor'", "use 'watercolour', or add it to the job's adapters"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("a pepsi can", "pepsi"), ("PEPSI!", "PEPSI"), ("P\u00e9psi", "P\u00e9psi"), ("Pe\u0301psi", "Pe\u0301psi"),
+        ("pe\u00adpsi", "pe\u00adpsi"),
+        ("\uff30\uff25\uff30\uff33\uff29", "\uff30\uff25\uff30\uff33\uff29"), ("pepsico", None), ("epepsi", None), ("(pepsi)", "pepsi"),
+        ("a  Coca \n Cola sign", "Coca \n Cola"), ("coca, cola", None),
+        ("Stra\u00dfe", "Stra\u00dfe"), ("STRASSE", "STRASSE"), ("C++ book", "C++"),
+        ("", None), ("\u200b", None),
+    ],
+)  # fmt: skip
+def test_forbidden_words_are_found_in_any_dress_and_only_whole(text: str, found: str | None) -> None:
+    assert forbidden_word(text, ("pepsi", "coca cola", "stra\u00dfe", "C++")) == found
+
+
+def test_negative_prompts_may_name_what_is_forbidden(write: Write) -> None:
+    uri = write(rows=2, prompt=["a mug", "a mug"], negative_prompt=["pepsi", None], text=[None, "PEPSI"])
+    found = list(manifest.check(uri, Rules(forbidden_words=("pepsi",))))
+    assert [(f.row, f.column, f.what) for f in found] == [(1, "text", "holds the forbidden word 'PEPSI'")]
 
 
 def test_rows_that_share_an_id_name_each_other_across_files(write: Write, tmp_path: Path) -> None:
