@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
+import datetime as dt
 import json
 import sys
 from collections.abc import Sequence
@@ -14,6 +16,7 @@ from pipeline.cli import logs
 from pipeline.errors import NotStored, UserError
 from pipeline.keys import Trust
 from pipeline.provenance.audit import audit as run_audit
+from pipeline.provenance.fanout import Cores, FanOut
 from pipeline.provenance.identify import Answer, identify_all, pictures_in
 from pipeline.provenance.lookup import Match
 from pipeline.schema import Attempt, RenderInfo
@@ -21,6 +24,9 @@ from pipeline.storage import open_storage
 
 NO = 5
 """Exit code of an honest no."""
+
+MANY = 16
+"""From so many pictures on, starting processes for them saves time."""
 
 
 def _trusted(args: argparse.Namespace) -> Trust | None:
@@ -34,7 +40,8 @@ def audit(args: argparse.Namespace) -> int:
     since = _read(args.since) if args.since is not None else None
     storage = open_storage(args.output)
     trust = _with_witnesses(_trusted(args), args.witness)
-    report = run_audit(storage, trust, quick=args.quick, sample=args.sample, seed=args.seed, since=since)
+    with _fan_out(args.address) as fan_out:
+        report = run_audit(storage, trust, quick=args.quick, sample=args.sample, seed=args.seed, since=since, fan_out=fan_out)
     print(json.dumps(report.as_dict(), ensure_ascii=False) if args.json else report.text())
     return report.exit_code
 
@@ -63,10 +70,20 @@ def identify(args: argparse.Namespace) -> int:
     outputs = [open_storage(uri) for uri in args.outputs]
     pictures = [picture for path in args.images for picture in pictures_in(path)]
     code = 0
-    for answer in identify_all(pictures, outputs, _trusted(args)):
-        print(json.dumps(answer.as_json(), ensure_ascii=False) if args.json else _answer(answer), flush=True)
-        code = code if answer.identified else NO
+    with _fan_out(args.address) if args.address or len(pictures) < MANY else Cores() as fan_out:
+        for answer in identify_all(pictures, outputs, _trusted(args), fan_out):
+            print(json.dumps(answer.as_json(), ensure_ascii=False) if args.json else _answer(answer), flush=True)
+            code = code if answer.identified else NO
     return code
+
+
+def _fan_out(address: str | None) -> contextlib.AbstractContextManager[FanOut | None]:
+    """The cluster at this address, if one is named."""
+    if address is None:
+        return contextlib.nullcontext()
+    from pipeline.farm.spread import on_cluster
+
+    return on_cluster(address)
 
 
 def _answer(answer: Answer) -> str:
@@ -134,17 +151,29 @@ def export(args: argparse.Namespace) -> int:
         if not sign:
             raise UserError(f"not a tag: {tag!r}", "--tag", "write KEY=VALUE")
         tags.append((key, value))
-    count = write(open_storage(args.output), args.out, Filter(tuple(tags), args.outcome, args.rejected_for))
+    since, until = (_moment(text, option) for text, option in ((args.since, "--from"), (args.until, "--until")))
+    wanted = Filter(tuple(tags), args.outcome, args.rejected_for, args.weights, since, until)
+    count = write(open_storage(args.output), args.out, wanted)
     print(f"{args.out}: {count} records")
     return 0
 
 
+def _moment(text: str | None, option: str) -> dt.datetime | None:
+    if text is None:
+        return None
+    try:
+        return dt.datetime.fromisoformat(text)
+    except ValueError as error:
+        raise UserError(f"not a date: {text!r}", option, "write YYYY-MM-DD, or YYYY-MM-DDTHH:MM with a time zone if not UTC") from error
+
+
 def prove(args: argparse.Namespace) -> int:
-    """A bundle for one image, to a file or stdout."""
-    from pipeline.provenance.bundle import prove as make
+    """A bundle for one image, or for two checkpoints, to a file or stdout."""
+    from pipeline.provenance import bundle
 
     logs.configure(quiet=True)
-    data = make(open_storage(args.output), args.image_id)
+    storage = open_storage(args.output)
+    data = bundle.prove(storage, args.image_id) if args.since is None else bundle.prove_consistency(storage, _read(args.since))
     if args.out is None:
         sys.stdout.write(data.decode())
     else:
@@ -157,11 +186,11 @@ def prove(args: argparse.Namespace) -> int:
 
 
 def verify(args: argparse.Namespace) -> int:
-    """0 when the bundle proves its record under a trusted key, 4 when not."""
-    from pipeline.provenance.bundle import verify as check
+    """0 when the bundle proves what it says under a trusted key, 4 when not."""
+    from pipeline.provenance import bundle
 
     logs.configure(quiet=True)
     trust = _trusted(args)
-    result = check(_read(args.bundle), trust.log_keys if trust is not None else None)
+    result = bundle.verify_any(_read(args.bundle), trust.log_keys if trust is not None else None)
     print(result)
     return 0 if result.ok else 4

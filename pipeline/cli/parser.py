@@ -169,6 +169,10 @@ def _trust(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--trust", metavar="DIR", type=Path, help="folder of public keys and anchors; default: the user's configuration")
 
 
+def _cluster(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--address", metavar="RAY", help="spread the work over this Ray cluster (auto, HOST:PORT); default: this machine")
+
+
 def _status(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = _command(commands, "status", "output:status", "counts by state and rejects by reason", "renderfarm status outputs/mockups")
     _output(parser)
@@ -202,6 +206,7 @@ def _audit(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     parser.add_argument(
         "--witness", metavar="KEY", action="append", default=[], help="a witness that must have cosigned: its public key, or a file of them"
     )
+    _cluster(parser)
     _json(parser)
 
 
@@ -214,6 +219,7 @@ def _identify(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         "--in", metavar="OUTPUT", action="append", required=True, dest="outputs", help="an output to look in; may be repeated"
     )
     _trust(parser)
+    _cluster(parser)
     _json(parser)
 
 
@@ -279,15 +285,20 @@ def _provenance(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     parser.add_argument("--tag", metavar="KEY=VALUE", action="append", default=[], help="only records with this tag")
     parser.add_argument("--outcome", choices=("accepted", "rejected", "failed"), help="only attempts with this outcome")
     parser.add_argument("--rejected-for", metavar="CHECK", help="only attempts that this check rejected")
+    parser.add_argument("--weights", metavar="NAME", help="only attempts that this model rendered")
+    parser.add_argument("--from", metavar="DATE", dest="since", help="only attempts finished from then on (YYYY-MM-DD or ISO 8601, UTC)")
+    parser.add_argument("--until", metavar="DATE", help="only attempts finished before then")
     prove = _command(
         group,
         "prove",
         "audit:prove",
-        "a bundle that proves one image's record",
+        "a bundle that proves one image's records, or that the log continues a checkpoint",
         "renderfarm provenance prove outputs/mockups IMAGE_ID -o proof.json",
     )
     _output(prove)
-    prove.add_argument("image_id", metavar="IMAGE_ID", help="32 hex digits")
+    what = prove.add_mutually_exclusive_group(required=True)
+    what.add_argument("image_id", metavar="IMAGE_ID", nargs="?", help="32 hex digits")
+    what.add_argument("--since", metavar="CHECKPOINT", type=Path, help="prove that the log begins with the log of this checkpoint")
     prove.add_argument("-o", "--out", metavar="FILE", type=Path, help="where to write it; default: stdout")
     verify = _command(
         group, "verify", "audit:verify", "check a bundle without the output", "renderfarm provenance verify proof.json --trust trust/"

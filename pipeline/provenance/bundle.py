@@ -18,6 +18,7 @@ checkpoints and the RFC 6962 proof that the newer log begins with the older one.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -78,9 +79,12 @@ def prove(storage: Storage, image_id: str) -> bytes:
 def _proofs(storage: Storage, image_id: str) -> Iterator[dict[str, Any]]:
     import pyarrow.compute as pc
 
-    for number, data in reading.fetch_parts(storage):
-        _, column = parts.read_columns(data, number, ["image_id"])
-        rows = pc.indices_nonzero(pc.fill_null(pc.equal(column.column("image_id"), image_id), False)).to_pylist()
+    def look(number: int, data: bytes) -> tuple[bytes, list[int]]:
+        column = parts.read_columns(data, number, ["image_id"])[1].column("image_id")
+        rows = pc.indices_nonzero(pc.fill_null(pc.equal(column, image_id), False)).to_pylist()
+        return data if rows else b"", rows
+
+    for number, (data, rows) in reading.decoded(storage, None, look):
         if rows:
             yield from prove_rows(data, number, rows)
 
@@ -163,22 +167,34 @@ def prove_consistency(storage: Storage, old: bytes) -> bytes:
         "old": kept.to_bytes().decode(),
         "new": footers[-1].checkpoint.to_bytes().decode(),
         "proof": [item.hex() for item in log.consistency_proof(leaves, kept.size)],
+        "log_key": footers[-1].log_key,
     }
     return (json.dumps(document, ensure_ascii=False, indent=1) + "\n").encode()
 
 
-def verify_consistency(bundle: bytes, log_keys: Keys) -> Verification:
-    """Checks a consistency bundle under these keys. Never raises on what it reads."""
+def verify_any(bundle: bytes, log_keys: Keys | None) -> Verification:
+    """Checks a bundle of either kind. Never raises on what it reads."""
+    with contextlib.suppress(ValueError, RecursionError):
+        _document(bundle, CONSISTENCY_FORMAT)
+        return verify_consistency(bundle, log_keys)
+    return verify(bundle, log_keys)
+
+
+def verify_consistency(bundle: bytes, log_keys: Keys | None) -> Verification:
+    """Checks a consistency bundle. Without keys it can hold, but is not trusted. Never raises on what it reads."""
     try:
         document = _document(bundle, CONSISTENCY_FORMAT)
         old, new = (notes.parse(document[name].encode()) for name in ("old", "new"))
+        keys = log_keys or dict([notes.parse_verifier_key(document["log_key"])])
         for head in (old, new):
-            notes.verify(head, log_keys)
+            notes.verify(head, keys)
         holds = old.origin == new.origin and log.verify_consistency(old.size, new.size, old.root, new.root, _hashes(document["proof"]))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         return Verification(False, False, f"not proven: {error}")
     if not holds:
         return Verification(False, False, "not proven: the newer log does not begin with the older one")
+    if not log_keys:
+        return Verification(True, False, "consistent, not trusted: no trusted log key was given")
     return Verification(True, True, f"proven: the log of {new.size} parts begins with the log of {old.size} parts")
 
 

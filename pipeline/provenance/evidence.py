@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from pipeline import encode, pdq
 from pipeline.checks.fingerprint import signature
-from pipeline.keys import Trust
 from pipeline.provenance import credential
 from pipeline.provenance.credential import Finding
+from pipeline.provenance.objects import Beliefs
 from pipeline.watermark import read
 from pipeline.watermark.types import Reading
 
@@ -48,17 +48,17 @@ class Evidence:
         return place is None or (abs(place.scale - 1) < 0.02 and abs(place.rotation_deg) < 0.5)
 
 
-def gather(data: bytes, name: str, trust: Trust | None) -> Evidence:
+def gather(data: bytes, name: str, beliefs: Beliefs) -> Evidence:
     """All that a picture file says.
 
     The long search for a watermark (a second or so) is spared where a believed credential speaks already.
     Raises: PictureError for a file that is no picture, or larger than `encode.decode` reads.
     """
     pixels = encode.decode(data)
-    finding = credential.read(data, encode.media_type_of(data), trust.anchors_pem if trust else None)
+    finding = credential.read(data, encode.media_type_of(data), beliefs.anchors_pem)
     believed = finding.state in ("trusted", "expired") and finding.claim_digest is not None
     reading = None
-    if trust and trust.mark_keys:
-        reading = read(pixels, trust.mark_keys, search="fast" if believed else "full")
+    if beliefs.mark_keys:
+        reading = read(pixels, beliefs.mark_keys, search="fast" if believed else "full")
     _, quality = pdq.pdq(pixels)
     return Evidence(name, finding, reading, pdq.packed(list(pdq.pdq_dihedral(pixels))), quality, signature(pixels))

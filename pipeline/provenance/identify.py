@@ -26,7 +26,9 @@ from pipeline.keys import Trust
 from pipeline.provenance import lookup
 from pipeline.provenance.credential import Finding
 from pipeline.provenance.evidence import Evidence, gather
+from pipeline.provenance.fanout import FanOut, chunked
 from pipeline.provenance.lookup import How, Match
+from pipeline.provenance.objects import Beliefs
 from pipeline.provenance.record import as_dict
 from pipeline.storage import Storage
 from pipeline.watermark.types import Reading
@@ -44,6 +46,8 @@ CLEARER = 16
 NAME_A_PICTURE = "name a picture, or a folder with pictures"
 BATCH = 32
 """Pictures that share one pass over the logs."""
+CHUNK = 4
+"""Pictures that a worker takes at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +91,19 @@ def identify(picture: bytes | Path, outputs: Sequence[Storage], trust: Trust | N
     return answer
 
 
-def identify_all(pictures: Iterable[Path | tuple[str, bytes]], outputs: Sequence[Storage], trust: Trust | None) -> Iterator[Answer]:
-    """One answer per picture, in order. Pictures are taken in batches that share one pass over each log."""
+def identify_all(
+    pictures: Iterable[Path | tuple[str, bytes]], outputs: Sequence[Storage], trust: Trust | None, fan_out: FanOut | None = None
+) -> Iterator[Answer]:
+    """One answer per picture, in order. Pictures are taken in batches that share one pass over each log.
+
+    fan_out: where the pictures are read, by default in this process.
+    """
+    look = Look(Beliefs.of(trust))
+    chunks = chunked(map(_opened, pictures), CHUNK)
     batch: list[Evidence | Answer] = []
-    for picture in pictures:
-        batch.append(_evidence(picture, trust))
-        if len(batch) == BATCH:
+    for found in fan_out(look, chunks) if fan_out is not None else map(look, chunks):
+        batch += found
+        if len(batch) >= BATCH:
             yield from _answers(batch, outputs, trust)
             batch = []
     yield from _answers(batch, outputs, trust)
@@ -115,20 +126,31 @@ def pictures_in(path: Path) -> Iterator[Path]:
         raise PictureError("there is no such file", str(path), NAME_A_PICTURE)
 
 
-def _evidence(picture: Path | tuple[str, bytes], trust: Trust | None) -> Evidence | Answer:
-    if isinstance(picture, Path):
-        name = str(picture)
-        try:
-            with open(picture, "rb") as file:
-                data = file.read(encode.BYTES_MAX + 1)
-        except OSError as error:
-            raise PictureError(f"cannot be read: {error.strerror}", name, NAME_A_PICTURE) from error
-    else:
-        name, data = picture
+def _opened(picture: Path | tuple[str, bytes]) -> tuple[str, bytes]:
+    """Name and bytes, cut just above what is read of a picture."""
+    if not isinstance(picture, Path):
+        return picture
     try:
-        return gather(data, name, trust)
-    except PictureError as error:
-        return Answer(name, "none", None, False, error.what)
+        with open(picture, "rb") as file:
+            return str(picture), file.read(encode.BYTES_MAX + 1)
+    except OSError as error:
+        raise PictureError(f"cannot be read: {error.strerror}", str(picture), NAME_A_PICTURE) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """The task: the evidence of a chunk of pictures, or the answer for a file that is none."""
+
+    beliefs: Beliefs
+
+    def __call__(self, chunk: tuple[tuple[str, bytes], ...]) -> list[Evidence | Answer]:
+        found: list[Evidence | Answer] = []
+        for name, data in chunk:
+            try:
+                found.append(gather(data, name, self.beliefs))
+            except PictureError as error:
+                found.append(Answer(name, "none", None, False, error.what))
+        return found
 
 
 def _answers(batch: Sequence[Evidence | Answer], outputs: Sequence[Storage], trust: Trust | None) -> Iterator[Answer]:

@@ -93,15 +93,13 @@ def matches(storage: Storage, pictures: Sequence[Evidence], trust: Trust | None)
     sought = [_Sought() for _ in pictures]
     notes: list[str] = []
     reviewed: list[int] = []
-    for number, data in reading.fetch_parts(storage):
-        try:
-            _, table = parts.read_columns(data, number, COLUMNS)
-        except parts.PartDamaged as error:
-            notes.append(f"{storage.uri}: {error}")
-            continue
-        _scan(table, number, pictures, sought)
-        if "review" in table["kind"].unique().to_pylist():
-            reviewed.append(number)
+    for number, read in reading.decoded(storage, None, _columns):
+        if isinstance(read, parts.PartDamaged):
+            notes.append(f"{storage.uri}: {read}")
+        else:
+            _scan(read, number, pictures, sought)
+            if "review" in read["kind"].unique().to_pylist():
+                reviewed.append(number)
     wanted: dict[int, list[tuple[int, int, How]]] = defaultdict(list)
     for place, item in enumerate(sought):
         for part, row, how in item.rows():
@@ -135,6 +133,13 @@ def _reviews(storage: Storage, numbers: Sequence[int], images: set[str | None]) 
             if record.kind == "review" and record.image_id in images and record.reviewed_digest:
                 newest[record.reviewed_digest] = record
     return newest
+
+
+def _columns(number: int, data: bytes) -> pa.Table | parts.PartDamaged:
+    try:
+        return parts.read_columns(data, number, COLUMNS)[1]
+    except parts.PartDamaged as error:
+        return error
 
 
 def _scan(table: pa.Table, number: int, pictures: Sequence[Evidence], sought: Sequence[_Sought]) -> None:

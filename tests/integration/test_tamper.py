@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime as dt
 import shutil
@@ -17,7 +18,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from pipeline import encode
-from pipeline.errors import NotStored, UserError
+from pipeline.errors import CredentialFailed, NotStored, UserError
 from pipeline.keys import Trust
 from pipeline.provenance import checkpoint as notes
 from pipeline.provenance import cosign, credential, parts
@@ -671,13 +672,18 @@ def test_a_certificate_that_expired_after_signing(originals: World, tmp_path: Pa
 
     keys_folder = tmp_path / "short"
     shutil.copytree(originals.out.keys.folder, keys_folder)
-    chain = development_chain(dt.timedelta(seconds=8), backdated=dt.timedelta(seconds=1))
-    begin = time.time()
-    (keys_folder / "certificates.pem").write_bytes(chain.chain_pem)
-    (keys_folder / "certificate.key").write_bytes(chain.key_pem)
-    (keys_folder / "trust/anchors.pem").write_bytes(chain.anchor_pem)
-    short = outputs.build(tmp_path / "out-short", keys_folder, at_us=int(begin * 1_000_000))
-    time.sleep(max(0.0, begin + 8.5 - time.time()))
+    short = None
+    for seconds in (8, 40):  # a loaded machine may not have signed all of it within the first
+        chain = development_chain(dt.timedelta(seconds=seconds), backdated=dt.timedelta(seconds=1))
+        begin = time.time()
+        (keys_folder / "certificates.pem").write_bytes(chain.chain_pem)
+        (keys_folder / "certificate.key").write_bytes(chain.key_pem)
+        (keys_folder / "trust/anchors.pem").write_bytes(chain.anchor_pem)
+        with contextlib.suppress(CredentialFailed):
+            short = outputs.build(tmp_path / f"out-{seconds}", keys_folder, at_us=int(begin * 1_000_000))
+            time.sleep(max(0.0, begin + seconds + 0.5 - time.time()))
+            break
+    assert short is not None
     report = audit(short.storage, short.trust)
     assert report.found == {"credential-expired": 5}, report.text()
     assert "was good until then" in report.findings[0].what

@@ -15,7 +15,7 @@ import pytest
 
 from pipeline.errors import LogDamaged, UserError
 from pipeline.provenance import parts
-from pipeline.provenance.bundle import prove, prove_consistency, verify, verify_consistency
+from pipeline.provenance.bundle import prove, prove_consistency, verify, verify_any, verify_consistency
 from pipeline.provenance.export import Filter, export
 from pipeline.provenance.reading import records
 from pipeline.provenance.record import from_table
@@ -146,6 +146,10 @@ def test_consistency_of_two_checkpoints(storage: Storage) -> None:
     assert not verify_consistency(_changed(bundle, ["old"], heads[5].decode()), KEYS).holds
     assert not verify_consistency(_changed(bundle, ["proof"], []), KEYS).holds
     assert not verify_consistency(bundle, {SIGNER.name: OTHER.public_key}).holds
+    alone = verify_any(bundle, None)
+    assert alone.holds and not alone.ok and "not trusted" in str(alone)
+    assert verify_any(bundle, KEYS).ok and verify_any(prove(storage, image_id(1)), KEYS).ok
+    assert not verify_any(b"[" * 100_000, KEYS).holds and not verify_any(b"{}", KEYS).holds
     with pytest.raises(UserError, match="not a checkpoint"):
         prove_consistency(storage, b"rubbish")
 

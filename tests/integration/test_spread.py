@@ -1,0 +1,96 @@
+"""Audit and identify on a real Ray cluster: the same answers as in this process, and no key on the way."""
+
+from __future__ import annotations
+
+import pickle
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import ray
+
+from pipeline.errors import JobError, UserError
+from pipeline.farm.spread import on_cluster, spread
+from pipeline.provenance import examine, objects, parts
+from pipeline.provenance.audit import audit
+from pipeline.provenance.fanout import Cores, FanOut
+from pipeline.provenance.identify import identify_all, pictures_in
+from pipeline.provenance.objects import Beliefs
+from tests import outputs
+from tests.outputs import Output
+
+
+@pytest.fixture(scope="module")
+def output(tmp_path_factory: pytest.TempPathFactory) -> Output:
+    base = tmp_path_factory.mktemp("spread")
+    made = outputs.build(base / "out", base / "keys")
+    picture = next((made.folder / "images" / "row-1").iterdir())
+    data = bytearray(picture.read_bytes())
+    data[-30] ^= 1
+    picture.write_bytes(data)
+    broken = made.folder / parts.part_key(3)
+    broken.write_bytes(broken.read_bytes()[:-9])
+    return made
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[None]:
+    for start in range(3):  # a raylet may miss its fixed 30 s on a loaded machine
+        try:
+            ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=128 << 20)
+            break
+        except (RuntimeError, OSError, TimeoutError):
+            ray.shutdown()
+            assert start < 2
+    yield
+    ray.shutdown()
+
+
+def everything_spread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(examine, "PROCESSES_FROM_BYTES", 0)
+    monkeypatch.setattr(objects, "HERE_MAX", 0)
+
+
+def same_audit(output: Output, fan_out: FanOut) -> None:
+    expected = audit(output.storage, output.trust).as_dict()
+    found = audit(output.storage, output.trust, fan_out=fan_out).as_dict()
+    assert {**found, "elapsed_s": 0} == {**expected, "elapsed_s": 0}
+    assert set(found["found"]) == {"object-altered", "part-altered"}
+
+
+def test_the_audit_says_the_same_from_processes(output: Output, monkeypatch: pytest.MonkeyPatch) -> None:
+    everything_spread(monkeypatch)
+    with Cores(2) as cores:
+        same_audit(output, cores)
+
+
+def test_the_audit_says_the_same_from_a_cluster(output: Output, cluster: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    everything_spread(monkeypatch)
+    same_audit(output, spread)
+    pictures = list(pictures_in(output.folder / "images"))
+    here = [answer.as_json() for answer in identify_all(pictures, [output.storage], output.trust)]
+    there = [answer.as_json() for answer in identify_all(pictures, [output.storage], output.trust, spread)]
+    assert here == there and len(there) == 4
+
+
+def test_a_trouble_in_a_task_is_raised_as_itself(cluster: None) -> None:
+    def refuse(chunk: object) -> object:
+        raise UserError("no", "there", "mend it")
+
+    with pytest.raises(UserError, match="mend it"):
+        list(spread(refuse, [1]))
+
+
+def test_no_key_travels(output: Output, tmp_path: Path) -> None:
+    beliefs = Beliefs.of(output.trust)
+    data = pickle.dumps(beliefs)
+    assert len(data) < 300 and pickle.loads(data) == beliefs
+    copy = tmp_path / "trust"
+    shutil.copytree(output.keys.folder / "trust", copy)
+    assert beliefs.mark_keys and all(key.key_id.encode() not in data for key in beliefs.mark_keys)
+
+
+def test_an_address_where_nobody_answers_is_one_message() -> None:
+    with pytest.raises(JobError, match=r"no Ray cluster answers.*--address|--address.*no Ray cluster"), on_cluster("127.0.0.1:1"):
+        raise AssertionError("unreachable")
