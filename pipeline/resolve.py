@@ -118,11 +118,14 @@ def _survey(job: JobSettings, rules: Rules, weights: Resolved) -> tuple[int, int
             if row.init_image and row.mask_image:
                 masked.setdefault((row.init_image, row.mask_image), row.id)
             _refuse_size(row, job, weights.size_multiple)
-            _refuse_task(row, weights)
+            _refuse_task(row, job, weights)
     return rows, bad, planned + bad, inputs, {(init, mask, row_id) for (init, mask), row_id in masked.items()}
 
 
-def _refuse_task(row: PromptRow, weights: Resolved) -> None:
+def _refuse_task(row: PromptRow, job: JobSettings, weights: Resolved) -> None:
+    steps = row.steps or job.defaults.steps
+    if row.strength is not None and int(steps * row.strength) < 1:
+        raise JobError(f"{steps} steps at strength {row.strength:g} leave nothing to draw", f"row id {row.id!r}", "raise one of them")
     family = next((family for family in FAMILIES if family.name == weights.family), None)
     if row.init_image is None or family is None:
         return

@@ -239,6 +239,45 @@ def flux_schnell() -> Any:
     return flux(guidance_embeds=False)
 
 
+def flux2() -> Any:
+    """FLUX.2 klein: a Qwen3 whose inner layers are the prompt, 2×2 patches normalised by the VAE's batch norm."""
+    from pipeline.models.standin import byte_alphabet
+
+    words = {word: i for i, word in enumerate([*byte_alphabet(), "<|endoftext|>", "<|im_start|>", "<|im_end|>"])}
+    tokenizer = transformers.Qwen2Tokenizer(vocab=words, merges=[], model_max_length=64)
+    tokenizer.chat_template = (
+        "{% for message in messages %}<|im_start|>{{ message['role'] }} {{ message['content'] }}<|im_end|>{% endfor %}"
+    )
+    config = transformers.Qwen3Config(
+        vocab_size=len(tokenizer),
+        hidden_size=16,
+        intermediate_size=16,
+        num_hidden_layers=28,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=8,
+    )
+    return diffusers.Flux2KleinPipeline(
+        scheduler=diffusers.FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True),
+        vae=diffusers.AutoencoderKLFlux2(
+            block_out_channels=(8, 8, 16, 16), layers_per_block=1, latent_channels=4, norm_num_groups=4, sample_size=64
+        ).eval(),
+        text_encoder=transformers.Qwen3ForCausalLM(config).eval(),
+        tokenizer=tokenizer,
+        transformer=diffusers.Flux2Transformer2DModel(
+            in_channels=16,
+            num_layers=1,
+            num_single_layers=1,
+            attention_head_dim=16,
+            num_attention_heads=2,
+            joint_attention_dim=48,
+            timestep_guidance_channels=16,
+            axes_dims_rope=(4, 4, 4, 4),
+            guidance_embeds=False,
+        ),
+    )
+
+
 def pixart() -> Any:
     """PixArt-Sigma: T5 only, a DiT with cross attention, learned variance."""
     t5 = t5_tokenizer()
@@ -320,6 +359,7 @@ BUILDERS: dict[str, Callable[[], Any]] = {
     "sd3": sd3,
     "flux": flux,
     "flux_schnell": flux_schnell,
+    "flux2": flux2,
     "pixart": pixart,
     "sana": sana,
 }

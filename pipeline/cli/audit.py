@@ -111,6 +111,7 @@ def _outcome(match: Match) -> str:
 def reproduce(args: argparse.Namespace) -> int:
     """0 bit-identical or within two grey levels, 5 different."""
     from pipeline import reproduce as again
+    from pipeline.farm.actors import read_inputs
     from pipeline.models import resolve
     from pipeline.provenance import reading
     from pipeline.render import Renderer
@@ -131,7 +132,7 @@ def reproduce(args: argparse.Namespace) -> int:
         print(f"note: the record's weights were {record.weights_digest}, these are {resolved.digest}", file=sys.stderr)
 
     def render(attempt: Attempt, batch: Sequence[str]) -> tuple[again.Pixels, RenderInfo]:
-        pixels, info = Renderer(resolved, settings).render([attempt])
+        pixels, info = Renderer(resolved, settings).render([attempt], inputs=read_inputs([attempt]))
         return pixels[0], info
 
     outcome = again.reproduce(record, stored, render, trust.mark_keys if trust is not None else (), job.quality)

@@ -19,11 +19,12 @@ class Family:
     """One architecture.
 
     `embeddings`: names of the pipeline arguments that one encoded prompt fills, in the order of `pick` over what
-    `encode_prompt` returns. `size_multiple`: width and height in pixels must be multiples of it. `negative`: whether a
-    negative prompt has an effect. `packed`: the latents travel as 2×2 patches in a sequence.
-    `samplers`: the only ones that its pipeline can drive; empty: all that fit the prediction. `image`, `inpaint`: whether it
-    draws from an init image, and inside a mask. `adapters`: whether diffusers loads LoRA files for it. `single_file`: whether
-    diffusers reads its weights from one file. `reuse`: whether features can be reused between steps (`lossy.reuse`).
+    `encode_prompt` returns; without names it is rendered through the pipeline's own plain call. `size_multiple`: width and
+    height in pixels must be multiples of it. `negative`: whether a negative prompt has an effect. `packed`: the latents travel
+    as 2×2 patches in a sequence. `samplers`: the only ones that its pipeline can drive; empty: all that fit the prediction.
+
+    `image`, `inpaint`: whether it draws from an init image, and inside a mask. `adapters`: whether diffusers loads LoRA files for
+    it. `single_file`: whether diffusers reads its weights from one file. `reuse`: whether features can be reused between steps.
     """
 
     name: str
@@ -76,6 +77,20 @@ FAMILIES: tuple[Family, ...] = (
         size_multiple=16,
         negative=False,
         packed=True,
+    ),
+    Family(
+        "flux2",
+        ("Flux2Pipeline", "Flux2KleinPipeline"),
+        "transformer",
+        "flow",
+        (),
+        (),
+        size_multiple=16,
+        negative=False,
+        samplers=("flow_euler",),
+        image=False,
+        inpaint=False,
+        single_file=False,
     ),
     Family(
         "pixart",

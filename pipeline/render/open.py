@@ -30,7 +30,8 @@ def open_picture(data: bytes, *, decode: bool = True) -> Picture:
                 raise RenderFailed(f"{opened.width}×{opened.height} is more than {PIXELS_MAX:,} pixels")
             return ImageOps.exif_transpose(opened) if decode else opened
     except (OSError, ValueError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise RenderFailed(f"not a readable {', '.join(FORMATS)} file ({error})") from error
+        why = "" if isinstance(error, UnidentifiedImageError) else f" ({error})"
+        raise RenderFailed(f"not a readable {', '.join(FORMATS)} file{why}") from error
 
 
 def picture_size(data: bytes) -> tuple[int, int]:

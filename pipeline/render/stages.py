@@ -18,7 +18,6 @@ import torch
 
 from pipeline.models import LoadedModel, Task
 from pipeline.models.adapters import switch_adapter
-from pipeline.models.families import OTHER
 from pipeline.models.quiet import without_foreign_warnings
 from pipeline.models.reuse import begin_batch
 from pipeline.render import tuning
@@ -267,7 +266,7 @@ def quantise(pictures: torch.Tensor) -> torch.Tensor:
 def plain_call(
     model: LoadedModel, request: Request, prompts: list[str], negatives: list[str], generators: list[torch.Generator]
 ) -> torch.Tensor:
-    """Returns pictures (B, 3, H, W) in -1..1 of a pipeline whose family is not in the table, through its own call."""
+    """Returns pictures (B, 3, H, W) in -1..1 of a pipeline whose prompts are not encoded here, through its own call."""
     known = inspect.signature(type(model.pipe).__call__).parameters
     wishes = {
         "prompt": prompts,
@@ -310,7 +309,7 @@ def render_batch(
     generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
     with lanes.batch():
         switch_adapter(model.pipe, model.resolved.adapters, request.adapter)
-        if model.family is OTHER:
+        if not model.family.embeddings:
             with lanes.turn:
                 drawn = plain_call(model, request, [p for p, _ in texts], [n for _, n in texts], generators)
                 done = lanes.denoised()

@@ -7,6 +7,10 @@
 architectures with random weights, which cost what trained ones cost. A folder of diffusers weights works too, with
 --size, --steps and --guidance.
 
+Times on a CPU are CPU seconds of the one thread, which neighbours on the machine do not lengthen; on CUDA wall seconds.
+`--lossy` measures each lossy mode too: its speed, and its PSNR against the lossless pictures of the same seeds (per picture, the
+mean and the worst).
+
 The ceiling: the FLOPs of one image (torch counts matrix products, convolutions and attention) over the matmul rate
 measured in this run.
 """
@@ -25,9 +29,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from pipeline.errors import WeightsError
 from pipeline.models import ModelSettings, resolve
 from pipeline.models.quiet import without_foreign_warnings
 from pipeline.render import Renderer
@@ -70,17 +76,25 @@ def synchronise(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
+def by_turns(works: Sequence[Callable[[], object]], device: torch.device, repeats: int) -> list[float]:
+    """The fastest of `repeats` runs of each after one that is not measured: a shared machine can only make a run slower, and by turns
+    it does so to all."""
+    clock = time.process_time if device.type == "cpu" else time.perf_counter
+    took: list[list[float]] = [[] for _ in works]
+    for turn in range(repeats + 1):
+        for work, times in zip(works, took, strict=True):
+            synchronise(device)
+            started = clock()
+            work()
+            synchronise(device)
+            if turn:
+                times.append(clock() - started)
+    return [min(times) for times in took]
+
+
 def best_seconds(work: Callable[[], object], device: torch.device, repeats: int) -> float:
-    """The fastest of `repeats` runs after one that is not measured: a shared machine can only make a run slower."""
-    work()
-    took = []
-    for _ in range(repeats):
-        synchronise(device)
-        started = time.perf_counter()
-        work()
-        synchronise(device)
-        took.append(time.perf_counter() - started)
-    return min(took)
+    """Of one."""
+    return by_turns([work], device, repeats)[0]
 
 
 def matmul_rate(device: torch.device, dtype: torch.dtype) -> float:
@@ -121,11 +135,12 @@ def stage_shares(renderer: Renderer, case: Case, batch: int) -> dict[str, float]
     shares: dict[str, float] = {}
 
     def timed(name: str, work: Callable[[], Any]) -> Any:
+        clock = time.process_time if device.type == "cpu" else time.perf_counter
         synchronise(device)
-        started = time.perf_counter()
+        started = clock()
         made = work()
         synchronise(device)
-        shares[name] = round(time.perf_counter() - started, 5)
+        shares[name] = round(clock() - started, 5)
         return made
 
     with torch.inference_mode(), without_foreign_warnings():
@@ -139,7 +154,38 @@ def stage_shares(renderer: Renderer, case: Case, batch: int) -> dict[str, float]
     return shares
 
 
-def run(case: Case, settings: ModelSettings, batches: Sequence[int], repeats: int, compiled: bool) -> dict[str, Any]:
+def psnr_db(lossless: np.ndarray, lossy: np.ndarray) -> list[float]:
+    """Of each picture, in dB; 99 for the same bytes."""
+    squared = np.square(lossless.astype(np.float64) - lossy).reshape(len(lossless), -1).mean(1)
+    return [99.0 if error == 0 else float(10 * np.log10(255.0**2 / error)) for error in squared]
+
+
+def lossy_modes(renderer: Renderer, settings: ModelSettings, case: Case, batch: int, repeats: int) -> dict[str, dict[str, float]]:
+    """Each lossy mode that these weights and this installation can give, against the lossless renderer in the same run."""
+    many = attempts(case, batch)
+    want = renderer.render(many)[0]
+    plain = best_seconds(lambda: renderer.render(many), renderer.model.device, repeats)
+    found = {}
+    for mode in ({"reuse": 2}, {"reuse": 3}, {"reuse": 5}, {"quantise": "int8"}, {"quantise": "fp8"}):
+        changed = ModelSettings.model_validate(settings.model_dump() | {"lossy": mode, "batch": batch})
+        try:
+            made = Renderer(resolve(changed), changed)
+            got = made.render(many)[0]
+        except (WeightsError, RuntimeError, NotImplementedError) as error:
+            print(f"{changed.lossy.name:32} not here: {str(error).splitlines()[0]}")
+            continue
+        seconds = best_seconds(lambda made=made: made.render(many), made.model.device, repeats)
+        quality = psnr_db(want, got)
+        found[changed.lossy.name] = {
+            "speedup": round(plain / seconds, 3),
+            "psnr_db_mean": round(sum(quality) / len(quality), 2),
+            "psnr_db_min": round(min(quality), 2),
+        }
+        print(f"{changed.lossy.name:32} {found[changed.lossy.name]}")
+    return found
+
+
+def run(case: Case, settings: ModelSettings, batches: Sequence[int], repeats: int, compiled: bool, lossy: bool) -> dict[str, Any]:
     """Measures one case and returns the result's fields."""
     renderer = Renderer(resolve(settings), settings)
     model = renderer.model
@@ -162,14 +208,13 @@ def run(case: Case, settings: ModelSettings, batches: Sequence[int], repeats: in
         result[name] = round(per_s, 4)
         print(f"{name:32} {per_s:9.3f} images/s   {per_s * flops / rate:6.1%} of the ceiling")
 
-    note("plain loop, batch 1", 1, best_seconds(lambda: plain_loop(renderer, case, one), model.device, repeats))
     for count in batches:
         many = attempts(case, count)
         renderer.settings = settings.model_copy(update={"batch": count})
-        note(f"renderer, batch {count}", count, best_seconds(lambda many=many: renderer.render(many), model.device, repeats))
-        if count > 1:
-            plain = best_seconds(lambda many=many: plain_loop(renderer, case, many), model.device, repeats)
-            note(f"plain loop, batch {count}", count, plain)
+        both = [lambda many=many: renderer.render(many), lambda many=many: plain_loop(renderer, case, many)]
+        ours, plain = by_turns(both, model.device, repeats)
+        note(f"renderer, batch {count}", count, ours)
+        note(f"plain loop, batch {count}", count, plain)
     many = attempts(case, max(batches))
     renderer.settings = settings.model_copy(update={"deterministic": True})
     note("renderer, deterministic", len(many), best_seconds(lambda: renderer.render(many), model.device, repeats))
@@ -177,6 +222,9 @@ def run(case: Case, settings: ModelSettings, batches: Sequence[int], repeats: in
     print("seconds by stage:", result["stage_seconds"])
     if model.device.type == "cuda":
         result["gpu_bytes_max"] = torch.cuda.max_memory_allocated(model.device)
+    if lossy:
+        renderer.settings = settings.model_copy(update={"batch": max(batches)})
+        result["lossy"] = lossy_modes(renderer, settings, case, max(batches), repeats)
     if compiled:
         denoiser = getattr(model.pipe, model.family.denoiser)
         denoiser.forward = torch.compile(denoiser.forward, mode="max-autotune-no-cudagraphs")
@@ -194,12 +242,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--case", default="starter", help="starter, sd21, sdxl, sd35m, sdxl4, or a diffusers folder")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    parser.add_argument("--batches", default="1,2,4", help="batch sizes, comma-separated")
+    parser.add_argument("--batches", default="1,2,4,8", help="batch sizes, comma-separated")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--size", type=int)
     parser.add_argument("--steps", type=int)
     parser.add_argument("--guidance", type=float)
     parser.add_argument("--compile", action="store_true", help="measure a compiled denoiser too (minutes of warm-up)")
+    parser.add_argument("--lossy", action="store_true", help="measure every lossy mode too")
     chosen = parser.parse_args()
     base = CASES.get(chosen.case, Case(chosen.case, 512, 25, 5.0))
     case = Case(
@@ -217,7 +266,7 @@ def main() -> None:
             device = "cuda" if chosen.device != "cpu" and torch.cuda.is_available() else "cpu"
             weights = str(architectures.save(weights, Path(folder) / weights, device))
         settings = ModelSettings(weights=weights, device=chosen.device)
-        result = run(case, settings, batches, chosen.repeats, chosen.compile)
+        result = run(case, settings, batches, chosen.repeats, chosen.compile, chosen.lossy)
     about = {"bench": "render", "case": chosen.case, "date": f"{datetime.now(UTC):%F}", "commit": commit()}
     machine = {"machine": platform.machine(), "torch": torch.__version__}
     print(json.dumps(about | machine | result | {"weights": chosen.case}))

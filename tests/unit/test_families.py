@@ -15,7 +15,7 @@ from pipeline.models.quiet import without_foreign_warnings
 from pipeline.render import Renderer
 from tests.standins import BUILDERS, attempt, save_family
 
-NO_NEGATIVE = ("flux", "flux_schnell", "lcm")
+NO_NEGATIVE = ("flux", "flux_schnell", "flux2", "lcm")
 """Stand-ins whose negative prompt has no effect."""
 
 Folders = dict[str, Path]
