@@ -117,6 +117,21 @@ def attempt_of(image: PlannedImage, number: int) -> Attempt:
     return Attempt(image, number, image.seed if number == 1 else _seed(["retry", image.seed, image.index, number]))
 
 
+def climbed(attempt: Attempt, rejected: int, job: JobSettings) -> Attempt:
+    """The attempt as the job's ladder renders it after so many rejections of its image.
+
+    The image keeps its id and its seeds: what was asked for is the same, and what was really used stands in the record. A rung is added to
+    what the row and the job ask for, not to the rung before it.
+    """
+    rung = next((rung for rung in reversed(job.checks.ladder) if rung.after <= rejected), None)
+    if rung is None:
+        return attempt
+    image = attempt.image
+    negative = ", ".join(part for part in (image.negative_prompt, rung.negative_prompt) if part)
+    steps, guidance = max(image.steps, rung.steps or 0), max(image.guidance, rung.guidance or 0.0)
+    return replace(attempt, image=replace(image, steps=steps, guidance=guidance, negative_prompt=negative))
+
+
 def _seed(origin: Sequence[object]) -> int:
     return int(_digest("seed 1", origin)[: SEED_BITS // 4], 16)
 

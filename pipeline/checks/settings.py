@@ -5,9 +5,10 @@ Pydantic only: no check, and none of their libraries, is imported here.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 OnFail = Literal["reject", "flag"]
 
@@ -72,10 +73,20 @@ class HandsSettings(_Section):
     models: str | None = Field(None, description="a folder with the two .tflite files, or a hand_landmarker.task; none: the user's cache")
 
 
+class Rung(_Section):
+    """How an image is rendered from some rejection on; never with less than its row asks for."""
+
+    after: int = Field(ge=1, le=20, description="rejections of the image from which this rung holds, until the next one does")
+    steps: int | None = Field(None, ge=1, le=500, description="at least so many denoising steps")
+    guidance: float | None = Field(None, ge=0, le=50, description="at least this guidance scale")
+    negative_prompt: str = Field("", max_length=10_000, description="added to the image's negative prompt")
+
+
 class ChecksSettings(_Section):
     """The quality checks, and how often an image may be rendered again."""
 
     attempts: int = Field(3, ge=1, le=20, description="renderings of one image before it is given up as exhausted")
+    ladder: tuple[Rung, ...] = Field((), max_length=20, description="how an image that was rejected often is rendered, rung by rung")
     broken: BrokenSettings = Field(default_factory=BrokenSettings, description="black, flat, burnt-out, noise")
     text: TextSettings = Field(default_factory=TextSettings, description="wanted and unwanted text")
     duplicates: DuplicatesSettings = Field(default_factory=DuplicatesSettings, description="near-duplicates among images")
@@ -86,3 +97,12 @@ class ChecksSettings(_Section):
         default_factory=dict,
         description="checks of third parties: name of an entry point in group renderfarm.checks -> its options",
     )
+
+    @field_validator("ladder")
+    @classmethod
+    def _climbs(cls, ladder: tuple[Rung, ...]) -> tuple[Rung, ...]:
+        if any(low.after >= high.after for low, high in pairwise(ladder)):
+            raise ValueError("each rung begins after more rejections than the one before it")
+        if any(rung.steps is None and rung.guidance is None and not rung.negative_prompt for rung in ladder):
+            raise ValueError("a rung says steps, guidance or negative_prompt")
+        return ladder

@@ -18,7 +18,6 @@ from pipeline.farm.engine import CheckedUnit, Engine, Event, FinishLost, Rendere
 from pipeline.farm.work import Unit, Waiting, Work, WorkQueue, halves
 from pipeline.finish import Checked, Decision, Finished, failed_record
 from pipeline.job import JobSettings
-from pipeline.plan import attempt_of
 from pipeline.retry import judge, next_attempt, rank
 from pipeline.schema import PlannedImage, Record, Verdict
 
@@ -241,8 +240,7 @@ class Loop:
             self.tally.exhausted += 1
             self._best.pop(work.attempt.image.image_id, None)
         else:
-            attempt = attempt_of(work.attempt.image, following)
-            self.queue.put_retry(replace(work, attempt=attempt, rejected=work.rejected + 1, deaths=0))
+            self.queue.put_retry(Work.of(work.planned or work.attempt.image, following, work.rejected + 1, self.job))
 
     def _render_again(self, unit: Unit, reason: str) -> None:
         """Back to the queue in halves; a work that was alone too often is recorded as failed."""

@@ -26,7 +26,6 @@ from pipeline.farm.work import Work, WorkQueue
 from pipeline.finish import now_us
 from pipeline.job import JobSettings
 from pipeline.keys import KeySet
-from pipeline.plan import attempt_of
 from pipeline.provenance import reading, witness
 from pipeline.provenance.canonical import claim_digest
 from pipeline.provenance.checkpoint import Signer
@@ -209,7 +208,7 @@ def open_work(session: Session, *, retry_failed: bool) -> Iterator[Work]:
             continue
         number = next_attempt(state.rejected, state.failed, state.last_attempt, limit, retry_failed=retry_failed)
         if number is not None:
-            yield Work(attempt_of(image, number), rejected=state.rejected)
+            yield Work.of(image, number, state.rejected, session.job)
 
 
 def run(

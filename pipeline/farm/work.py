@@ -11,8 +11,9 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from pipeline.plan import BatchKey, batch_key
-from pipeline.schema import Attempt
+from pipeline.job import JobSettings
+from pipeline.plan import BatchKey, attempt_of, batch_key, climbed
+from pipeline.schema import Attempt, PlannedImage
 
 BYTES_PER_PIXEL = 3
 LOOKAHEAD_BATCHES = 8
@@ -21,11 +22,21 @@ LOOKAHEAD_BATCHES = 8
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """One attempt to make. `rejected`: recorded rejections before it; `deaths`: renderers it took down while alone."""
+    """One attempt to make. `rejected`: recorded rejections before it; `deaths`: renderers it took down while alone.
+
+    `planned`: the image as it was planned, where a rung of the job's ladder renders this attempt in another way.
+    """
 
     attempt: Attempt
     rejected: int = 0
     deaths: int = 0
+    planned: PlannedImage | None = None
+
+    @classmethod
+    def of(cls, image: PlannedImage, number: int, rejected: int, job: JobSettings) -> Work:
+        """The attempt `number` of an image that was rejected so often, on the rung of the ladder where it stands."""
+        attempt = climbed(attempt_of(image, number), rejected, job)
+        return cls(attempt, rejected, planned=image if attempt.image is not image else None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -162,10 +162,10 @@ def _known_keys(model: type[BaseModel], path: Sequence[str]) -> list[str]:
 
 
 def section_of(annotation: Any) -> type[BaseModel] | None:
-    """The settings class inside an annotation, looking through unions and mappings; None for a plain value."""
+    """The settings class inside an annotation, looking through unions, mappings and lists; None for a plain value."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
-    if get_origin(annotation) in (Union, types.UnionType, dict):
+    if get_origin(annotation) in (Union, types.UnionType, dict, tuple):
         return next((found for found in map(section_of, get_args(annotation)) if found), None)
     return None
 

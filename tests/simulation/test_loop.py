@@ -6,6 +6,7 @@ A failing seed is in the test's name; `World(seed).live(...)` replays it exactly
 from __future__ import annotations
 
 import random
+from collections import Counter
 
 import pytest
 
@@ -50,6 +51,21 @@ def test_every_image_ends_as_it_would_undisturbed(seed: int) -> None:
     limit = world.job.checks.attempts
     ends = {image_id: (found.standing(limit), found.last_attempt) for image_id, found in state.images()}
     assert ends == world.expected()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_ladder_is_climbed_by_rejections_alone_and_ends(seed: int) -> None:
+    world = World(seed, rejects=0.7, ladder=({"after": 1, "steps": 30}, {"after": 2, "negative_prompt": "gibberish"}))
+    assert live_to_the_end(world)[-1] == "done"
+    rejected: Counter[str] = Counter()
+    plan = {image.image_id: image for image in world.plan}
+    for record in (r for r in reading.records(world.storage) if r.kind == "attempt"):
+        image = plan[record.image_id or ""]
+        rung = rejected[image.image_id]
+        assert (record.steps, record.negative_prompt) == (30 if rung == 1 else image.steps, "gibberish" if rung == 2 else "")
+        rejected[image.image_id] += record.outcome == "rejected"
+    state = reading.read_state(world.storage)
+    assert {i: (s.standing(3), s.last_attempt) for i, s in state.images()} == world.expected() and max(rejected.values()) == 3
 
 
 def test_an_undisturbed_run_renders_nothing_twice() -> None:

@@ -19,7 +19,7 @@ from pipeline.farm.loop import Loop, Tally
 from pipeline.farm.work import Unit, Work, WorkQueue
 from pipeline.finish import Checked, Decision, Finished, failed_record
 from pipeline.job import JobSettings
-from pipeline.plan import Intent, attempt_of, plan_row
+from pipeline.plan import Intent, plan_row
 from pipeline.provenance.checkpoint import Signer
 from pipeline.provenance.writer import LogWriter
 from pipeline.retry import next_attempt
@@ -201,11 +201,18 @@ class World:
     poison: float = 0.03
     deaths: float = 0.05
     faults: float = 0.05
+    ladder: tuple[dict[str, object], ...] = ()
 
     def __post_init__(self) -> None:
         self.rng = random.Random(self.seed)
         self.job = JobSettings.model_validate(
-            {"name": "sim", "manifest": "-", "output": "-", "checks": {"attempts": 3}, "commit": {"images": 12, "seconds": 30}}
+            {
+                "name": "sim",
+                "manifest": "-",
+                "output": "-",
+                "checks": {"attempts": 3, "ladder": self.ladder},
+                "commit": {"images": 12, "seconds": 30},
+            }
         )
         self.storage = FaultyStorage(self.rng, self.faults)
         self.fate = Fate(self.seed, self.rejects, self.poison)
@@ -240,7 +247,7 @@ class World:
             state = writer.state.image(image.image_id)
             number = next_attempt(state.rejected, state.failed, state.last_attempt, self.job.checks.attempts)
             if not state.accepted and number is not None:
-                yield Work(attempt_of(image, number), state.rejected)
+                yield Work.of(image, number, state.rejected, self.job)
 
     def expected(self) -> dict[str, tuple[str, int]]:
         """Image id → how it must end (accepted, exhausted, failed) and after which attempt, whatever happens on the way."""

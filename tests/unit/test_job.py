@@ -121,3 +121,18 @@ def test_forbidden_words_come_from_the_job_and_from_a_file(tmp_path: Path) -> No
     ):
         with pytest.raises(JobError, match=what):
             load_job(job_file(tmp_path, GOOD + text))
+
+
+@pytest.mark.parametrize(
+    ("ladder", "what"),
+    [
+        ("[{after: 2, steps: 30}, {after: 2, steps: 40}]", "checks.ladder: .*each rung begins after more rejections"),
+        ("[{after: 2}]", "a rung says steps, guidance or negative_prompt"),
+        ("[{after: 0, steps: 3}]", "checks.ladder.0.after"),
+        ("[{after: 1, stepz: 3}]", "did you mean steps"),
+        ("{after: 1}", "checks.ladder"),
+    ],
+)
+def test_a_ladder_climbs(tmp_path: Path, ladder: str, what: str) -> None:
+    with pytest.raises(JobError, match=what):
+        load_job(job_file(tmp_path, GOOD + f"checks: {{ladder: {ladder}}}\n"))
