@@ -44,7 +44,9 @@ class FileResult:
 
 
 def check_files(items: Iterable[Item], settings: ChecksSettings) -> Iterator[FileResult]:
-    """One result per item, in order, as soon as it is there. Near-duplicates are not judged: that needs a job.
+    """One result per item, in order, as soon as it is there. Every check looks, whatever the others say: whoever asks wants all scores.
+
+    Near-duplicates are not judged: that needs a job.
 
     Raises:
         JobError: the settings name a plug-in that cannot be built.
@@ -59,7 +61,7 @@ def check_files(items: Iterable[Item], settings: ChecksSettings) -> Iterator[Fil
         row = PromptRow(item.path, item.prompt or "", text=item.text)
         height, width = image.shape[:2]
         small, scale = _bounded(image)
-        verdicts = tuple(_scaled(verdict, scale, width, height) for verdict in registry.run(checks, small, row))
+        verdicts = tuple(_scaled(v, scale, width, height) for check in checks for v in registry.run([check], small, row))
         yield FileResult(item.path, width, height, verdicts)
 
 

@@ -337,6 +337,9 @@ def _check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     parser.add_argument("--prompt", metavar="P", default="", help="the prompt they were made from")
     parser.add_argument("--text", metavar="T", help='the text they must show; "" for none')
     parser.add_argument("--from", metavar="FILE.jsonl", type=Path, dest="source", help="lines with path, prompt and text")
+    parser.add_argument(
+        "--set", metavar="KEY.PATH=VALUE", action="append", default=[], dest="overrides", help="one setting of the checks, as in a job file"
+    )
     _json(parser)
 
 

@@ -12,10 +12,9 @@ from pathlib import Path
 
 from pipeline import keys, watermark
 from pipeline.checks.files import FileResult, Item, check_files, read_items
-from pipeline.checks.settings import ChecksSettings
 from pipeline.cli import logs
 from pipeline.errors import KeysError, RenderfarmError, UserError
-from pipeline.job import describe, json_schema
+from pipeline.job import describe, json_schema, load_checks
 from pipeline.watermark import MarkKey, Payload
 
 MARK_KEY_VARIABLE = "RENDERFARM_MARK_KEY"
@@ -32,7 +31,7 @@ def check(args: argparse.Namespace) -> int:
     if args.source is not None:
         items = iter([*items, *read_items(args.source)])
     code = 0
-    for result in check_files(items, ChecksSettings()):
+    for result in check_files(items, load_checks({}, args.overrides, "--set")):
         code = max(code, _show(result, args.json), key=(0, NO, UserError.exit_code).index)
     return code
 

@@ -172,6 +172,7 @@ def test_files_of_every_kind_get_verdicts_or_one_error(tmp_path: Path) -> None:
         assert results[name].error is None and results[name].verdicts[0].outcome == "accepted", results[name]
     assert (results["huge.png"].width, results["huge.png"].height) == (3200, 2400)
     assert results["noise.png"].verdicts[0].reason == "the picture is only noise"
+    assert not [v for v in results["noise.png"].verdicts if v.reason == registry.REJECTED_EARLIER], "every check says its score"
     assert results["tiny.png"].error == "too small to judge: 3x3 pixels, at least 16 a side are needed"
     assert "no picture that can be read" in (results["cut.png"].error or "") and "no picture" in (results["text.png"].error or "")
     assert results["absent.png"].error == "cannot be read: No such file or directory"
