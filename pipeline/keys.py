@@ -29,7 +29,6 @@ its folder.
 from __future__ import annotations
 
 import base64
-import binascii
 import contextlib
 import hashlib
 import os
@@ -376,7 +375,7 @@ def _parse_note_key(text: str, where: str, form: str, kind: bytes = ED25519) -> 
         raise malformed
     try:
         raw = base64.b64decode(parts[2], validate=True)
-    except binascii.Error:
+    except ValueError:  # not base64, or not ASCII
         raise malformed from None
     if len(raw) != 33 or raw[:1] != kind:
         raise malformed

@@ -305,6 +305,14 @@ def test_note_keys_round_trip_and_agree_with_the_log(name: str, seed: bytes) -> 
     assert back_name == name and back.private_bytes_raw() == seed
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.one_of(st.text(max_size=60), st.text(max_size=20).map(lambda text: f"w+1afbd705+{text}")))
+def test_any_text_is_a_key_or_refused(text: str) -> None:
+    for parse in (keys.parse_public, keys.parse_witness, keys.parse_private):
+        with pytest.raises(KeysError):
+            parse(text, "here")
+
+
 def test_the_published_note_key_is_read() -> None:
     """Example of Go's golang.org/x/mod/sumdb/note package documentation."""
     verifier = "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW"
