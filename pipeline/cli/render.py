@@ -73,7 +73,11 @@ def _window(until: str | None) -> float | None:
     try:
         return seconds_until(until)
     except ValueError as error:
-        raise JobError(f"not a time of day: {until!r}", "--until", "write HH:MM, for example 06:00") from error
+        raise JobError(
+            f"not a time of day: {until!r}",
+            "--until",
+            "write HH:MM, for example 06:00, or a moment with its offset: 2026-11-26T06:00:00+01:00",
+        ) from error
 
 
 def _say(resolved: ResolvedJob) -> None:

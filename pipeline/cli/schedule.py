@@ -72,8 +72,7 @@ def _show_coming(entries: Sequence[Entry], count: int, *, as_json: bool) -> int:
     now = dt.datetime.now(dt.UTC)
     for entry in entries:
         here = window_at(entry.schedule, now)
-        found = [*([here] if here else []), *windows(entry.schedule, now)] if here else windows(entry.schedule, now)
-        for window in itertools.islice(found, count):
+        for window in itertools.islice(itertools.chain([here] if here else [], windows(entry.schedule, now)), count):
             content = {"job": entry.name, **_window_json(window), "open": window.holds(now)}
             print(json.dumps(content) if as_json else f"{entry.name}: {_window_text(window)}{'  open now' if window.holds(now) else ''}")
     return 0

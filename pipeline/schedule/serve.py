@@ -61,9 +61,12 @@ class Process:
         self.popen.kill()
 
     def result(self) -> dict[str, object] | None:
-        with self.printed.open("rb") as file:
-            file.seek(max(0, self.printed.stat().st_size - RESULT_BYTES_MAX))
-            return last_json(file.read().decode(errors="replace"))
+        try:
+            with self.printed.open("rb") as file:
+                file.seek(max(0, self.printed.stat().st_size - RESULT_BYTES_MAX))
+                return last_json(file.read().decode(errors="replace"))
+        except OSError:  # somebody removed it
+            return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,11 +130,11 @@ class Processes:
         self._places, self._command = places, command
 
     def start(self, entry: Entry, window: Window) -> Child | None:
-        place = self._places[entry.output]
-        lock = place.lock_run()
-        if lock is None:
-            return None
+        place, lock = self._places[entry.output], None
         try:
+            lock = place.lock_run()
+            if lock is None:
+                return None
             with place.printed.open("wb") as printed:
                 process = subprocess.Popen(
                     self._command(entry, window), stdin=subprocess.DEVNULL, stdout=printed, start_new_session=True, pass_fds=(lock,)
@@ -141,7 +144,8 @@ class Processes:
             log.error("schedule.not_started", job=entry.name, reason=str(error))
             return NotStarted()
         finally:
-            os.close(lock)  # the child's copy keeps the lock
+            if lock is not None:
+                os.close(lock)  # the child's copy keeps the lock
         return Process(process, place.printed)
 
     def adopt(self, entry: Entry) -> Child | None:

@@ -88,7 +88,8 @@ class Place:
             self._scheduler = None
 
     def lock_run(self) -> int | None:
-        """A descriptor for a run to inherit; None while a run is alive."""
+        """A descriptor for a run to inherit; None while a run is alive. Raises: OSError."""
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         return _locked(self._path(".run"))
 
     def name_run(self, pid: int) -> None:

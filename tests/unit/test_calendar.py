@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import itertools
+import time
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -12,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import JobError
+from pipeline.farm.stop import seconds_until
 from pipeline.job import load_job
 from pipeline.job.schedule import ScheduleSettings
 from pipeline.schedule.calendar import Window, window_at, windows
@@ -172,3 +174,30 @@ def test_good_schedules_are_read(tmp_path: Path) -> None:
                 load_job(path)
         else:
             assert load_job(path).schedule is not None
+
+
+@pytest.mark.parametrize(
+    ("now", "clock", "hours"),
+    [
+        ("2026-03-28T21:00", "06:00", 7.0),  # 22:00 there; clocks go forward in this night
+        ("2026-10-24T20:00", "06:00", 9.0),
+        ("2026-06-03T20:00", "06:00", 8.0),
+        ("2026-06-03T20:00", "22:00", 24.0),
+        ("2026-06-03T20:00", "2026-06-04T06:00:00+02:00", 8.0),
+        ("2026-06-03T20:00", "2026-06-03T19:00:00+00:00", -1.0),
+    ],
+)
+def test_until_is_the_local_time_of_that_night(monkeypatch: pytest.MonkeyPatch, now: str, clock: str, hours: float) -> None:
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    try:
+        assert seconds_until(clock, utc(now)) == hours * 3600
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+@pytest.mark.parametrize("clock", ["25:00", "6", "soon", "2026-06-04T06:00:00", "06:00:00", "2026-13-04T06:00:00+00:00", ""])
+def test_an_until_that_is_none_is_refused(clock: str) -> None:
+    with pytest.raises(ValueError):
+        seconds_until(clock)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import itertools
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -316,6 +317,18 @@ def test_a_command_that_cannot_be_started_counts_as_a_crash(tmp_path: Path) -> N
     child = host.start(Entry("demo", "j", "out", ALWAYS), Window(utc("2026-01-01T00:00"), utc("2026-01-02T00:00")))
     assert child is not None and child.poll() == 1
     assert host.adopt(Entry("demo", "j", "out", ALWAYS)) is None
+
+
+def test_a_state_folder_that_is_removed_while_a_run_lives_ends_nothing(tmp_path: Path) -> None:
+    place, child = started(tmp_path / "state", "print('{}')")
+    shutil.rmtree(tmp_path / "state")
+    wait_for(lambda: child.poll() is not None)
+    assert child.result() is None
+    host = Processes({"out": place}, lambda e, w: [sys.executable, "-c", "print('{\"a\": 1}')"])
+    again = host.start(Entry("demo", "j", "out", ALWAYS), Window(utc("2026-01-01T00:00"), utc("2026-01-02T00:00")))
+    assert again is not None
+    wait_for(lambda: again.poll() is not None)
+    assert again.result() == {"a": 1}
 
 
 SERVICE = """

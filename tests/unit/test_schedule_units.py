@@ -164,6 +164,8 @@ def test_the_command_writes_prints_and_shows(tmp_path: Path, capsys: pytest.Capt
     shown = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [line["job"] for line in shown] == ["nightly"] * 3
     assert all(line["closes"] > line["opens"] for line in shown)
+    assert main(["schedule", str(written(tmp_path, "{cron: '0 0 1 1 *'}")), "--next", "2"]) == 0
+    assert ["open now" in line for line in capsys.readouterr().out.splitlines()] == [True, False]
 
 
 @pytest.mark.parametrize(
