@@ -36,6 +36,7 @@ def build_parser() -> argparse.ArgumentParser:
     for add in (
         _render,
         _plan,
+        _preview,
         _schedule,
         _status,
         _report,
@@ -121,6 +122,26 @@ def _plan(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         commands, "plan", "render:plan", "count images and batches and estimate the time", "renderfarm plan jobs/mockups.yaml"
     )
     _job_arguments(parser)
+    _json(parser)
+
+
+def _preview(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = _command(
+        commands,
+        "preview",
+        "preview:preview",
+        "render a few rows with few steps into one contact sheet",
+        "renderfarm preview jobs/mockups.yaml -n 8",
+    )
+    parser.add_argument("job", metavar="JOB", type=Path, help="the job file (YAML)")
+    parser.add_argument("-n", metavar="ROWS", type=_bounded(1, 1000), default=8, help="how many rows, evenly from the manifest (default 8)")
+    parser.add_argument("--steps", metavar="S", type=_bounded(1, 500), default=8, help="at most so many denoising steps (default 8)")
+    parser.add_argument("--manifest", metavar="M", help="another manifest than the job names")
+    parser.add_argument("--output", metavar="DIR", type=Path, help="where to put it; default: a new temporary folder")
+    parser.add_argument(
+        "--set", metavar="KEY.PATH=VALUE", action="append", default=[], dest="overrides", help="override one field of the job"
+    )
+    parser.add_argument("--address", metavar="RAY", help="an existing Ray cluster; default: a private local one")
     _json(parser)
 
 

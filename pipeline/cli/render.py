@@ -52,7 +52,7 @@ def render(args: argparse.Namespace) -> int:
             reason = "; ".join(map(str, stop.crossed.values())) if result.paused and stop.pauses else ""
             if reason:
                 result = replace(result, notes=(*result.notes, reason))
-            _summary(args, session, result)
+            summarise(args, session, result)
             teller.ended(result, reason)
     return result.exit_code
 
@@ -91,7 +91,8 @@ def _say(resolved: ResolvedJob) -> None:
         print(f"note: {warning}", file=sys.stderr)
 
 
-def _summary(args: argparse.Namespace, session: farm.Session, result: farm.RunResult) -> None:
+def summarise(args: argparse.Namespace, session: farm.Session, result: farm.RunResult) -> None:
+    """What a run came to, and its contact sheet."""
     counts, tally = result.counts, result.tally
     page = _write_report(session)
     if args.json:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline.manifest.build import build
+from pipeline.manifest.build import build, write
 from pipeline.manifest.columns import arrow_schema
 from pipeline.manifest.read import check, count, digest, read, show
 from pipeline.manifest.rows import row_digest
@@ -21,4 +21,5 @@ __all__ = [
     "read",
     "row_digest",
     "show",
+    "write",
 ]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import os
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from pipeline.manifest.files import CHUNK_ROWS
 from pipeline.manifest.read import check
 from pipeline.manifest.sources import SourceRow, open_source
 from pipeline.manifest.types import BuildReport, Rules
-from pipeline.schema import Fault
+from pipeline.schema import Fault, PromptRow
 
 
 @dataclass(slots=True)
@@ -53,6 +53,19 @@ def build(source: Path, out: Path, rules: Rules | None = None) -> BuildReport:
     finally:
         scratch.unlink(missing_ok=True)
     return BuildReport(len(conversion.places), ())
+
+
+def write(out: Path, rows: Iterable[PromptRow]) -> None:
+    """Rows that were read from a manifest as a manifest of their own. Raises: ManifestError when it cannot be written."""
+
+    def plain(row: PromptRow) -> dict[str, Any]:
+        said = {name: getattr(row, name) for name in COLUMNS}
+        return said | {"objects": [{"class": o.name, "count": o.count} for o in row.objects], "tags": list(row.tags)}
+
+    try:
+        _write(out, map(plain, rows))
+    except OSError as error:
+        raise ManifestError(f"cannot be written: {error.strerror}", str(out), "name a file in a folder of yours") from error
 
 
 def _converted(rows: Iterator[SourceRow], conversion: _Conversion) -> Iterator[dict[str, Any]]:
