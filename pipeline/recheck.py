@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from pipeline.checks import duplicates, registry
+from pipeline.checks import duplicates, registry, text
 from pipeline.checks.base import Bars, Check, Rejudged
 from pipeline.checks.settings import ChecksSettings
 from pipeline.errors import JobError
@@ -100,6 +100,8 @@ class Recheck:
                     self.outlook.changed += 1
                     self.outlook.ends[again.was, again.now] += 1
                     yield again
+        if self._settings.text.second_look and any(self.outlook.verdicts["text", "accepted", worse] for worse in ("rejected", "flagged")):
+            self.outlook.notes.append(text.READ_ONCE)
         self.outlook.was, self.outlook.now, self.outlook.open = self._images.counts(*self._limits)
 
     def _again(self, record: Mapping[str, Any]) -> Rejudgement:

@@ -99,10 +99,10 @@ def waiting(storage: Storage, job: JobFile) -> Iterator[Waiting]:
                 continue
             attempts = found.setdefault(row["image_id"], {})
             about.setdefault(row["image_id"], row)
-            if row["kind"] == "review":
+            if row["kind"] == "review" and row["attempt"] in attempts:
                 moved = row["object_key"] or attempts[row["attempt"]].object_key
                 attempts[row["attempt"]] = dataclasses.replace(attempts[row["attempt"]], object_key=moved, reviewer=row["reviewer"])
-            elif row["outcome"] != "failed":
+            elif row["kind"] == "attempt" and row["outcome"] != "failed":
                 fits = row["object_key"] is not None and row["media_type"] == job.media_type
                 attempts[row["attempt"]] = Candidate(row["attempt"], row["reason"] or "", row["object_key"], fits)
     for image_id, attempts in found.items():

@@ -18,6 +18,8 @@ from pipeline.schema import PromptRow, Verdict
 
 UNWANTED_BORDER = 0.5
 """Score below which a picture counts as lettered where no text is wanted; see `evidence`."""
+READ_ONCE = "text that passed was read once: a second, larger reading, which the check takes before it rejects, may score higher"
+"""What judging recorded scores again by a higher bar cannot know."""
 _SURFACES = ("sign", "label", "poster", "banner", "billboard", "menu", "cover", "logo", "screen", "badge", "flag", "card")
 _SHOWN_MAX = 3
 

@@ -72,6 +72,7 @@ def test_a_higher_bar_takes_delivered_images_back_and_a_persons_word_stands(tmp_
     found, outlook = look(tmp_path, records, text={"min_score": 0.95})
     assert [(one.image_id, one.now) for one in found] == [(image_id(1), "rejected")]
     assert (outlook.was.accepted, outlook.now.accepted, outlook.now.remaining) == (2, 1, 1)
+    assert any("was read once" in note for note in outlook.notes)
 
 
 def test_a_check_that_is_off_says_nothing_and_another_limit_opens_exhausted_images(tmp_path: Path) -> None:
