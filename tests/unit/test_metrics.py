@@ -10,11 +10,12 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from pipeline.farm.loop import Loop, Tally
 from pipeline.farm.metrics import STALE_S, Metrics, serving
+from pipeline.farm.stop import StopSignals
 from pipeline.farm.work import WorkQueue
 from pipeline.job import JobSettings
 from pipeline.provenance.writer import LogWriter
 from pipeline.schema import Record
-from tests.simulation.world import SIGNER, Never, NoDuplicates, SimEngine, World
+from tests.simulation.world import SIGNER, NoDuplicates, SimEngine, World
 
 Samples = dict[tuple[str, str], float]
 
@@ -61,7 +62,7 @@ def test_a_scrape_in_the_middle_of_a_run_and_one_at_its_end() -> None:
                 seen.append(scraped(address))
 
         queue = WorkQueue(world._open_work(writer), 4)
-        Loop(world.job, "plan", queue, engine, writer, NoDuplicates(), Never(), tally, watch, clock=engine.clock).run()
+        Loop(world.job, "plan", queue, engine, writer, NoDuplicates(), StopSignals(), tally, watch, clock=engine.clock).run()
         seen.append(scraped(address))
     middle, end = seen
     states = ("accepted", "exhausted", "failed", "remaining")

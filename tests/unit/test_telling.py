@@ -15,10 +15,10 @@ from pipeline.errors import JobError, StorageAway
 from pipeline.farm.budget import BudgetStop, Crossed
 from pipeline.farm.loop import Tally
 from pipeline.farm.session import RunResult
+from pipeline.farm.stop import StopSignals
 from pipeline.job import JobSettings, load_job
 from pipeline.provenance.state import Counts
 from pipeline.resolve import UNRECORDED
-from tests.simulation.world import Never
 from tests.unit.test_notify import serving
 
 SECRET = "s3cret-path"
@@ -159,7 +159,7 @@ def test_mistakes_are_named(tmp_path: Path, text: str, expected: str) -> None:
 )
 def test_a_budget_is_told_once_and_drains(budget: dict[str, float], below: Tally, above: Tally, unit: str) -> None:
     told: list[Crossed] = []
-    stop = BudgetStop(job(budget=budget, cost={"per_hour": 3}), Never(), told.append)
+    stop = BudgetStop(job(budget=budget, cost={"per_hour": 3}), StopSignals(), told.append)
     stop(below)
     assert not told and not stop.draining(0.0)
     stop(above)
@@ -170,7 +170,7 @@ def test_a_budget_is_told_once_and_drains(budget: dict[str, float], below: Tally
 
 def test_a_budget_that_only_tells_lets_the_run_go_on() -> None:
     told: list[Crossed] = []
-    stop = BudgetStop(job(budget={"rejects": 1, "then": "notify"}), Never(), told.append)
+    stop = BudgetStop(job(budget={"rejects": 1, "then": "notify"}), StopSignals(), told.append)
     stop(Tally(9, rejected_attempts=3))
     assert len(told) == 1 and not stop.draining(0.0) and not stop.pauses
 
@@ -197,7 +197,7 @@ def test_a_budget_ends_a_simulated_run_and_all_is_committed() -> None:
     world = World(5, images=60, rejects=0.5, poison=0.0, deaths=0.0, faults=0.0)
     writer = LogWriter.open(world.storage, world.job.name, SIGNER)
     engine = SimEngine(world.rng, world.fate, 6, 0.0, None, world.storage)
-    stop = BudgetStop(job(budget={"rejects": 10}), Never())
+    stop = BudgetStop(job(budget={"rejects": 10}), StopSignals())
     tally = Tally(len(world.plan))
     queue = WorkQueue(world._open_work(writer), 4)
     Loop(world.job, "plan", queue, engine, writer, NoDuplicates(), stop, tally, stop, clock=engine.clock).run()
