@@ -15,7 +15,7 @@ ALWAYS = {"cron": "0 0 1 1 *"}
 """A window that is open until the next new year."""
 
 
-def nightly(farm: Farm, server: Server, **changes: Any) -> Any:
+def nightly(farm: Farm, server: Server, /, **changes: Any) -> Any:
     farm.env |= {"XDG_STATE_HOME": str(farm.folder / "state"), "TEST_HOOK": server.url, "TEST_TOKEN": "s3cret-token"}
     farm.manifest([{"id": "a", "prompt": "a red mug"}])
     return farm.job(schedule=ALWAYS, notify={"webhook_env": "TEST_HOOK", "token_env": "TEST_TOKEN"}, **changes)
