@@ -150,6 +150,12 @@ def batch_key(image: PlannedImage) -> BatchKey:
     )
 
 
+def mixed_key(image: PlannedImage) -> BatchKey:
+    """As `batch_key`, for a renderer with slots: steps and guidance may differ, but for whether there is any guidance."""
+    key = batch_key(image)
+    return key if key.has_init else replace(key, steps=0, guidance=float(image.guidance > 1))
+
+
 def batches(attempts: Iterable[Attempt], size: int) -> list[tuple[Attempt, ...]]:
     """Attempts grouped by batch key, at most `size` together; groups in the order of their first member, members in theirs."""
     groups: dict[BatchKey, list[Attempt]] = {}

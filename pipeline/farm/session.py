@@ -26,6 +26,7 @@ from pipeline.farm.work import Work, WorkQueue
 from pipeline.finish import now_us
 from pipeline.job import JobSettings
 from pipeline.keys import KeySet
+from pipeline.plan import mixed_key
 from pipeline.provenance import reading, witness
 from pipeline.provenance.canonical import claim_digest
 from pipeline.provenance.checkpoint import Signer
@@ -260,9 +261,14 @@ def _render(session: Session, options: RunOptions, work: Iterator[Work], stop: S
     with cluster(job, options.address) as room:
         tally.renderers = room.renderers
         engine = RayEngine(job, resolved.plan_digest, resolved.weights, session.keys, room)
-        queue = WorkQueue(work, max(engine.start(), unit_size(job)))
+        size = max(engine.start(), unit_size(job))
+        queue = WorkQueue(work, size * SLOT_TURNS, mixed_key) if job.model.slots else WorkQueue(work, size)
         duplicates = JobDuplicates.of(job, session.storage, session.state)
         Loop(job, resolved.plan_digest, queue, engine, session.writer, duplicates, stop, tally, watch).run()
+
+
+SLOT_TURNS = 4
+"""Units for slots hold so many batches: only at a unit's end do slots stay empty."""
 
 
 def unit_size(job: JobSettings) -> int:

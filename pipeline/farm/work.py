@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from pipeline.job import JobSettings
@@ -68,8 +68,9 @@ class Waiting:
 class WorkQueue:
     """Hands out units: first what came back alone, then retries, then new work from the plan, grouped by batch key."""
 
-    def __init__(self, source: Iterator[Work], batch: int) -> None:
+    def __init__(self, source: Iterator[Work], batch: int, key: Callable[[PlannedImage], BatchKey] = batch_key) -> None:
         self._source = source
+        self._key = key
         self._batch = batch
         self._numbers = itertools.count(1)
         self._sealed: deque[tuple[Work, ...]] = deque()
@@ -80,7 +81,7 @@ class WorkQueue:
 
     def put_retry(self, work: Work) -> None:
         """Work that goes before everything new, batched with its like."""
-        self._retries.setdefault(batch_key(work.attempt.image), deque()).append(work)
+        self._retries.setdefault(self._key(work.attempt.image), deque()).append(work)
 
     def put_back(self, works: tuple[Work, ...]) -> None:
         """Works of a lost unit, to be handed out together and unmixed."""
@@ -128,7 +129,7 @@ class WorkQueue:
             if work is None:
                 self._dry = True
                 return
-            self._fresh.setdefault(batch_key(work.attempt.image), deque()).append(work)
+            self._fresh.setdefault(self._key(work.attempt.image), deque()).append(work)
             self._fresh_count += 1
 
 

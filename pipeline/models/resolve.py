@@ -77,7 +77,8 @@ def resolve(settings: ModelSettings) -> Resolved:
         )
     files = digests(folder, layout.files, checkpoint, cache=cache_folder())
     family = family_of(layout.pipeline_class)
-    refuse_modes(settings, family)
+    scheduler = _scheduler(settings, layout)
+    refuse_modes(settings, family, scheduler)
     return Resolved(
         weights=name,
         path=str(folder),
@@ -88,7 +89,7 @@ def resolve(settings: ModelSettings) -> Resolved:
         licence_source=licence.source,
         pipeline_class=layout.pipeline_class,
         family=family.name,
-        scheduler=_scheduler(settings, layout),
+        scheduler=scheduler,
         size_multiple=family.size_multiple,
         files=layout.files,
         variant=layout.variant,

@@ -110,6 +110,11 @@ class ModelSettings(BaseModel):
         description="An image's bytes do not depend on which images share its batch. Slower on GPUs.",
     )
 
+    slots: bool = Field(
+        False,
+        description="Images enter and leave the denoiser one by one, so that mixed steps and re-renders do not leave batches half "
+        "empty. For Stable Diffusion 1/2 with `euler` and for Stable Diffusion 3.",
+    )
     speed: SpeedSettings = Field(default_factory=SpeedSettings, description="Faster at the same pixels.")
     lossy: LossySettings = Field(default_factory=LossySettings, description="Faster at the price of other pixels.")
 
@@ -131,6 +136,8 @@ class ModelSettings(BaseModel):
     def _modes_go_together(self) -> Self:
         if self.adapters and (self.speed.compile != "off" or self.speed.fuse_qkv or self.lossy.quantise != "none"):
             raise ValueError("adapters are switched from batch to batch: not with speed.compile, speed.fuse_qkv or lossy.quantise")
+        if self.slots and (self.adapters or self.deterministic or self.lossy.reuse > 1):
+            raise ValueError("slots mix images at different steps: not with adapters, deterministic or lossy.reuse")
         if self.speed.compile == "full" and self.lossy.reuse > 1:
             raise ValueError("lossy.reuse changes what a step computes: use speed.compile: regional with it")
         return self

@@ -19,12 +19,18 @@ from pipeline.models.settings import ModelSettings
 UNFUSED = ("sd3",)
 """Families whose fused attention breaks in diffusers 0.42: SD 3.5's second self-attention gets the processor of the joint one."""
 
+SLOTTED = {"sd": "EulerDiscreteScheduler", "sd3": "FlowMatchEulerDiscreteScheduler"}
+"""Family → the diffusers class of the sampler that `render.slots` steps."""
+
 TAYLOR_WARM_UP = 2
 """Full steps before TaylorSeer predicts any: a first-order prediction needs two."""
 
 
-def refuse_modes(settings: ModelSettings, family: Family) -> None:
-    """Raises WeightsError for a mode that these weights or this installation cannot give."""
+def refuse_modes(settings: ModelSettings, family: Family, scheduler: str) -> None:
+    """Raises WeightsError for a mode that these weights, this sampler or this installation cannot give."""
+    if settings.slots and SLOTTED.get(family.name) != scheduler:
+        remedy = "set model.scheduler: euler" if family.name == "sd" else "remove it"
+        raise WeightsError(f"slots cannot step {family.name} with {scheduler}", "model.slots", remedy)
     if settings.speed.fuse_qkv and family.name in UNFUSED:
         raise WeightsError(f"diffusers cannot fuse this family's attention ({family.name})", "model.speed.fuse_qkv", "remove it")
     if settings.lossy.reuse > 1 and not family.reuse:

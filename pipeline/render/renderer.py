@@ -16,7 +16,7 @@ from pipeline.errors import RenderFailed
 from pipeline.models import ModelSettings, Resolved, Task, load
 from pipeline.models.fingerprint import cache_folder
 from pipeline.render import rates, tuning
-from pipeline.render.batching import DoesNotFit, in_fitting_batches
+from pipeline.render.batching import DoesNotFit, in_fitting_batches, out_of_memory
 from pipeline.schema import Attempt, RenderInfo
 
 if TYPE_CHECKING:
@@ -46,14 +46,14 @@ class Renderer:
         """Loads and verifies the weights. `threads`: of torch, on the CPU. Raises WeightsError."""
         import torch
 
-        from pipeline.render import stages
+        from pipeline.render import slots, stages
         from pipeline.render.lanes import Lanes
 
         torch.set_num_threads(threads)
         _choose_kernels(settings.deterministic, settings.speed.tf32)
         self.settings = settings
         self.model = load(resolved, settings)
-        self._stages = stages
+        self._stages, self._slots = stages, slots
         self._prompts = stages.PromptCache(self.model)
         self.lanes = Lanes(self.model.device, alone=bool(resolved.adapters) or self.model.mode != "full")
         self._speed = rates.Speed(resolved.digest, self.model.driver)
@@ -93,9 +93,11 @@ class Renderer:
         image and mask → its bytes. Raises RenderFailed(message, index) when a picture is not finite, and
         RenderFailed(message) when not even one image fits into memory.
         """
+        started = time.monotonic()
+        if self._pools(attempts):
+            return self._pooled(attempts, mark, started)
         request = self._request(attempts)
         limit = self.batch_limit(request.width, request.height)
-        started = time.monotonic()
         done: list[tuple[torch.Tensor, torch.Tensor]] = []
         company: list[str] = []
         try:
@@ -105,12 +107,45 @@ class Renderer:
                 company += [CHUNK_END] * bool(company) + [name_of(attempt) for attempt in batch]
                 done.append(made)
         except DoesNotFit as error:
-            size = f"{request.width}×{request.height}"
-            message = f"one image of {size} does not fit into memory ({error}): try model.memory: sequential"
-            raise RenderFailed(message) from error
+            raise self._too_large(request.width, request.height, error) from error
         pixels = self._to_host(attempts, done, mark)
         self._speed.note(request.width, request.height, request.steps, len(attempts), started)
         return pixels, self._info(tuple(company))
+
+    def _pools(self, attempts: Sequence[Attempt]) -> bool:
+        """Says whether these go through slots: asked for, possible, drawn from words alone, of one size, all guided or none."""
+        if not self.settings.slots or any(attempt.image.init_digest or attempt.image.adapter for attempt in attempts):
+            return False
+        shared = {(a.image.width, a.image.height, a.image.guidance > 1) for a in attempts}
+        return len(shared) == 1 and self._slots.poolable(self.model)
+
+    def _pooled(self, attempts: Sequence[Attempt], mark: Mark | None, started: float) -> tuple[np.ndarray, RenderInfo]:
+        """`render` through slots. Out of memory: again with half as many. All count as one batch in the record."""
+        width, height = attempts[0].image.width, attempts[0].image.height
+        self._refuse_size(width, height)
+        size = self.batch_limit(width, height)
+        while True:
+            try:
+                made = self._slots.render_pooled(self.model, self._prompts, self.lanes, attempts, size)
+                break
+            except (RuntimeError, MemoryError) as error:
+                if not out_of_memory(error):
+                    raise
+                if size == 1:
+                    raise self._too_large(width, height, error) from error
+            size = self._fits[width, height] = size // 2
+        pixels = self._to_host(attempts, [made], mark)
+        steps = sum(attempt.image.steps for attempt in attempts) / len(attempts)
+        self._speed.note(width, height, round(steps), len(attempts), started)
+        return pixels, self._info(tuple(name_of(attempt) for attempt in attempts))
+
+    def _too_large(self, width: int, height: int, error: Exception) -> RenderFailed:
+        return RenderFailed(f"one image of {width}×{height} does not fit into memory ({error}): try model.memory: sequential")
+
+    def _refuse_size(self, width: int, height: int) -> None:
+        multiple = self.model.family.size_multiple
+        if width % multiple or height % multiple:
+            raise RenderFailed(f"{width}×{height}: width and height must be multiples of {multiple} for these weights")
 
     def _to_host(self, attempts: Sequence[Attempt], done: Sequence[tuple[torch.Tensor, torch.Tensor]], mark: Mark | None) -> np.ndarray:
         """Returns all pictures, marked, as uint8 (B, H, W, 3). Raises RenderFailed naming the first that is not finite."""
@@ -143,9 +178,7 @@ class Renderer:
         if len(shared) != 1:
             raise RenderFailed(f"a batch shares size, steps, guidance and adapter; these differ: {sorted(map(str, shared))}")
         ((width, height, steps, guidance, adapter),) = shared
-        multiple = self.model.family.size_multiple
-        if width % multiple or height % multiple:
-            raise RenderFailed(f"{width}×{height}: width and height must be multiples of {multiple} for these weights")
+        self._refuse_size(width, height)
         if adapter is not None and adapter not in {known.name for known in self.model.resolved.adapters}:
             raise RenderFailed(f"adapter {adapter!r} is not among the job's model.adapters")
         task, strength = self._start(attempts, steps)
