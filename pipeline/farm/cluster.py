@@ -9,6 +9,7 @@ import contextlib
 import logging
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ from pipeline.job import JobSettings
 
 log = structlog.get_logger("renderfarm")
 
+CONNECT_S = 10.0
 STARTS_MAX = 3
 """A raylet can miss its fixed 30 s limit on a loaded machine (measured on Ray 2.60)."""
 OBJECT_STORE_BYTES = 512 << 20
@@ -97,13 +99,24 @@ def _signals_kept() -> Iterator[None]:
                 signal.signal(number, handler)
 
 
-def _join(job: JobSettings, address: str, quiet: dict[str, Any]) -> Room:
+def join(address: str, **quiet: Any) -> None:
+    """Connects to the cluster at this address, `auto` or HOST:PORT.
+
+    Raises: JobError when nobody listens there, which Ray itself (2.60) finds out after minutes.
+    """
     import ray
 
+    host, colon, port = address.rpartition(":")
     try:
+        if colon and port.isdigit() and "/" not in host:
+            socket.create_connection((host.strip("[]"), int(port)), CONNECT_S).close()
         ray.init(address=address, **quiet)
-    except (ConnectionError, ValueError, RuntimeError, OSError) as error:
+    except (ConnectionError, ValueError, RuntimeError, OSError, OverflowError) as error:
         raise JobError(f"no Ray cluster answers: {error}", f"--address {address}", "start one, or leave --address out") from error
+
+
+def _join(job: JobSettings, address: str, quiet: dict[str, Any]) -> Room:
+    join(address, **quiet)
     found = _resources()
     return plan_room(job, int(found.get("GPU", 0)), int(found.get("CPU", 1)))
 

@@ -13,7 +13,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from pipeline.errors import JobError, RenderfarmError, StorageAway
+from pipeline.errors import RenderfarmError, StorageAway
+from pipeline.farm.cluster import join
 from pipeline.provenance.fanout import FanOut
 
 AHEAD = 3
@@ -26,10 +27,7 @@ def on_cluster(address: str) -> Iterator[FanOut]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     import ray
 
-    try:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, ValueError, RuntimeError, OSError) as error:
-        raise JobError(f"no Ray cluster answers: {error}", f"--address {address}", "start one, or leave --address out") from error
+    join(address, log_to_driver=False, logging_level=logging.ERROR)
     try:
         yield spread
     finally:

@@ -24,12 +24,14 @@ _FILE_FIELDS = frozenset(range(1, 8))
 """All but encryption, which a part has none of."""
 _CHUNK_FIELDS = frozenset({2, 3})
 """`file_offset` and `meta_data`: no other file, no page index, no encryption."""
+_COLUMN_NUMBERS = {1: "physical", 5: "values", 6: "size"}
 
 
 @dataclass(slots=True)
 class Chunk:
     """One column chunk as the footer states it. `definition` and `repetition`: lengths of its level histograms, 0 for none."""
 
+    physical: int = -1
     byte_array: bool = False
     path: str = ""
     values: int = 0
@@ -79,26 +81,39 @@ class _Walk:
                 raise ValueError("a column chunk without metadata")
 
     def column(self, kind: int, chunk: Chunk) -> None:
+        """A ColumnMetaData. Written out, since a part has seventy of them: field by field it takes three times as long."""
         if kind != _STRUCT:
             raise ValueError("a column chunk's metadata is no struct")
-
-        def path(kind: int) -> None:
-            chunk.path = ".".join(self.binary().decode("utf-8", "replace") for _ in range(self.list_of(kind, _BINARY)))
-
-        def sizes(kind: int) -> None:
-            if kind != _STRUCT:
-                raise ValueError("size statistics that are no struct")
-            readers = {2: lambda kind: self.histogram(kind, chunk, "repetition"), 3: lambda kind: self.histogram(kind, chunk, "definition")}
-            self.fields(readers, None, 4)
-
-        def number(name: str) -> Callable[[int], None]:
-            return lambda kind: setattr(chunk, name, self.integer(kind))
-
-        def physical(kind: int) -> None:
-            chunk.byte_array = self.integer(kind) == _BYTE_ARRAY
-
-        found = self.fields({1: physical, 3: path, 5: number("values"), 6: number("size"), 16: sizes}, None, 3)
+        data, number, found = self.data, 0, set[int]()
+        while head := data[self.at]:
+            self.at += 1
+            kind, delta = head & 15, head >> 4
+            number = number + delta if delta else self.integer(_I16)
+            if number in found:
+                raise ValueError(f"field {number} comes twice")
+            found.add(number)
+            if kind in _INTEGERS:
+                value = self.varint()
+                if number in _COLUMN_NUMBERS:
+                    setattr(chunk, _COLUMN_NUMBERS[number], (value >> 1) ^ -(value & 1))
+            elif number == 3:
+                chunk.path = ".".join(self.binary().decode("utf-8", "replace") for _ in range(self.list_of(kind, _BINARY)))
+            elif number == 16:
+                self.sizes(kind, chunk)
+            elif number in _COLUMN_NUMBERS or number in (11, 16):
+                raise ValueError(f"field {number} is no number")
+            else:
+                self.skip(kind, 4)
+        self.at += 1
+        chunk.byte_array = chunk.physical == _BYTE_ARRAY
         chunk.dictionary, chunk.statistics = 11 in found, 12 in found
+
+    def sizes(self, kind: int, chunk: Chunk) -> None:
+        """A SizeStatistics: the lengths of its histograms."""
+        if kind != _STRUCT:
+            raise ValueError("size statistics that are no struct")
+        readers = {2: lambda kind: self.histogram(kind, chunk, "repetition"), 3: lambda kind: self.histogram(kind, chunk, "definition")}
+        self.fields(readers, None, 4)
 
     def histogram(self, kind: int, chunk: Chunk, name: str) -> None:
         count = self.list_of(kind, _I64)
@@ -134,7 +149,12 @@ class _Walk:
             self.binary()
         elif kind in (_LIST, _SET):
             inner = self.data[self.at] & 15
-            for _ in range(self.list_of(kind, inner)):
+            count = self.list_of(kind, inner)
+            if inner in _INTEGERS:
+                for _ in range(count):
+                    self.varint()
+                return
+            for _ in range(count):
                 self.skip(inner if inner not in (_TRUE, _FALSE) else _BYTE, depth + 1)
         elif kind == _STRUCT:
             self.fields({}, None, depth)

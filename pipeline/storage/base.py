@@ -11,8 +11,7 @@ import re
 import secrets
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 from urllib.parse import quote
 
 from pipeline.errors import AlreadyStored, NotStored
@@ -21,9 +20,8 @@ SEGMENT_BYTES_MAX = 150
 """Longest percent-encoded segment: file systems stop at 255 bytes, and a temporary name needs room beside it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """One object as a listing shows it; `modified_s` is seconds since 1970 UTC."""
+class Stored(NamedTuple):
+    """One object as a listing shows it; `modified_s` is seconds since 1970 UTC. A tuple, because listings have millions."""
 
     key: str
     size: int
