@@ -270,6 +270,8 @@ def _first_word(column: pa.ChunkedArray) -> np.ndarray:
     """The first 64 bits of digests of 64 hex digits, uint64 (n,); 0 where there is none, or no such digest."""
     import pyarrow.compute as pc
 
+    if column.null_count == len(column):
+        return np.zeros(len(column), np.uint64)
     good = pc.fill_null(pc.equal(pc.binary_length(column), 64), False)
     words, fits = _ids(pc.if_else(good, pc.utf8_slice_codeunits(column, 0, 32), None))
     return np.where(fits, words[:, 0], 0)
