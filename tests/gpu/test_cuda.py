@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -87,3 +88,29 @@ def test_the_mark_runs_on_the_device(folders: dict[str, Path]) -> None:
 
     renderer(folders["sd"]).render([attempt()], mark=mark)
     assert seen == ["cuda"]
+
+
+def test_two_threads_on_their_streams_render_what_one_renders(folders: dict[str, Path]) -> None:
+    """Decoding and copying behind, denoising on the default stream: no unit reads memory that another still writes."""
+    made = renderer(folders["sd"], batch=4, dtype="float32")
+    units = [[attempt(f"u{u}i{i}", prompt=f"unit {u}", seed=10 * u + i, steps=8) for i in range(4)] for u in range(12)]
+    want = [made.render(unit)[0] for unit in units]
+    with ThreadPoolExecutor(2) as pool:
+        got = [pictures for pictures, _ in pool.map(made.render, units)]
+    assert max(np.abs(a.astype(int) - b).max() for a, b in zip(want, got, strict=True)) <= 1
+
+
+@pytest.mark.parametrize(("name", "scheduler"), [("sd", "euler"), ("sd3", None)])
+def test_slots_draw_the_static_paths_pictures(folders: dict[str, Path], name: str, scheduler: str | None) -> None:
+    ragged = [attempt(f"i{i}", prompt="x" * i, seed=i, steps=steps) for i, steps in enumerate((3, 7, 2, 5))]
+    pictures, _ = renderer(folders[name], batch=2, slots=True, scheduler=scheduler, dtype="float32").render(ragged)
+    static = renderer(folders[name], batch=1, scheduler=scheduler, dtype="float32")
+    for picture, one in zip(pictures, ragged, strict=True):
+        assert np.abs(picture.astype(int) - static.render([one])[0][0]).max() <= 2
+
+
+@pytest.mark.parametrize("speed", [{"compile": "regional"}, {"fuse_qkv": True}, {"channels_last": True}])
+def test_faster_is_nearly_the_same_picture(folders: dict[str, Path], speed: dict[str, object]) -> None:
+    plain, _ = renderer(folders["sd"], dtype="float32").render([attempt()])
+    fast, _ = renderer(folders["sd"], dtype="float32", speed=speed).render([attempt()])
+    assert np.abs(plain.astype(int) - fast).mean() < 2
