@@ -230,6 +230,9 @@ def run(
         _reopen(tally, session, options)
         _render(session, options, itertools.chain([first], work), stop, tally, watch)
         paused = stop.abandon() or stop.draining(0.0)
+        if not paused and options.limit is None and (taken_back := session.counts().remaining):
+            paused = True
+            session.notes.append(f"{taken_back} images were taken back by people while this run lasted")
     _tell_witnesses(session)
     return RunResult(session.counts(), tally, paused, tuple(session.notes))
 
