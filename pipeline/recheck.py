@@ -8,7 +8,7 @@ that would pass the checks that did look is *open*, not accepted. A person's wor
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -120,7 +120,7 @@ class Recheck:
             if was == "not_run":
                 skipped = verdict["reason"] == registry.REJECTED_EARLIER
                 waits = self._looks(name, row)
-                if waits and (skipped or isinstance(self._judges[name], Rejudged)):
+                if waits and (skipped or self._judges[name] is not None):
                     self.outlook.unrecorded[name, verdict["reason"]] += 1
                 waiting += [name] if waits and skipped else []
             if now != was:
@@ -134,8 +134,10 @@ class Recheck:
 
     def _looks(self, name: str, row: PromptRow) -> bool:
         """Whether a check would look at a picture of this row."""
-        judge = self._judges.get(name)
-        return isinstance(judge, Check) and (not isinstance(judge, Rejudged) or judge.bars(row) is not None)
+        if name not in self._judges or name == duplicates.NAME:
+            return False
+        bars = self._judges[name]
+        return bars is None or bars(row) is not None
 
     def _outcome(self, verdict: Mapping[str, Any], row: PromptRow) -> tuple[Outcome, float | None]:
         """What a recorded verdict becomes, and the bar. One without a score stays; one of a check that is off now says nothing."""
@@ -145,27 +147,30 @@ class Recheck:
         if name not in self._judges:
             return (was, verdict["threshold"]) if name not in ChecksSettings.model_fields else ("not_run", None)
         judge = self._judges[name]
-        if judge is duplicates:
+        if name == duplicates.NAME:
             where = duplicates.OWN_ROW if verdict["reason"].endswith(duplicates.OWN_ROW) else duplicates.OTHER_ROW
             bars = Bars() if was == "accepted" else duplicates.bars(self._settings.duplicates, where)
-        elif isinstance(judge, Rejudged):
-            bars = judge.bars(row)
+        elif judge is not None:
+            bars = judge(row)
         else:
             return was, verdict["threshold"]
         return ("not_run", None) if bars is None else bars.outcome(score)
 
 
-def _judges(settings: ChecksSettings, notes: list[str]) -> dict[str, object]:
-    """The enabled checks by name, not prepared: no model is loaded. Near-duplicates are the module that says their bars."""
+_BarsOf = Callable[[PromptRow], Bars | None]
+
+
+def _judges(settings: ChecksSettings, notes: list[str]) -> dict[str, _BarsOf | None]:
+    """The enabled checks by name with what says their bars, None where nothing does; not prepared, so no model is loaded."""
     try:
         built: Sequence[Check] = registry.build(settings)
     except JobError as error:
         built = registry.build(settings.model_copy(update={"plugins": {}}))
         notes.append(f"verdicts of plug-ins stay as recorded: {error.what}")
     notes += [f"verdicts of {c.name} stay as recorded: it does not say how a score is judged" for c in built if not isinstance(c, Rejudged)]
-    found: dict[str, object] = {check.name: check for check in built}
+    found: dict[str, _BarsOf | None] = {check.name: check.bars if isinstance(check, Rejudged) else None for check in built}
     if settings.duplicates.enabled:
-        found[duplicates.NAME] = duplicates
+        found[duplicates.NAME] = None  # their bars depend on where the twin was found
         notes.append("a near-duplicate is judged against what was accepted then; which twins other decisions would leave was not recorded")
     return found
 

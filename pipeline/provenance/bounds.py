@@ -39,15 +39,16 @@ def too_large(data: bytes, chunks: Iterable[Chunk], decoded_max: int) -> str | N
 
 
 def _measured(data: bytes, paths: set[str]) -> int:
-    """Bytes that these columns hold once decoded."""
+    """Bytes that these columns hold once decoded. By row group: each has its own dictionaries, and Arrow joins no nested ones."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     file = pq.ParquetFile(pa.BufferReader(data), read_dictionary=sorted(paths), page_checksum_verification=True)
     size = 0
     for column in sorted({path.partition(".")[0] for path in paths}):
-        for chunk in file.read(columns=[column], use_threads=False).column(0).chunks:
-            size += _expanded(chunk)
+        for group in range(file.num_row_groups):
+            for chunk in file.read_row_group(group, columns=[column], use_threads=False).column(0).chunks:
+                size += _expanded(chunk)
     return size
 
 

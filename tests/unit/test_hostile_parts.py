@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.provenance import parts
+from pipeline.provenance import bounds, parts
 from pipeline.provenance.parts import PartDamaged
 from pipeline.provenance.record import arrow_schema, from_table, to_table
 from pipeline.provenance.thrift import column_chunks
 from pipeline.provenance.writer import LogWriter, encode_part
-from pipeline.schema import Record
+from pipeline.schema import Record, Verdict
 from pipeline.storage import LocalStorage
 from tests.unit.test_writer import KEY, SIGNER, attempt, plan
 
@@ -152,3 +152,11 @@ def test_what_the_walk_says_of_a_footer_is_what_arrow_says(data: st.DataObject) 
     ]
     found = column_chunks(sink.getvalue())
     assert [(c.path, c.values, c.size, c.dictionary, c.byte_array) for c in found] == expected
+
+
+def test_nested_texts_are_measured_over_several_row_groups() -> None:
+    """A large honest part has more than one: each brings dictionaries of its own, which Arrow does not join."""
+    record = dataclasses.replace(attempt(1, "rejected"), verdicts=(Verdict("text", "rejected", "no legible text", 0.1, 0.9),) * 3)
+    file = io.BytesIO()
+    pq.write_table(to_table([record] * 4), file, row_group_size=2)
+    assert bounds._measured(file.getvalue(), {"verdicts.list.element.reason"}) >= 4 * 3 * len("no legible text")
