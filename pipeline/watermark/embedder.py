@@ -29,7 +29,6 @@ ACTIVITY_KNEE = 6.0
 ACTIVITY_POWER = 0.8
 EVENNESS = 0.33  # a power mean this low counts texture, which is everywhere, and not the edge of a flat shape
 LUMA = (0.299, 0.587, 0.114)
-CHANNEL_GAIN = (0.62, 1.0, 0.35)  # near LUMA: the most luminance for the least squared error
 FLAT_MAX = 1.75  # grey levels, root mean square, where the picture is flat
 FLAT_SLOPE = 0.5
 CLIPPED_MORE = 1.5
@@ -69,7 +68,7 @@ def _marked(images: torch.Tensor, payloads: Sequence[Payload], key: MarkKey) -> 
     device = images.device
     pixels = images.to(torch.float32)  # (B, H, W, 3)
     luma = pixels @ torch.tensor(LUMA, device=device)
-    gain = torch.tensor(CHANNEL_GAIN, device=device)
+    gain = torch.tensor(carrier.CHANNEL_GAIN, device=device)
     level = 255.0 / 10 ** (PSNR_DB / 20) / gain.square().mean().sqrt()
     strength = _strength(luma, level)
     phases = torch.from_numpy(np.stack([carrier.phases(key, p) for p in payloads])).to(device)
@@ -80,7 +79,7 @@ def _marked(images: torch.Tensor, payloads: Sequence[Payload], key: MarkKey) -> 
     change = pattern(coefficients, images.shape[1], images.shape[2]).mul_(strength)
     change *= (level / change.square().mean((1, 2)).sqrt()).clamp_max_(1)[:, None, None]
     _refuse_saturated(luma[:, ::3, ::3], change[:, ::3, ::3])
-    for channel, share in enumerate(CHANNEL_GAIN):
+    for channel, share in enumerate(carrier.CHANNEL_GAIN):
         pixels[..., channel].add_(change, alpha=share)
     return pixels.round_().clamp_(0, 255).to(torch.uint8)
 

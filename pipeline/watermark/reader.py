@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -24,33 +25,47 @@ def read(image: NDArray[np.uint8], keys: Sequence[MarkKey], *, search: Literal["
     Raises: ValueError for another shape or dtype.
     """
     luma = front.luminance(image)
-    if min(luma.shape) < SHORT_SIDE_READ_MIN or not keys:
+    height, width = image.shape[:2]
+    if min(height, width) < SHORT_SIDE_READ_MIN or not keys:
         return _absent(0.0)
-    grid = front.canonical(luma)
-    hypotheses = 2 + _search.HYPOTHESES if search == "full" else 2
+    hypotheses = front.PLANES * (2 + (_search.HYPOTHESES if search == "full" else 0))
     bound = detect.threshold(hypotheses, len(keys))
     best = 0.0
-    shrink = luma.size / grid.size
-    upright, rounding = front.whiten(grid)
-    for flipped in (False, True):
-        white = np.ascontiguousarray(upright[:, ::-1]) if flipped else upright
-        spectrum = front.lattice_spectrum(white, rounding / shrink)
-        for key in keys:
+    for white, rounding, candidates, geometry in _ways(image, luma, keys, search == "full"):
+        pixels = luma.size / geometry.scale**2
+        spectrum = front.lattice_spectrum(white, rounding * pixels / (height * width))
+        for key in candidates:
             match, z = detect_at(spectrum, key, bound)
             best = max(best, z)
             if match is not None:
-                return _present(match, key, Geometry(1.0, 0.0, flipped, match.offset), bound)
-    if search == "full":
-        for key, geometry in _search.candidates(upright, keys):
-            turned = front.warp(grid, geometry.scale, geometry.rotation_deg, geometry.flipped)
-            white, rounding = front.whiten(turned)
-            spectrum = front.lattice_spectrum(white, rounding / (shrink * geometry.scale**2))
-            match, z = detect_at(spectrum, key, bound)
-            best = max(best, z)
-            if match is not None:
-                found = Geometry(geometry.scale, geometry.rotation_deg, geometry.flipped, match.offset)
-                return _present(match, key, found, bound)
+                return _present(match, key, replace(geometry, offset=match.offset), bound)
     return _absent(best / 20)
+
+
+Floats = NDArray[np.float32]
+Way = tuple[Floats, float, Sequence[MarkKey], Geometry]
+
+
+def _ways(image: NDArray[np.uint8], luma: Floats, keys: Sequence[MarkKey], full: bool) -> Iterator[Way]:
+    """What to look at, cheapest first: a whitened plane and its rounding, the keys, how it was brought back.
+
+    The whole picture and its mirror image by luminance, then by colours; then what the search proposes for each.
+    """
+    grey, grey_rounding = front.whiten(luma)
+    for flipped in (False, True):
+        yield front.warp(grey, 1, 0, flipped), grey_rounding, keys, Geometry(1.0, 0.0, flipped, (0.0, 0.0))
+    colours = front.colours(image)
+    if colours is not None:
+        tint, tint_rounding = front.whiten(colours)
+        for flipped in (False, True):
+            yield front.warp(tint, 1, 0, flipped), tint_rounding, keys, Geometry(1.0, 0.0, flipped, (0.0, 0.0))
+    if not full:
+        return
+    for key, way in _search.candidates(grey, keys):
+        yield *front.whiten(front.warp(luma, way.scale, way.rotation_deg, way.flipped)), [key], way
+    if colours is not None:
+        for key, way in _search.candidates(tint, keys):  # whitening colours again costs more than it gives
+            yield front.warp(tint, way.scale, way.rotation_deg, way.flipped), tint_rounding, [key], way
 
 
 def detect_at(spectrum: NDArray[np.complex64], key: MarkKey, bound: float) -> tuple[detect.Match | None, float]:

@@ -249,7 +249,7 @@ def null(searches: int, pairs: int, seed: int) -> dict[str, Any]:
     tops = []
     many = max(1, pairs // 50)
     for sample in samples(50 if pairs else 0, rng, None, 512):
-        white, rounding = front.whiten(front.canonical(front.luminance(sample.pixels)))
+        white, rounding = front.whiten(front.luminance(sample.pixels))
         spectrum = front.lattice_spectrum(white, rounding)
         for _ in range(many):
             surface, norm = detect.sync_surface(spectrum, MarkKey.from_bytes(rng.bytes(16)), 0)
