@@ -3,8 +3,8 @@
 `embed` marks a batch on the renderer's device (torch); `read` finds the mark again without the original (numpy and
 OpenCV). Importing this package costs neither: torch is imported by `embed`, OpenCV by `read`.
 
-    types -> carrier (what the tile is) -> inform, embedder     (torch)
-    types, code, carrier -> front -> detect -> search -> reader (numpy)
+    types, code, carrier (what the tile is) -> front -> detect -> search -> reader (numpy)
+    carrier, front -> inform, reader -> embedder                                   (torch)
 
 What removes the mark: regeneration by a diffusion model, strong local warps, crops to less than a quarter of the
 area, other aspect ratios, rotation beyond 7.8 degrees. The key is symmetric: whoever can read a mark can forge or

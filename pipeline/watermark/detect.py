@@ -1,6 +1,7 @@
 """From the lattice's spectrum to a payload, and the bound on false alarms.
 
-A hypothesis h is a scale, rotation, flip, shift of the tile and view (`front.views`); c is a codeword. Let a_k be the
+A hypothesis h is a plane (luminance
+or colours, `front`), scale, rotation, flip, shift of the tile and view (`front.views`); c is a codeword. Let a_k be the
 picture's spectrum on the lattice under h, aligned to its shift; u_k the key's phases; s_k(c) the signs. Two
 correlations decide,
 

@@ -7,7 +7,7 @@ own statistic on the unmarked picture and spends the mark's power where the pict
 that key and payload allow, the one at which the picture itself correlates best with the tile: dirty-paper coding in
 its simplest form (Costa, "Writing on dirty paper", IEEE Trans. IT 29(3), 1983), worth sqrt(2 ln SHIFTS) = 3.7 in Z.
 3. *Gain*: of every code bit, so that all end up with the same margin (improved spread spectrum, Malvar & Florencio,
-IEEE Trans. SP 51(4), 2003, solved for one common margin by bisection instead of by a fixed factor).
+IEEE Trans. SP 51(4), 2003, solved for one common margin instead of by a fixed factor).
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 GAIN_MIN = 0.35  # least amplitude of a code bit: what the whole picture grants, a crop of it may not
 KNEE = 1.0
 PIXEL_KNEE = 0.2
+LUMA = (0.299, 0.587, 0.114)
+NEWTON_STEPS = 8
 CELL = 4  # canonical pixels: the resolution of local means
 
 
@@ -43,86 +45,161 @@ class Host:
     response: torch.Tensor
 
 
-def host(luma: torch.Tensor, mask: torch.Tensor) -> Host:
-    """The reader's front end in torch, on the canonical grid. luma, mask: float32 (B, H, W)."""
+@dataclass(frozen=True, slots=True)
+class Cells:
+    """What mask and plan see of the pictures: luminance, float32 (B, 1, h, w), about half the canonical grid's pixels a
+    side, enough for every frequency of the tile; its mean and mean square by cells of 2 x 2, (B, 1, h / 2, w / 2).
+    room: float32 (B,), the mean share of a mark that clipping leaves in green, by every third pixel.
+    """
+
+    luma: torch.Tensor
+    mean: torch.Tensor
+    square: torch.Tensor
+    room: torch.Tensor
+
+
+def cells(pixels: torch.Tensor, scale: float) -> Cells:
+    """The pictures reduced to cells of about CELL canonical pixels. pixels: float32 (B, H, W, 3); scale: canonical pixels a pixel."""
     import torch
     import torch.nn.functional as F
 
-    scale = carrier.canonical_scale(*luma.shape[1:])
-    size = (max(8, round(luma.shape[1] * scale)), max(8, round(luma.shape[2] * scale)))
-    planes = torch.stack([luma, mask], 1)
-    if size != tuple(luma.shape[1:]):
-        planes = F.interpolate(planes, size=size, mode="area" if scale < 1 else "bilinear")
-    y, strength = planes[:, :1], planes[:, 1:]
-    high = y - _smooth(y, front.HIGH_PASS_SIGMA, size)
-    gain = 1 / (_smooth(high.square(), front.ENERGY_BOX / 3.46, size).clamp_min_(0).sqrt_() + front.FLOOR)
-    room = ((y - 1).clamp(0, 2) + (254 - y).clamp(0, 2)) / 4  # half where clipping takes one side
-    white = (high * gain).clamp_(-front.CLIP, front.CLIP)
-    spectrum = _transform(white[:, 0])
-    grid = carrier.lattice()
-    ring = torch.from_numpy(grid.radius.astype(np.int64)).to(luma.device)
-    member = F.one_hot(ring).to(torch.float32)
-    level = (spectrum.abs().square() @ member / member.sum(0).clamp_min(1)).sqrt()[:, ring]
-    passed = 1 - np.exp(-2 * (np.pi * front.HIGH_PASS_SIGMA * grid.radius / carrier.TILE) ** 2)
-    mean = (strength * gain * room).mean((1, 2, 3)) * (size[0] * size[1] / 2)
-    response = mean[:, None] * torch.from_numpy(passed.astype(np.float32)).to(luma.device)
-    return Host(spectrum, level, response)
+    batch, height, width, _ = pixels.shape
+    size = (2 * round(height * scale / CELL), 2 * round(width * scale / CELL))
+    whole = height // size[0]
+    weights = torch.tensor(LUMA, device=pixels.device)
+    if (size[0] * whole, size[1] * whole) == (height, width):  # the common case, four times as fast
+        lines = pixels.view(batch, size[0], whole, width * 3)
+        sums = lines[:, :, 0] if whole == 1 else sum((lines[:, :, i] for i in range(2, whole)), lines[:, :, 0] + lines[:, :, 1])
+        y = (sums.view(batch, *size, 3 * whole) @ (weights.repeat(whole) / whole**2))[:, None]
+    else:
+        y = F.interpolate((pixels @ weights)[:, None], size=size, mode="area" if height > size[0] else "bilinear")
+    return Cells(y, F.avg_pool2d(y, 2), F.avg_pool2d(y.square(), 2), _room(pixels[:, ::3, ::3, 1]).mean((1, 2)))
 
 
-def _smooth(x: torch.Tensor, sigma: float, size: tuple[int, int]) -> torch.Tensor:
-    """A blur of about sigma canonical pixels, on a grid CELL times coarser. x: float32 (B, 1, h, w)."""
+def _power(values: torch.Tensor) -> torch.Tensor:
+    """float32: squared magnitudes. (`abs` rounds otherwise at the end of a batch than in its middle.)"""
+    return values.real.square() + values.imag.square()
+
+
+def _against(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """complex64: a times the conjugate of b. (The built-in product has the same fault as `abs`.)"""
+    import torch
+
+    return torch.complex(a.real * b.real + a.imag * b.imag, a.imag * b.real - a.real * b.imag)
+
+
+def _room(values: torch.Tensor) -> torch.Tensor:
+    """The share of a mark that clipping to 0..255 leaves: half where it takes one side."""
+    return ((values - 1).clamp_(0, 2) + (254 - values).clamp_(0, 2)) / 4
+
+
+def host(seen: Cells, strength: torch.Tensor, canonical: tuple[float, float]) -> Host:
+    """The reader's front end in torch. strength: float32 (B, 1, h', w'), by cells; canonical: height, width in canonical pixels."""
+    import torch
+
+    y = seen.luma
+    height, width = y.shape[2:]
+    ground = smooth(seen.mean, _radius(front.HIGH_PASS_SIGMA), 2)
+    energy = seen.square - 2 * seen.mean * ground + ground.square()
+    gain = 1 / (smooth(energy, _radius(front.ENERGY_BOX / 3.46), 2).clamp_min_(0).sqrt_() + front.FLOOR)
+    room = _room(seen.mean)
+    room = room * (seen.room / room.mean((1, 2, 3)))[:, None, None, None]
+    white = (y - spread(ground, (height, width))).mul_(spread(gain, (height, width))).clamp_(-front.CLIP, front.CLIP)
+    spectrum = _transform(white[:, 0], canonical)
+    ring, member, passed = (torch.from_numpy(part).to(y.device) for part in _rings())
+    level = (_power(spectrum).double() @ member).sqrt().float()[:, ring]  # double: one sum in any batch
+    mean = (strength * gain * room).mean((1, 2, 3)) * (canonical[0] * canonical[1] / 2)
+    return Host(spectrum, level, mean[:, None] * passed)
+
+
+@lru_cache(maxsize=1)
+def _rings() -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float32]]:
+    """Of each frequency: its ring (n,); its share in the ring's mean (n, rings); what the high pass leaves of it (n,)."""
+    radius = carrier.lattice().radius
+    ring = radius.astype(np.int64)
+    member = np.eye(int(ring.max()) + 1)[ring]
+    passed = 1 - np.exp(-2 * (np.pi * front.HIGH_PASS_SIGMA * radius / carrier.TILE) ** 2)
+    return ring, member / np.maximum(member.sum(0), 1), passed.astype(np.float32)
+
+
+def _radius(sigma: float) -> int:
+    """Cells on each side of a box that, run twice, blurs by about sigma canonical pixels."""
+    return max(1, round(sigma * 1.2 / CELL))
+
+
+def smooth(coarse: torch.Tensor, radius: int, times: int) -> torch.Tensor:
+    """Means over (2 radius + 1)^2 cells, fewer at the border, `times` times, of float32 (B, 1, h', w'): two small products."""
+    import torch
+
+    rows, columns = (torch.from_numpy(_box(side, radius, times)).to(coarse.device) for side in coarse.shape[2:])
+    return rows @ coarse @ columns.T
+
+
+@lru_cache(maxsize=32)
+def _box(side: int, radius: int, times: int) -> NDArray[np.float32]:
+    """float32 (side, side): the means of one axis."""
+    near = np.abs(np.subtract.outer(np.arange(side), np.arange(side))) <= radius
+    return np.asarray(np.linalg.matrix_power(near / near.sum(1, keepdims=True), times), np.float32)
+
+
+def spread(coarse: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """float32 (B, 1, H, W): cells brought to a picture's size, bilinear."""
     import torch.nn.functional as F
 
-    coarse = F.avg_pool2d(x, CELL, ceil_mode=True, count_include_pad=False)
-    radius = max(1, round(sigma * 1.2 / CELL))
-    for _ in range(2):
-        coarse = F.avg_pool2d(coarse, 2 * radius + 1, 1, radius, count_include_pad=False)
     return F.interpolate(coarse, size=size, mode="bilinear", align_corners=False)
 
 
-def _transform(white: torch.Tensor) -> torch.Tensor:
+def _transform(white: torch.Tensor, canonical: tuple[float, float]) -> torch.Tensor:
     """complex64 (B, n): Fourier transform at the lattice, phases relative to the centre. white: float32 (B, h, w)."""
     import torch
 
-    rows, columns = _waves(*white.shape[1:])
-    reach = carrier.REACH
-    c = torch.from_numpy(columns).to(white.device)  # (w, 2 (reach + 1))
-    inner = white @ c
-    inner = torch.complex(inner[..., : reach + 1], inner[..., reach + 1 :])  # (B, h, reach + 1)
-    table = torch.from_numpy(rows).to(white.device) @ inner
-    grid = carrier.lattice()
-    return table[:, torch.from_numpy(grid.ky + reach), torch.from_numpy(grid.kx)]
+    grid, reach = carrier.lattice(), carrier.REACH
+    rows, columns, weight = (torch.from_numpy(part).to(white.device) for part in _waves(*white.shape[1:], *canonical))
+    inner = white @ columns
+    table = rows @ torch.complex(inner[..., : reach + 1], inner[..., reach + 1 :])
+    return table[:, torch.from_numpy(grid.ky + reach), torch.from_numpy(grid.kx)] * weight
 
 
 @lru_cache(maxsize=8)
-def _waves(height: int, width: int) -> tuple[NDArray[np.complex64], NDArray[np.float32]]:
-    """exp(-2 pi i ky y / TILE) (2 reach + 1, h); the same in x, real and imaginary parts (w, 2 (reach + 1))."""
-    reach, step = carrier.REACH, 2 * np.pi / carrier.TILE
-    rows = np.exp(-1j * step * np.outer(np.arange(-reach, reach + 1), np.arange(height) - (height - 1) / 2))
-    columns = np.exp(-1j * step * np.outer(np.arange(width) - (width - 1) / 2, np.arange(reach + 1)))
-    return rows.astype(np.complex64), np.concatenate([columns.real, columns.imag], 1).astype(np.float32)
+def _waves(rows: int, columns: int, height: float, width: float) -> tuple[NDArray[np.complex64], NDArray[np.float32], NDArray[np.float32]]:
+    """exp(-2 pi i ky y / TILE) (2 reach + 1, rows); the same in x, real and imaginary parts (columns, 2 (reach + 1));
+    and what brings back to each frequency (n,) the canonical pixels that one pixel here is the mean of.
+    """
+    reach, turn, grid = carrier.REACH, 2 * np.pi / carrier.TILE, carrier.lattice()
+    dy, dx = height / rows, width / columns
+    y = np.exp(-1j * turn * dy * np.outer(np.arange(-reach, reach + 1), np.arange(rows) - (rows - 1) / 2))
+    x = np.exp(-1j * turn * dx * np.outer(np.arange(columns) - (columns - 1) / 2, np.arange(reach + 1)))
+    passed = np.sinc(grid.ky * dy / carrier.TILE) * np.sinc(grid.kx * dx / carrier.TILE)
+    return y.astype(np.complex64), np.concatenate([x.real, x.imag], 1).astype(np.float32), (dy * dx / passed).astype(np.float32)
 
 
-def plan(seen: Host, phases: torch.Tensor, group: torch.Tensor, shifts: torch.Tensor, scale: float) -> torch.Tensor:
+def plan(seen: Host, phases: torch.Tensor, seats: torch.Tensor, shifts: torch.Tensor, scale: float) -> torch.Tensor:
     """complex64 (B, n): the coefficients to embed, unit power.
 
-    phases: complex64 (B, n), key phase times code sign; group: int64 (n,), -1 = sync; shifts: int64 (B, m, 2),
-    allowed; scale: canonical pixels a pixel.
+    phases: complex64 (B, n), key phase times code sign; seats: float32 (n, N + 1), one-hot: the code bit, or N for sync;
+    shifts: int64 (B, m, 2), allowed; scale: canonical pixels a pixel.
     """
     import torch
 
     amplitude = _shape(seen, scale)
     weight = _reader_weight(seen, amplitude)
-    aligned = seen.spectrum * phases.conj() * weight
-    phases = phases * _ramp(aligned, shifts).conj()
-    toward = (seen.spectrum * phases.conj()).real * weight
+    aligned = _against(seen.spectrum, phases) * weight
+    phases = _against(phases, _ramp(aligned, shifts))
+    toward = _against(seen.spectrum, phases).real * weight
     pull = amplitude * seen.response * weight
-    seat = torch.where(group < 0, code.N, group)
-    member = torch.nn.functional.one_hot(seat, code.N + 1).to(torch.float32)  # a product sums in one order on any device
-    sums = torch.stack([toward, pull, amplitude.square() / 2]) @ member
+    sums = (torch.stack([toward, pull, amplitude.square() / 2]).double() @ seats.double()).float()  # double: as above
     gains = torch.ones_like(sums[0])
     gains[:, : code.N] = _equal_margins(*(s[:, : code.N] for s in sums))
-    return phases * amplitude * gains[:, seat]
+    return phases * amplitude * (gains @ seats.T)
+
+
+def expected(seen: Host, coefficients: torch.Tensor, seats: torch.Tensor) -> torch.Tensor:
+    """float32 (B,): the statistic Z (`detect`) of the data that the reader will find if nothing is done to the picture."""
+    amplitude = _power(coefficients).sqrt()
+    both = seen.spectrum + seen.response * coefficients
+    weight = _reader_weight(seen, amplitude) * (1 - seats[:, code.N])
+    found = _against(both, coefficients).real / amplitude.clamp_min(1e-12) * weight
+    return found.sum(1) / ((_power(both) * weight.square()).sum(1) / 2).sqrt().clamp_min(1e-12)
 
 
 def _shape(seen: Host, scale: float) -> torch.Tensor:
@@ -142,7 +219,7 @@ def _shape(seen: Host, scale: float) -> torch.Tensor:
 def _reader_weight(seen: Host, amplitude: torch.Tensor) -> torch.Tensor:
     """float32 (B, n): the weights that the reader will give, judged from the unmarked picture."""
     level = seen.level + amplitude * seen.response + 1e-6
-    return amplitude * seen.response / level.square() / (seen.spectrum.abs() / level + 0.05).sqrt()
+    return amplitude * seen.response / level.square() / (_power(seen.spectrum).sqrt() / level + 0.05).sqrt()
 
 
 def _ramp(aligned: torch.Tensor, shifts: torch.Tensor) -> torch.Tensor:
@@ -161,21 +238,21 @@ def _ramp(aligned: torch.Tensor, shifts: torch.Tensor) -> torch.Tensor:
     best = surface[rows[:, None], shifts[..., 0], shifts[..., 1]].argmax(1)
     dy, dx = shifts[rows, best].unbind(1)
     turn = (ky * dy[:, None] + kx * dx[:, None]) % tile
-    return torch.polar(torch.ones_like(turn, dtype=torch.float32), turn * (2 * torch.pi / tile))
+    roots = np.exp(2j * np.pi / tile * np.arange(tile)).astype(np.complex64)
+    return torch.from_numpy(roots).to(device)[turn]
 
 
 def _equal_margins(toward: torch.Tensor, pull: torch.Tensor, power: torch.Tensor) -> torch.Tensor:
-    """float32 (B, 128): gains >= GAIN_MIN, of unchanged total power, that make toward + gain * pull level."""
-    import torch
+    """float32 (B, 128): gains >= GAIN_MIN, of about unchanged total power, that make toward + gain * pull level.
 
+    The power is a convex, rising function of the level: Newton's steps from above fall towards the root.
+    """
     budget = power.sum(1, keepdim=True)
     pull = pull.clamp_min(1e-12)
-    low = toward.amin(1, keepdim=True)
-    high = (toward + 20 * pull).amax(1, keepdim=True)
-    gains = torch.ones_like(toward)
-    for _ in range(24):
-        middle = (low + high) / 2
-        gains = ((middle - toward) / pull).clamp_min(GAIN_MIN)
-        over = (power * gains.square()).sum(1, keepdim=True) > budget
-        low, high = torch.where(over, low, middle), torch.where(over, middle, high)
-    return gains
+    steep = power / pull
+    level = (toward + pull * (power.sum(1, keepdim=True) / power).sqrt()).amax(1, keepdim=True)
+    for _ in range(NEWTON_STEPS):
+        gains = ((level - toward) / pull).clamp_min_(GAIN_MIN)
+        free = gains > GAIN_MIN
+        level = level - ((power * gains.square()).sum(1, keepdim=True) - budget) / (2 * (steep * gains * free).sum(1, keepdim=True) + 1e-20)
+    return ((level - toward) / pull).clamp_min_(GAIN_MIN)

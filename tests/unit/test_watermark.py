@@ -137,8 +137,15 @@ def test_a_batch_is_marked_each_with_its_own_payload_and_in_place_of_nothing() -
     marked = embed(pictures, payloads, KEY)
     assert torch.equal(pictures, before) and marked.dtype == torch.uint8 and marked.shape == pictures.shape
     assert [read(m.numpy(), [KEY], search="fast").payload for m in marked] == payloads
-    alone = embed(pictures[1:2], payloads[1:2], KEY)
-    assert int((alone[0].int() - marked[1].int()).abs().max()) <= 1, "a picture's mark does not depend on its batch"
+
+
+@pytest.mark.parametrize(("height", "width"), [(256, 320), (301, 257), (512, 512)])
+def test_a_picture_gets_the_same_pixels_in_any_batch(height: int, width: int) -> None:
+    pictures = torch.from_numpy(np.stack([draw(kind, height, width) for kind in ("photo", "poster", "noise", "logo", "photo")]))
+    payloads = [Payload(0, f"{i:011x}") for i in range(5)]
+    whole = embed(pictures, payloads, KEY)
+    for start, stop in ((0, 1), (1, 3), (2, 5), (4, 5)):
+        assert torch.equal(embed(pictures[start:stop], payloads[start:stop], KEY), whole[start:stop])
 
 
 def test_refuses_what_cannot_carry_a_mark_and_says_why() -> None:
@@ -152,6 +159,33 @@ def test_refuses_what_cannot_carry_a_mark_and_says_why() -> None:
     except Unsupported as refusal:
         assert "saturated" in str(refusal)
     assert reading is None or reading.present, "an all-white picture is marked readably or refused"
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(cell=st.sampled_from([1, 2, 4, 8, 16, 64]), channels=st.sampled_from([1, 3]), side=st.integers(256, 400), seed=st.integers(0, 99))
+def test_a_picture_saturated_all_over_is_marked_readably_or_refused(cell: int, channels: int, side: int, seed: int) -> None:
+    cells = np.random.default_rng(seed).integers(0, 2, (-(-side // cell), -(-side // cell), channels)).astype(np.uint8) * 255
+    picture = np.broadcast_to(cells.repeat(cell, 0).repeat(cell, 1)[:side, :side], (side, side, 3)).copy()
+    try:
+        marked = mark(picture)
+    except Unsupported as refusal:
+        assert "saturated or noisy all over" in str(refusal) and cell <= 16
+        return
+    assert read(marked, [KEY], search="fast").present
+
+
+def test_black_and_white_noise_is_refused() -> None:
+    noise = np.random.default_rng(2).integers(0, 2, (256, 256, 3)).astype(np.uint8) * 255
+    with pytest.raises(Unsupported, match="picture 1 of the batch is saturated"):
+        embed(np.stack([draw("photo", 256, 256), noise]), [Payload(1, "0123456789a")] * 2, KEY)
+
+
+def test_a_quarter_of_a_busy_picture_reads_by_its_colours() -> None:
+    marked = mark(np.ascontiguousarray(np.repeat(data.grass()[..., None], 3, 2)))
+    quarter = np.ascontiguousarray(marked[128:-128, 128:-128])
+    assert read(quarter, [KEY]).payload == Payload(1, "0123456789a")
+    assert not read(quarter, [OTHER]).present
+    assert not read(cv2.cvtColor(quarter, cv2.COLOR_RGB2GRAY), [KEY]).present, "luminance alone does not hold it"
 
 
 def test_keys_hide_their_secret_and_refuse_bad_ones() -> None:
