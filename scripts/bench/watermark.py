@@ -5,6 +5,7 @@
 Pictures: drawn posters, logos, gradients, dark ones and noise, photographs that scikit-image and scikit-learn carry, and PNG files
 of `--generated DIR`. Sizes are drawn from 256..2048, some not square. Every attack's strength is drawn anew for every picture,
 not taken from the search's grid. Side by side on the same pictures: invisible-watermark and blind-watermark, where installed.
+Every measured picture is a line of `--rows`: an interrupted run goes on from there, and several runs may share the parts.
 Writes a table (Markdown), a plot (SVG, beside the table) and ends with one JSON line.
 """
 
@@ -15,8 +16,9 @@ import json
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +28,14 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from pipeline.watermark import MarkKey, Payload, detect, embed, front, load_picture, read
+from scripts.bench.watermark_others import Bits, Method, Picture, competitors
 
-Picture = NDArray[np.uint8]
 Rng = np.random.Generator
+Row = dict[str, Any]
 KEY = MarkKey.from_bytes(b"the benchmark's key")
 SIDES = (256, 320, 384, 512, 512, 640, 768, 1024, 1024, 1536, 2048)
+KEYS_A_PICTURE = 500
+PARTS = ("speed", "quality", "flat", "robustness", "averaging", "beside", "pairs", "null")
 FLAT = ("poster", "gradient", "logo", "dark")
 
 
@@ -81,23 +86,32 @@ def draw(kind: str, height: int, width: int, rng: Rng) -> Picture:
     return canvas
 
 
+@cache
+def photographs_of(generated: Path | None) -> list[Picture]:
+    """`photographs`, loaded once."""
+    return photographs(generated)
+
+
+def sample_at(index: int, rng: Rng, generated: Path | None, side: int | None = None) -> Sample:
+    """One picture: three of four are cut from photographs, one is drawn; of one size when `side` is given."""
+    short = side or int(rng.choice(SIDES))
+    long = short if side or rng.random() < 0.5 else min(2048, int(short * rng.uniform(1.05, 2.0)))
+    height, width = (short, long) if rng.random() < 0.5 else (long, short)
+    if index % 4 == 3:
+        kind = FLAT[index // 4 % len(FLAT)]
+        return Sample(kind, draw(kind, height, width, rng))
+    photos = photographs_of(generated)
+    photo = photos[index % len(photos)]
+    zoom = max(height / photo.shape[0], width / photo.shape[1])
+    size = (max(width, round(photo.shape[1] * zoom)), max(height, round(photo.shape[0] * zoom)))
+    big = cv2.resize(photo, size, interpolation=cv2.INTER_AREA if zoom < 1 else cv2.INTER_CUBIC)
+    top, left = (int(rng.integers(0, have - want + 1)) for have, want in ((size[1], height), (size[0], width)))
+    return Sample("photo", np.ascontiguousarray(big[top : top + height, left : left + width]))
+
+
 def samples(count: int, rng: Rng, generated: Path | None, side: int | None = None) -> Iterator[Sample]:
-    """`count` pictures, three of four cut from photographs, one drawn; of one size when `side` is given."""
-    photos = photographs(generated)
-    for index in range(count):
-        short = side or int(rng.choice(SIDES))
-        long = short if side or rng.random() < 0.5 else min(2048, int(short * rng.uniform(1.05, 2.0)))
-        height, width = (short, long) if rng.random() < 0.5 else (long, short)
-        if index % 4 == 3:
-            kind = FLAT[index // 4 % len(FLAT)]
-            yield Sample(kind, draw(kind, height, width, rng))
-            continue
-        photo = photos[index % len(photos)]
-        zoom = max(height / photo.shape[0], width / photo.shape[1])
-        size = (max(width, round(photo.shape[1] * zoom)), max(height, round(photo.shape[0] * zoom)))
-        big = cv2.resize(photo, size, interpolation=cv2.INTER_AREA if zoom < 1 else cv2.INTER_CUBIC)
-        top, left = (int(rng.integers(0, have - want + 1)) for have, want in ((size[1], height), (size[0], width)))
-        yield Sample("photo", np.ascontiguousarray(big[top : top + height, left : left + width]))
+    """`count` pictures."""
+    return (sample_at(index, rng, generated, side) for index in range(count))
 
 
 # -- attacks: (picture, rng) -> picture ------------------------------------------------------------------------------
@@ -199,69 +213,77 @@ def psnr(a: Picture, b: Picture) -> float:
     return float(10 * np.log10(255**2 / max(np.mean((a.astype(np.float64) - b) ** 2), 1e-12)))
 
 
-def robustness(count: int, seed: int, generated: Path | None) -> dict[str, Any]:
-    """Exact reads by attack, over all pictures and over those whose short side is 384 or more."""
-    rng = np.random.default_rng(seed)
-    marked = []
-    for sample in samples(count, rng, generated):
-        payload = payload_of(rng)
-        marked.append((sample, payload, embed(sample.pixels[None], [payload], KEY)[0]))
-    rows: dict[str, Any] = {}
-    for name, (bar, attack) in ATTACKS.items():
-        hits = np.array([read(attack(m, rng), [KEY]).payload == p for _, p, m in marked])
-        large = np.array([min(m.shape[:2]) >= 384 for *_, m in marked])
-        failed = [f"{s.kind} {m.shape[1]}x{m.shape[0]}" for (s, _, m), hit in zip(marked, hits, strict=True) if not hit]
-        rows[name] = {"bar": bar, "rate": float(hits.mean()), "rate_384": float(hits[large].mean()), "n": len(hits), "failed": failed}
-        print(f"{name:26s} bar {bar:.2f} measured {hits.mean():.3f}, 384 up {hits[large].mean():.3f}  {failed[:8]}", file=sys.stderr)
-    return rows
+def robustness(index: int, seed: int, generated: Path | None) -> Row:
+    """Exact reads of one picture by attack."""
+    rng = np.random.default_rng([seed, index])
+    sample, payload = sample_at(index, rng, generated), payload_of(rng)
+    marked = embed(sample.pixels[None], [payload], KEY)[0]
+    hits = {name: read(attack(marked, rng), [KEY]).payload == payload for name, (_, attack) in ATTACKS.items()}
+    return {"kind": sample.kind, "side": min(marked.shape[:2]), "hits": hits}
 
 
-def flat_and_quality(count: int, seed: int) -> dict[str, Any]:
-    """Flat pictures, clean and JPEG 75; and the least and mean PSNR and SSIM at 512x512."""
+def flat(index: int, seed: int) -> Row:
+    """Exact reads of one flat picture, clean and JPEG 75."""
+    rng = np.random.default_rng([seed, index, 1])
+    kind, side, payload = FLAT[index % 4], int(rng.choice(SIDES)), payload_of(rng)
+    marked = embed(draw(kind, side, side, rng)[None], [payload], KEY)[0]
+    return {"hits": {"clean": read(marked, [KEY]).payload == payload, "JPEG 75": read(jpeg(marked, 75), [KEY]).payload == payload}}
+
+
+def quality(index: int, seed: int) -> Row:
+    """PSNR and SSIM of one picture at 512x512."""
     from skimage.metrics import structural_similarity
 
-    rng, hits = np.random.default_rng(seed), []
-    for index in range(count):
-        kind, side = FLAT[index % 4], int(rng.choice(SIDES))
-        payload = payload_of(rng)
-        marked = embed(draw(kind, side, side, rng)[None], [payload], KEY)[0]
-        hits += [read(marked, [KEY]).payload == payload, read(jpeg(marked, 75), [KEY]).payload == payload]
-    scores = []
-    for sample in samples(40, rng, None, 512):
-        marked = embed(sample.pixels[None], [payload_of(rng)], KEY)[0]
-        scores.append((psnr(sample.pixels, marked), structural_similarity(sample.pixels, marked, channel_axis=2)))
-    worst, mean = np.min(scores, 0), np.mean(scores, 0)
-    return {
-        "flat, clean and JPEG 75": float(np.mean(hits)),
-        "psnr_min": float(worst[0]), "psnr_mean": float(mean[0]), "ssim_min": float(worst[1]), "ssim_mean": float(mean[1]),
-    }  # fmt: skip
+    rng = np.random.default_rng([seed, index, 2])
+    sample = sample_at(index, rng, None, 512)
+    marked = embed(sample.pixels[None], [payload_of(rng)], KEY)[0]
+    return {"psnr": psnr(sample.pixels, marked), "ssim": float(structural_similarity(sample.pixels, marked, channel_axis=2))}
 
 
-def null(searches: int, pairs: int, seed: int) -> dict[str, Any]:
-    """False alarms: full searches on unmarked pictures and wrong keys; and the tail of the sync over many keys a picture."""
-    rng = np.random.default_rng(seed)
-    found = 0
-    for index, sample in enumerate(samples(searches, rng, None)):
-        picture = scaled(sample.pixels, 512 / min(sample.pixels.shape[:2]))
-        if index % 2:
-            picture = embed(picture[None], [payload_of(rng)], MarkKey.from_bytes(rng.bytes(32)))[0]
-        found += read(picture, [KEY]).present
+def null(index: int, seed: int) -> Row:
+    """One full search that must find nothing: an unmarked picture, one marked with another key, or by another method."""
+    rng = np.random.default_rng([seed, index, 3])
+    sample = sample_at(index, rng, None)
+    picture = scaled(sample.pixels, 512 / min(sample.pixels.shape[:2]))
+    what, others = ("unmarked", "wrong key", "other method")[index % 3], {n: m for n, m in competitors().items() if n != "rivaGan"}
+    if what == "other method" and others:
+        name = sorted(others)[index // 3 % len(others)]
+        put, _, bits = others[name]
+        picture, what = put(picture, rng.integers(0, 2, bits)), name
+    elif what != "unmarked":
+        picture, what = embed(picture[None], [payload_of(rng)], MarkKey.from_bytes(rng.bytes(32)))[0], "wrong key"
+    return {"what": what, "found": read(picture, [KEY]).present}
+
+
+def pairs(index: int, seed: int) -> Row:
+    """The synchronisation statistic of one unmarked picture under KEYS_A_PICTURE keys, largest first; a twentieth is kept."""
+    rng = np.random.default_rng([seed, index, 4])
+    plane = (front.luminance, front.colours)[index % 2](sample_at(index, rng, None, 512).pixels)
+    assert plane is not None
+    spectrum = front.lattice_spectrum(*front.whiten(plane))
     tops = []
-    many = max(1, pairs // 50)
-    for sample in samples(50 if pairs else 0, rng, None, 512):
-        white, rounding = front.whiten(front.luminance(sample.pixels))
-        spectrum = front.lattice_spectrum(white, rounding)
-        for _ in range(many):
-            surface, norm = detect.sync_surface(spectrum, MarkKey.from_bytes(rng.bytes(16)), 0)
-            tops.append(float(surface.max()) / norm)
-    out: dict[str, Any] = {"searches": searches, "found": int(found), "bound": detect.FALSE_ALARM, "pairs": len(tops)}
-    if tops:
-        nats = np.sort(np.array(tops) ** 2 / 2)
-        cut = nats[int(0.99 * len(nats))]
-        slope = 1 / float(np.mean(nats[nats > cut] - cut))  # an exponential tail; Chernoff's bound has slope 1
-        need = detect.SYNC_MIN**2 / 2
-        out |= {"sync_max": float(max(tops)), "tail_slope": slope, "p_sync_min_fitted": float(0.01 * np.exp(-slope * (need - cut)))}
-    return out
+    for _ in range(KEYS_A_PICTURE):
+        surface, norm = detect.sync_surface(spectrum, MarkKey.from_bytes(rng.bytes(16)), 0)
+        tops.append(float(surface.max()) / norm)
+    return {"tops": [round(z, 3) for z in sorted(tops, reverse=True)[: KEYS_A_PICTURE // 20]]}
+
+
+def tail(rows: Sequence[Row]) -> dict[str, float]:
+    """The fitted tail of the synchronisation statistic. The bound of `detect` assumes an exponential of slope 1 in nats."""
+    nats = np.sort([z * z / 2 for row in rows for z in row["tops"]])
+    count = len(rows) * KEYS_A_PICTURE
+    nats = nats[-max(2, count // 100) :]
+    slope = 1 / float(np.mean(nats - nats[0]))
+    need = detect.SYNC_MIN**2 / 2
+    top = float(np.sqrt(2 * nats[-1]))
+    return {"pairs": count, "sync_max": top, "tail_slope": slope, "p_sync_min_fitted": float(0.01 * np.exp(-slope * (need - nats[0])))}
+
+
+def interval(hits: int, count: int) -> tuple[float, float]:
+    """Wilson's 95 % interval of a rate."""
+    z, p = 1.96, hits / count
+    middle, half = p + z * z / (2 * count), z * np.sqrt(p * (1 - p) / count + z * z / (4 * count * count))
+    return float((middle - half) / (1 + z * z / count)), float((middle + half) / (1 + z * z / count))
 
 
 def clock(call: Callable[[], object], repeats: int) -> float:
@@ -291,7 +313,7 @@ def speed() -> dict[str, float]:
     return out
 
 
-def averaging(count: int, seed: int) -> float:
+def averaging(count: int, seed: int) -> dict[str, float]:
     """The share of marked pictures that still read when the average mark of 100 others of the key is subtracted at full power."""
     rng = np.random.default_rng(seed)
     total, made = np.zeros((512, 512, 3)), []
@@ -304,129 +326,138 @@ def averaging(count: int, seed: int) -> float:
             total += marked - cv2.GaussianBlur(marked, (0, 0), 6)
     mean = total / 100
     hits = [read(np.clip(np.round(m - mean), 0, 255).astype(np.uint8), [KEY]).payload == p for p, m in made]
-    return float(np.mean(hits))
+    return {"pictures": count, "read": float(np.mean(hits))}
 
 
-# -- others ----------------------------------------------------------------------------------------------------------
-
-Bits = NDArray[np.int64]
-Method = tuple[Callable[[Picture, Bits], Picture], Callable[[Picture, int], Bits], int]
+# -- beside the others ----------------------------------------------------------------------------------------------
 
 
-def competitors() -> dict[str, Method]:
-    """(embed, read, bits) of each other method that is installed."""
-    out: dict[str, Method] = {}
-    try:
-        from imwatermark import WatermarkDecoder, WatermarkEncoder
-    except ImportError:
-        print("invisible-watermark is not installed: left out", file=sys.stderr)
-    else:
+def ours() -> Method:
+    """This project's method under the others' interface."""
 
-        def invisible(name: str, bits: int) -> Method:
-            if name == "rivaGan":
-                WatermarkEncoder.loadModel()
-                WatermarkDecoder.loadModel()
+    def put(picture: Picture, word: Bits) -> Picture:
+        value = int("".join(str(int(b)) for b in word), 2)
+        return np.asarray(embed(picture[None], [Payload(value >> 44, f"{value & ((1 << 44) - 1):011x}")], KEY)[0], np.uint8)
 
-            def put(picture: Picture, word: Bits) -> Picture:
-                encoder = WatermarkEncoder()
-                encoder.set_watermark("bits", [int(b) for b in word])
-                return np.asarray(encoder.encode(np.ascontiguousarray(picture[..., ::-1]), name)[..., ::-1], np.uint8)
+    def get(picture: Picture, n: int) -> Bits:
+        payload = read(picture, [KEY]).payload
+        value = 0 if payload is None else payload.version << 44 | int(payload.record, 16)
+        return np.array([value >> (n - 1 - i) & 1 for i in range(n)], np.int64)
 
-            def get(picture: Picture, n: int) -> Bits:
-                word = WatermarkDecoder("bits", n).decode(np.ascontiguousarray(picture[..., ::-1]), name)
-                return np.asarray(word).astype(np.int64)
+    return put, get, 48
 
-            return put, get, bits
 
-        out |= {"dwtDct": invisible("dwtDct", 64), "dwtDctSvd": invisible("dwtDctSvd", 64), "rivaGan": invisible("rivaGan", 32)}
-    try:
-        from blind_watermark import WaterMark, bw_notes
-    except ImportError:
-        print("blind-watermark is not installed: left out", file=sys.stderr)
-    else:
-        bw_notes.close()
+def beside(index: int, seed: int) -> Row:
+    """Each method on one picture of 512x512: PSNR, exact reads by attack, and by strength along each curve."""
+    out: Row = {}
+    for name, (put, get, bits) in {"ours": ours(), **competitors()}.items():
+        rng = np.random.default_rng([seed, index, 5])
+        sample, word = sample_at(index, rng, None, 512), rng.integers(0, 2, bits)
+        marked = put(sample.pixels, word)
 
-        def put(picture: Picture, word: Bits) -> Picture:
-            tool = WaterMark(password_img=1, password_wm=1)
-            tool.read_img(img=np.ascontiguousarray(picture[..., ::-1]))
-            tool.read_wm([bool(b) for b in word], mode="bit")
-            return np.clip(np.round(tool.embed()[..., ::-1]), 0, 255).astype(np.uint8)
+        def hit(attacked: Picture, word: Bits = word, get: Callable[[Picture, int], Bits] = get) -> bool:
+            try:
+                return bool(np.array_equal(get(attacked, len(word)), word))
+            except (AssertionError, IndexError, ValueError, RuntimeError, cv2.error):
+                return False  # of a cropped picture some methods raise instead of answering
 
-        def get(picture: Picture, n: int) -> Bits:
-            tool = WaterMark(password_img=1, password_wm=1)
-            return np.asarray(tool.extract(embed_img=picture[..., ::-1].astype(np.float32), wm_shape=n, mode="bit") > 0.5, np.int64)
-
-        out["blind-watermark"] = (put, get, 64)
+        hits = {attack: hit(apply(marked, rng)) for attack, (_, apply) in ATTACKS.items()}
+        lines = {line: [hit(apply(marked, s, rng)) for s in strengths] for line, (strengths, apply) in CURVES.items()}
+        out[name] = {"psnr": psnr(sample.pixels, marked), "hits": hits, "curves": lines}
     return out
 
 
-def side_by_side(count: int, seed: int) -> dict[str, dict[str, float]]:
-    """Exact reads by method and attack on the same pictures at 512x512, and the PSNR of each."""
-    table: dict[str, dict[str, float]] = {}
-    pictures = list(samples(count, np.random.default_rng(seed), None, 512))
-    for name, (put, get, bits) in competitors().items():
-        rng = np.random.default_rng(seed)
-        hits: dict[str, list[bool]] = {attack: [] for attack in ATTACKS}
-        quality = []
-        for sample in pictures:
-            word = rng.integers(0, 2, bits)
-            marked = put(sample.pixels, word)
-            quality.append(psnr(sample.pixels, marked))
-            for attack, (_, apply) in ATTACKS.items():
-                try:
-                    hits[attack].append(bool(np.array_equal(get(apply(marked, rng), bits), word)))
-                except (AssertionError, IndexError, ValueError, RuntimeError, cv2.error):
-                    hits[attack].append(False)
-        table[name] = {"PSNR": float(np.mean(quality)), **{a: float(np.mean(h)) for a, h in hits.items()}}
+def merged(rows: Sequence[Row]) -> dict[str, Any]:
+    """Rates over the rows of `beside`."""
+    table = {}
+    for name in rows[0]:
+        mine = [row[name] for row in rows]
+        table[name] = {
+            "psnr": float(np.mean([row["psnr"] for row in mine])),
+            "hits": {attack: float(np.mean([row["hits"][attack] for row in mine])) for attack in ATTACKS},
+            "curves": {line: np.mean([row["curves"][line] for row in mine], 0).tolist() for line in CURVES},
+        }
     return table
 
 
-def curves(count: int, seed: int) -> dict[str, list[tuple[float, float]]]:
-    """(strength, exact-read rate) for each attack at 512x512."""
-    rng = np.random.default_rng(seed)
-    made = []
-    for sample in samples(count, rng, None, 512):
-        payload = payload_of(rng)
-        made.append((payload, embed(sample.pixels[None], [payload], KEY)[0]))
-    return {
-        name: [(s, float(np.mean([read(apply(m, s, rng), [KEY]).payload == p for p, m in made]))) for s in strengths]
-        for name, (strengths, apply) in CURVES.items()
-    }
+COLOURS = {"ours": "#06c", "dwtDct": "#c33", "dwtDctSvd": "#e90", "rivaGan": "#393", "blind-watermark": "#939"}
 
 
-def plot(lines: dict[str, list[tuple[float, float]]]) -> str:
-    """An SVG of small charts: exact-read rate against strength."""
+def plot(table: dict[str, Any]) -> str:
+    """An SVG of small charts: exact-read rate against strength, a line a method."""
     cells = []
-    for index, (name, points) in enumerate(lines.items()):
-        x0, y0 = 50 + index % 3 * 260, 30 + index // 3 * 190
-        at = [(x0 + 200 * i / max(len(points) - 1, 1), y0 + 120 * (1 - rate)) for i, (_, rate) in enumerate(points)]
-        ticks = "".join(
-            f'<text x="{x:.0f}" y="{y0 + 136}" text-anchor="middle">{s:g}</text><circle cx="{x:.0f}" cy="{y:.1f}" r="3"/>'
-            for (x, y), (s, _) in zip(at, points, strict=True)
-        )
+    for index, (name, (strengths, _)) in enumerate(CURVES.items()):
+        x0, y0 = 50 + index % 3 * 260, 50 + index // 3 * 190
+        xs = [x0 + 200 * i / (len(strengths) - 1) for i in range(len(strengths))]
+        ticks = "".join(f'<text x="{x:.0f}" y="{y0 + 136}" text-anchor="middle">{s:g}</text>' for x, s in zip(xs, strengths, strict=True))
         cells.append(
-            f'<text x="{x0}" y="{y0 - 10}" font-weight="bold">{name}</text>'
+            f'<text x="{x0}" y="{y0 - 10}" font-weight="bold">{name}</text>{ticks}'
             f'<path d="M{x0},{y0} V{y0 + 120} H{x0 + 200}" fill="none" stroke="#999"/>'
             f'<text x="{x0 - 6}" y="{y0 + 5}" text-anchor="end">1</text><text x="{x0 - 6}" y="{y0 + 124}" text-anchor="end">0</text>'
-            f'<polyline points="{" ".join(f"{x:.0f},{y:.1f}" for x, y in at)}" fill="none" stroke="#06c" stroke-width="2"/>{ticks}'
         )
-    head = '<svg xmlns="http://www.w3.org/2000/svg" width="820" height="400" font-family="sans-serif" font-size="11">'
-    return head + '<rect width="100%" height="100%" fill="#fff"/>' + "".join(cells) + "</svg>\n"
+        for method, row in reversed(table.items()):
+            points = " ".join(f"{x:.0f},{y0 + 120 * (1 - rate):.1f}" for x, rate in zip(xs, row["curves"][name], strict=True))
+            width = 3 if method == "ours" else 1.5
+            cells.append(f'<polyline points="{points}" fill="none" stroke="{COLOURS[method]}" stroke-width="{width}"/>')
+    legend = "".join(f'<text x="{50 + 130 * i}" y="20" fill="{COLOURS[m]}" font-weight="bold">{m}</text>' for i, m in enumerate(table))
+    head = '<svg xmlns="http://www.w3.org/2000/svg" width="820" height="410" font-family="sans-serif" font-size="11">'
+    return head + '<rect width="100%" height="100%" fill="#fff"/>' + legend + "".join(cells) + "</svg>\n"
 
 
-def table(result: dict[str, Any]) -> str:
+def report(result: dict[str, Any]) -> str:
     """The result as Markdown."""
-    others = result.get("others", {})
-    lines = ["| attack | bar | exact reads | short side >= 384 | " + " | ".join(others) + " |", "|---" * (4 + len(others)) + "|"]
-    for name, row in result.get("robustness", {}).items():
-        beside = " | ".join(f"{others[o][name]:.2f}" for o in others)
-        lines.append(f"| {name} | {row['bar']:.2f} | {row['rate']:.3f} of {row['n']} | {row['rate_384']:.3f} | {beside} |")
-    for part in ("quality", "null", "speed", "averaging"):
-        values = result.get(part, {})
-        pairs = values.items() if isinstance(values, dict) else [("read after subtracting the average of 100", values)]
+    others, lines = result.get("beside", {}), []
+    if "robustness" in result or others:
+        lines += ["| attack | bar | exact reads | 95 % | short side >= 384 | " + " | ".join(f"{o}, 512" for o in others) + " |"]
+        lines += ["|---" * (5 + len(others)) + "|"]
+    for name, (bar, _) in ATTACKS.items() if lines else ():
+        row = result.get("robustness", {}).get(name)
+        own = f"{row['rate']:.3f} of {row['n']} | {row['low']:.3f} to {row['high']:.3f} | {row['rate_384']:.3f}" if row else "| | "
+        lines.append(f"| {name} | {bar:.2f} | {own} | " + " | ".join(f"{o['hits'][name]:.2f}" for o in others.values()) + " |")
+    if others:
+        lines.append("| PSNR, dB | 41 | | | | " + " | ".join(f"{o['psnr']:.1f}" for o in others.values()) + " |")
+    for part in ("quality", "flat", "null", "pairs", "averaging", "speed"):
         if part in result:
-            lines += ["", f"**{part}**: " + "; ".join(f"{k} {v:.4g}" for k, v in pairs)]
+            lines += ["", f"**{part}**: " + "; ".join(f"{k} {v:.4g}" for k, v in result[part].items())]
     return "\n".join(lines) + "\n"
+
+
+def summary(part: str, rows: list[Row]) -> dict[str, Any]:
+    """What the rows of one part say together."""
+    if part == "robustness":
+        out: dict[str, Any] = {}
+        for name, (bar, _) in ATTACKS.items():
+            hits = np.array([row["hits"][name] for row in rows])
+            large = np.array([row["side"] >= 384 for row in rows])
+            low, high = interval(int(hits.sum()), len(hits))
+            rates = {"rate": float(hits.mean()), "low": low, "high": high, "rate_384": float(hits[large].mean())}
+            out[name] = {"bar": bar, "n": len(hits), **rates}
+        return out
+    if part == "flat":
+        return {"reads": 2 * len(rows), "rate": float(np.mean([list(row["hits"].values()) for row in rows]))}
+    if part == "quality":
+        scores = np.array([(row["psnr"], row["ssim"]) for row in rows])
+        (p_min, s_min), (p_mean, s_mean) = scores.min(0).tolist(), scores.mean(0).tolist()
+        return {"pictures": len(rows), "psnr_min": p_min, "psnr_mean": p_mean, "ssim_min": s_min, "ssim_mean": s_mean}
+    if part == "null":
+        found = sum(row["found"] for row in rows)
+        kinds = {what: sum(row["what"] == what for row in rows) for what in sorted({row["what"] for row in rows})}
+        return {"searches": len(rows), "found": found, "bound": detect.FALSE_ALARM, "rate_below": 3 / len(rows), **kinds}
+    return tail(rows) if part == "pairs" else merged(rows)
+
+
+def kept(path: Path, part: str, count: int, row: Callable[[int], Row]) -> list[Row]:
+    """The rows 0..`count` of a part: from the file where an earlier run left them, else measured now and appended to it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    done = {line["index"]: line["row"] for line in lines if line["part"] == part}
+    with path.open("a") as file:
+        for index in range(count):
+            if index not in done:
+                done[index] = row(index)
+                file.write(json.dumps({"part": part, "index": index, "row": done[index]}) + "\n")
+                file.flush()
+    return [done[index] for index in sorted(done)]
 
 
 def main() -> None:
@@ -434,34 +465,37 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=200, help="pictures an attack")
     parser.add_argument("--null", type=int, default=3000, help="full searches where nothing is to be found")
     parser.add_argument("--pairs", type=int, default=100_000, help="(picture, key) pairs for the tail")
-    parser.add_argument("--others", type=int, default=24, help="pictures for the other methods")
-    parser.add_argument("--curve", type=int, default=24, help="pictures a point of the plot")
-    parser.add_argument("--parts", nargs="*", help="speed, quality, averaging, robustness, others, curves, null; all by default")
+    parser.add_argument("--beside", type=int, default=24, help="pictures for the other methods and the plot")
+    parser.add_argument("--parts", nargs="*", help=f"{', '.join(PARTS)}; all by default")
     parser.add_argument("--generated", type=Path, help="a folder of generated PNG pictures to include")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--out", type=Path, default=Path("watermark-bench.md"))
+    parser.add_argument("--rows", type=Path, default=Path("outputs/watermark-bench.jsonl"), help="kept rows; a later run goes on from them")
+    parser.add_argument("--out", type=Path, default=Path("outputs/watermark-bench.md"))
     args = parser.parse_args()
     import torch
 
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     warnings.simplefilter("ignore")  # the other packages warn of NumPy's deprecations
-    parts: dict[str, Callable[[], Any]] = {
-        "speed": speed,
-        "quality": lambda: flat_and_quality(args.images, args.seed),
-        "averaging": lambda: averaging(args.images // 4, args.seed),
-        "robustness": lambda: robustness(args.images, args.seed, args.generated),
-        "others": lambda: side_by_side(args.others, args.seed),
-        "curves": lambda: curves(args.curve, args.seed),
-        "null": lambda: null(args.null, args.pairs, args.seed),
+    seed = args.seed
+    rows: dict[str, tuple[int, Callable[[int], Row]]] = {
+        "robustness": (args.images, lambda i: robustness(i, seed, args.generated)),
+        "quality": (args.images // 4, lambda i: quality(i, seed)),
+        "flat": (args.images // 2, lambda i: flat(i, seed)),
+        "beside": (args.beside, lambda i: beside(i, seed)),
+        "pairs": (args.pairs // KEYS_A_PICTURE, lambda i: pairs(i, seed)),
+        "null": (args.null, lambda i: null(i, seed)),
     }
-    result: dict[str, Any] = {name: parts[name]() for name in args.parts or parts}
-    args.out.write_text(table(result))
-    if "curves" in result:
-        args.out.with_suffix(".svg").write_text(plot(result["curves"]))
-    print(table(result))
-    for row in result.get("robustness", {}).values():
-        del row["failed"]
+    result: dict[str, Any] = {}
+    for part in args.parts or PARTS:
+        if part in rows:
+            result[part] = summary(part, kept(args.rows, part, *rows[part]))
+        else:
+            result[part] = speed() if part == "speed" else averaging(args.images // 10, seed)
+    args.out.write_text(report(result))
+    if "beside" in result:
+        args.out.with_suffix(".svg").write_text(plot(result["beside"]))
+    print(report(result))
     print(json.dumps(result))
 
 
