@@ -1,8 +1,9 @@
 """Near-duplicates among accepted images: the index that the committer asks, in log order, so that the first one stays.
 
 Two images are near-duplicates where PDQ says so (a form within `max_distance` bits, both of good quality) and the colour thumbnail
-confirms it. Where PDQ's quality is too low to trust it, as with half of all flat drawings, the thumbnails alone must agree more closely,
-and only images of one row are compared.
+confirms it. Where PDQ's quality is too low to trust it, as with half of all flat drawings, the thumbnails alone must agree more closely;
+in other rows only where they have structure at all. Neither comparison looks at every image: `hamming` finds the near hashes, and the
+thumbnails are sieved by their pooled form, which can only be nearer than they are, so nothing is missed.
 
 Score: (distance / 256) of the nearest confirmed twin, 1 without one; an image fails where it is below (max_distance + 1) / 256. Nothing
 here is stored: at resume the committer adds the accepted images again from their records.
@@ -18,18 +19,20 @@ import numpy.typing as npt
 
 from pipeline.checks.base import Bars, judge, not_run
 from pipeline.checks.fingerprint import Fingerprint, Planes, derived_forms, planes, turned
+from pipeline.checks.hamming import HammingIndex, distances
 from pipeline.checks.settings import DuplicatesSettings
 from pipeline.pdq import packed
 from pipeline.schema import Verdict
 
 NAME = "duplicates"
 OWN_ROW, OTHER_ROW = "the same row", "another row"
-STRUCTURE_MIN, STRUCTURE_ALONE_MIN = 0.93, 0.975
-"""Least correlation of the two L thumbnails, beside PDQ and without it. Drawn mockups, `scripts/bench/checks.py`: random edits .98 to 1,
-two seeds of one prompt at most .953 in any of eight forms (2,240 pairs)."""
+STRUCTURE_MIN, STRUCTURE_ALONE_MIN = 0.97, 0.985
+"""Least correlation of the two L thumbnails, beside PDQ and without it. Drawn mockups, `scripts/bench/checks.py`: random edits .988 to 1
+(flat ones .998), two seeds of one prompt at most .953 in any of eight forms (2,240 pairs), flat ones of any two prompts .955 (4,560)."""
 SHIFT_MAX, SPOT_MAX = 14.0, 16.0
 """Colour: largest mean distance in (a, b) over the 8x8 cells, and largest excess of one cell over the median. Edits: 11.9 and 15.3 at most
 (brightness, crops); a product in another colour, same pose: excess at least 21 (560 pairs)."""
+POOL = 4
 FLAT_POWER, FLAT_LIGHT_MAX = 4.0, 3.0
 """A thumbnail whose L varies by less than 2 levels has no structure to correlate: then its mean L must agree within 3 levels."""
 
@@ -47,12 +50,14 @@ def bars(settings: DuplicatesSettings, where: str) -> Bars | None:
 
 
 class DuplicateIndex:
-    """Fingerprints of the accepted images of one job. One process, no lock; 100,000 images take about 80 MB."""
+    """Fingerprints of the accepted images of one job. One process, no lock; 100,000 images take about 100 MB."""
 
     def __init__(self, settings: DuplicatesSettings) -> None:
         self.settings = settings
-        self._hashes = np.empty((1024, 4), np.uint64)
+        self._hashes = HammingIndex()
+        self._pooled = np.zeros((1024, POOL * POOL), np.float32)
         self._trusted = np.zeros(1024, np.bool_)
+        self._there = np.zeros(1024, np.bool_)
         self._names: list[str] = []
         self._signatures: list[str] = []
         self._rows: dict[str, list[int]] = defaultdict(list)
@@ -63,11 +68,14 @@ class DuplicateIndex:
     def add(self, row_id: str, name: str, found: Fingerprint) -> None:
         """Remembers an accepted image of a row. `name` is what a person is shown when a twin of it turns up."""
         place = len(self._names)
-        if place == len(self._hashes):
-            self._hashes = np.concatenate([self._hashes, np.empty_like(self._hashes)])
-            self._trusted = np.concatenate([self._trusted, np.zeros_like(self._trusted)])
-        self._hashes[place] = packed([found.pdq])[0]
+        if place == len(self._trusted):
+            self._trusted, self._there, self._pooled = (
+                np.concatenate([a, np.zeros_like(a)]) for a in (self._trusted, self._there, self._pooled)
+            )
+        self._hashes.add(packed([found.pdq])[0])
         self._trusted[place] = found.quality >= self.settings.min_quality
+        self._there[place] = True
+        self._pooled[place] = _pooled(planes(found.signature)[0])
         self._names.append(name)
         self._signatures.append(found.signature)
         self._rows[row_id].append(place)
@@ -76,7 +84,7 @@ class DuplicateIndex:
         """Forgets an image that was added but never committed; its place stays, and matches nothing."""
         for place in [place for place in self._rows.get(row_id, ()) if self._names[place] == name]:
             self._rows[row_id].remove(place)
-            self._trusted[place] = False
+            self._trusted[place] = self._there[place] = False
 
     def judge(self, row_id: str, found: Fingerprint) -> Verdict:
         """One verdict on a candidate: first against its own row, then against the whole job. Adds nothing."""
@@ -91,7 +99,8 @@ class DuplicateIndex:
     def judge_row(self, row_id: str, found: Fingerprint) -> Verdict:
         """Against the accepted images of the same row."""
         places = np.array(self._rows.get(row_id, ()), np.int64)
-        twin = self._nearest(places, found) or self._same(places, found)
+        forms = _forms(found)
+        twin = self._nearest(places, distances(self._hashes[places], forms), found) or self._same(places, found)
         return self._verdict(twin, bars(self.settings, OWN_ROW), OWN_ROW, "unlike the row's other images")
 
     def judge_job(self, row_id: str, found: Fingerprint) -> Verdict:
@@ -99,11 +108,12 @@ class DuplicateIndex:
         held = bars(self.settings, OTHER_ROW)
         if held is None:
             return not_run(NAME, "twins in other rows are ignored")
-        if found.quality < self.settings.min_quality:
+        if found.quality < self.settings.min_quality and _flat(planes(found.signature)[0]):
             return not_run(NAME, f"too little detail to compare with other rows (PDQ quality {found.quality})")
-        others = np.ones(len(self), np.bool_)
-        others[self._rows.get(row_id, [])] = False
-        twin = self._nearest(np.flatnonzero(others), found)
+        own = self._rows.get(row_id, [])
+        places, gaps = self._hashes.search(_forms(found), self.settings.max_distance)
+        others = ~np.isin(places, own)
+        twin = self._nearest(places[others], gaps[others], found) or self._same(self._sieved(own, found), found)
         return self._verdict(twin, held, OTHER_ROW, "unlike the job's other images")
 
     def _verdict(self, twin: _Twin | None, held: Bars | None, where: str, passed: str) -> Verdict:
@@ -112,21 +122,34 @@ class DuplicateIndex:
             return judge(NAME, 1.0, held, "", passed=passed)
         return judge(NAME, twin.score, held, f"near-duplicate of {twin.name} in {where}")
 
-    def _nearest(self, places: npt.NDArray[np.int64], found: Fingerprint) -> _Twin | None:
-        """The nearest confirmed twin among these places, by PDQ over eight forms; the earliest of equals."""
-        places = places[self._trusted[places]]
+    def _nearest(self, places: npt.NDArray[np.int64], gaps: npt.NDArray[np.int64], found: Fingerprint) -> _Twin | None:
+        """The nearest confirmed twin among these places, by their distances (N, 8) to the eight forms; the earliest of equals."""
         if not places.size or found.quality < self.settings.min_quality:
             return None
-        forms = packed(list(found.forms)) if found.forms else derived_forms(found.pdq)
-        distances = _distances(self._hashes[places], forms)
-        close = np.argwhere(distances <= self.settings.max_distance)
-        close = close[np.argsort(distances[close[:, 0], close[:, 1]], kind="stable")]
+        close = np.argwhere((gaps <= self.settings.max_distance) & self._trusted[places][:, None])
+        close = close[np.lexsort((places[close[:, 0]], gaps[close[:, 0], close[:, 1]]))]
         asked = _turned_planes(found.signature) if close.size else []
         for nth, form in close:
             place = int(places[nth])
             if confirms(asked[form], planes(self._signatures[place])):
-                return _Twin(self._names[place], float(distances[nth, form]) / 256)
+                return _Twin(self._names[place], float(gaps[nth, form]) / 256)
         return None
+
+    def _sieved(self, own: list[int], found: Fingerprint) -> npt.NDArray[np.int64]:
+        """The images of other rows whose pooled thumbnail is near enough in one of eight forms that the thumbnails may agree."""
+        there = self._there[: len(self)].copy()
+        there[own] = False
+        if found.quality >= self.settings.min_quality:
+            there &= ~self._trusted[: len(self)]
+        places = np.flatnonzero(there)
+        light = planes(found.signature)[0]
+        if not places.size or _flat(light):
+            return places[:0]
+        forms = np.stack([_pooled(np.asarray(form, np.int16)) for form in turned(light)])
+        stored = self._pooled[places]
+        squared = (stored * stored).sum(axis=1)[:, None] + (forms * forms).sum(axis=1) - 2 * stored @ forms.T
+        near: npt.NDArray[np.bool_] = (squared <= 2 - 2 * STRUCTURE_ALONE_MIN + 1e-4).any(axis=1) & stored.any(axis=1)
+        return places[near]
 
     def _same(self, places: npt.NDArray[np.int64], found: Fingerprint) -> _Twin | None:
         """The first twin among pictures with too little detail for PDQ, by the thumbnails alone, in eight forms."""
@@ -139,12 +162,24 @@ class DuplicateIndex:
         return None
 
 
-def _distances(stored: npt.NDArray[np.uint64], forms: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
-    """Hamming distances int64 (N, F) of uint64 (N, 4) to uint64 (F, 4), a word at a time so that no (N, F, 4) array is made."""
-    total = np.zeros((len(stored), len(forms)), np.int64)
-    for word in range(stored.shape[1]):
-        total += np.bitwise_count(stored[:, word, None] ^ forms[None, :, word])
-    return total
+def _forms(found: Fingerprint) -> npt.NDArray[np.uint64]:
+    """The hashes of the eight forms, uint64 (8, 4)."""
+    return packed(list(found.forms)) if found.forms else derived_forms(found.pdq)
+
+
+def _flat(light: npt.NDArray[np.int16]) -> bool:
+    """Whether a thumbnail's L has no structure to correlate."""
+    return float(light.astype(np.float64).var()) < FLAT_POWER
+
+
+def _pooled(light: npt.NDArray[np.int16]) -> npt.NDArray[np.float32]:
+    """L (16, 16) less its mean, of unit length, projected on 4x4 cells: float32 (16). Zeros without structure. Two pooled ones are at
+    most as far apart as the thumbnails, whose squared distance is 2 - 2 x correlation."""
+    if _flat(light):
+        return np.zeros(POOL * POOL, np.float32)
+    centred = light.astype(np.float64) - light.mean()
+    cells = (centred / np.linalg.norm(centred)).reshape(POOL, 16 // POOL, POOL, 16 // POOL).sum(axis=(1, 3)) / (16 // POOL)
+    return np.asarray(cells.ravel(), np.float32)
 
 
 def _turned_planes(text: str) -> list[Planes]:

@@ -12,7 +12,8 @@ from collections.abc import Iterable, Sequence
 import structlog
 
 from pipeline.checks.base import Check, Image, not_run
-from pipeline.checks.settings import ChecksSettings
+from pipeline.checks.counts import Detector
+from pipeline.checks.settings import ChecksSettings, CountsSettings
 from pipeline.errors import JobError
 from pipeline.schema import PromptRow, Verdict
 
@@ -38,13 +39,13 @@ class Unavailable:
         return not_run(self.name, self.reason)
 
 
-def build(settings: ChecksSettings) -> list[Check]:
-    """The enabled checks, cheapest first, not yet prepared.
+def build(settings: ChecksSettings, starter: bool = False) -> list[Check]:
+    """The enabled checks, cheapest first, not yet prepared. `starter`: whether the starter weights made the pictures.
 
     Raises:
         JobError: a plug-in is not installed, cannot be loaded, refuses its options, or takes the name of another check.
     """
-    checks = [*_own(settings), *(_plugin(name, options) for name, options in settings.plugins.items())]
+    checks = [*_own(settings, starter), *(_plugin(name, options) for name, options in settings.plugins.items())]
     names = [check.name for check in checks]
     twice = sorted({name for name in names if names.count(name) > 1} | ({"duplicates"} & set(names)))
     if twice:
@@ -52,7 +53,7 @@ def build(settings: ChecksSettings) -> list[Check]:
     return sorted(checks, key=lambda check: check.cost)
 
 
-def _own(settings: ChecksSettings) -> Iterable[Check]:
+def _own(settings: ChecksSettings, starter: bool) -> Iterable[Check]:
     from pipeline.checks.broken import BrokenCheck
     from pipeline.checks.copies import CopiesCheck
     from pipeline.checks.counts import CountsCheck
@@ -66,9 +67,28 @@ def _own(settings: ChecksSettings) -> Iterable[Check]:
     if settings.copies.enabled:
         yield CopiesCheck(settings.copies)
     if settings.counts.enabled:
-        yield CountsCheck(settings.counts)
+        yield CountsCheck(settings.counts, list(_detectors(settings.counts, starter)))
     if settings.hands.enabled:
         yield HandsCheck(settings.hands)
+    if settings.safety.enabled:
+        from pipeline.checks.safety import SafetyCheck
+
+        yield SafetyCheck(settings.safety)
+    if settings.judge.enabled:
+        from pipeline.checks.judge import JudgeCheck
+
+        yield JudgeCheck(settings.judge)
+
+
+def _detectors(settings: CountsSettings, starter: bool) -> Iterable[Detector]:
+    """The job's own weights first: they know every class. The starter's counter means nothing on other pictures."""
+    from pipeline.checks.openvocabulary import OpenVocabulary
+    from pipeline.checks.starterscene import StarterScene
+
+    if settings.weights is not None:
+        yield OpenVocabulary(settings.weights, settings.confidence)
+    elif starter:
+        yield StarterScene()
 
 
 def _plugin(name: str, options: dict[str, object]) -> Check:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 OnFail = Literal["reject", "flag"]
 
@@ -62,6 +62,8 @@ class CountsSettings(_Section):
     enabled: bool = Field(True, description="count the objects that the row asks for, where a detector knows their class")
     on_fail: OnFail = Field("reject", description="reject (render again) or flag (publish and show to a person)")
     min_score: float = Field(1.0, ge=0, le=1, description="lowest accepted share of wanted classes with the right count")
+    weights: str | None = Field(None, description="a folder with Grounding DINO or OWLv2 weights, which know every class")
+    confidence: float = Field(0.35, gt=0, lt=1, description="lowest confidence at which those weights have found something")
 
 
 class HandsSettings(_Section):
@@ -82,6 +84,43 @@ class Rung(_Section):
     negative_prompt: str = Field("", max_length=10_000, description="added to the image's negative prompt")
 
 
+class SafetySettings(_Section):
+    """Unsafe content, by a classifier's weights on disk. None comes with the package."""
+
+    enabled: bool = Field(False, description="look for unsafe content; needs weights")
+    on_fail: OnFail = Field("reject", description="reject (render again) or flag (publish and show to a person)")
+    min_score: float = Field(0.5, ge=0, le=1, description="lowest accepted score: 1 less the probability of unsafe content")
+    weights: str | None = Field(None, description="Stable Diffusion's safety_checker folder, or an image classifier with a label like nsfw")
+
+    @model_validator(mode="after")
+    def _named(self) -> SafetySettings:
+        if self.enabled and self.weights is None:
+            raise ValueError("safety.enabled needs safety.weights: a folder on disk")
+        return self
+
+
+class JudgeSettings(_Section):
+    """A vision-language model behind an OpenAI-compatible endpoint, asked about every image that passes all other checks."""
+
+    enabled: bool = Field(False, description="ask a vision-language model; pictures and prompts are sent to the endpoint")
+    on_fail: OnFail = Field("flag", description="reject (render again) or flag (publish and show to a person)")
+    min_score: float = Field(0.5, ge=0, le=1, description="lowest accepted score of the judge")
+    url: str = Field("", description="the endpoint up to and with /v1, such as http://vllm:8000/v1")
+    model: str = Field("", description="the model's name at the endpoint")
+    key_variable: str | None = Field(None, description="the environment variable that holds the key; none: no key is sent")
+    timeout_s: float = Field(30.0, gt=0, le=600, description="seconds that one call may wait for the endpoint")
+    retries: int = Field(2, ge=0, le=10, description="further calls when the endpoint is away, busy, or answers off the schema")
+    calls_max: int | None = Field(None, ge=1, description="calls after which a worker stops asking; none: no limit")
+
+    @model_validator(mode="after")
+    def _named(self) -> JudgeSettings:
+        if self.enabled and not (self.url.startswith(("http://", "https://")) and self.model):
+            raise ValueError("judge.enabled needs judge.url (http:// or https://) and judge.model")
+        if "@" in self.url.partition("://")[2].partition("/")[0]:
+            raise ValueError("judge.url must hold no password: name the variable that holds the key in judge.key_variable")
+        return self
+
+
 class ChecksSettings(_Section):
     """The quality checks, and how often an image may be rendered again."""
 
@@ -93,6 +132,8 @@ class ChecksSettings(_Section):
     copies: CopiesSettings = Field(default_factory=CopiesSettings, description="copies inside one image")
     counts: CountsSettings = Field(default_factory=CountsSettings, description="numbers of objects")
     hands: HandsSettings = Field(default_factory=HandsSettings, description="malformed hands")
+    safety: SafetySettings = Field(default_factory=SafetySettings, description="unsafe content, by weights on disk; off by default")
+    judge: JudgeSettings = Field(default_factory=JudgeSettings, description="a vision-language model as judge; off by default")
     plugins: dict[str, dict[str, Any]] = Field(
         default_factory=dict,
         description="checks of third parties: name of an entry point in group renderfarm.checks -> its options",

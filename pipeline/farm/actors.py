@@ -148,7 +148,8 @@ class FinisherWorker:
 
         cv2.setNumThreads(1)
         storage = open_storage(job.output.to, create=True)
-        self.finisher = Finisher(job, plan_digest, storage, registry.build(job.checks), Issuer(keys), keys.mark_key)
+        checks = registry.build(job.checks, starter=job.model.weights == "starter")
+        self.finisher = Finisher(job, plan_digest, storage, checks, Issuer(keys), keys.mark_key)
 
     def ready(self) -> bool:
         """Answers once the checks are loaded."""

@@ -1,10 +1,12 @@
 """How well the checks tell good pictures from bad ones, and what they cost. One thread, CPU seconds of this process.
 
 Drawn pictures (seeded, `--count` of each kind): signs with and without a fault, mockups against unwanted text, near-duplicates by random
-edits against other seeds and other colours, pasted copies. `--labels CSV` adds real pictures: columns path, label, prompt, expected_text;
-the path's first folder (text, copies) names the check. Prints a table and ends with one JSON line.
+edits against other seeds and other colours, pasted copies, hands with four, six, seven or fused fingers against five. `--labels CSV` adds
+real pictures: columns path, label, prompt, expected_text; the path's first folder (text, copies, hands) names the check. `--index N` times
+the self-join of N hashes, half of them near another. `--plots DIR` draws a ROC curve a set. Prints a table and ends with one JSON line;
+where a set has fewer than 100 good pictures, "k of n" is what counts and its 95 % interval is in the JSON.
 
-    python scripts/bench/checks.py --count 200 --labels ../shared/tuning/labels.csv
+    python scripts/bench/checks.py --count 1000 --labels labels.csv --index 1000000 --plots roc
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import drawn
+import drawn_hands
 import numpy as np
 
 from pipeline.checks import registry
@@ -33,14 +36,17 @@ from pipeline.checks.base import Check
 from pipeline.checks.copies import CopiesCheck
 from pipeline.checks.duplicates import DuplicateIndex
 from pipeline.checks.files import read_picture
-from pipeline.checks.fingerprint import Fingerprint, fingerprint
-from pipeline.checks.settings import ChecksSettings, CopiesSettings, DuplicatesSettings, TextSettings
+from pipeline.checks.fingerprint import Fingerprint, derived_forms, fingerprint
+from pipeline.checks.hamming import HammingIndex
+from pipeline.checks.hands import HandsCheck
+from pipeline.checks.settings import ChecksSettings, CopiesSettings, DuplicatesSettings, HandsSettings, TextSettings
 from pipeline.checks.text import TextCheck
 from pipeline.schema import PromptRow, Verdict
 
 Sample = tuple[drawn.Picture, PromptRow, bool]
 """Picture, row, and whether the check should accept it."""
-BAD_LABELS = ("wrong", "forged")
+BAD_LABELS = ("wrong", "forged", "malformed_weak", "malformed", "severe")
+POINTS_MAX = 200
 
 
 def auc(good: Sequence[float], bad: Sequence[float]) -> float:
@@ -83,7 +89,32 @@ def _row(name: str, good: Sequence[float], bad: Sequence[float], caught: int, re
         "refused": f"{refused} of {len(good)}",
         "refused_interval": [round(x, 3) for x in interval(refused, len(good))],
         "cpu_ms": round(1000 * spent / max(1, len(good) + len(bad)), 1),
+        "roc": roc(good, bad),
     }
+
+
+def roc(good: Sequence[float], bad: Sequence[float]) -> list[tuple[float, float]]:
+    """(good refused, bad caught) as shares, at every threshold or at most POINTS_MAX of them."""
+    if not good or not bad:
+        return []
+    borders = np.unique([*good, *bad, 2.0])
+    borders = borders[np.unique(np.linspace(0, len(borders) - 1, POINTS_MAX).astype(int))]
+    one, other = np.asarray(good), np.asarray(bad)
+    return [(round(float((one < b).mean()), 4), round(float((other < b).mean()), 4)) for b in borders]
+
+
+def plot(row: dict[str, Any], folder: Path) -> None:
+    """One SVG of a set's curve."""
+    line = " ".join(f"{40 + 320 * x:.1f},{360 - 320 * y:.1f}" for x, y in [(0.0, 0.0), *row["roc"]])
+    name = "".join(c if c.isalnum() else "-" for c in row["set"])
+    (folder / f"{name}.svg").write_text(
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 400 400" font-family="sans-serif" font-size="12">'
+        '<rect width="400" height="400" fill="white"/><path d="M40 40V360H360" fill="none" stroke="black"/>'
+        '<path d="M40 360L360 40" stroke="#bbb" stroke-dasharray="4"/>'
+        f'<polyline points="{line}" fill="none" stroke="#c22" stroke-width="2"/>'
+        f'<text x="40" y="28">{row["set"]}: AUC {row["auc"]}</text><text x="130" y="385">good pictures refused</text>'
+        '<text transform="translate(24 270) rotate(-90)">bad pictures caught</text></svg>\n'
+    )
 
 
 def signs(count: int, side: int) -> Iterable[Sample]:
@@ -162,8 +193,65 @@ def labelled(path: Path, kind: str) -> Iterable[Sample]:
         for line in csv.DictReader(file):
             if line["path"].split("/")[0] == kind:
                 text = line["expected_text"] or None
-                row = PromptRow(line["path"], line["prompt"], text=text)
+                row = PromptRow(line["path"], line["prompt"] or ("a photo of a hand" if kind == "hands" else ""), text=text)
                 yield read_picture(path.parent / line["path"]), row, line["label"] not in BAD_LABELS
+
+
+def hands(count: int, kind: drawn_hands.Kind, side: int = 512) -> Iterable[Sample]:
+    """As many hands of a kind as hands with five fingers."""
+    row = PromptRow("hand", "a photo of a hand")
+    for k in range(count // 2):
+        yield drawn_hands.hand(np.random.default_rng([7, side, k]), "five", side), row, True
+        yield drawn_hands.hand(np.random.default_rng([8, side, k, len(kind)]), kind, side), row, False
+
+
+def self_join(count: int, asked: int = 2000) -> dict[str, Any]:
+    """The time that `count` hashes take to ask for their twins in eight forms, from a sample of them at the full size."""
+    rng = np.random.default_rng(9)
+    base = rng.integers(0, 2**64, (count // 2, 4), dtype=np.uint64)
+    near = base[rng.integers(0, len(base), count - len(base))].copy()
+    for _ in range(20):
+        near[np.arange(len(near)), rng.integers(0, 4, len(near))] ^= np.uint64(1) << rng.integers(0, 64, len(near)).astype(np.uint64)
+    hashes = rng.permutation(np.concatenate([base, near]))
+    start = time.process_time()
+    index = HammingIndex()
+    index.extend(hashes)
+    built = time.process_time() - start
+    sample = rng.integers(0, count, min(asked, count))
+    start = time.process_time()
+    pairs = 0
+    for place in sample:
+        forms = derived_forms(hashes[place].astype(">u8").tobytes().hex())
+        found, _ = index.search(forms, 31)
+        assert place in found
+        pairs += len(found) - 1
+    each = (time.process_time() - start) / len(sample)
+    return {
+        "set": f"self-join of {count:,} hashes",
+        "cpu_ms": round(1000 * each, 2),
+        "hours": round((built + each * count) / 3600, 3),
+        "pairs_an_image": round(pairs / len(sample), 3),
+    }
+
+
+def naive(count: int) -> dict[str, Any]:
+    """What the libraries cost when called as their examples do, on one thread: RapidOCR with its defaults, and SIFT matched with itself."""
+    import cv2
+    from rapidocr import RapidOCR
+
+    threads = {f"EngineConfig.onnxruntime.{kind}_op_num_threads": 1 for kind in ("intra", "inter")}
+    engine: Any = RapidOCR(params={**threads, "Global.log_level": "critical"})
+    sift: Any = cv2.SIFT
+    pictures = [_mockup(np.random.default_rng([6, k]), 512) for k in range(count)]
+    engine(pictures[0])
+    start = time.process_time()
+    for picture in pictures:
+        engine(picture[..., ::-1])
+        _, descriptors = sift.create().detectAndCompute(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), None)
+        if descriptors is not None:
+            cv2.BFMatcher().knnMatch(descriptors, descriptors, k=min(3, len(descriptors)))
+        fingerprint(picture)
+    return {"set": "libraries called naively, 512x512", "cpu_ms": round(1000 * (time.process_time() - start) / count, 1)}
 
 
 def whole(count: int) -> dict[str, Any]:
@@ -179,11 +267,11 @@ def whole(count: int) -> dict[str, Any]:
     return {"set": "all checks, 512x512, no people", "cpu_ms": round(1000 * (time.process_time() - start) / count, 1)}
 
 
-def run(count: int, labels: Path | None) -> list[dict[str, Any]]:
+def run(count: int, labels: Path | None, index: int) -> list[dict[str, Any]]:
     """Every set, one row each."""
-    text, copies = TextCheck(TextSettings()), CopiesCheck(CopiesSettings())
-    text.prepare()
-    copies.prepare()
+    text, copies, handed = TextCheck(TextSettings()), CopiesCheck(CopiesSettings()), HandsCheck(HandsSettings())
+    for check in (text, copies, handed):
+        check.prepare()
     jobs: list[Callable[[], dict[str, Any]]] = [
         lambda: measure("text, drawn 512", text, signs(count, 512)),
         lambda: measure("text, drawn 256", text, signs(count, 256)),
@@ -191,11 +279,17 @@ def run(count: int, labels: Path | None) -> list[dict[str, Any]]:
         lambda: measure("unwanted text, drawn 256", text, unwanted(count, 256)),
         lambda: duplicates(count, 512),
         lambda: measure("copies, drawn 512", copies, copied(count, 512)),
+        *(lambda k=k: measure(f"hands, drawn, {k} against five", handed, hands(count, k)) for k in drawn_hands.KINDS[1:]),  # type: ignore[misc]
+        lambda: measure("hands, drawn, all against five", handed, (s for k in drawn_hands.KINDS[1:] for s in hands(count // 4, k))),
         lambda: whole(max(5, count // 10)),
+        lambda: naive(max(5, count // 10)),
     ]
+    if index:
+        jobs.append(lambda: self_join(index))
     if labels is not None:
         jobs.insert(0, lambda: measure("text, labelled", text, labelled(labels, "text")))
         jobs.insert(1, lambda: measure("copies, labelled", copies, labelled(labels, "copies")))
+        jobs.insert(2, lambda: measure("hands, labelled", handed, labelled(labels, "hands")))
     rows = []
     for job in jobs:
         rows.append(job())
@@ -213,9 +307,18 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=200, help="drawn pictures of each kind")
     parser.add_argument("--labels", type=Path, help="a CSV of real pictures")
+    parser.add_argument("--index", type=int, default=0, help="hashes of the self-join; 0: none")
+    parser.add_argument("--plots", type=Path, help="a folder for ROC curves")
     args = parser.parse_args()
     print("{:<32} {:>8} {:>14} {:>14} {:>9}".format("set", "AUC", "bad caught", "good refused", "CPU ms"))
-    rows = run(args.count, args.labels)
+    rows = run(args.count, args.labels, args.index)
+    if args.plots is not None:
+        args.plots.mkdir(parents=True, exist_ok=True)
+        for row in rows:
+            if row.get("roc"):
+                plot(row, args.plots)
+    for row in rows:
+        row.pop("roc", None)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(json.dumps({"bench": "checks", "machine": platform.machine(), "count": args.count, "peak_mib": round(peak), "rows": rows}))
     return 0

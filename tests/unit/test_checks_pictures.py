@@ -11,9 +11,10 @@ import pytest
 
 from pipeline.checks.broken import BrokenCheck
 from pipeline.checks.copies import CopiesCheck, several_wanted
-from pipeline.checks.counts import CountsCheck
+from pipeline.checks.counts import CountsCheck, Detector, Found
 from pipeline.checks.duplicates import DuplicateIndex
 from pipeline.checks.fingerprint import Fingerprint, derived_forms, fingerprint, planes, signature
+from pipeline.checks.hamming import HammingIndex, distances
 from pipeline.checks.settings import BrokenSettings, CopiesSettings, CountsSettings, DuplicatesSettings
 from pipeline.pdq import packed
 from pipeline.schema import Box, ObjectCount, PromptRow
@@ -141,6 +142,40 @@ def test_the_index_grows_past_its_first_allocation() -> None:
     assert index.judge("new", found).reason == "near-duplicate of late #0 in another row" and len(index) == 1101
 
 
+def test_flat_drawings_of_other_rows_are_compared_by_their_thumbnails() -> None:
+    index = _index(min_quality=100)
+    for seed in range(20):
+        assert index.judge(f"r{seed}", fingerprint(_mug(seed))).outcome == "accepted"
+        index.add(f"r{seed}", f"r{seed} #0", fingerprint(_mug(seed)))
+    again = drawn.edits()["jpeg"](_mug(7), np.random.default_rng(1))
+    verdict = index.judge("late", fingerprint(again))
+    assert (verdict.outcome, verdict.reason) == ("flagged", "near-duplicate of r7 #0 in another row")
+    index.remove("r7", "r7 #0")
+    assert index.judge("late", fingerprint(again)).outcome == "accepted"
+
+
+@pytest.mark.parametrize("radius", [0, 16, 31, 40])
+def test_the_index_finds_exactly_what_looking_at_every_hash_finds(radius: int) -> None:
+    rng = np.random.default_rng(radius)
+    base = rng.integers(0, 2**64, (9000, 4), dtype=np.uint64)
+    near = base.copy()
+    for _ in range(45):  # up to 45 bits away
+        at = rng.integers(0, 4, len(near))
+        flips = np.uint64(1) << rng.integers(0, 64, len(near)).astype(np.uint64)
+        near[np.arange(len(near)), at] ^= np.where(rng.random(len(near)) < 0.6, flips, np.uint64(0))
+    index = HammingIndex()
+    index.extend(base)
+    index.extend(near)
+    index.add(base[17])
+    assert len(index) == 18001
+    for nth in (0, 17, 4000):
+        forms = np.stack([base[nth], near[nth + 1]])
+        want = distances(np.concatenate([base, near, base[17:18]]), forms)
+        places, gaps = index.search(forms, radius)
+        assert places.tolist() == np.flatnonzero((want <= radius).any(axis=1)).tolist()
+        assert np.array_equal(gaps, want[places])
+
+
 def test_forms_derived_from_a_hash_are_near_the_forms_of_the_picture() -> None:
     found = fingerprint(drawn.texture(np.random.default_rng(6), 256))
     gap = np.bitwise_count(derived_forms(found.pdq) ^ packed(list(found.forms))).sum(axis=1)
@@ -189,7 +224,7 @@ def test_rows_that_want_several_alike_are_known(prompt: str, several: bool) -> N
     assert several_wanted(PromptRow("r", prompt)) is several
 
 
-class Boxes:
+class Boxes(Detector):
     def __init__(self, counts: dict[str, int]) -> None:
         self.counts = counts
 
@@ -199,15 +234,15 @@ class Boxes:
     def knows(self, name: str) -> bool:
         return name in self.counts
 
-    def find(self, image: Picture, name: str) -> list[Box]:
-        return [Box(k, 0, k + 1, 1) for k in range(self.counts[name])]
+    def count(self, image: Picture, name: str) -> Found:
+        return Found(self.counts[name], tuple(Box(k, 0, k + 1, 1) for k in range(self.counts[name])))
 
 
 @pytest.mark.parametrize(
     ("objects", "outcome", "reason"),
     [
         ((), "not_run", "the row asks for no objects"),
-        ((ObjectCount("mug", 2),), "accepted", ""),
+        ((ObjectCount("mug", 2),), "accepted", "shows 2 mug"),
         ((ObjectCount("mug", 3), ObjectCount("cat", 1)), "rejected", "2 instead of 3 mug"),
         ((ObjectCount("mug", 2), ObjectCount("cat", 1)), "not_run", "no detector that knows cat is installed"),
     ],
