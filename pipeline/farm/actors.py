@@ -50,15 +50,24 @@ class RendererWorker:
     """Holds one loaded model. Marks the pixels on its device before they leave it."""
 
     def __init__(self, weights: Resolved, job: JobSettings, mark_secret: bytes) -> None:
-        """Raises: WeightsError when the files are not what was resolved."""
+        """Weights that cannot be used are said by `ready`: what a constructor raises reaches nobody whole."""
         from pipeline.render import Renderer
 
         self.key = MarkKey.from_bytes(mark_secret)
-        self.renderer = Renderer(weights, job.model, threads=1)
         self.defaults = job.defaults
+        self._refusal: UserError | None = None
+        try:
+            self.renderer = Renderer(weights, job.model, threads=1)
+        except UserError as error:
+            self._refusal = error
 
     def ready(self) -> int:
-        """Answers once the model is loaded: how many pictures of the job's default size it renders together."""
+        """Answers once the model is loaded: how many pictures of the job's default size it renders together.
+
+        Raises: WeightsError when the files are not what was resolved, or have no room.
+        """
+        if self._refusal is not None:
+            raise self._refusal
         return self.renderer.batch_limit(self.defaults.width, self.defaults.height)
 
     def render(self, attempts: Sequence[Attempt]) -> tuple[Pixels | None, RenderReply | Trouble]:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import structlog
 
-from pipeline.errors import StorageAway
+from pipeline.errors import StorageAway, UserError
 from pipeline.farm.actors import FinisherWorker, RendererWorker, RenderReply, Trouble
 from pipeline.farm.cluster import FarmLost, Room
 from pipeline.farm.engine import CheckedUnit, Event, FinishLost, Rendered, RenderLost, StoredUnit
@@ -114,7 +114,10 @@ class RayEngine:
         self._away: StorageAway | None = None
 
     def start(self) -> int:
-        """Wait until one worker of each kind is ready; how many images a renderer takes together. Raises: FarmLost with the cause."""
+        """Wait until one worker of each kind is ready; how many images a renderer takes together.
+
+        Raises: FarmLost with the cause, WeightsError.
+        """
         for pool in (self.renderers, self.finishers):
             while not any(worker.ready for worker in pool.workers):
                 self._await_ready(pool, first=True)
@@ -137,6 +140,8 @@ class RayEngine:
         except RayError as error:
             cause = getattr(error, "cause", None)
             pool.died(worker)
+            if raise_cause and isinstance(cause, UserError):
+                raise cause from error
             if raise_cause and (cause is not None or pool.false_starts >= FALSE_STARTS_MAX):
                 raise FarmLost(f"the {pool.kind} could not start: {_first_line(error)}") from error
 

@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import RenderFailed, WeightsError
-from pipeline.farm.actors import device_lost, read_inputs
+from pipeline.farm.actors import RendererWorker, device_lost, read_inputs
 from pipeline.job import JobSettings
+from pipeline.models import ModelSettings, resolve
 from pipeline.plan import Intent, attempt_of, plan_row
 from pipeline.schema import Attempt, PromptRow
+from tests.standins import sd_folder
 
 
 def attempt(picture: Path, digest: str) -> Attempt:
@@ -38,3 +40,12 @@ def test_a_broken_cuda_context_ends_the_worker_and_a_full_memory_does_not() -> N
     assert device_lost(RuntimeError("CUDA error: device-side assert triggered"))
     assert not device_lost(RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"))
     assert not device_lost(WeightsError("CUDA error"))
+
+
+def test_weights_that_cannot_be_loaded_are_said_when_the_renderer_should_be_ready(tmp_path: Path) -> None:
+    """As a value until then: an exception in an actor's constructor would reach the driver as text, and end in the wrong exit code."""
+    weights = resolve(ModelSettings(weights=str(sd_folder()), device="cpu"))
+    job = JobSettings.model_validate({"name": "t", "manifest": "m", "output": "o", "model": {"weights": str(sd_folder()), "device": "cpu"}})
+    worker = RendererWorker(replace(weights, digest="0" * 64), job, bytes(32))
+    with pytest.raises(WeightsError, match="the job was resolved with"):
+        worker.ready()
