@@ -64,8 +64,11 @@ class BudgetStop:
         """Whether a budget ends this run."""
         return bool(self.crossed) and self._job.budget.then == "pause"
 
-    def draining(self, unit_s: float) -> bool:
-        return self.pauses or self._inner.draining(unit_s)
+    def draining(self, unit_s: float, commit_s: float = 0.0) -> bool:
+        return self.pauses or self._inner.draining(unit_s, commit_s)
 
-    def abandon(self) -> bool:
-        return self._inner.abandon()
+    def abandon(self, commit_s: float = 0.0) -> bool:
+        return self._inner.abandon(commit_s)
+
+    def over(self) -> bool:
+        return self._inner.over()

@@ -18,6 +18,7 @@ from pipeline.farm.engine import CheckedUnit, Engine, Event, FinishLost, Rendere
 from pipeline.farm.work import Unit, Waiting, Work, WorkQueue, halves
 from pipeline.finish import Checked, Decision, Finished, failed_record
 from pipeline.job import JobSettings
+from pipeline.provenance.parts import PART_ROWS_MAX
 from pipeline.retry import judge, next_attempt, rank
 from pipeline.schema import PlannedImage, Record, Verdict
 
@@ -53,11 +54,14 @@ class Duplicates(Protocol):
 class Stop(Protocol):
     """Whether to go on."""
 
-    def draining(self, unit_s: float) -> bool:
-        """No new units; `unit_s` is what a unit takes (95th percentile)."""
+    def draining(self, unit_s: float, commit_s: float = 0.0) -> bool:
+        """No new units. `unit_s`: what a unit takes (95th percentile); `commit_s`: what the slowest commit of this run took."""
 
-    def abandon(self) -> bool:
+    def abandon(self, commit_s: float = 0.0) -> bool:
         """Leave what is in flight, commit what is stored."""
+
+    def over(self) -> bool:
+        """The window is closed: nothing may be committed any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,13 +128,16 @@ class Loop:
         self._buffer: list[Record] = []
         self.clock = clock
         self._begun = self._committed_at = self._surveyed_at = clock()
+        self._commit_s = 0.0
+        self.paused = False
+        """Whether the stop left work undone."""
         self._unit_times: list[float] = []
         self._best: dict[str, tuple[int, float]] = {}
 
     def run(self) -> Tally:
         """Until nothing is left, or the stop says so; what is stored is committed in any case. Raises: Fenced, StorageAway, FarmLost."""
         try:
-            while not self.stop.abandon():
+            while not self._abandoned():
                 self._lease()
                 if not self._flying:
                     break
@@ -145,8 +152,17 @@ class Loop:
             self.watch(self.tally)
         return self.tally
 
+    def _abandoned(self) -> bool:
+        """Whether what is in flight must be left; noted as a pause."""
+        abandoned = self.stop.abandon(self._commit_s)
+        self.paused = self.paused or abandoned
+        return abandoned
+
     def _lease(self) -> None:
-        while self.engine.room() > 0 and not self.stop.draining(self._unit_p95_s()):
+        while self.engine.room() > 0:
+            if self.stop.draining(self._unit_p95_s(), self._commit_s):
+                self.paused = self.paused or not self.queue.empty()
+                return
             unit = self.queue.next_unit()
             if unit is None:
                 return
@@ -296,12 +312,17 @@ class Loop:
             self._commit()
 
     def _commit(self) -> None:
-        """One part with everything that is stored. A crash before it: rendered again; after it: final."""
-        if self._buffer:
-            cpu = time.process_time()
-            self.committer.append(self._buffer)
+        """Everything that is stored, in one part if one holds it. A crash before it: rendered again; after it: final.
+
+        Nothing once the window is closed: what is stored by then is rendered again in the next one.
+        """
+        while self._buffer and not self.stop.over():
+            begun, cpu = self.clock(), time.process_time()
+            part = self._buffer[:PART_ROWS_MAX]
+            self.committer.append(part)
+            self._commit_s = max(self._commit_s, self.clock() - begun)
             self.tally.cpu_s["commit"] += time.process_time() - cpu
-            self.tally.committed += len(self._buffer)
-            self._buffer = []
-            self.tally.pending = 0
+            self.tally.committed += len(part)
+            del self._buffer[: len(part)]
+            self.tally.pending = len(self._buffer)
         self._committed_at = self.clock()

@@ -228,8 +228,7 @@ def run(
     paused = False
     if first is not None:
         _reopen(tally, session, options)
-        _render(session, options, itertools.chain([first], work), stop, tally, watch)
-        paused = stop.abandon() or stop.draining(0.0)
+        paused = _render(session, options, itertools.chain([first], work), stop, tally, watch)
         if not paused and options.limit is None and (taken_back := session.counts().remaining):
             paused = True
             session.notes.append(f"{taken_back} images were taken back by people while this run lasted")
@@ -256,7 +255,8 @@ def _reopen(tally: Tally, session: Session, options: RunOptions) -> None:
         tally.failed = min(tally.failed, bad)
 
 
-def _render(session: Session, options: RunOptions, work: Iterator[Work], stop: Stop, tally: Tally, watch: Callable[[Tally], None]) -> None:
+def _render(session: Session, options: RunOptions, work: Iterator[Work], stop: Stop, tally: Tally, watch: Callable[[Tally], None]) -> bool:
+    """Whether the stop left work undone."""
     from pipeline.farm.cluster import cluster
     from pipeline.farm.ray_engine import RayEngine
 
@@ -267,7 +267,9 @@ def _render(session: Session, options: RunOptions, work: Iterator[Work], stop: S
         size = max(engine.start(), unit_size(job))
         queue = WorkQueue(work, size * SLOT_TURNS, mixed_key) if job.model.slots else WorkQueue(work, size)
         duplicates = JobDuplicates.of(job, session.storage, session.state)
-        Loop(job, resolved.plan_digest, queue, engine, session.writer, duplicates, stop, tally, watch).run()
+        loop = Loop(job, resolved.plan_digest, queue, engine, session.writer, duplicates, stop, tally, watch)
+        loop.run()
+        return loop.paused
 
 
 SLOT_TURNS = 4

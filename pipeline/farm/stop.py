@@ -4,27 +4,37 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import math
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 
 COMMIT_S = 10.0
-"""What the last commit may take: at this distance from the end, what is unfinished is abandoned."""
+"""What the last commit may take at least: at this distance from the end, what is unfinished is abandoned."""
+COMMIT_TIMES = 2.0
+"""Commits that were slow so far are believed, and doubled."""
 
 
 class StopSignals:
     """`farm.loop.Stop` over POSIX signals and a deadline. `until_s`: seconds from now to the end of the window, or None."""
 
-    def __init__(self, until_s: float | None = None) -> None:
+    def __init__(self, until_s: float | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self.asked = 0
-        self._end = None if until_s is None else time.monotonic() + until_s
+        self._clock = clock
+        self._end = None if until_s is None else clock() + until_s
 
-    def draining(self, unit_s: float) -> bool:
-        return self.asked > 0 or (self._end is not None and time.monotonic() >= self._end - max(unit_s, COMMIT_S))
+    def draining(self, unit_s: float, commit_s: float = 0.0) -> bool:
+        return self.asked > 0 or self._left_s() < unit_s + _commit_room_s(commit_s)
 
-    def abandon(self) -> bool:
-        return self.asked > 1 or (self._end is not None and time.monotonic() >= self._end - COMMIT_S)
+    def abandon(self, commit_s: float = 0.0) -> bool:
+        return self.asked > 1 or self._left_s() < _commit_room_s(commit_s)
+
+    def over(self) -> bool:
+        return self._left_s() <= 0
+
+    def _left_s(self) -> float:
+        return math.inf if self._end is None else self._end - self._clock()
 
     @contextlib.contextmanager
     def installed(self) -> Iterator[StopSignals]:
@@ -39,6 +49,11 @@ class StopSignals:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+def _commit_room_s(commit_s: float) -> float:
+    """How long before the end the last commit begins, where the slowest so far took `commit_s`."""
+    return max(COMMIT_S, COMMIT_TIMES * commit_s)
 
 
 def seconds_until(clock: str, now: dt.datetime | None = None) -> float:

@@ -1,87 +1,45 @@
-"""A small world for the loop: machines on a virtual clock that die and lose pixels, a storage that fails before or after it wrote.
+"""A small world for the loop: machines on a virtual clock that die, hang and answer late; a storage that misbehaves; killed drivers.
 
-Everything follows from one seed. A life is one driver; it may be killed at any step, and the next life starts from the parts alone.
+Everything follows from one seed. A life is one driver; it may be killed at any step, drained by a window, or meet a second driver that
+works on the same output meanwhile, and the next life starts from the parts alone. Two drivers have a thread each, but only one of them
+runs at any time, and the seed says where they change: so a seed replays exactly.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 import random
-from collections.abc import Iterator, Sequence
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from pipeline.checks.fingerprint import Fingerprint
-from pipeline.errors import AlreadyStored, NotStored, StorageAway
+from pipeline.errors import Fenced, StorageAway
 from pipeline.farm.engine import CheckedUnit, Event, FinishLost, Rendered, RenderLost, StoredUnit
 from pipeline.farm.loop import Loop, Tally
+from pipeline.farm.stop import StopSignals
 from pipeline.farm.work import Unit, Work, WorkQueue
 from pipeline.finish import Checked, Decision, Finished, failed_record
 from pipeline.job import JobSettings
 from pipeline.plan import Intent, plan_row
+from pipeline.provenance.canonical import claim_digest
 from pipeline.provenance.checkpoint import Signer
-from pipeline.provenance.writer import LogWriter
+from pipeline.provenance.walk import JOB_FILE
+from pipeline.provenance.writer import Commit, LogWriter
 from pipeline.retry import next_attempt
 from pipeline.schema import Attempt, PlannedImage, PromptRow, Record, RenderInfo, Verdict
-from pipeline.storage import Stored
+from tests.simulation.storage import Faults, FaultyStorage, Killed
+from tests.simulation.storage import World as Objects
 
 SIGNER = Signer.of("simulation", Ed25519PrivateKey.from_private_bytes(bytes(range(32))))
 INFO = RenderInfo("sim", "", "0" * 64, "none", "none", "none", "sim", "", "0", "0")
-EMPTY_SIGNATURE = ""
-
-
-class Killed(BaseException):
-    """The driver was killed: nothing of it runs any more, not even a finally."""
-
-
-class FaultyStorage:
-    """Objects in memory. With chance `faults` a write fails, before or after it took effect; immutable objects may never change."""
-
-    uri = "memory:"
-
-    def __init__(self, rng: random.Random, faults: float) -> None:
-        self.rng, self.faults = rng, faults
-        self.objects: dict[str, bytes] = {}
-        self.dead = False
-
-    def _step(self) -> None:
-        if self.dead:
-            raise Killed
-
-    def put_new(self, key: str, data: bytes, media_type: str = "") -> None:
-        self._step()
-        if self.rng.random() < self.faults:
-            raise StorageAway(f"{key}: before it was written")
-        if key in self.objects and self.objects[key] != data:
-            raise AlreadyStored(key)
-        self.objects[key] = data
-        if self.rng.random() < self.faults:
-            raise StorageAway(f"{key}: after it was written")
-
-    def put(self, key: str, data: bytes, media_type: str = "") -> None:
-        self._step()
-        if self.rng.random() < self.faults:
-            raise StorageAway(key)
-        self.objects[key] = data
-
-    def get(self, key: str, bytes_max: int | None = None) -> bytes:
-        self._step()
-        if key not in self.objects:
-            raise NotStored(key)
-        return self.objects[key]
-
-    def stat(self, key: str) -> Stored | None:
-        self._step()
-        return Stored(key, len(self.objects[key]), 0.0) if key in self.objects else None
-
-    def list(self, prefix: str) -> Iterator[Stored]:
-        self._step()
-        yield from [Stored(key, len(data), 0.0) for key, data in sorted(self.objects.items()) if key.startswith(prefix)]
-
-    def delete(self, key: str) -> None:
-        self._step()
-        self.objects.pop(key, None)
+JOB_JSON = json.dumps({"name": "sim", "settings": {"checks": {"attempts": 3}}}).encode()
+HANG_S = 60.0
+"""When the engine takes a hung worker for dead, as `farm.hang_seconds` says in production."""
 
 
 class Fate:
@@ -102,15 +60,24 @@ class Fate:
         return self._chance("check", attempt.image.image_id, attempt.number) >= self.rejects
 
 
-class SimEngine:
-    """`farm.engine.Engine` without machines."""
+@dataclasses.dataclass(frozen=True, slots=True)
+class Machines:
+    """Chances per call: death of the worker, a hang, an answer that takes ten times as long."""
 
-    def __init__(self, rng: random.Random, fate: Fate, slots: int, deaths: float, kill_at: int | None, storage: FaultyStorage) -> None:
-        self.rng, self.fate, self.slots, self.deaths = rng, fate, slots, deaths
-        self.kill_at, self.storage = kill_at, storage
+    deaths: float = 0.05
+    hangs: float = 0.01
+    late: float = 0.05
+
+
+class SimEngine:
+    """`farm.engine.Engine` without machines. `pause` is called once a step: a second driver may run there, or this one be killed."""
+
+    def __init__(self, rng: random.Random, fate: Fate, slots: int, machines: Machines, pause: Callable[[], None]) -> None:
+        self.rng, self.fate, self.slots, self.machines, self.pause = rng, fate, slots, machines, pause
         self.now = 0.0
-        self.steps = 0
         self.rendered_attempts: list[tuple[str, int]] = []
+        self.unlucky: Counter[str] = Counter()
+        """Images by how often a worker was lost over them alone, by chance."""
         self._due: list[tuple[float, int, Event]] = []
         self._count = 0
 
@@ -118,46 +85,60 @@ class SimEngine:
         """Virtual seconds."""
         return self.now
 
+    def spend(self, seconds: float) -> None:
+        """Time passes: a slow storage."""
+        self.now += seconds
+
     def room(self) -> int:
         return self.slots - len(self._due)
 
     def _later(self, event: Event, mean_s: float) -> None:
         self._count += 1
-        self._due.append((self.now + self.rng.expovariate(1 / mean_s), self._count, event))
+        slow = 10.0 if self.rng.random() < self.machines.late else 1.0
+        self._due.append((self.now + slow * self.rng.expovariate(1 / mean_s), self._count, event))
+
+    def _lost(self, lost: RenderLost | FinishLost, mean_s: float) -> bool:
+        """Whether the worker dies over this call, or hangs until it is taken for dead."""
+        hangs, dies = self.rng.random() < self.machines.hangs, self.rng.random() < self.machines.deaths
+        if hangs:
+            self._count += 1
+            self._due.append((self.now + HANG_S, self._count, lost))
+        elif dies:
+            self._later(lost, mean_s)
+        if (hangs or dies) and len(lost.unit.works) == 1:
+            self.unlucky[lost.unit.works[0].attempt.image.image_id] += 1
+        return hangs or dies
 
     def render(self, unit: Unit) -> None:
         self.rendered_attempts += [(work.attempt.image.image_id, work.attempt.number) for work in unit.works]
-        if any(self.fate.is_poison(work.attempt.image) for work in unit.works) or self.rng.random() < self.deaths:
-            self._later(RenderLost(unit, "the renderer was lost"), 2.0)
-        else:
-            self._later(Rendered(unit, object(), INFO, (True,) * len(unit.works), 0, 1.0, {}), 5.0)
+        lost = RenderLost(unit, "the renderer was lost")
+        if any(self.fate.is_poison(work.attempt.image) for work in unit.works):
+            self._later(lost, 0.4)
+        elif not self._lost(lost, 0.4):
+            self._later(Rendered(unit, object(), INFO, (True,) * len(unit.works), 0, 1.0, {}), 1.0)
 
     def check(self, rendered: Rendered) -> None:
         unit = rendered.unit
-        if self.rng.random() < self.deaths:
-            self._later(FinishLost(unit, "the finisher was lost"), 1.0)
+        if self._lost(FinishLost(unit, "the finisher was lost"), 0.2):
             return
-        found = Fingerprint("0" * 64, 0, EMPTY_SIGNATURE)
+        found = Fingerprint("0" * 64, 0, "")
         verdicts = {True: Verdict("sim", "accepted"), False: Verdict("sim", "rejected", "fate")}
         checked = tuple(Checked((verdicts[self.fate.accepted(work.attempt)],), found) for work in unit.works)
-        self._later(CheckedUnit(unit, rendered, checked), 1.0)
+        self._later(CheckedUnit(unit, rendered, checked), 0.2)
 
     def store(self, rendered: Rendered, checked: Sequence[Checked], decisions: Sequence[Decision]) -> None:
         unit = rendered.unit
-        if self.rng.random() < self.deaths:
-            self._later(FinishLost(unit, "the finisher was lost"), 1.0)
+        if self._lost(FinishLost(unit, "the finisher was lost"), 0.2):
             return
         finished = []
         for work, decision in zip(unit.works, decisions, strict=True):
             record = failed_record(work.attempt, "sim", "plan", decision.reason)
-            finished.append(Finished(dataclasses.replace(record, outcome=decision.outcome, verdicts=decision.verdicts, pdq="0" * 64), {}))
-        self._later(StoredUnit(unit, tuple(finished)), 1.0)
+            record = dataclasses.replace(record, outcome=decision.outcome, verdicts=decision.verdicts, pdq="0" * 64)
+            finished.append(Finished(dataclasses.replace(record, claim_digest=claim_digest(record)), {}))
+        self._later(StoredUnit(unit, tuple(finished)), 0.2)
 
     def wait(self, timeout_s: float) -> list[Event]:
-        self.steps += 1
-        if self.kill_at is not None and self.steps >= self.kill_at:
-            self.storage.dead = True
-            raise Killed
+        self.pause()
         self._due.sort(key=lambda item: item[:2])
         at, _, event = self._due[0]
         if at > self.now + timeout_s:
@@ -181,14 +162,59 @@ class NoDuplicates:
         return
 
 
-class Never:
-    """A run that nobody stops."""
+@dataclasses.dataclass
+class Clocked:
+    """A committer that notes when each commit was durable, on the driver's own clock."""
 
-    def draining(self, unit_s: float) -> bool:
-        return False
+    writer: LogWriter
+    clock: Callable[[], float]
+    times: list[float] = dataclasses.field(default_factory=list)
 
-    def abandon(self) -> bool:
-        return False
+    def append(self, records: Sequence[Record]) -> Commit:
+        done = self.writer.append(records)
+        self.times.append(self.clock())
+        return done
+
+
+class Turns:
+    """Two drivers, one at a time: `change` hands over to the other one if it still runs."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self.rng = rng
+        self.running = [True, True]
+        self._go = [threading.Semaphore(1), threading.Semaphore(0)]
+
+    def wait(self, me: int) -> None:
+        """Until it is my turn."""
+        self._go[me].acquire()
+
+    def change(self, me: int) -> None:
+        """Perhaps the other's turn."""
+        if self.running[1 - me] and self.rng.random() < 0.4:
+            self._go[1 - me].release()
+            self._go[me].acquire()
+
+    def end(self, me: int) -> None:
+        """I am done: the other's turn for good."""
+        self.running[me] = False
+        if self.running[1 - me]:
+            self._go[1 - me].release()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Life:
+    """How one driver ended: `done`, `killed`, `away`, `fenced` or `paused`; when its commits were durable; the window's end."""
+
+    end: str
+    commits: tuple[float, ...] = ()
+    closed_at: float | None = None
+
+
+def job_of(images: int, ladder: Sequence[Mapping[str, object]] = ()) -> JobSettings:
+    """The job of a world."""
+    checks = {"attempts": 3, "ladder": list(ladder)}
+    commit = {"images": images, "seconds": 30}
+    return JobSettings.model_validate({"name": "sim", "manifest": "-", "output": "-", "checks": checks, "commit": commit})
 
 
 @dataclasses.dataclass
@@ -199,48 +225,92 @@ class World:
     images: int = 40
     rejects: float = 0.4
     poison: float = 0.03
-    deaths: float = 0.05
-    faults: float = 0.05
+    machines: Machines = dataclasses.field(default_factory=Machines)
+    faults: dict[str, Faults] = dataclasses.field(
+        default_factory=lambda: {"": Faults(0.02, 0.02), "provenance/parts/": Faults(0.05, 0.05, 0.03)}
+    )
+    commit_images: int = 12
     ladder: tuple[dict[str, object], ...] = ()
 
     def __post_init__(self) -> None:
         self.rng = random.Random(self.seed)
-        self.job = JobSettings.model_validate(
-            {
-                "name": "sim",
-                "manifest": "-",
-                "output": "-",
-                "checks": {"attempts": 3, "ladder": self.ladder},
-                "commit": {"images": 12, "seconds": 30},
-            }
-        )
-        self.storage = FaultyStorage(self.rng, self.faults)
+        self.job = job_of(self.commit_images, self.ladder)
+        self.objects = Objects()
         self.fate = Fate(self.seed, self.rejects, self.poison)
         intent = Intent(self.job, "0" * 64)
         rows = [PromptRow(f"row {n}", "p", steps=5 + n % 3, images=1 + n % 2) for n in range(self.images)]
         self.plan = [image for row in rows for image in plan_row(row, "d", intent)][: self.images]
         self.rendered: list[tuple[str, int]] = []
+        self.unlucky: Counter[str] = Counter()
+        self.objects.objects[JOB_FILE] = JOB_JSON
 
-    def live(self, kill_at: int | None) -> str:
-        """One driver from start to its end: `done`, `killed` or `away`."""
-        self.storage.dead = False
-        engine = SimEngine(self.rng, self.fate, 6, self.deaths, kill_at, self.storage)
+    def calm(self) -> FaultyStorage:
+        """The objects without faults, for judging."""
+        return FaultyStorage(self.objects, random.Random(0), {"": Faults()})
+
+    def live(self, kill_at: int | None = None, window_s: float | None = None) -> Life:
+        """One driver from start to its end, killed at that step, or with so much time."""
+        return self._live(kill_at, window_s, lambda: None)
+
+    def live_twice(self) -> tuple[Life, Life]:
+        """Two drivers at once, on one output."""
+        turns, lives = Turns(self.rng), [Life("")] * 2
+
+        def run(me: int) -> None:
+            turns.wait(me)
+            try:
+                lives[me] = self._live(None, None, lambda: turns.change(me))
+            finally:
+                turns.end(me)
+
+        threads = [threading.Thread(target=run, args=(me,)) for me in (0, 1)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return lives[0], lives[1]
+
+    def _live(self, kill_at: int | None, window_s: float | None, change: Callable[[], None]) -> Life:
+        steps = 0
+
+        def pause() -> None:
+            nonlocal steps
+            steps += 1
+            change()
+            if kill_at is not None and steps >= kill_at:
+                storage.dead = True
+                raise Killed
+
+        engine = SimEngine(self.rng, self.fate, 6, self.machines, pause)
+
+        def spend(seconds: float) -> None:
+            change()
+            engine.spend(seconds)
+
+        storage = FaultyStorage(self.objects, self.rng, self.faults, spend)
+        stop = StopSignals(window_s, engine.clock)
+        commits: Clocked | None = None
         try:
-            writer = LogWriter.open(self.storage, self.job.name, SIGNER)
+            writer = LogWriter.open(storage, self.job.name, SIGNER, snapshot_parts=3)
             if writer.state.plan is None:
-                writer.append([Record(kind="plan", job="sim", plan_digest="plan", planned=len(self.plan))])
-            tally = Tally(len(self.plan))
-            Loop(
-                self.job, "plan", WorkQueue(self._open_work(writer), 4), engine, writer, NoDuplicates(), Never(), tally, clock=engine.clock
-            ).run()
+                digest = hashlib.sha256(JOB_JSON).hexdigest()
+                plan = Record(kind="plan", job="sim", plan_digest="plan", settings_digest=digest, planned=len(self.plan))
+                writer.append([plan])
+            commits = Clocked(writer, engine.clock)
+            queue, tally = WorkQueue(self._open_work(writer), 4), Tally(len(self.plan))
+            loop = Loop(self.job, "plan", queue, engine, commits, NoDuplicates(), stop, tally, clock=engine.clock)
+            loop.run()
+            end = "paused" if loop.paused else "done"
         except Killed:
-            return "killed"
+            end = "killed"
         except StorageAway:
-            return "away"
+            end = "away"
+        except Fenced:
+            end = "fenced"
         finally:
             self.rendered += engine.rendered_attempts
-            self.storage.dead = False
-        return "done"
+            self.unlucky += engine.unlucky
+        return Life(end, tuple(commits.times) if commits else (), window_s)
 
     def _open_work(self, writer: LogWriter) -> Iterator[Work]:
         for image in self.plan:

@@ -1,0 +1,112 @@
+"""One seed from its first driver to the last, and what must hold: after every life, and at the end.
+
+after every life   planned = accepted + exhausted + failed + remaining; no attempt recorded twice; no immutable object changed
+a window           no commit is durable after its end
+two drivers        both say that they are done only where one of them had nothing to write
+at the end         each image ended as it would have undisturbed, or failed after so many chance deaths alone; the audit passes
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import random
+from collections.abc import Iterator
+
+from pipeline.keys import Trust
+from pipeline.provenance import parts
+from pipeline.provenance.audit import audit
+from pipeline.provenance.reading import list_parts
+from pipeline.provenance.state import LogState
+from tests.simulation.storage import Faults
+from tests.simulation.world import SIGNER, Life, Machines, World
+
+LIVES_MAX = 200
+SMALL = 12
+"""Images of a world in the long run: thousands of small worlds find more than a few large ones."""
+KINDS = ("kills", "kills", "two drivers", "window")
+
+
+class Broken(AssertionError):
+    """What did not hold, and the seed that replays it."""
+
+
+@contextlib.contextmanager
+def decoding_once() -> Iterator[None]:
+    """Each part's bytes are decoded once in this block. Decoding is pure, so no answer changes; it is what a simulation spends most on."""
+    plain = parts.read_part
+    parts.read_part = functools.lru_cache(256)(plain)
+    try:
+        yield
+    finally:
+        parts.read_part = plain
+
+
+def world_of(seed: int, images: int = SMALL) -> World:
+    """The world of a seed, faults and all."""
+    rng = random.Random(seed * 7 + 3)
+    machines = Machines(rng.choice([0.0, 0.02, 0.1]), rng.choice([0.0, 0.02]), rng.choice([0.0, 0.1]))
+    slow = rng.choice([0.0, 1.0])
+    faults = {
+        "": Faults(rng.choice([0.0, 0.02]), 0.0, 0.0, slow),
+        parts.PREFIX: Faults(rng.choice([0.0, 0.1]), rng.choice([0.0, 0.1]), rng.choice([0.0, 0.1]), slow),
+    }
+    return World(seed, images, machines=machines, faults=faults, commit_images=rng.choice([4, 8, 16]))
+
+
+def run_seed(seed: int, images: int = SMALL) -> list[Life]:
+    """Driver after driver until one ends by itself. Raises: Broken."""
+    world, kind, chooser = world_of(seed, images), KINDS[seed % len(KINDS)], random.Random(seed + 1)
+    lives: list[Life] = []
+    while not lives or lives[-1].end != "done":
+        if len(lives) > LIVES_MAX:
+            raise Broken(f"seed {seed}: no end after {LIVES_MAX} lives")
+        if kind == "two drivers" and len(lives) < 4:
+            first, second = world.live_twice()
+            _require(seed, not (first.end == second.end == "done" and first.commits and second.commits), "two drivers went on")
+            lives += [second, first] if first.end == "done" else [first, second]
+        elif kind == "window" and len(lives) < 3:
+            lives.append(world.live(window_s=chooser.uniform(11, 40)))
+        else:
+            lives.append(world.live(chooser.randint(1, 30) if kind == "kills" and len(lives) < 4 else None))
+        _judge_life(seed, world, lives[-1])
+    _judge_end(seed, world)
+    return lives
+
+
+def _require(seed: int, holds: bool, what: object) -> None:
+    if not holds:
+        raise Broken(f"seed {seed}: {what}")
+
+
+def _judge_life(seed: int, world: World, life: Life) -> None:
+    _require(seed, not world.objects.changed, f"immutable objects changed: {world.objects.changed}")
+    if life.closed_at is not None:
+        _require(seed, all(at <= life.closed_at for at in life.commits), f"committed after {life.closed_at}: {life.commits}")
+    state, seen = LogState(), []
+    storage = world.calm()
+    for number in list_parts(storage).numbers:
+        table = parts.read_part(storage.get(parts.part_key(number)), number).table
+        state.fold(table)
+        rows = zip(*(table.column(name).to_pylist() for name in ("kind", "image_id", "attempt")), strict=True)
+        seen += [(image, attempt) for kind, image, attempt in rows if kind == "attempt"]
+    _require(seed, len(seen) == len(set(seen)) and not state.twice, "recorded twice")
+    if state.plan is not None:
+        counts = state.counts(world.job.checks.attempts)
+        total = counts.accepted + counts.exhausted + counts.failed + counts.remaining
+        _require(seed, counts.planned == total == len(world.plan), counts)
+
+
+def _judge_end(seed: int, world: World) -> None:
+    state = LogState()
+    storage = world.calm()
+    for number in list_parts(storage).numbers:
+        state.fold(parts.read_part(storage.get(parts.part_key(number)), number).table)
+    limit, wanted = world.job.checks.attempts, world.expected()
+    for image_id, found in state.images():
+        end = (found.standing(limit), found.last_attempt)
+        unlucky = end[0] == "failed" and world.unlucky[image_id] >= world.job.farm.deaths_max
+        _require(seed, end == wanted[image_id] or unlucky, f"image {image_id} ended {end} instead of {wanted[image_id]}")
+    _require(seed, len(state) == len(world.plan), f"{len(state)} images of {len(world.plan)} have an end")
+    report = audit(storage, Trust({SIGNER.name: SIGNER.public_key}, b"", ()))
+    _require(seed, report.ok, [str(finding) for finding in report.findings])
