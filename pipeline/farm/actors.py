@@ -61,14 +61,14 @@ class RendererWorker:
         except UserError as error:
             self._refusal = error
 
-    def ready(self) -> int:
-        """Answers once the model is loaded: how many pictures of the job's default size it renders together.
+    def ready(self) -> tuple[int, str]:
+        """Answers once the model is loaded: how many pictures of the job's default size it renders together, and on which host it is.
 
         Raises: WeightsError when the files are not what was resolved, or have no room.
         """
         if self._refusal is not None:
             raise self._refusal
-        return self.renderer.batch_limit(self.defaults.width, self.defaults.height)
+        return self.renderer.batch_limit(self.defaults.width, self.defaults.height), node_id()
 
     def render(self, attempts: Sequence[Attempt]) -> tuple[Pixels | None, RenderReply | Trouble]:
         """uint8 (B, H, W, 3) marked, and what belongs to it; or None and the trouble. Two calls may run at a time, each in its thread."""
@@ -112,6 +112,13 @@ class Marking:
             self.marked = tuple(flags)
         self.cpu_s = time.thread_time() - cpu
         return marked
+
+
+def node_id() -> str:
+    """Ray's name of this host; empty outside Ray."""
+    import ray
+
+    return str(ray.get_runtime_context().get_node_id()) if ray.is_initialized() else ""
 
 
 def device_lost(error: Exception) -> bool:
@@ -160,9 +167,9 @@ class FinisherWorker:
         checks = registry.build(job.checks, starter=job.model.weights == "starter")
         self.finisher = Finisher(job, plan_digest, storage, checks, Issuer(keys), keys.mark_key)
 
-    def ready(self) -> bool:
-        """Answers once the checks are loaded."""
-        return True
+    def ready(self) -> tuple[int, str]:
+        """Answers once the checks are loaded: as a renderer does, with no wish for a number of pictures."""
+        return 1, node_id()
 
     def check(self, attempts: Sequence[Attempt], pixels: Pixels, marked: Sequence[bool]) -> tuple[Checked, ...] | Trouble:
         """One `Checked` an attempt. pixels: uint8 (B, H, W, 3)."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import signal
 import socket
@@ -24,10 +25,10 @@ from pipeline.job import JobSettings
 
 log = structlog.get_logger("renderfarm")
 
-CONNECT_S = 10.0
 STARTS_MAX = 3
 """A raylet can miss its fixed 30 s limit on a loaded machine (measured on Ray 2.60)."""
 OBJECT_STORE_BYTES = 512 << 20
+CONNECT_S = 10.0
 HEALTH = {"health_check_period_ms": 1000, "health_check_timeout_ms": 2000, "health_check_failure_threshold": 3}
 
 
@@ -37,20 +38,27 @@ class FarmLost(StorageAway):
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """How many workers of each kind, and what a renderer asks of Ray."""
+    """How many workers of each kind, and what each asks of Ray: GPUs and CPUs of a renderer, CPUs of a finisher."""
 
     renderers: int
     finishers: int
     gpus_each: float
     cpus_each: float
+    cpus_finisher: float = 1.0
 
 
 def plan_room(job: JobSettings, gpus: int, cpus: int) -> Room:
-    """One renderer per GPU, or one on a machine without; the other cores check and store, at least one."""
+    """One renderer per GPU, or one on a machine without; the other cores check and store, at least one for two renderers.
+
+    On a host with many GPUs and few cores all of them share the cores: each then asks Ray for less than one.
+    """
     on_gpu = gpus > 0 and job.model.device != "cpu"
     renderers = job.farm.renderers if isinstance(job.farm.renderers, int) else (gpus if on_gpu else 1)
-    finishers = job.farm.finishers if isinstance(job.farm.finishers, int) else max(1, cpus - renderers)
-    return Room(renderers, finishers, 1.0 if on_gpu else 0.0, 1.0)
+    least = -(-renderers // 2) if on_gpu else 1
+    finishers = job.farm.finishers if isinstance(job.farm.finishers, int) else max(least, cpus - renderers)
+    share = min(1.0, max(0.1, cpus / (renderers + finishers))) if on_gpu else 1.0
+    share = math.floor(share * 100) / 100
+    return Room(renderers, finishers, 1.0 if on_gpu else 0.0, share, share)
 
 
 @contextlib.contextmanager
@@ -106,19 +114,39 @@ def join(address: str, **quiet: Any) -> None:
     """
     import ray
 
-    host, colon, port = address.rpartition(":")
+    where = f"--address {address}"
+    _require_listener(address, where)
     try:
-        if colon and port.isdigit() and "/" not in host:
-            socket.create_connection((host.strip("[]"), int(port)), CONNECT_S).close()
         ray.init(address=address, **quiet)
-    except (ConnectionError, ValueError, RuntimeError, OSError, OverflowError) as error:
-        raise JobError(f"no Ray cluster answers: {error}", f"--address {address}", "start one, or leave --address out") from error
+    except (ConnectionError, ValueError, RuntimeError, OSError, TimeoutError, ray.exceptions.RayError) as error:
+        remedy = "start one, or leave --address out; a cluster with a token wants RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH here as well"
+        raise JobError(f"no Ray cluster answers: {_last_line(error)}", where, remedy) from error
 
 
 def _join(job: JobSettings, address: str, quiet: dict[str, Any]) -> Room:
     join(address, **quiet)
     found = _resources()
     return plan_room(job, int(found.get("GPU", 0)), int(found.get("CPU", 1)))
+
+
+def _require_listener(address: str, where: str) -> None:
+    """Ray itself looks for a head that is not there for minutes (2.60); a connection tells within seconds. Raises: JobError."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if address == "auto":
+        return
+    if not host or not port.isdigit():
+        raise JobError("this is no address of a Ray cluster", where, "write auto, HOST:PORT or ray://HOST:PORT")
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_S):
+            return
+    except (OSError, OverflowError, UnicodeError) as error:
+        raise JobError(f"nobody answers there: {error}", where, "start the cluster, check the address, or leave --address out") from error
+
+
+def _last_line(error: BaseException) -> str:
+    """What Ray says, without the page around it."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[-1] if lines else type(error).__name__)[:300]
 
 
 def _start(job: JobSettings, quiet: dict[str, Any]) -> Room:
@@ -145,6 +173,14 @@ def _start(job: JobSettings, quiet: dict[str, Any]) -> Room:
                 raise FarmLost(f"Ray did not start in {STARTS_MAX} tries: {error}") from error
             time.sleep(2.0 * start)
     raise AssertionError("unreachable")
+
+
+def available_cpus() -> float:
+    """CPUs that no worker asked for."""
+    import ray
+
+    found: dict[str, float] = ray.available_resources()  # type: ignore[no-untyped-call]
+    return found.get("CPU", 0.0)
 
 
 def _resources() -> dict[str, float]:

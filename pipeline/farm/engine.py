@@ -47,10 +47,11 @@ class StoredUnit:
 
 @dataclass(frozen=True, slots=True)
 class RenderLost:
-    """The renderer died over a unit, or refused it with a reason; nothing of it is left."""
+    """The renderer died over a unit, or refused it with a reason; nothing of it is left. Not `blamed`: it was merely there."""
 
     unit: Unit
     reason: str
+    blamed: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -197,8 +197,12 @@ class Loop:
                     self._record(work, finished)
             case RenderLost():
                 log.warning("unit.lost", unit=event.unit.number, size=len(event.unit.works), reason=event.reason)
+                self._forget(event.unit)
                 self._land(event.unit)
-                self._render_again(event.unit, event.reason)
+                if event.blamed:
+                    self._render_again(event.unit, event.reason)
+                else:
+                    self.queue.put_back(event.unit.works, first=True)
             case FinishLost():
                 self._finish_again(event)
 

@@ -1,22 +1,24 @@
 """The engine on Ray: two pools of actors, two units in flight per renderer, pixels through the object store.
 
-An actor that dies is replaced; its units come back as `RenderLost` / `FinishLost`. A kind that cannot be started again and again is given
-up: when none is left, the run pauses with FarmLost. The driver holds references only, never pixels.
+An actor that dies is replaced; its units come back as `RenderLost` / `FinishLost`, and only the one that it was working on is blamed. One
+that gives no answer for `farm.hang_seconds` is ended, and so dies. Finishers are added while renderers wait for them and the cluster has a
+CPU left. The driver holds references only, never pixels.
 """
 
 from __future__ import annotations
 
-import itertools
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import structlog
 
 from pipeline.errors import StorageAway, UserError
 from pipeline.farm.actors import FinisherWorker, RendererWorker, RenderReply, Trouble
-from pipeline.farm.cluster import FarmLost, Room
+from pipeline.farm.cluster import FarmLost, Room, available_cpus
 from pipeline.farm.engine import CheckedUnit, Event, FinishLost, Rendered, RenderLost, StoredUnit
+from pipeline.farm.pool import FALSE_STARTS_MAX, Pool, Worker
 from pipeline.farm.work import Unit
 from pipeline.finish import Checked, Decision
 from pipeline.job import JobSettings
@@ -28,71 +30,28 @@ log = structlog.get_logger("renderfarm")
 UNITS_PER_RENDERER = 2
 UNITS_PER_FINISHER = 3
 BYTES_IN_FLIGHT_MAX = 256 << 20
-FALSE_STARTS_MAX = 3
-"""Actors in a row that die before they are ready: then the kind has no room here, or cannot load."""
+BLOCKED_S = 20.0
+"""Renderers that wait so long for finishers are a reason for one finisher more, where the cluster has a CPU left."""
 
 
-@dataclass(eq=False, slots=True)
-class Worker:
-    """One actor and the references that it owes."""
+@dataclass(frozen=True, slots=True)
+class Pixels:
+    """Where a unit's pixels are: the reference in the object store, and the host that holds them."""
 
-    number: int
-    handle: Any
-    ready: bool = False
-    owes: set[Any] = field(default_factory=set)
-
-
-class Pool:
-    """Actors of one kind; replaces the dead."""
-
-    def __init__(self, kind: str, spawn: Callable[[], Any], size: int) -> None:
-        self.kind, self.spawn, self.size = kind, spawn, size
-        self.false_starts = 0
-        self._numbers = itertools.count(1)
-        self.workers: list[Worker] = []
-        self.starting: dict[Any, Worker] = {}
-        for _ in range(size):
-            self._add()
-
-    def _add(self) -> None:
-        worker = Worker(next(self._numbers), self.spawn())
-        self.workers.append(worker)
-        self.starting[worker.handle.ready.remote()] = worker
-
-    def able(self) -> list[Worker]:
-        """Whom to give work: those that are ready, for an actor that finds no room on the cluster may never be; all while none is.
-
-        Raises: FarmLost when none is left.
-        """
-        if not self.workers:
-            raise FarmLost(f"no {self.kind} is left: none could be started {FALSE_STARTS_MAX} times in a row")
-        return [worker for worker in self.workers if worker.ready] or self.workers
-
-    def idlest(self) -> Worker:
-        """The worker that owes least. Raises: FarmLost when none is left."""
-        return min(self.able(), key=lambda worker: (len(worker.owes), worker.number))
-
-    def died(self, worker: Worker) -> None:
-        """Drop a dead actor, and start another unless actors of this kind keep dying before they are ready."""
-        if worker not in self.workers:
-            return
-        self.workers.remove(worker)
-        self.starting = {ref: other for ref, other in self.starting.items() if other is not worker}
-        self.false_starts = 0 if worker.ready else self.false_starts + 1
-        log.warning("actor.died", kind=self.kind, number=worker.number, ready=worker.ready)
-        if self.false_starts < FALSE_STARTS_MAX:
-            self._add()
+    reference: Any
+    node: str
 
 
 @dataclass(frozen=True, slots=True)
 class Flight:
-    """One call in flight."""
+    """One call in flight. `order`: calls of one worker run in this order."""
 
     stage: Literal["render", "check", "store"]
     unit: Unit
     worker: Worker
-    pixels: Any
+    pixels: Pixels
     rendered: Rendered | None = None
+    order: int = 0
 
 
 class RayEngine:
@@ -107,76 +66,94 @@ class RayEngine:
         renderer = ray.remote(RendererWorker).options(
             num_cpus=room.cpus_each, num_gpus=room.gpus_each, max_restarts=0, max_concurrency=overlap
         )
-        finisher = ray.remote(FinisherWorker).options(num_cpus=1, max_restarts=0)
+        finisher = ray.remote(FinisherWorker).options(num_cpus=room.cpus_finisher, max_restarts=0)
         self.renderers = Pool("renderer", lambda: renderer.remote(weights, job, keys.mark_key.secret), room.renderers)
         self.finishers = Pool("finisher", lambda: finisher.remote(job, plan_digest, keys), room.finishers)
+        self._hang_s, self._may_grow = job.farm.hang_seconds, job.farm.finishers == "auto"
+        self._blocked_since: float | None = None
         self._flights: dict[Any, Flight] = {}
+        self._sent = 0
         self._away: StorageAway | None = None
 
-    def start(self) -> int:
+    def start(self, stopped: Callable[[], bool] = lambda: False) -> int:
         """Wait until one worker of each kind is ready; how many images a renderer takes together.
 
-        Raises: FarmLost with the cause, WeightsError.
+        Raises: FarmLost with the cause, or when `stopped` says so; UserError when a worker refuses what the job asks of it.
         """
         for pool in (self.renderers, self.finishers):
-            while not any(worker.ready for worker in pool.workers):
-                self._await_ready(pool, first=True)
+            while not any(worker.ready for worker in pool.able()):
+                if stopped():
+                    raise FarmLost("stopped while the workers were starting: run the same command again")
+                done, _ = self._ray.wait(list(pool.starting), num_returns=1, timeout=1.0)
+                for reference in done:
+                    self._started(pool, reference, first=True)
         return self._batch
 
-    def _await_ready(self, pool: Pool, *, first: bool) -> None:
-        done, _ = self._ray.wait(list(pool.starting), num_returns=1, timeout=300)
-        if not done:
-            raise FarmLost(f"no {pool.kind} was ready within five minutes: the cluster has no room for it")
-        self._started(pool, done[0], raise_cause=first)
-
-    def _started(self, pool: Pool, ref: Any, *, raise_cause: bool) -> None:
+    def _started(self, pool: Pool, ref: Any, *, first: bool) -> None:
         from ray.exceptions import RayError
 
         worker = pool.starting.pop(ref)
         try:
-            answer = self._ray.get(ref)
-            worker.ready, pool.false_starts = True, 0
-            self._batch = max(self._batch, int(answer))
+            batch, node = self._ray.get(ref)
+            pool.started(worker, node)
+            self._batch = max(self._batch, batch)
         except RayError as error:
-            cause = getattr(error, "cause", None)
+            cause = _cause(error)
             pool.died(worker)
-            if raise_cause and isinstance(cause, UserError):
+            if isinstance(cause, UserError):
                 raise cause from error
-            if raise_cause and (cause is not None or pool.false_starts >= FALSE_STARTS_MAX):
+            if first and (cause is not None or pool.false_starts >= FALSE_STARTS_MAX):
                 raise FarmLost(f"the {pool.kind} could not start: {_first_line(error)}") from error
 
     def room(self) -> int:
         """Free slots of the renderers, none while finishers or bytes are behind. Raises: FarmLost when no renderer is left."""
         renderers = self.renderers.able()
+        free = UNITS_PER_RENDERER * len(renderers) - sum(len(worker.owes) for worker in renderers)
         waiting = sum(flight.stage != "render" for flight in self._flights.values())
         flying = sum(flight.unit.pixel_bytes() for flight in self._flights.values())
-        if waiting >= UNITS_PER_FINISHER * max(1, len(self.finishers.workers)) or flying >= BYTES_IN_FLIGHT_MAX:
-            return 0
-        return max(0, UNITS_PER_RENDERER * len(renderers) - sum(len(worker.owes) for worker in renderers))
+        behind = waiting >= UNITS_PER_FINISHER * max(1, len(self.finishers.workers))
+        self._grow(behind and free >= UNITS_PER_RENDERER)
+        return 0 if behind or flying >= BYTES_IN_FLIGHT_MAX else max(0, free)
+
+    def _grow(self, blocked: bool) -> None:
+        """One finisher more when a renderer has had nothing to do for a while because finishers are behind."""
+        now = time.monotonic()
+        self._blocked_since = None if not blocked else self._blocked_since or now
+        if self._may_grow and self._blocked_since is not None and now - self._blocked_since > BLOCKED_S:
+            self._blocked_since = now
+            if not self.finishers.starting and available_cpus() >= 1.0:
+                self.finishers.add()
+                log.info("finisher.added", finishers=len(self.finishers.workers))
 
     def render(self, unit: Unit) -> None:
         worker = self.renderers.idlest()
         pixels, reply = worker.handle.render.options(num_returns=2).remote(unit.attempts())
-        self._fly(reply, Flight("render", unit, worker, pixels))
+        self._fly(reply, Flight("render", unit, worker, Pixels(pixels, worker.node)))
 
     def check(self, rendered: Rendered) -> None:
-        worker = self.finishers.idlest()
-        reference = worker.handle.check.remote(rendered.unit.attempts(), rendered.pixels, rendered.marked)
-        self._fly(reference, Flight("check", rendered.unit, worker, rendered.pixels, rendered))
+        worker = self.finishers.idlest(near=_pixels(rendered).node)
+        reference = worker.handle.check.remote(rendered.unit.attempts(), _pixels(rendered).reference, rendered.marked)
+        self._fly(reference, Flight("check", rendered.unit, worker, _pixels(rendered), rendered))
 
     def store(self, rendered: Rendered, checked: Sequence[Checked], decisions: Sequence[Decision]) -> None:
-        worker = self.finishers.idlest()
+        worker = self.finishers.idlest(near=_pixels(rendered).node)
         reply = RenderReply(rendered.info, rendered.marked, rendered.started_us, rendered.busy_s, rendered.cpu_s)
-        reference = worker.handle.store.remote(rendered.unit.attempts(), rendered.pixels, reply, tuple(checked), tuple(decisions))
-        self._fly(reference, Flight("store", rendered.unit, worker, rendered.pixels, rendered))
+        pixels = _pixels(rendered).reference
+        reference = worker.handle.store.remote(rendered.unit.attempts(), pixels, reply, tuple(checked), tuple(decisions))
+        self._fly(reference, Flight("store", rendered.unit, worker, _pixels(rendered), rendered))
 
     def _fly(self, reference: Any, flight: Flight) -> None:
-        self._flights[reference] = flight
-        flight.worker.owes.add(reference)
+        self._sent += 1
+        self._flights[reference] = replace(flight, order=self._sent)
+        self._pool(flight).gives(flight.worker, reference)
+
+    def _pool(self, flight: Flight) -> Pool:
+        return self.renderers if flight.stage == "render" else self.finishers
 
     def wait(self, timeout_s: float) -> list[Event]:
         if self._away is not None:
             raise self._away
+        self._end_hung()
         starting = {ref: pool for pool in (self.renderers, self.finishers) for ref in pool.starting}
         waiting = [*self._flights, *starting]
         if not waiting:
@@ -188,7 +165,7 @@ class RayEngine:
         for reference in done:
             if reference in starting:
                 if reference in starting[reference].starting:
-                    self._started(starting[reference], reference, raise_cause=False)
+                    self._started(starting[reference], reference, first=False)
             else:
                 try:
                     events.append(self._landed(reference))
@@ -196,18 +173,32 @@ class RayEngine:
                     self._away = error
         return events
 
+    def _end_hung(self) -> None:
+        """End actors that gave no answer for too long: their calls then fail as those of any dead one."""
+        for pool in (self.renderers, self.finishers):
+            for worker in pool.hung(self._hang_s):
+                log.warning("actor.hung", kind=pool.kind, number=worker.number, seconds=self._hang_s)
+                worker.heard_s = pool.clock()
+                self._ray.kill(worker.handle)
+
     def _landed(self, reference: Any) -> Event:
         """One call's answer as an event. Raises: StorageAway when the storage is, FarmLost when no worker is left."""
-        from ray.exceptions import ActorDiedError, ActorUnavailableError, RayError
+        from ray.exceptions import ActorDiedError, ActorUnavailableError, ObjectLostError, RayError
 
         flight = self._flights.pop(reference)
-        flight.worker.owes.discard(reference)
+        pool, blamed = self._pool(flight), self._was_working_on(flight)
+        pool.answered(flight.worker, reference)
         try:
             answer = self._ray.get(reference)
         except RayError as error:
             if isinstance(error, ActorDiedError | ActorUnavailableError):
-                (self.renderers if flight.stage == "render" else self.finishers).died(flight.worker)
-            answer = Trouble("failed", f"the {'renderer' if flight.stage == 'render' else 'finisher'} was lost: {_first_line(error)}")
+                pool.died(flight.worker)
+                flight.worker.blamed = flight.worker.blamed or blamed
+                if flight.stage == "render" and not blamed:
+                    return RenderLost(flight.unit, f"the renderer was lost before its turn: {_first_line(error)}", blamed=False)
+            elif isinstance(error, ObjectLostError) or isinstance(_cause(error), ObjectLostError):
+                return RenderLost(flight.unit, "the pixels were lost with their host", blamed=False)
+            answer = Trouble("failed", f"the {pool.kind} was lost: {_first_line(error)}")
         if isinstance(answer, Trouble):
             return self._trouble(flight, answer)
         unit = flight.unit
@@ -219,12 +210,28 @@ class RayEngine:
             return CheckedUnit(unit, flight.rendered, answer)
         return StoredUnit(unit, answer)
 
+    def _was_working_on(self, flight: Flight) -> bool:
+        """Whether it was the oldest call that the worker owed when it died: calls run in order, so the others had not begun."""
+        older = any(held.worker is flight.worker and held.order < flight.order for held in self._flights.values())
+        return not older and not flight.worker.blamed
+
     def _trouble(self, flight: Flight, trouble: Trouble) -> Event:
         if trouble.kind == "away":
             raise StorageAway(trouble.reason)
         if flight.stage == "render":
             return RenderLost(flight.unit, trouble.reason)
         return FinishLost(flight.unit, trouble.reason)
+
+
+def _pixels(rendered: Rendered) -> Pixels:
+    assert isinstance(rendered.pixels, Pixels)
+    return rendered.pixels
+
+
+def _cause(error: BaseException) -> BaseException | None:
+    """What was raised in the worker, where Ray says."""
+    cause = getattr(error, "cause", None)
+    return cause if isinstance(cause, BaseException) else None
 
 
 def _first_line(error: BaseException) -> str:

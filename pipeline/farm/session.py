@@ -264,7 +264,7 @@ def _render(session: Session, options: RunOptions, work: Iterator[Work], stop: S
     with cluster(job, options.address) as room:
         tally.renderers = room.renderers
         engine = RayEngine(job, resolved.plan_digest, resolved.weights, session.keys, room)
-        size = max(engine.start(), unit_size(job))
+        size = max(engine.start(lambda: stop.draining(0.0)), unit_size(job))
         queue = WorkQueue(work, size * SLOT_TURNS, mixed_key) if job.model.slots else WorkQueue(work, size)
         duplicates = JobDuplicates.of(job, session.storage, session.state)
         loop = Loop(job, resolved.plan_digest, queue, engine, session.writer, duplicates, stop, tally, watch)

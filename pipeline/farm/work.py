@@ -83,9 +83,12 @@ class WorkQueue:
         """Work that goes before everything new, batched with its like."""
         self._retries.setdefault(self._key(work.attempt.image), deque()).append(work)
 
-    def put_back(self, works: tuple[Work, ...]) -> None:
-        """Works of a lost unit, to be handed out together and unmixed."""
-        self._sealed.append(works)
+    def put_back(self, works: tuple[Work, ...], *, first: bool = False) -> None:
+        """Works of a lost unit, to be handed out together and unmixed; before all others if nothing speaks against them."""
+        if first:
+            self._sealed.appendleft(works)
+        else:
+            self._sealed.append(works)
 
     def waiting(self) -> Waiting:
         """How much waits; the plan behind what was read ahead is not counted."""

@@ -39,7 +39,7 @@ SIGNER = Signer.of("simulation", Ed25519PrivateKey.from_private_bytes(bytes(rang
 INFO = RenderInfo("sim", "", "0" * 64, "none", "none", "none", "sim", "", "0", "0")
 JOB_JSON = json.dumps({"name": "sim", "settings": {"checks": {"attempts": 3}}}).encode()
 HANG_S = 60.0
-"""When the engine takes a hung worker for dead, as `farm.hang_seconds` says in production."""
+"""When the engine takes a hung worker for dead, as `farm.hang_seconds` says of real ones."""
 
 
 class Fate:

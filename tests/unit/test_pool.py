@@ -1,0 +1,98 @@
+"""Pools of actors without Ray: handles that answer nothing, a clock that is set by hand."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from pipeline.farm.cluster import FarmLost, plan_room
+from pipeline.farm.pool import FALSE_STARTS_MAX, ROOM_S, Pool, Worker
+from pipeline.job import JobSettings
+
+
+class Clock:
+    """Seconds, as the test says."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def pool_of(size: int, clock: Clock) -> Pool:
+    """A pool whose actors are names."""
+    return Pool("renderer", lambda: SimpleNamespace(ready=SimpleNamespace(remote=object)), size, clock)
+
+
+def ready(pool: Pool, *nodes: str) -> list[Worker]:
+    """The first workers answer that they are ready, on these hosts."""
+    for (ref, worker), node in zip(list(pool.starting.items()), nodes, strict=False):
+        del pool.starting[ref]
+        pool.started(worker, node)
+    return [worker for worker in pool.workers if worker.ready]
+
+
+def test_work_goes_to_ready_workers_and_a_pending_replacement_gets_none() -> None:
+    pool = pool_of(2, Clock())
+    first, second = ready(pool, "a", "b")
+    pool.died(first)
+    assert len(pool.workers) == 2
+    assert pool.able() == [second]
+
+
+def test_where_no_worker_finds_room_the_run_pauses_in_the_end() -> None:
+    clock = Clock()
+    pool = pool_of(1, clock)
+    (only,) = ready(pool, "a")
+    clock.now = 1000.0
+    pool.died(only)
+    clock.now += ROOM_S - 1
+    assert [worker.ready for worker in pool.able()] == [False]
+    clock.now += 2
+    with pytest.raises(FarmLost, match="no renderer found room"):
+        pool.able()
+
+
+def test_a_kind_that_cannot_start_is_given_up() -> None:
+    pool = pool_of(1, Clock())
+    for _ in range(FALSE_STARTS_MAX):
+        pool.died(pool.workers[0])
+    with pytest.raises(FarmLost, match="could be started"):
+        pool.able()
+
+
+def test_a_worker_hangs_when_it_owes_an_answer_for_too_long() -> None:
+    clock = Clock()
+    pool = pool_of(2, clock)
+    busy, _ = ready(pool, "a", "a")
+    clock.now = 100.0
+    pool.gives(busy, "one")
+    clock.now = 150.0
+    assert pool.hung(60.0) == []
+    clock.now = 161.0
+    assert pool.hung(60.0) == [busy]
+    pool.gives(busy, "two")
+    pool.answered(busy, "one")
+    assert pool.hung(60.0) == []
+
+
+def test_the_pixels_host_is_preferred_until_it_is_two_calls_behind() -> None:
+    pool = pool_of(2, Clock())
+    here, there = ready(pool, "here", "there")
+    assert pool.idlest(near="there") is there
+    pool.gives(there, 1)
+    assert pool.idlest(near="there") is there
+    for call in range(2, 4):
+        pool.gives(there, call)
+    assert pool.idlest(near="there") is here
+
+
+@pytest.mark.parametrize(
+    ("gpus", "cpus", "renderers", "finishers"), [(0, 2, 1, 1), (0, 8, 1, 7), (1, 16, 1, 15), (8, 8, 8, 4), (8, 64, 8, 56), (4, 2, 4, 2)]
+)
+def test_workers_fit_the_host(gpus: int, cpus: int, renderers: int, finishers: int) -> None:
+    room = plan_room(JobSettings.model_validate({"name": "a", "manifest": "-", "output": "-"}), gpus, cpus)
+    assert (room.renderers, room.finishers) == (renderers, finishers)
+    assert room.renderers * room.cpus_each + room.finishers * room.cpus_finisher <= cpus
+    assert room.renderers * room.gpus_each <= gpus
