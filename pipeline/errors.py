@@ -9,6 +9,7 @@ RenderfarmError                 anything this program raises on purpose         
 │   ├── PictureError            a picture file that cannot be read
 │   └── StorageRefused          a bucket or folder that does not exist or refuses us
 ├── StorageAway                 the storage stayed away beyond the retry budget     exit 75
+├── ManifestChanged             the manifest was replaced while it was rendered     exit 75
 ├── NotStored                   no object under this key
 ├── AlreadyStored               put-if-absent lost: the key holds other bytes
 ├── Fenced                      another driver owns this output                     exit 6
@@ -81,6 +82,12 @@ class StorageAway(RenderfarmError):
     """The storage did not answer within the retry budget: pause, and run again to go on."""
 
     exit_code = PAUSED
+
+
+class ManifestChanged(RenderfarmError):
+    """The manifest is not what was planned any more: what is rendered is committed; run again, and the new one is planned."""
+
+    exit_code = 75
 
 
 class NotStored(RenderfarmError):

@@ -13,28 +13,38 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from pipeline import __version__, manifest
-from pipeline.errors import JobError, ManifestError, NotStored, RenderFailed, StorageRefused
+from pipeline.errors import JobError, ManifestChanged, ManifestError, NotStored, RenderFailed, StorageRefused
 from pipeline.job import JobSettings
-from pipeline.manifest import BadRow, Rules
+from pipeline.manifest import BadRow, Rules, Shard
 from pipeline.models import ModelSettings, Resolved
 from pipeline.models import resolve as resolve_weights
 from pipeline.models.families import FAMILIES
 from pipeline.plan import Intent, invalid_image_id, plan_digest, plan_row
 from pipeline.render.open import picture_size
 from pipeline.schema import PlannedImage, PromptRow
-from pipeline.storage import Storage, open_input
+from pipeline.storage import Storage, list_inputs, open_input, stamp
 from pipeline.watermark import supported
 
 JOB_FILE = "job.json"
 JOB_FILE_BYTES_MAX = 16 << 20
 FAULTS_SHOWN_MAX = 50
-UNRECORDED: Mapping[str, bool | Mapping[str, bool]] = {"schedule": True, "notify": True, "budget": True, "farm": {"metrics": True}}
+Stamp = tuple[tuple[str, int, float], ...]
+UNRECORDED: Mapping[str, bool | Mapping[str, bool]] = {
+    "schedule": True,
+    "notify": True,
+    "budget": True,
+    "farm": {"metrics": True, "hang_seconds": True},
+    "output": {"patience_seconds": True},
+}
 """Settings that are not in job.json: they say when a job runs and who is told, and a change of them is no new plan."""
 
 
 @dataclass(frozen=True, slots=True)
 class ResolvedJob:
-    """A job with every digest known. `planned` counts images, bad rows that were set aside included."""
+    """A job with every digest known. `planned` counts images, bad rows that were set aside included.
+
+    `manifest_stamp`: the manifest's files as they were when it was read, so that one that is replaced meanwhile is noticed.
+    """
 
     job: JobSettings
     weights: Resolved
@@ -47,23 +57,53 @@ class ResolvedJob:
     rows: int
     bad_rows: int
     job_json: bytes = field(repr=False)
+    manifest_stamp: Stamp
 
     def images(self) -> Iterator[PlannedImage]:
-        """Every planned image in manifest order; the manifest is streamed again, a row group at a time."""
-        for shard in manifest.read(self.job.manifest, self.rules):
+        """Every planned image in manifest order; the manifest is streamed again, a row group at a time. Raises: ManifestChanged."""
+        for shard in self._shards():
             for row in shard.rows:
                 yield from plan_row(row, manifest.row_digest(row), self.intent)
 
     def bad(self) -> Iterator[tuple[str, BadRow]]:
-        """Rows that cannot be planned, with the image id under which each is recorded as failed."""
-        for shard in manifest.read(self.job.manifest, self.rules):
+        """Rows that cannot be planned, with the image id under which each is recorded as failed. Raises: ManifestChanged."""
+        for shard in self._shards():
             for row in shard.bad:
                 yield invalid_image_id(row.row_id, row.row, row.digest), row
+
+    def _shards(self) -> Iterator[Shard]:
+        """The manifest's shards, each only if its files are still those that were planned."""
+        _require_same(self.job.manifest, self.manifest_stamp)
+        for shard in manifest.read(self.job.manifest, self.rules):
+            _require_same(self.job.manifest, self.manifest_stamp)
+            yield shard
+
+
+def _stamp(uri: str) -> Stamp:
+    return stamp(list_inputs(uri, ".parquet"))
+
+
+def _stamp_or_none(uri: str) -> Stamp:
+    """Empty where nothing lies: reading it says so with a remedy."""
+    try:
+        return _stamp(uri)
+    except NotStored:
+        return ()
+
+
+def _require_same(uri: str, before: Stamp) -> None:
+    """Raises: ManifestChanged."""
+    if _stamp_or_none(uri) != before:
+        raise ManifestChanged(
+            f"{uri}: the manifest was replaced while the job ran; what was rendered is committed. "
+            "Run the same command again: the new manifest is planned then."
+        )
 
 
 def resolve_job(job: JobSettings, *, skip_invalid: bool = False) -> ResolvedJob:
     """Read everything the job names. Raises: ManifestError naming every fault, WeightsError, JobError, StorageRefused."""
     weights = resolve_weights(job.model)
+    before = _stamp_or_none(job.manifest)
     rules = Rules(adapters=frozenset(job.model.adapters), forbidden_words=job.forbidden_words)
     _refuse_default_adapter(job)
     try:
@@ -81,7 +121,8 @@ def resolve_job(job: JobSettings, *, skip_invalid: bool = False) -> ResolvedJob:
     job_json = _job_json(job, weights, manifest_digest)
     settings_digest = hashlib.sha256(job_json).hexdigest()
     digest = plan_digest(manifest_digest, settings_digest, planned)
-    return ResolvedJob(job, weights, intent, rules, manifest_digest, settings_digest, digest, planned, rows, bad_rows, job_json)
+    _require_same(job.manifest, before)
+    return ResolvedJob(job, weights, intent, rules, manifest_digest, settings_digest, digest, planned, rows, bad_rows, job_json, before)
 
 
 def _refuse_default_adapter(job: JobSettings) -> None:

@@ -13,12 +13,10 @@ what the run needs is not here.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -28,15 +26,6 @@ from scripts.faults import processes, servers
 from scripts.faults.ordeal import VICTIMS, Ordeal, Round
 
 HEAD = "round  victim    moment    at s | committed  redone (max)  committed too  twice  lost | accepted  exhausted  failed  audit    same"
-
-
-@contextlib.contextmanager
-def _base(server: str, folder: Path) -> Iterator[str]:
-    if server == "folder":
-        yield str(folder)
-        return
-    with servers.s3(server, folder) as uri:
-        yield uri
 
 
 def _line(done: Round) -> str:
@@ -71,7 +60,7 @@ class Kept:
 def _run(args: argparse.Namespace, folder: Path, kept: Kept) -> None:
     victims = VICTIMS if args.cluster else ("driver",)
     victims = tuple(args.victims.split(",")) if args.victims else victims
-    with _base(args.server, folder) as base:
+    with servers.s3_or_folder(args.server, folder) as base:
         log = args.keep.with_suffix(".log") if args.keep is not None else folder / "log.txt"
         ordeal = Ordeal(folder, base, args.cluster, log)
         seconds, wanted = ordeal.undisturbed()

@@ -50,24 +50,21 @@ class RendererWorker:
     """Holds one loaded model. Marks the pixels on its device before they leave it."""
 
     def __init__(self, weights: Resolved, job: JobSettings, mark_secret: bytes) -> None:
-        """Weights that cannot be used are said by `ready`: what a constructor raises reaches nobody whole."""
+        """A `UserError`, as of weights that are not what was resolved, is kept for `ready`: Ray would carry its text only."""
         from pipeline.render import Renderer
 
         self.key = MarkKey.from_bytes(mark_secret)
         self.defaults = job.defaults
-        self._refusal: UserError | None = None
+        self.refusal: UserError | None = None
         try:
             self.renderer = Renderer(weights, job.model, threads=1)
         except UserError as error:
-            self._refusal = error
+            self.refusal = error
 
-    def ready(self) -> tuple[int, str]:
-        """Answers once the model is loaded: how many pictures of the job's default size it renders together, and on which host it is.
-
-        Raises: WeightsError when the files are not what was resolved, or have no room.
-        """
-        if self._refusal is not None:
-            raise self._refusal
+    def ready(self) -> tuple[int, str] | UserError:
+        """Answers once the model is loaded: how many pictures of the job's default size it renders together, and on which host it is."""
+        if self.refusal is not None:
+            return self.refusal
         return self.renderer.batch_limit(self.defaults.width, self.defaults.height), node_id()
 
     def render(self, attempts: Sequence[Attempt]) -> tuple[Pixels | None, RenderReply | Trouble]:
@@ -156,20 +153,24 @@ class FinisherWorker:
     """Checks and stores. Loads every check's models once."""
 
     def __init__(self, job: JobSettings, plan_digest: str, keys: KeySet) -> None:
-        """Raises: StorageRefused, StorageAway, KeysError."""
+        """A `UserError`, as of a bucket that refuses this host, is kept for `ready`. Raises: StorageAway."""
         import cv2
 
         from pipeline.checks import registry
         from pipeline.provenance.credential import Issuer
 
         cv2.setNumThreads(1)
-        storage = open_storage(job.output.to, create=True)
-        checks = registry.build(job.checks, starter=job.model.weights == "starter")
-        self.finisher = Finisher(job, plan_digest, storage, checks, Issuer(keys), keys.mark_key)
+        self.refusal: UserError | None = None
+        try:
+            storage = open_storage(job.output.to, create=True, patience_s=job.output.patience_seconds)
+            checks = registry.build(job.checks, starter=job.model.weights == "starter")
+            self.finisher = Finisher(job, plan_digest, storage, checks, Issuer(keys), keys.mark_key)
+        except UserError as error:
+            self.refusal = error
 
-    def ready(self) -> tuple[int, str]:
+    def ready(self) -> tuple[int, str] | UserError:
         """Answers once the checks are loaded: as a renderer does, with no wish for a number of pictures."""
-        return 1, node_id()
+        return (1, node_id()) if self.refusal is None else self.refusal
 
     def check(self, attempts: Sequence[Attempt], pixels: Pixels, marked: Sequence[bool]) -> tuple[Checked, ...] | Trouble:
         """One `Checked` an attempt. pixels: uint8 (B, H, W, 3)."""

@@ -46,7 +46,7 @@ class Pool:
 
     def __init__(self, kind: str, spawn: Callable[[], Any], size: int, clock: Callable[[], float] = time.monotonic) -> None:
         self.kind, self.spawn, self.size, self.clock = kind, spawn, size, clock
-        self.false_starts = 0
+        self.false_starts, self.why = 0, ""
         self._numbers = itertools.count(1)
         self._none_ready_since: float | None = clock()
         self.workers: list[Worker] = []
@@ -71,7 +71,7 @@ class Pool:
         Raises: FarmLost when none is left, or none was ready for ROOM_S.
         """
         if not self.workers:
-            raise FarmLost(f"no {self.kind} is left: none could be started {FALSE_STARTS_MAX} times in a row")
+            raise FarmLost(f"no {self.kind} is left: {FALSE_STARTS_MAX} in a row could not start: {self.why}")
         ready = [worker for worker in self.workers if worker.ready]
         if not ready and self._none_ready_since is not None and self.clock() - self._none_ready_since > ROOM_S:
             raise FarmLost(f"no {self.kind} found room on the cluster within {ROOM_S:.0f} s: run again when there is room")
@@ -97,14 +97,15 @@ class Pool:
         now = self.clock()
         return [worker for worker in self.workers if worker.ready and worker.owes and now - worker.heard_s > after_s]
 
-    def died(self, worker: Worker) -> None:
+    def died(self, worker: Worker, why: str = "") -> None:
         """Drop a dead actor, and start another unless actors of this kind keep dying before they are ready."""
         if worker not in self.workers:
             return
         self.workers.remove(worker)
         self.starting = {ref: other for ref, other in self.starting.items() if other is not worker}
         self.false_starts = 0 if worker.ready else self.false_starts + 1
-        log.warning("actor.died", kind=self.kind, number=worker.number, ready=worker.ready)
+        self.why = why
+        log.warning("actor.died", kind=self.kind, number=worker.number, ready=worker.ready, reason=why or None)
         if not any(other.ready for other in self.workers) and self._none_ready_since is None:
             self._none_ready_since = self.clock()
         if self.false_starts < FALSE_STARTS_MAX:

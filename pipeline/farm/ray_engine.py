@@ -18,7 +18,7 @@ from pipeline.errors import StorageAway, UserError
 from pipeline.farm.actors import FinisherWorker, RendererWorker, RenderReply, Trouble
 from pipeline.farm.cluster import FarmLost, Room, available_cpus
 from pipeline.farm.engine import CheckedUnit, Event, FinishLost, Rendered, RenderLost, StoredUnit
-from pipeline.farm.pool import FALSE_STARTS_MAX, Pool, Worker
+from pipeline.farm.pool import Pool, Worker
 from pipeline.farm.work import Unit
 from pipeline.finish import Checked, Decision
 from pipeline.job import JobSettings
@@ -94,16 +94,19 @@ class RayEngine:
 
         worker = pool.starting.pop(ref)
         try:
-            batch, node = self._ray.get(ref)
-            pool.started(worker, node)
-            self._batch = max(self._batch, batch)
+            answer = self._ray.get(ref)
         except RayError as error:
-            cause = _cause(error)
-            pool.died(worker)
-            if isinstance(cause, UserError):
-                raise cause from error
-            if first and (cause is not None or pool.false_starts >= FALSE_STARTS_MAX):
-                raise FarmLost(f"the {pool.kind} could not start: {_first_line(error)}") from error
+            pool.died(worker, _last_line(error))
+            return
+        if isinstance(answer, UserError):
+            if first:
+                raise answer
+            self._ray.kill(worker.handle)
+            pool.died(worker, str(answer))
+            return
+        batch, node = answer
+        pool.started(worker, node)
+        self._batch = max(self._batch, batch)
 
     def room(self) -> int:
         """Free slots of the renderers, none while finishers or bytes are behind. Raises: FarmLost when no renderer is left."""
@@ -192,7 +195,7 @@ class RayEngine:
             answer = self._ray.get(reference)
         except RayError as error:
             if isinstance(error, ActorDiedError | ActorUnavailableError):
-                pool.died(flight.worker)
+                pool.died(flight.worker, _last_line(error))
                 flight.worker.blamed = flight.worker.blamed or blamed
                 if flight.stage == "render" and not blamed:
                     return RenderLost(flight.unit, f"the renderer was lost before its turn: {_first_line(error)}", blamed=False)
@@ -232,6 +235,12 @@ def _cause(error: BaseException) -> BaseException | None:
     """What was raised in the worker, where Ray says."""
     cause = getattr(error, "cause", None)
     return cause if isinstance(cause, BaseException) else None
+
+
+def _last_line(error: BaseException) -> str:
+    """What was raised while an actor was made: Ray puts its traceback into one text, the exception last."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[-1] if lines else type(error).__name__)[:300]
 
 
 def _first_line(error: BaseException) -> str:

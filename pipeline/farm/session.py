@@ -21,6 +21,7 @@ import structlog
 from pipeline import __version__, keys
 from pipeline.errors import INCOMPLETE, PAUSED, JobError, KeysError, NotStored, StorageAway, StorageRefused
 from pipeline.farm.duplicates import JobDuplicates
+from pipeline.farm.lease import Lease
 from pipeline.farm.loop import Loop, Stop, Tally
 from pipeline.farm.work import Work, WorkQueue
 from pipeline.finish import now_us
@@ -77,6 +78,7 @@ class Session:
     keys: KeySet
     writer: LogWriter
     notes: list[str] = field(default_factory=list)
+    lease: Lease | None = None
 
     @property
     def job(self) -> JobSettings:
@@ -107,18 +109,29 @@ def open_session(resolved: ResolvedJob) -> Session:
     """Open or make the output and bring its plan up to date. Raises: JobError (another job's output), LogDamaged, Fenced, StorageAway."""
     job = resolved.job
     key_set, notes = job_keys(job)
-    storage = open_storage(job.output.to, create=True)
+    storage = open_storage(job.output.to, create=True, patience_s=job.output.patience_seconds)
     _claim_output(storage, job)
-    if not put_if_absent_holds(storage):
-        warning = "this storage lets several writers of one new object win: two drivers on this output would not be fenced; run only one"
-        log.warning("storage.not_fenced", uri=storage.uri)
-        notes.append(warning)
-    signer = Signer(key_set.log_name, key_set.log_public, key_set.sign_log)
-    writer = LogWriter.open(storage, job.name, signer, key_set.trust().log_keys)
-    session = Session(resolved, storage, key_set, writer, notes)
-    _record_plan(session)
-    _write_job_file(storage, resolved)
+    lease = None if put_if_absent_holds(storage) else _take_lease(storage, notes)
+    try:
+        signer = Signer(key_set.log_name, key_set.log_public, key_set.sign_log)
+        writer = LogWriter.open(storage, job.name, signer, key_set.trust().log_keys)
+        session = Session(resolved, storage, key_set, writer, notes, lease)
+        _record_plan(session)
+        _write_job_file(storage, resolved)
+    except BaseException:
+        if lease is not None:
+            lease.release()
+        raise
     return session
+
+
+def _take_lease(storage: Storage, notes: list[str]) -> Lease:
+    """Where writers cannot be fenced. Raises: Fenced, StorageAway."""
+    log.warning("storage.not_fenced", uri=storage.uri)
+    notes.append("this storage lets several writers of one new object win: two drivers are kept apart by a lease only; run one at a time")
+    lease = Lease(storage)
+    lease.take()
+    return lease
 
 
 def _claim_output(storage: Storage, job: JobSettings) -> None:
@@ -224,15 +237,19 @@ def run(
     work = open_work(session, retry_failed=options.retry_failed)
     if options.limit is not None:
         work = itertools.islice(work, options.limit)
-    first = next(work, None)
-    paused = False
-    if first is not None:
-        _reopen(tally, session, options)
-        paused = _render(session, options, itertools.chain([first], work), stop, tally, watch)
-        if not paused and options.limit is None and (taken_back := session.counts().remaining):
-            paused = True
-            session.notes.append(f"{taken_back} images were taken back by people while this run lasted")
-    _tell_witnesses(session)
+    try:
+        first = next(work, None)
+        paused = False
+        if first is not None:
+            _reopen(tally, session, options)
+            paused = _render(session, options, itertools.chain([first], work), stop, tally, watch)
+            if not paused and options.limit is None and (taken_back := session.counts().remaining):
+                paused = True
+                session.notes.append(f"{taken_back} images were taken back by people while this run lasted")
+        _tell_witnesses(session)
+    finally:
+        if session.lease is not None:
+            session.lease.release()
     return RunResult(session.counts(), tally, paused, tuple(session.notes))
 
 
@@ -267,7 +284,8 @@ def _render(session: Session, options: RunOptions, work: Iterator[Work], stop: S
         size = max(engine.start(lambda: stop.draining(0.0)), unit_size(job))
         queue = WorkQueue(work, size * SLOT_TURNS, mixed_key) if job.model.slots else WorkQueue(work, size)
         duplicates = JobDuplicates.of(job, session.storage, session.state)
-        loop = Loop(job, resolved.plan_digest, queue, engine, session.writer, duplicates, stop, tally, watch)
+        committer = session.writer if session.lease is None else session.lease.guard(session.writer)
+        loop = Loop(job, resolved.plan_digest, queue, engine, committer, duplicates, stop, tally, watch)
         loop.run()
         return loop.paused
 

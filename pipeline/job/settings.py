@@ -34,6 +34,7 @@ class OutputSettings(Section):
     format: Literal["png", "jpeg", "webp"] = Field("png", description="file format of accepted images")
     quality: int = Field(92, ge=1, le=100, description="quality of jpeg and webp")
     rejected: Literal["all", "best", "none"] = Field("all", description="which rejected attempts keep their picture under review/")
+    patience_seconds: float = Field(120.0, ge=1, le=3600, description="how long a bucket that does not answer is asked again, then: pause")
     kept: Literal["delivery", "preview"] = Field(
         "delivery",
         description="form of what is kept: as it would be delivered, so that `renderfarm review` can publish it; or a smaller WebP",

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from pipeline.errors import StorageRefused
 from pipeline.storage.base import Storage, Stored, checked_key, put_if_absent_holds, segment
-from pipeline.storage.inputs import list_inputs, open_input
+from pipeline.storage.inputs import list_inputs, open_input, stamp
 from pipeline.storage.local import LocalStorage
-from pipeline.storage.s3 import S3Storage
+from pipeline.storage.s3 import BUDGET_S, S3Storage
 
 __all__ = [
     "LocalStorage",
@@ -21,13 +21,17 @@ __all__ = [
     "open_storage",
     "put_if_absent_holds",
     "segment",
+    "stamp",
 ]
 
 
-def open_storage(uri: str, *, create: bool = False) -> Storage:
-    """The storage behind a folder path or `s3://bucket/prefix`. Raises: StorageRefused, StorageAway."""
+def open_storage(uri: str, *, create: bool = False, patience_s: float = BUDGET_S) -> Storage:
+    """The storage behind a folder path or `s3://bucket/prefix`; a bucket that stays away is asked again for `patience_s`.
+
+    Raises: StorageRefused, StorageAway.
+    """
     if uri.startswith("s3://"):
-        return S3Storage(uri)
+        return S3Storage(uri, budget_s=patience_s)
     if "://" in uri:
         raise StorageRefused("no such kind of storage", uri, "name a folder, or s3://bucket/prefix")
     return LocalStorage(Path(uri), create=create)

@@ -64,6 +64,25 @@ def list_inputs(uri: str, suffix: str) -> list[str]:
     return found
 
 
+def stamp(uris: list[str]) -> tuple[tuple[str, int, float], ...]:
+    """Name, size and time of change of each file: equal stamps mean that nobody replaced one meanwhile. Raises: NotStored, StorageAway."""
+    found = []
+    for uri in uris:
+        if uri.startswith("s3://"):
+            storage, key = _split(uri)
+            stored = storage.stat(key)
+            if stored is None:
+                raise NotStored(uri)
+            found.append((uri, stored.size, stored.modified_s))
+        else:
+            try:
+                seen = Path(uri).expanduser().stat()
+            except OSError as error:
+                raise NotStored(uri) from error
+            found.append((uri, seen.st_size, seen.st_mtime_ns / 1e9))
+    return tuple(found)
+
+
 def _list_local(uri: str, suffix: str) -> list[str]:
     try:
         path = Path(uri).expanduser()

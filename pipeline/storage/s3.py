@@ -2,13 +2,13 @@
 
 Put-if-absent is `If-None-Match: *` on single PUTs (RGW knows no conditional multipart). A time-out after the write took effect looks
 like a lost race, so every lost race reads back and compares. Retries have full jitter within `budget_s`; beyond it: StorageAway.
+Credentials that expired are read anew before the next try: whoever rotates them writes a file or answers an endpoint.
 Endpoint, region and credentials come from the environment or the AWS configuration, never from a job file.
 """
 
 from __future__ import annotations
 
 import random
-import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -33,17 +33,16 @@ REFUSED = {
     "InvalidBucketName": "no valid bucket name",
     "PermanentRedirect": "the bucket lies in another region",
 }
+EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired", "RequestTimeTooSkewed"})
 BACKOFF_S, BACKOFF_S_MAX = 0.2, 10.0
+BUDGET_S = 120.0
 
 
 class S3Storage:
     """Objects under `s3://bucket/prefix`. Safe to share between threads; build one per process."""
 
-    def __init__(self, uri: str, *, budget_s: float = 120.0) -> None:
+    def __init__(self, uri: str, *, budget_s: float = BUDGET_S) -> None:
         """Raises: StorageRefused when the bucket does not exist or refuses us, StorageAway when it does not answer."""
-        import boto3
-        from botocore.config import Config
-
         bucket, _, prefix = uri.removeprefix("s3://").partition("/")
         if not bucket:
             raise StorageRefused("no bucket named", uri, "write s3://bucket/prefix")
@@ -51,7 +50,14 @@ class S3Storage:
         self.bucket = bucket
         self.prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
         self.budget_s = budget_s
-        self._lock = threading.Lock()
+        self.client = self._connect()
+        self._call(lambda: self.client.list_objects_v2(Bucket=bucket, Prefix=self.prefix, MaxKeys=1))
+
+    def _connect(self) -> Any:
+        """A client with the credentials of now. Raises: StorageRefused."""
+        import boto3
+        from botocore.config import Config
+
         config = Config(
             connect_timeout=5,
             read_timeout=30,
@@ -61,10 +67,9 @@ class S3Storage:
             response_checksum_validation="when_required",
         )
         try:
-            self.client = boto3.session.Session().client("s3", config=config)
+            return boto3.session.Session().client("s3", config=config)
         except Exception as error:  # botocore has no common base for its own configuration errors
-            raise StorageRefused(f"no S3 client: {error}", uri, "set AWS_REGION, and AWS_ENDPOINT_URL for other servers") from error
-        self._call(lambda: self.client.list_objects_v2(Bucket=bucket, Prefix=self.prefix, MaxKeys=1))
+            raise StorageRefused(f"no S3 client: {error}", self.uri, "set AWS_REGION, and AWS_ENDPOINT_URL for other servers") from error
 
     def _call(self, call: Callable[[], Answer], key: str = "") -> Answer:
         """Run one request; retry what the world causes within the budget.
@@ -80,6 +85,8 @@ class S3Storage:
                 return call()
             except ClientError as error:
                 self._raise_if_final(error, key)
+                if _code(error) in EXPIRED:
+                    self.client = self._connect()
                 last: Exception = error
             except (NoCredentialsError, PartialCredentialsError) as error:
                 raise StorageRefused(
@@ -97,7 +104,7 @@ class S3Storage:
 
     def _raise_if_final(self, error: ClientError, key: str) -> None:
         """Sort a server's answer: absent, taken, refused are final; throttling, 5xx, conflicts and expired tokens are not."""
-        code = str(error.response.get("Error", {}).get("Code", ""))
+        code = _code(error)
         if code in ABSENT:
             raise NotStored(key) from error
         if code in TAKEN:
@@ -106,9 +113,7 @@ class S3Storage:
             remedy = "check the bucket's name, region and policy, and AWS_ACCESS_KEY_ID / AWS_SECRET_ACCESS_KEY"
             raise StorageRefused(f"{REFUSED[code]} ({code})", self.uri, remedy) from error
         status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 500))
-        transient = (
-            status >= 500 or status in (408, 409, 429) or code in ("SlowDown", "RequestTimeout", "ExpiredToken", "RequestTimeTooSkewed")
-        )
+        transient = status >= 500 or status in (408, 409, 429) or code in EXPIRED | {"SlowDown", "RequestTimeout"}
         if not transient:
             raise StorageRefused(f"the server answered {status} {code}", f"{self.uri}/{key}", "see the server's log") from error
 
@@ -173,3 +178,8 @@ class S3Storage:
             return body
 
         return self._call(read, key)
+
+
+def _code(error: ClientError) -> str:
+    """The server's name for what is wrong."""
+    return str(error.response.get("Error", {}).get("Code", ""))

@@ -38,6 +38,16 @@ def s3(kind: str, folder: Path) -> Iterator[str]:
         yield f"s3://{BUCKET}"
 
 
+@contextlib.contextmanager
+def s3_or_folder(kind: str, folder: Path) -> Iterator[str]:
+    """`folder`, or a server as `s3` starts it. Raises: NoServer."""
+    if kind == "folder":
+        yield str(folder)
+        return
+    with s3(kind, folder) as uri:
+        yield uri
+
+
 def _make_bucket() -> None:
     import boto3
 

@@ -57,8 +57,8 @@ def test_where_no_worker_finds_room_the_run_pauses_in_the_end() -> None:
 def test_a_kind_that_cannot_start_is_given_up() -> None:
     pool = pool_of(1, Clock())
     for _ in range(FALSE_STARTS_MAX):
-        pool.died(pool.workers[0])
-    with pytest.raises(FarmLost, match="could be started"):
+        pool.died(pool.workers[0], "no such file")
+    with pytest.raises(FarmLost, match="could not start: no such file"):
         pool.able()
 
 
