@@ -1,0 +1,102 @@
+"""S3 over HTTP through a proxy that throttles, fails before or after the write, cuts connections, expires credentials, stays away."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import AlreadyStored, StorageAway
+from pipeline.storage import S3Storage, put_if_absent_holds
+from scripts.faults.proxy import KINDS, FaultyProxy
+from tests.integration.conftest import Farm
+
+
+@pytest.fixture
+def proxy(s3_endpoint: str, bucket: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyProxy]:
+    """A proxy before the server, and the environment that leads to it."""
+    with FaultyProxy(s3_endpoint, seed=7).running() as running:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", running.url)
+        yield running
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_fault_is_retried_and_the_object_is_whole(kind: str, proxy: FaultyProxy, bucket: str) -> None:
+    storage = S3Storage(f"s3://{bucket}/{kind}", budget_s=30)
+    data = bytes(range(256)) * 40
+    proxy.plan = [kind, kind]
+    storage.put_new("a/b", data)
+    proxy.plan = [kind]
+    assert storage.get("a/b") == data
+    proxy.plan = [kind]
+    assert [found.key for found in storage.list("")] == ["a/b"]
+    assert not proxy.plan
+    assert proxy.happened[kind] >= 3
+    with pytest.raises(AlreadyStored):
+        storage.put_new("a/b", b"other")
+
+
+def test_a_write_that_took_effect_without_an_answer_is_ours(proxy: FaultyProxy, bucket: str) -> None:
+    storage = S3Storage(f"s3://{bucket}/late", budget_s=30)
+    proxy.plan = ["late", "late", "late"]
+    storage.put_new("part", b"mine")
+    assert storage.get("part") == b"mine"
+
+
+def test_a_hundred_writes_on_a_bad_day(proxy: FaultyProxy, bucket: str) -> None:
+    storage = S3Storage(f"s3://{bucket}/bad-day", budget_s=60)
+    proxy.chance = 0.25
+    for number in range(100):
+        storage.put_new(f"objects/{number:03}", f"{number}".encode() * 50)
+    found = list(storage.list("objects/"))
+    assert len(found) == 100
+    assert all(storage.get(f"objects/{number:03}") == f"{number}".encode() * 50 for number in range(0, 100, 9))
+    assert len(proxy.happened) > 5
+
+
+def test_put_if_absent_is_found_to_hold_on_a_bad_day(proxy: FaultyProxy, bucket: str) -> None:
+    proxy.chance, proxy.kinds = 0.2, ("throttle", "late", "after")
+    assert put_if_absent_holds(S3Storage(f"s3://{bucket}/probe", budget_s=60))
+
+
+def test_expired_credentials_are_read_anew(proxy: FaultyProxy, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "credentials"
+    path.write_text("[default]\naws_access_key_id = before\naws_secret_access_key = x\n")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(path))
+    storage = S3Storage(f"s3://{bucket}/expired", budget_s=30)
+    path.write_text("[default]\naws_access_key_id = after\naws_secret_access_key = y\n")
+    proxy.plan = ["expired"]
+    storage.put_new("part", b"data")
+    assert storage.client._request_signer._credentials.access_key == "after"
+
+
+def test_a_bucket_that_stays_away_is_said_within_the_budget(proxy: FaultyProxy, bucket: str) -> None:
+    storage = S3Storage(f"s3://{bucket}/away", budget_s=2)
+    proxy.away = True
+    begun = time.monotonic()
+    with pytest.raises(StorageAway):
+        storage.put_new("part", b"data")
+    assert time.monotonic() - begun < 30
+
+
+def test_a_bucket_that_stays_away_pauses_the_job_and_nothing_is_lost(farm: Farm, proxy: FaultyProxy, bucket: str, s3_endpoint: str) -> None:
+    farm.manifest([{"id": f"row {n}", "prompt": "a red mug", "images": 20} for n in range(3)])
+    job = farm.job(output={"to": f"s3://{bucket}/job", "patience_seconds": 2}, model={"batch": 2})
+    proxy.chance, proxy.kinds = 0.05, ("throttle", "after", "late")
+    process = farm.start("render", job, "--json")
+    assert process.stderr is not None
+    assert next((line for line in process.stderr if "image.accepted" in line), None) is not None
+    time.sleep(3)
+    proxy.away = True
+    _, err = process.communicate(timeout=240)
+    assert process.returncode == 75, err
+    assert "Traceback" not in err
+    proxy.away = False
+    told = farm.json("render", job)
+    assert (told["accepted"], told["remaining"]) == (60, 0)
+    audit = farm.json("audit", f"s3://{bucket}/job")
+    assert audit["verdict"] == "passed"
