@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import hashlib
 import json
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline import encode, keys, watermark
+from pipeline.checks.fingerprint import SIGNATURE_BYTES
 from pipeline.keys import KeySet, Trust
 from pipeline.provenance import credential
 from pipeline.provenance.checkpoint import Signer
@@ -82,6 +84,7 @@ def attempt_record(number: int, attempt: int = 1, outcome: str = "accepted", nam
         driver="none", renderfarm_version="0.1.0", torch_version="2.13.0", diffusers_version="0.42.1",
         batch=(f"{image_id(number)}/{attempt}",), outcome=outcome, verdicts=verdicts,  # type: ignore[arg-type]
         reason="text: gibberish" if verdicts else None, pdq=hashlib.sha256(f"pdq {number}".encode()).hexdigest(), pdq_quality=90,
+        signature=base64.b64encode(hashlib.shake_256(f"looks {number}".encode()).digest(SIGNATURE_BYTES)).decode(),
         started_us=START_US + number, finished_us=START_US + number + 900_000,
     )  # fmt: skip
 

@@ -15,7 +15,8 @@ from pipeline.farm.work import WorkQueue
 from pipeline.job import JobSettings
 from pipeline.provenance.writer import LogWriter
 from pipeline.schema import Record
-from tests.simulation.world import SIGNER, NoDuplicates, SimEngine, World
+from tests.simulation.test_loop import calm
+from tests.simulation.world import SIGNER, NoDuplicates, SimEngine
 
 Samples = dict[tuple[str, str], float]
 
@@ -46,10 +47,11 @@ def scraped(address: str) -> Samples:
 
 
 def test_a_scrape_in_the_middle_of_a_run_and_one_at_its_end() -> None:
-    world = World(9, images=60, rejects=0.4, poison=0.0, deaths=0.0, faults=0.0)
-    writer = LogWriter.open(world.storage, world.job.name, SIGNER)
+    world = calm(9, images=60, rejects=0.4)
+    storage = world.calm()
+    writer = LogWriter.open(storage, world.job.name, SIGNER)
     writer.append([Record(kind="plan", job="sim", plan_digest="plan", planned=len(world.plan))])
-    engine = SimEngine(world.rng, world.fate, 6, 0.0, None, world.storage)
+    engine = SimEngine(world.rng, world.fate, 6, world.machines, lambda: None)
     metrics = Metrics("sim", clock=engine.clock)
     seen: list[Samples] = []
     tally = Tally(len(world.plan), renderers=3)

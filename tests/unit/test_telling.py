@@ -192,16 +192,18 @@ def test_a_budget_ends_a_simulated_run_and_all_is_committed() -> None:
     from pipeline.farm.work import WorkQueue
     from pipeline.provenance import reading
     from pipeline.provenance.writer import LogWriter
-    from tests.simulation.world import SIGNER, NoDuplicates, SimEngine, World
+    from tests.simulation.test_loop import calm
+    from tests.simulation.world import SIGNER, NoDuplicates, SimEngine
 
-    world = World(5, images=60, rejects=0.5, poison=0.0, deaths=0.0, faults=0.0)
-    writer = LogWriter.open(world.storage, world.job.name, SIGNER)
-    engine = SimEngine(world.rng, world.fate, 6, 0.0, None, world.storage)
+    world = calm(5, images=60, rejects=0.5)
+    storage = world.calm()
+    writer = LogWriter.open(storage, world.job.name, SIGNER)
+    engine = SimEngine(world.rng, world.fate, 6, world.machines, lambda: None)
     stop = BudgetStop(job(budget={"rejects": 10}), StopSignals())
     tally = Tally(len(world.plan))
     queue = WorkQueue(world._open_work(writer), 4)
     Loop(world.job, "plan", queue, engine, writer, NoDuplicates(), stop, tally, stop, clock=engine.clock).run()
-    recorded = [record for record in reading.records(world.storage) if record.kind == "attempt"]
+    recorded = [record for record in reading.records(storage) if record.kind == "attempt"]
     assert tally.remaining > 0 and 10 <= tally.rejected_attempts < 10 + 6 * 4
     assert len(recorded) == tally.attempts_now == len(engine.rendered_attempts), "what was leased was finished and committed"
 
