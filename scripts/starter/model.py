@@ -179,6 +179,13 @@ def assemble(vae: Any, words: Any, text: Any, unet: Any) -> Any:
     )
 
 
+def weights_of(folder: Path) -> Any:
+    """The pipeline that `save` wrote, to go on from."""
+    from diffusers import StableDiffusionPipeline
+
+    return StableDiffusionPipeline.from_pretrained(folder, safety_checker=None, requires_safety_checker=False)  # type: ignore[no-untyped-call]
+
+
 def save(pipeline: Any, folder: Path) -> int:
     """Write the pipeline to `folder`, denoiser and autoencoder in fp16 safetensors; returns the number of parameters."""
     parts = (pipeline.vae, pipeline.text_encoder, pipeline.unet)

@@ -3,6 +3,7 @@
     python -m scripts.starter.train --work .training --preset cpu            # about 80 minutes on two cores
     python -m scripts.starter.train --work .training --preset gpu            # one ten-minute call with CUDA, bf16
     python -m scripts.starter.train --work .training --stage denoiser --minutes 30
+    python -m scripts.starter.train --work .training --start pipeline/starter    # goes on from weights that are there
 
 Each stage is bounded by time (the learning rate falls by the clock), keeps a checkpoint in the work folder every two
 minutes, and goes on from it when called again with more minutes. Losses go to `<work>/log.jsonl`, sample grids to
@@ -53,7 +54,7 @@ class Preset:
 
 
 PRESETS = {
-    "cpu": Preset(10_000, 5_000, 8, 28.0, 16, 40.0, 15.0, 2e-3, 8e-4, (48, 96, 192)),
+    "cpu": Preset(10_000, 10_000, 8, 45.0, 32, 75.0, 15.0, 2e-3, 8e-4, (48, 96, 192)),
     "gpu": Preset(40_000, 40_000, 64, 3.0, 256, 4.0, 0.5, 2e-3, 1.2e-3, (64, 128, 192)),
     "smoke": Preset(48, 32, 2, 0.05, 4, 0.05, 0.05, 1e-3, 1e-3, (32, 32, 64)),
 }
@@ -69,6 +70,7 @@ class Run:
     device: str
     pipeline: Path
     workers: int
+    start: Path | None = None
 
 
 class Average:
@@ -158,14 +160,18 @@ def _to_tensor(images: NDArray[np.uint8], device: str) -> torch.Tensor:
 
 
 def train_autoencoder(run: Run) -> None:
-    """Random 128x128 crops, L1 on pixels and on their differences, latents held to mean 0 and deviation 1."""
+    """128x128 crops, half of them lettering; L1 on pixels and on their differences, latents held to mean 0 and deviation 1."""
     data = pictures(run.work, run.preset.pictures, run.seed, run.workers)
     torch.manual_seed(run.seed)
-    vae = model.autoencoder().to(run.device, memory_format=torch.channels_last)
+    vae = model.autoencoder()
+    if run.start is not None:
+        vae.load_state_dict(model.weights_of(run.start).vae.float().state_dict())
+    vae.to(run.device, memory_format=torch.channels_last)
     held_back = 16
+    worded = _worded(run, len(data) - held_back)
 
     def loss_of(rng: torch.Generator) -> dict[str, torch.Tensor]:
-        target = _crops(run, data[:-held_back], rng)
+        target = _crops(run, data[:-held_back], worded, rng)
         with torch.autocast(run.device, torch.bfloat16):
             latents = vae.encoder(target)
             output = vae.decoder(latents + 0.05 * torch.randn_like(latents))
@@ -185,9 +191,10 @@ def train_decoder(run: Run) -> None:
     vae = trained_autoencoder(run).to(memory_format=torch.channels_last)
     vae.decoder.requires_grad_(True)
     held_back = 16
+    worded = _worded(run, len(data) - held_back)
 
     def loss_of(rng: torch.Generator) -> dict[str, torch.Tensor]:
-        target = _crops(run, data[:-held_back], rng)
+        target = _crops(run, data[:-held_back], worded, rng)
         with torch.autocast(run.device, torch.bfloat16):
             with torch.no_grad():
                 encoded = vae.encoder(target)
@@ -203,11 +210,27 @@ def train_decoder(run: Run) -> None:
     fit(run, "decoder", vae.decoder, loss_of, run.preset.decoder_minutes, 0.5 * run.preset.autoencoder_rate, show)
 
 
-def _crops(run: Run, data: NDArray[np.uint8], rng: torch.Generator) -> torch.Tensor:
-    """A batch of random 128x128 crops, as `_to_tensor` gives them."""
-    index = torch.randint(len(data), (run.preset.crops,), generator=rng).tolist()
-    corner = torch.randint(129, (run.preset.crops, 2), generator=rng).tolist()
-    crops = [data[i, y : y + 128, x : x + 128] for i, (y, x) in zip(index, corner, strict=True)]
+def _worded(run: Run, count: int) -> torch.Tensor:
+    """Which of the first `count` training pictures bear a word, int64 (N,)."""
+    return torch.tensor([index for index in range(count) if spec_at(index, run.seed).word is not None])
+
+
+def _half_worded(count: int, size: int, worded: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
+    """`size` random indices below `count`, the first half of them into `worded`: a third of the world's area of interest is
+    lettering, and evenly drawn pictures and steps hardly ever show it."""
+    index = torch.randint(count, (size,), generator=rng)
+    half = size // 2
+    index[:half] = worded[torch.randint(len(worded), (half,), generator=rng)]
+    return index
+
+
+def _crops(run: Run, data: NDArray[np.uint8], worded: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
+    """A batch of 128x128 crops, as `_to_tensor` gives them: half from anywhere, half from the middle of pictures that bear a word."""
+    size = run.preset.crops
+    index = _half_worded(len(data), size, worded, rng).tolist()
+    corner = torch.randint(129, (size, 2), generator=rng)
+    corner[: size // 2] = 36 + corner[: size // 2] % 65
+    crops = [data[i, y : y + 128, x : x + 128] for i, (y, x) in zip(index, corner.tolist(), strict=True)]
     return _to_tensor(np.stack(crops), run.device)
 
 
@@ -264,8 +287,12 @@ def latents(run: Run) -> torch.Tensor:
 def _conditioned(run: Run) -> tuple[Any, torch.nn.ModuleDict]:
     torch.manual_seed(run.seed + 1)
     words = model.tokenizer()
-    unet = model.denoiser(run.preset.widths).to(memory_format=torch.channels_last)
-    return words, torch.nn.ModuleDict({"text": model.text_encoder(words), "unet": unet}).to(run.device)
+    text, unet = model.text_encoder(words), model.denoiser(run.preset.widths)
+    if run.start is not None:
+        start = model.weights_of(run.start)
+        text.load_state_dict(start.text_encoder.float().state_dict())
+        unet.load_state_dict(start.unet.float().state_dict())
+    return words, torch.nn.ModuleDict({"text": text, "unet": unet.to(memory_format=torch.channels_last)}).to(run.device)
 
 
 def train_denoiser(run: Run) -> None:
@@ -273,11 +300,12 @@ def train_denoiser(run: Run) -> None:
     clean = latents(run).to(run.device)
     words, modules = _conditioned(run)
     specs = [spec_at(index, run.seed) for index in range(len(clean))]
+    worded = _worded(run, len(clean))
     alphas = model.schedule().alphas_cumprod.to(run.device)
     vae = trained_autoencoder(run)
 
     def loss_of(rng: torch.Generator) -> dict[str, torch.Tensor]:
-        index = torch.randint(len(clean), (run.preset.batch,), generator=rng)
+        index = _half_worded(len(clean), run.preset.batch, worded, rng)
         kept = torch.rand(run.preset.batch, generator=rng) >= _CAPTION_DROPPED
         choice = torch.randint(1 << 30, (run.preset.batch,), generator=rng).tolist()
         texts = [captions(specs[i]) for i in index.tolist()]
@@ -336,6 +364,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of torch")
     parser.add_argument("--pipeline", type=Path, default=Path(".training/pipeline"), help="folder to export to")
+    parser.add_argument("--start", type=Path, help="a pipeline folder of the same sizes whose weights training goes on from")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     arguments.work.mkdir(parents=True, exist_ok=True)
@@ -345,7 +374,7 @@ def main() -> None:
         preset = replace(preset, **bounds)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     workers = (os.cpu_count() or 1) if arguments.preset == "gpu" else arguments.threads
-    run = Run(arguments.work, preset, arguments.seed, device, arguments.pipeline, workers)
+    run = Run(arguments.work, preset, arguments.seed, device, arguments.pipeline, workers, arguments.start)
     actions: dict[str, Callable[[], object]] = {
         "draw": lambda: pictures(run.work, preset.pictures, run.seed, run.workers),
         "autoencoder": lambda: train_autoencoder(run),
