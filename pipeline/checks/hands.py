@@ -103,7 +103,8 @@ class HandsCheck:
             self.prepare()
         if self._reader is None:
             return not_run(self.name, f"people may be in the picture; {self._away}" if asked else "the row suggests no people")
-        hands = self._hands(self._reader, image, (TILES if asked or not row.prompt else ()))
+        likely = asked or not row.prompt
+        hands = self._hands(self._reader, image, TILES if likely else (), PRESENCE_MIN if likely else PRESENCE_LOW)
         if not hands:
             return self._unseen(row, asked)
         judged = [assess(hand) for hand in hands]
@@ -120,11 +121,11 @@ class HandsCheck:
         score = UNSEEN_NAMED if _NAMED.search(row.prompt) else UNSEEN
         return judge(self.name, score, self.bars(row), "no hand can be made out", passed="no hand can be made out")
 
-    def _hands(self, reader: HandReader, image: Image, tiles: Sequence[int]) -> list[Hand]:
-        """The hands, surest first."""
+    def _hands(self, reader: HandReader, image: Image, tiles: Sequence[int], presence_min: float) -> list[Hand]:
+        """The hands, surest first. Where the row suggests no people, what both networks do not take for a hand is none: a lamp's foot."""
         sure = [palm for palm in reader.palms(image, PALM_FOUND, tiles) if palm.score >= PALM_SURE]
         read = (_read(reader, image, palm) for palm in sure[:HANDS_MAX])
-        return [hand for hand in read if hand.presence >= PRESENCE_MIN]
+        return [hand for hand in read if hand.presence >= presence_min]
 
 
 def _read(reader: HandReader, image: Image, palm: Palm) -> Hand:

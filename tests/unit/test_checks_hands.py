@@ -82,15 +82,15 @@ def test_evidence_becomes_a_score_and_a_sentence(hand: Hand, low: float, high: f
 class Drawn(HandReader):
     """Stands in for the networks: knows where the drawn hands are."""
 
-    def __init__(self, hands: list[np.ndarray], palm: float = 0.95) -> None:
-        self.hands, self.palm = hands, palm
+    def __init__(self, hands: list[np.ndarray], palm: float = 0.95, presence: float = 0.99) -> None:
+        self.hands, self.palm, self.presence = hands, palm, presence
 
     def palms(self, image: Image, least: float, tiles: object = ()) -> list[Palm]:
         return [Palm(self.palm, *map(float, points[9]), palm_length(points), 0.0) for points in self.hands]
 
     def joints(self, image: Image, square: Square) -> Joints:
         points = min(self.hands, key=lambda points: abs(float(points[9, 0]) - square.x))
-        return Joints(np.concatenate([points, np.zeros((21, 1), np.float32)], axis=1), 0.99, 0.9)
+        return Joints(np.concatenate([points, np.zeros((21, 1), np.float32)], axis=1), self.presence, 0.9)
 
 
 def test_the_wrong_hand_of_two_is_named_by_its_place_and_boxed() -> None:
@@ -112,6 +112,14 @@ def test_where_no_hand_is_seen_the_row_decides_what_that_means() -> None:
     assert check.check(image, PromptRow("r", "")).reason == "no hand is seen"
     scores = [check.check(image, PromptRow("r", prompt)).score for prompt in ("two people", "a hand")]
     assert scores == [0.9, 0.7]
+
+
+def test_what_hardly_looks_like_a_hand_is_one_only_where_people_may_be() -> None:
+    image, joints = drawn_hands.hand_and_joints(np.random.default_rng([1, 1]), "five", 384)
+    check = HandsCheck(HandsSettings(), Drawn([joints], presence=0.3))
+    assert check.check(image, PLAIN).reason == "the row suggests no people, and no hand is seen"
+    assert check.check(image, WAVING).reason == "the hand does not look like a hand"
+    assert check.check(image, PromptRow("r", "")).outcome == "rejected"
 
 
 def test_rows_that_suggest_people_are_known() -> None:
