@@ -5,23 +5,27 @@ gets the same watermark payload, and for a lossy format goes through the same en
 decoded file. The order is: file as recorded? → render → mark → encode → compare → explain.
 
 A repeat on the same machine in the same batch is bit-identical; the same attempt in a batch of another size differs by one
-grey level (measured with torch 2.13 on CPU), another device or version by more.
+grey level (measured with torch 2.13 on CPU), another device or version by more. So the attempts that shared the batch are
+rendered along, from their own records, where the log has all of them.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import encode
-from pipeline.errors import PictureError, UserError
+from pipeline.errors import PictureError, RenderFailed, UserError
+from pipeline.render import CHUNK_END
 from pipeline.schema import Attempt, PlannedImage, Record, RenderInfo
 from pipeline.watermark import MarkKey, Payload, embed
 
@@ -37,8 +41,8 @@ PAYLOAD_VERSION = 1
 LOSSY = frozenset({"image/jpeg", "image/webp"})
 
 Kind = Literal["bit-identical", "within", "different"]
-Render = Callable[[Attempt, Sequence[str]], tuple[Pixels, RenderInfo]]
-"""Renders one attempt with the batch composition that is recorded, as far as the caller can, and says how it did."""
+Render = Callable[[Sequence[Attempt]], tuple[NDArray[np.uint8], RenderInfo]]
+"""Renders attempts as one batch, uint8 (B, H, W, 3) in their order, and says how it did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,10 +95,18 @@ class Reproduction:
         return "\n".join(lines)
 
 
-def reproduce(record: Record, stored: bytes, render: Render, mark_keys: Sequence[MarkKey], quality: int = 92) -> Reproduction:
+def reproduce(
+    record: Record,
+    stored: bytes,
+    render: Render,
+    mark_keys: Sequence[MarkKey],
+    quality: int = 92,
+    neighbours: Mapping[str, Record] = MappingProxyType({}),
+) -> Reproduction:
     """Renders `record`'s attempt again and compares it with `stored`, the file under its object key.
 
-    mark_keys: watermark keys, one of them the one that the record names; quality: of the job, for JPEG and WebP.
+    mark_keys: watermark keys, one of them the one that the record names; quality: of the job, for JPEG and WebP; neighbours: as
+    `neighbours` finds them. Unless all are there, and can still be rendered, the attempt is rendered alone.
     Raises: PictureError when the file is not the one that was recorded; UserError for a record without a picture.
     """
     if record.file_sha256 is None or record.media_type is None:
@@ -102,11 +114,13 @@ def reproduce(record: Record, stored: bytes, render: Render, mark_keys: Sequence
     if hashlib.sha256(stored).hexdigest() != record.file_sha256:
         raise PictureError("the stored file is not the one in the log", record.object_key or "", "run `renderfarm audit`")
     attempt = attempt_of(record)
-    pixels, info = render(attempt, record.batch)
+    rendered, info, position = _rendered(record, attempt, neighbours, render)
+    pixels = rendered[position]
     pixels, unmarked = _marked(pixels, record, mark_keys)
     if record.media_type in LOSSY:
         pixels = encode.decode(encode.encode(pixels, record.media_type, quality=quality))
-    reasons = differences(info_of(record), info) + ((unmarked,) if unmarked else ())
+    recorded = dataclasses.replace(info_of(record), batch=_together(record) or record.batch)
+    reasons = differences(recorded, info) + ((unmarked,) if unmarked else ())
     return Reproduction(attempt.image.image_id, attempt.number, compare(encode.decode(stored), pixels), reasons)
 
 
@@ -186,6 +200,48 @@ def accepted(records: Iterable[Record], image_id: str) -> Record:
         what = f"no attempt of image {image_id} was accepted" if seen else f"image {image_id} is not in this output"
         raise UserError(what, remedy="`renderfarm provenance export` lists the images of an output")
     return found
+
+
+def _rendered(
+    record: Record, attempt: Attempt, neighbours: Mapping[str, Record], render: Render
+) -> tuple[NDArray[np.uint8], RenderInfo, int]:
+    """The batch again, and which picture of it is the attempt's."""
+    known = {name: attempt_of(other) for name, other in neighbours.items()} | {_name(record): attempt}
+    names = _together(record)
+    if len(names) > 1 and all(name in known for name in names):
+        with contextlib.suppress(RenderFailed):  # an input picture of a neighbour is gone, or there is less memory now
+            return *render([known[name] for name in names]), names.index(_name(record))
+    return *render([attempt]), 0
+
+
+def neighbours(records: Iterable[Record], record: Record) -> dict[str, Record]:
+    """The records of the attempts that were rendered at once with `record`'s, by their names in `batch`; reads no further than the last."""
+    wanted = set(_together(record)) - {_name(record)}
+    found: dict[str, Record] = {}
+    for other in records if wanted else ():
+        if other.kind == "attempt" and (name := _name(other)) in wanted:
+            found[name] = other
+            if len(found) == len(wanted):
+                break
+    return found
+
+
+def _name(record: Record) -> str:
+    """How `batch` names a record's attempt."""
+    return f"{record.image_id}/{record.attempt}"
+
+
+def _together(record: Record) -> tuple[str, ...]:
+    """What was rendered at once with a record's attempt, itself included, in order; nothing where the record does not say so."""
+    chunk: list[str] = []
+    for name in (*record.batch, CHUNK_END):
+        if name != CHUNK_END:
+            chunk.append(name)
+        elif _name(record) in chunk:
+            return tuple(chunk)
+        else:
+            chunk = []
+    return ()
 
 
 def _marked(pixels: Pixels, record: Record, mark_keys: Sequence[MarkKey]) -> tuple[Pixels, str]:

@@ -131,11 +131,13 @@ def reproduce(args: argparse.Namespace) -> int:
     if resolved.digest != record.weights_digest:
         print(f"note: the record's weights were {record.weights_digest}, these are {resolved.digest}", file=sys.stderr)
 
-    def render(attempt: Attempt, batch: Sequence[str]) -> tuple[again.Pixels, RenderInfo]:
-        pixels, info = Renderer(resolved, settings).render([attempt], inputs=read_inputs([attempt]))
-        return pixels[0], info
+    def render(attempts: Sequence[Attempt]) -> tuple[again.Pixels, RenderInfo]:
+        whole = settings.model_copy(update={"batch": len(attempts)})
+        return Renderer(resolved, whole).render(attempts, inputs=read_inputs(attempts))
 
-    outcome = again.reproduce(record, stored, render, trust.mark_keys if trust is not None else (), job.quality)
+    neighbours = again.neighbours(reading.records(storage), record)
+    mark_keys = trust.mark_keys if trust is not None else ()
+    outcome = again.reproduce(record, stored, render, mark_keys, job.quality, neighbours)
     print(json.dumps(outcome.as_json()) if args.json else str(outcome))
     return 0 if outcome.same else NO
 

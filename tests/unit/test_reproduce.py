@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from pipeline import encode, finish, reproduce
-from pipeline.errors import PictureError, UserError
+from pipeline.errors import PictureError, RenderFailed, UserError
 from pipeline.reproduce import Pixels, compare, differences, info_of
 from pipeline.schema import Attempt, Record, RenderInfo
 from pipeline.watermark import MarkKey, Payload, embed
@@ -27,22 +27,35 @@ def picture(seed: int = 0) -> Pixels:
     return np.random.default_rng(seed).integers(60, 190, (SIDE, SIDE, 3), dtype=np.uint8)
 
 
-def render(attempt: Attempt, batch: Sequence[str]) -> tuple[Pixels, RenderInfo]:
-    """A deterministic renderer: the picture depends on the attempt's seed only."""
-    return picture(attempt.seed), dataclasses.replace(INFO, batch=tuple(batch))
+def render(attempts: Sequence[Attempt]) -> tuple[Pixels, RenderInfo]:
+    """A deterministic renderer: the picture depends on the attempt's seed, and by one level at one pixel on the batch's size."""
+    pixels = np.stack([picture(attempt.seed) for attempt in attempts])
+    pixels[:, 0, 0, 0] = 100 + len(attempts)
+    return pixels, dataclasses.replace(INFO, batch=tuple(f"{attempt.image.image_id}/{attempt.number}" for attempt in attempts))
 
 
-def made(media_type: str = "image/png") -> tuple[Record, bytes]:
+ALONE, TOGETHER = (f"{'a' * 32}/3",), ("c/1", "", "b/1", f"{'a' * 32}/3", "", "d/1")
+"""Batch compositions in which the record's attempt was rendered alone, and with one other in the second of three batches."""
+
+
+def made(media_type: str = "image/png", batch: tuple[str, ...] = ALONE) -> tuple[Record, bytes]:
     """A record and its stored file, as `finish` would leave them."""
     payload = Payload(1, "00000abcdef")
-    data = encode.encode(embed(picture(7)[None], [payload], KEY)[0], media_type, quality=92)
+    pixels = picture(7)
+    pixels[0, 0, 0] = 101 if batch == ALONE else 102
+    data = encode.encode(embed(pixels[None], [payload], KEY)[0], media_type, quality=92)
     record = Record(
         kind="attempt", image_id="a" * 32, row_id="mug", row_digest="d", index=0, attempt=3, prompt="a mug", negative_prompt="",
         seed=7, width=SIDE, height=SIDE, steps=2, guidance=4.0, outcome="accepted", watermark_payload=payload.record,
         watermark_key_id=KEY.key_id, media_type=media_type, file_sha256=hashlib.sha256(data).hexdigest(), object_key="images/mug/0.png",
-        **{field.name: getattr(INFO, field.name) for field in dataclasses.fields(INFO)},
+        **({field.name: getattr(INFO, field.name) for field in dataclasses.fields(INFO)} | {"batch": batch}),
     )  # fmt: skip
     return record, data
+
+
+def neighbour(record: Record, image_id: str) -> Record:
+    """The record of another image's first attempt."""
+    return dataclasses.replace(record, image_id=image_id, attempt=1, seed=8)
 
 
 @pytest.mark.parametrize("media_type", sorted(encode.EXTENSIONS))
@@ -55,22 +68,38 @@ def test_a_faithful_renderer_is_bit_identical(media_type: str) -> None:
 
 
 def test_one_grey_level_in_another_batch_is_within() -> None:
-    record, data = made()
-
-    def nearly(attempt: Attempt, batch: Sequence[str]) -> tuple[Pixels, RenderInfo]:
-        pixels = picture(attempt.seed)
-        pixels[10:20, 10:20] += 1
-        return pixels, dataclasses.replace(INFO, batch=("a/1",))
-
-    answer = reproduce.reproduce(record, data, nearly, [KEY])
+    record, data = made(batch=TOGETHER)
+    answer = reproduce.reproduce(record, data, render, [KEY])
     assert answer.same and answer.comparison.kind == "within" and answer.comparison.grey_levels_max in (1, 2)
     assert answer.reasons == ("another batch: 2 attempts then, 1 now",)
     assert "another batch" in str(answer)
 
 
+def test_in_the_recorded_batch_it_is_bit_identical() -> None:
+    record, data = made(batch=TOGETHER)
+    log = [Record("plan"), neighbour(record, "c"), record, neighbour(record, "b"), neighbour(record, "d")]
+    found = reproduce.neighbours(log, record)
+    assert list(found) == ["b/1"], "those of the batches before and after do not matter"
+    answer = reproduce.reproduce(record, data, render, [KEY], neighbours=found)
+    assert (answer.comparison.kind, answer.reasons) == ("bit-identical", ())
+
+
+def test_a_neighbour_that_cannot_be_rendered_any_more_is_left_out() -> None:
+    record, data = made(batch=TOGETHER)
+
+    def picky(attempts: Sequence[Attempt]) -> tuple[Pixels, RenderInfo]:
+        if len(attempts) > 1:
+            raise RenderFailed("the input 'a.png' cannot be read any more")
+        return render(attempts)
+
+    answer = reproduce.reproduce(record, data, picky, [KEY], neighbours={"b/1": neighbour(record, "b")})
+    assert answer.same and answer.reasons == ("another batch: 2 attempts then, 1 now",)
+    assert reproduce.neighbours(iter([]), made()[0]) == {}
+
+
 def test_another_picture_is_different_and_unexplained_where_nothing_changed() -> None:
     record, data = made()
-    answer = reproduce.reproduce(record, data, lambda attempt, batch: (picture(8), INFO), [KEY])
+    answer = reproduce.reproduce(record, data, lambda attempts: (picture(8)[None], dataclasses.replace(INFO, batch=ALONE)), [KEY])
     assert not answer.same and answer.comparison.kind == "different" and answer.comparison.psnr_db < 20
     assert answer.reasons == () and "nothing explains the difference" in str(answer)
 
@@ -113,7 +142,7 @@ def test_the_attempt_is_what_was_recorded() -> None:
     record, _ = made()
     attempt = reproduce.attempt_of(record)
     assert (attempt.number, attempt.seed, attempt.image.prompt, attempt.image.width) == (3, 7, "a mug", SIDE)
-    assert info_of(record) == INFO
+    assert info_of(record) == dataclasses.replace(INFO, batch=ALONE)
 
 
 def test_the_payload_is_the_one_that_finish_gives() -> None:
