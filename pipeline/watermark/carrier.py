@@ -98,13 +98,6 @@ def carrier(key: MarkKey) -> Carrier:
     return Carrier(grid, np.exp(1j * angles).astype(np.complex64), group, bands())
 
 
-@lru_cache(maxsize=32)
-def seats(key: MarkKey) -> NDArray[np.float32]:
-    """float32 (n, N + 1), one-hot: the code bit that a frequency carries, or N for sync."""
-    group = carrier(key).group
-    return np.eye(code.N + 1, dtype=np.float32)[np.where(group < 0, code.N, group)]
-
-
 def phases(key: MarkKey, payload: Payload) -> NDArray[np.complex64]:
     """complex64 (n,): the key's phases times the signs of the payload's codeword."""
     tile = carrier(key)

@@ -77,7 +77,7 @@ def encode(word: bytes) -> Bits:
     """uint8 (128,) of 0 and 1: the codeword of 8 bytes."""
     bits = np.unpackbits(np.frombuffer(word, np.uint8))
     assert bits.shape == (K,)
-    out: Bits = (bits.astype(np.int64) @ generator() % 2).astype(np.uint8)
+    out: Bits = np.bitwise_xor.reduce(generator()[bits == 1], axis=0, initial=0)
     return out
 
 

@@ -4,10 +4,11 @@
     picture + mask * pattern
 
 The pattern is evaluated exactly at any size: the tile is band limited, so it is two small matrix products of cosines
-(no resampling). Strength is set per picture, so that the whole picture reaches PSNR_DB or more; the mask moves it from
-flat areas, where the eye sees it, to texture, where it does not, within MASK_RANGE. FLAT_MAX and FLAT_SLOPE hold it
-below what local deviation hides: sqrt(FLAT_MAX^2 + (FLAT_SLOPE activity)^2) costs SSIM about as much everywhere, while a
-limit in proportion to activity spends most of it on areas of middling texture.
+(no resampling), over one period where the picture holds whole ones. Strength is set per picture, so that the whole
+picture reaches PSNR_DB or more; the mask moves it from flat areas, where the eye sees it, to texture, where it does
+not, within MASK_RANGE. FLAT_MAX and FLAT_SLOPE hold it below what local deviation hides: sqrt(FLAT_MAX^2 + (FLAT_SLOPE
+activity)^2) costs SSIM about as much everywhere, while a limit in proportion to activity spends most of it on areas of
+middling texture.
 """
 
 from __future__ import annotations
@@ -69,45 +70,62 @@ def _marked(images: torch.Tensor, payloads: Sequence[Payload], key: MarkKey) -> 
     device = images.device
     height, width = images.shape[1:3]
     pixels = images.to(torch.float32)  # (B, H, W, 3)
-    gain = torch.tensor(carrier.CHANNEL_GAIN, device=device)
-    level = 255.0 / 10 ** (PSNR_DB / 20) / float(gain.square().mean().sqrt())
+    level = 255.0 / 10 ** (PSNR_DB / 20) / float(np.sqrt(np.square(np.array(carrier.CHANNEL_GAIN, np.float32)).mean()))
     scale = carrier.canonical_scale(height, width)
     cells = inform.cells(pixels, scale)
     strength = _strength(cells, level, scale)
     phases = torch.from_numpy(np.stack([carrier.phases(key, p) for p in payloads])).to(device)
     shifts = torch.from_numpy(np.stack([carrier.shifts(key, p) for p in payloads])).to(device)
-    seats = torch.from_numpy(carrier.seats(key)).to(device)
+    seats = inform.seats(key, device)
     seen = inform.host(cells, strength, (height * scale, width * scale))
     coefficients = inform.plan(seen, phases, seats, shifts, scale)
-    change = pattern(coefficients, height, width).mul_(inform.spread(strength, (height, width))[:, 0])
+    change = inform.spread(strength, (height, width))[:, 0]
+    rows, columns = _period(height, width)
+    change.view(-1, height // rows, rows, width // columns, columns).mul_(pattern(coefficients, height, width)[:, None, :, None])
     power = level / torch.linalg.vector_norm(change, dim=(1, 2)).div_((height * width) ** 0.5)
     change *= power.clamp_max_(1)[:, None, None]
     run = math.gcd(height * width, 16)  # pixels that one row of a product covers: far faster than strided sums
-    pixels.view(-1, 3 * run).addmm_(change.view(-1, run), torch.kron(torch.eye(run, device=device), gain))
+    pixels.view(-1, 3 * run).addmm_(change.view(-1, run), _gains(run, device))
     marked = pixels.round_().clamp_(0, 255).to(torch.uint8)
     _refuse_unreadable(marked, inform.expected(seen, coefficients, seats), payloads, key)
     return marked
 
 
-def pattern(coefficients: torch.Tensor, height: int, width: int) -> torch.Tensor:
-    """float32 (B, H, W): sum over k of Re(c exp(2 pi i k.x / TILE)) at canonical x. coefficients: complex64 (B, n)."""
+@lru_cache(maxsize=32)
+def _gains(run: int, device: torch.device) -> torch.Tensor:
+    """float32 (run, 3 run): brings the changes of a run of pixels to their channels."""
     import torch
 
-    grid, reach, device = carrier.lattice(), carrier.REACH, coefficients.device
-    table = torch.zeros(len(coefficients), 2 * reach + 1, reach + 1, dtype=torch.complex64, device=device)
-    table[:, torch.from_numpy(grid.ky + reach), torch.from_numpy(grid.kx)] = coefficients
-    rows, columns = _waves(height, width)
-    inner = table @ torch.from_numpy(columns).to(device)
-    return torch.from_numpy(rows).to(device) @ torch.cat([inner.real, inner.imag], 1)
+    return torch.kron(torch.eye(run), torch.tensor(carrier.CHANNEL_GAIN)).to(device)
+
+
+def _period(height: int, width: int) -> tuple[int, int]:
+    """Pixels after which the pattern repeats, where the picture holds a whole number of such periods; else its size."""
+    period = carrier.TILE / carrier.canonical_scale(height, width)
+    whole = round(period)
+    return (whole, whole) if abs(period - whole) < 1e-9 * period and height % whole == 0 == width % whole else (height, width)
+
+
+def pattern(coefficients: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    """float32 (B, h, w): sum over k of Re(c exp(2 pi i k.x / TILE)) at canonical x, over one `_period`. coefficients: complex64 (B, n)."""
+    import torch
+
+    reach, device = carrier.REACH, coefficients.device
+    table = torch.zeros(len(coefficients), (2 * reach + 1) * (reach + 1), dtype=torch.complex64, device=device)
+    table[:, inform.constants(device).place] = coefficients
+    rows, columns = (torch.from_numpy(part).to(device) for part in _waves(height, width))
+    inner = table.view(len(coefficients), -1, reach + 1) @ columns
+    return rows @ torch.cat([inner.real, inner.imag], 1)
 
 
 @lru_cache(maxsize=8)
 def _waves(height: int, width: int) -> tuple[NDArray[np.float32], NDArray[np.complex64]]:
-    """Real and imaginary parts of exp(2 pi i ky y / TILE) (H, 2 (2 reach + 1)), and the same in x (reach + 1, W)."""
+    """Real and imaginary parts of exp(2 pi i ky y / TILE) (h, 2 (2 reach + 1)), and the same in x (reach + 1, w), over a `_period`."""
     reach = carrier.REACH
     step = carrier.canonical_scale(height, width) * 2 * np.pi / carrier.TILE
-    rows = np.exp(1j * step * np.outer(np.arange(height) - (height - 1) / 2, np.arange(-reach, reach + 1)))
-    columns = np.exp(1j * step * np.outer(np.arange(reach + 1), np.arange(width) - (width - 1) / 2))
+    h, w = _period(height, width)
+    rows = np.exp(1j * step * np.outer(np.arange(h) - (height - 1) / 2, np.arange(-reach, reach + 1)))
+    columns = np.exp(1j * step * np.outer(np.arange(reach + 1), np.arange(w) - (width - 1) / 2))
     return np.concatenate([rows.real, -rows.imag], 1).astype(np.float32), columns.astype(np.complex64)
 
 

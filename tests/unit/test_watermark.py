@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from skimage import data
 
 from pipeline.errors import KeysError, UserError
-from pipeline.watermark import MarkKey, Payload, Unsupported, embed, read, supported
+from pipeline.watermark import MarkKey, Payload, Unsupported, carrier, embed, embedder, read, supported
 
 KEY = MarkKey.from_bytes(b"a key for the tests only")
 OTHER = MarkKey.from_bytes(b"another key, also of tests")
@@ -146,6 +146,20 @@ def test_a_picture_gets_the_same_pixels_in_any_batch(height: int, width: int) ->
     whole = embed(pictures, payloads, KEY)
     for start, stop in ((0, 1), (1, 3), (2, 5), (4, 5)):
         assert torch.equal(embed(pictures[start:stop], payloads[start:stop], KEY), whole[start:stop])
+
+
+@pytest.mark.parametrize(("height", "width", "period"), [(512, 512, 128), (384, 384, 96), (768, 768, 192), (256, 1024, 128), (300, 511, 0)])
+def test_the_pattern_is_the_sum_of_its_cosines_at_every_pixel(height: int, width: int, period: int) -> None:
+    grid, rng = carrier.lattice(), np.random.default_rng(3)
+    coefficients = (rng.normal(size=(1, len(grid.ky))) + 1j * rng.normal(size=(1, len(grid.ky)))).astype(np.complex64)
+    one = embedder.pattern(torch.from_numpy(coefficients), height, width)[0].numpy()
+    assert one.shape == ((period, period) if period else (height, width))
+    whole = np.tile(one, (height // one.shape[0], width // one.shape[1]))
+    scale = carrier.canonical_scale(height, width)
+    for y, x in [(0, 0), (height - 1, width - 1), (height // 2, 7), (131, width - 2)]:
+        place = grid.ky * (y - (height - 1) / 2) + grid.kx * (x - (width - 1) / 2)
+        wave = np.exp(2j * np.pi * place * scale / carrier.TILE)
+        assert whole[y, x] == pytest.approx((coefficients[0] * wave).sum().real, abs=1e-3)
 
 
 def test_refuses_what_cannot_carry_a_mark_and_says_why() -> None:
