@@ -377,12 +377,19 @@ def _watermark(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     embed.add_argument("--id", metavar="HEX", required=True, dest="record", help="11 hex digits")
     embed.add_argument("--key-file", metavar="F", type=Path, help="file with the key; default: the environment's RENDERFARM_MARK_KEY")
     embed.add_argument("-o", "--out", metavar="DIR", type=Path, required=True, help="folder for the marked pictures (PNG)")
+    _mark_method(embed)
     read = _command(
         group, "read", "tools:watermark_read", "read the mark of pictures", "renderfarm watermark read stray.jpg --key-file mark.key"
     )
     read.add_argument("images", metavar="IMAGE", nargs="+", type=Path, help="pictures")
     read.add_argument("--key-file", metavar="F", type=Path, action="append", default=[], help="file with the key; may be repeated")
+    _mark_method(read)
     _json(read)
+
+
+def _mark_method(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--method", metavar="M", default="renderfarm-tile", help="renderfarm-tile (the default) or trustmark")
+    command.add_argument("--weights", metavar="DIR", type=Path, help="folder with TrustMark's two ONNX files; never fetched")
 
 
 def _keys(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -80,6 +80,7 @@ def watermark_embed(args: argparse.Namespace) -> int:
     logs.configure(quiet=True)
     key = _mark_keys([args.key_file] if args.key_file else [])[0]
     payload = Payload(1, args.record.lower())
+    method = watermark.method(args.method, args.weights)
     try:
         args.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -89,7 +90,7 @@ def watermark_embed(args: argparse.Namespace) -> int:
         try:
             picture = watermark.load_picture(path)
             colour = picture[..., :3] if picture.ndim == 3 else picture[..., None].repeat(3, axis=2)
-            marked = watermark.embed(colour[None], [payload], key)[0]
+            marked = method.embed(colour[None], [payload], key)[0]
             out = args.out / f"{path.stem}.png"
             out.write_bytes(encode.encode(marked, "image/png"))
             print(out)
@@ -108,10 +109,11 @@ def watermark_read(args: argparse.Namespace) -> int:
     """Read marks: 0 all have one, 5 one has none, 2 one cannot be read."""
     logs.configure(quiet=True)
     mark_keys = _mark_keys(args.key_file)
+    method = watermark.method(args.method, args.weights)
     code = 0
     for path in args.images:
         try:
-            reading = watermark.read(watermark.load_picture(path), mark_keys)
+            reading = method.read(watermark.load_picture(path), mark_keys)
         except RenderfarmError as error:
             code = UserError.exit_code
             print(json.dumps({"path": str(path), "error": str(error)}) if args.json else _with_path(path, error), file=sys.stderr)

@@ -5,6 +5,7 @@ OpenCV). Importing this package costs neither: torch is imported by `embed`, Ope
 
     types, code, carrier (what the tile is) -> front -> detect -> search -> reader (numpy)
     carrier, front -> inform, reader -> embedder                                   (torch)
+    embedder, reader, trustmark (another method, ONNX Runtime, where its weights are) -> methods
 
 What removes the mark: regeneration by a diffusion model, strong local warps, crops to less than a quarter of the
 area, other aspect ratios, rotation beyond 7.8 degrees. The key is symmetric: whoever can read a mark can forge or
@@ -16,20 +17,24 @@ from __future__ import annotations
 
 from pipeline.watermark.carrier import supported
 from pipeline.watermark.embedder import embed
+from pipeline.watermark.methods import METHODS, Method, method
 from pipeline.watermark.pictures import load_picture
 from pipeline.watermark.reader import read
 from pipeline.watermark.types import METHOD, VERSION, Geometry, MarkKey, Payload, Reading, Unsupported
 
 __all__ = [
     "METHOD",
+    "METHODS",
     "VERSION",
     "Geometry",
     "MarkKey",
+    "Method",
     "Payload",
     "Reading",
     "Unsupported",
     "embed",
     "load_picture",
+    "method",
     "read",
     "supported",
 ]
