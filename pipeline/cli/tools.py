@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from pipeline import keys, watermark
 from pipeline.checks.files import FileResult, Item, check_files, read_items
@@ -75,8 +79,6 @@ def _keys_of(path: Path) -> list[MarkKey]:
 
 def watermark_embed(args: argparse.Namespace) -> int:
     """Mark pictures with one id; each that cannot be marked is one line, and exit 2."""
-    from pipeline import encode
-
     logs.configure(quiet=True)
     key = _mark_keys([args.key_file] if args.key_file else [])[0]
     payload = Payload(1, args.record.lower())
@@ -85,24 +87,57 @@ def watermark_embed(args: argparse.Namespace) -> int:
         args.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"cannot make the folder: {error.strerror}", str(args.out), "choose another place for -o") from error
-    code = 0
+    written: set[Path] = set()
     for path in args.images:
         try:
+            out = _place(path, args.out, written)
             picture = watermark.load_picture(path)
             colour = picture[..., :3] if picture.ndim == 3 else picture[..., None].repeat(3, axis=2)
             marked = method.embed(colour[None], [payload], key)[0]
-            out = args.out / f"{path.stem}.png"
-            out.write_bytes(encode.encode(marked, "image/png"))
-            print(out)
+            out.write_bytes(_png(marked, picture[..., 3] if picture.shape[2:] == (4,) else None))
+            written.add(out)
+            print(_shown(out))
         except (RenderfarmError, OSError) as error:  # OSError: the marked picture cannot be written
-            code = UserError.exit_code
-            print(_with_path(path, error), file=sys.stderr)
-    return code
+            print(_one_line(path, error), file=sys.stderr)
+    return 0 if len(written) == len(args.images) else UserError.exit_code
 
 
-def _with_path(path: Path, error: Exception) -> str:
-    text = str(error)
-    return text if str(path) in text else f"{path}: {text}"
+def _place(path: Path, folder: Path, written: set[Path]) -> Path:
+    """Where the marked picture goes. Raises: UserError where that would overwrite the source or another of this call."""
+    out: Path = folder / f"{path.stem}.png"
+    if out in written:
+        raise UserError(f"another picture of this call is {out} already", str(path), "mark pictures of one name into different folders")
+    if out.exists() and path.exists() and out.samefile(path):
+        raise UserError("the marked picture would overwrite this one", str(path), "choose another folder for -o")
+    return out
+
+
+def _png(marked: NDArray[np.uint8], alpha: NDArray[np.uint8] | None) -> bytes:
+    """The PNG file of a marked picture. alpha: uint8 (H, W), kept as it was."""
+    from pipeline import encode
+
+    if alpha is None:
+        return encode.encode(marked, "image/png")
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.fromarray(np.dstack([marked, alpha])).save(file, "PNG", compress_level=1)
+    return file.getvalue()
+
+
+def _one_line(path: Path, error: Exception) -> str:
+    """What is wrong with one picture of many: its path, the reason, the remedy."""
+    text = f"{error.what} ({error.remedy})" if isinstance(error, UserError) and error.remedy else str(error)
+    return f"{_shown(path)}: {_printable(text)}"
+
+
+def _shown(path: Path) -> str:
+    return _printable(str(path))
+
+
+def _printable(text: str) -> str:
+    """The text with what would break a line or a terminal as escapes; a name that is no UTF-8 holds lone surrogates."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def watermark_read(args: argparse.Namespace) -> int:
@@ -116,16 +151,17 @@ def watermark_read(args: argparse.Namespace) -> int:
             reading = method.read(watermark.load_picture(path), mark_keys)
         except RenderfarmError as error:
             code = UserError.exit_code
-            print(json.dumps({"path": str(path), "error": str(error)}) if args.json else _with_path(path, error), file=sys.stderr)
+            line = _one_line(path, error)
+            print(json.dumps({"path": str(path), "error": line}) if args.json else line, file=sys.stderr)
             continue
         if not reading.present and code == 0:
             code = NO
         if args.json:
             print(json.dumps({"path": str(path), **asdict(reading)}))
         elif reading.payload is None:
-            print(f"{path}: no mark under these keys")
+            print(f"{_shown(path)}: no mark under these keys")
         else:
-            print(f"{path}: id {reading.payload.record}, key {reading.key_id}, false alarm at most {reading.false_alarm:.1e}")
+            print(f"{_shown(path)}: id {reading.payload.record}, key {reading.key_id}, false alarm at most {reading.false_alarm:.1e}")
     return code
 
 

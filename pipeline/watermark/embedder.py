@@ -154,4 +154,5 @@ def _refuse_unreadable(marked: torch.Tensor, expected: torch.Tensor, payloads: S
         if z >= EXPECTED_SURE:
             continue
         if z < EXPECTED_MIN or read(marked[index].cpu().numpy(), [key], search="fast").payload != payloads[index]:
-            raise Unsupported(f"picture {index} of the batch is saturated or noisy all over: its mark would not read")
+            which = f"picture {index} of the batch" if len(payloads) > 1 else "the picture"
+            raise Unsupported(f"{which} is saturated or noisy all over: its mark would not read")

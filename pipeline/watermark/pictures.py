@@ -7,6 +7,7 @@ decoded, so that a decompression bomb costs nothing. Rotation by Exif is applied
 from __future__ import annotations
 
 import io
+import stat
 import warnings
 from pathlib import Path
 
@@ -24,7 +25,7 @@ _MODES = {"L": "L", "RGB": "RGB", "RGBA": "RGBA", "1": "L", "P": "RGB", "LA": "R
 def load_picture(source: Path | bytes, name: str = "") -> NDArray[np.uint8]:
     """uint8 (H, W), (H, W, 3) or (H, W, 4), sRGB, of a file or its bytes. `name` is for messages.
 
-    Raises: PictureError for a file that is missing, too large, no picture, truncated, 16-bit, CMYK, animated, or 1
+    Raises: PictureError for a file that is missing, a folder or a pipe, too large, no picture, truncated, 16-bit, CMYK, animated, or 1
     pixel wide or high.
     """
     where = name or (str(source) if isinstance(source, Path) else "the picture")
@@ -51,12 +52,16 @@ def load_picture(source: Path | bytes, name: str = "") -> NDArray[np.uint8]:
 
 
 def _bytes_of(source: Path | bytes, where: str) -> bytes:
-    """The file's bytes, refusing what is missing, empty or too large before it is read."""
+    """The file's bytes, refusing what is missing, no file, empty or too large before it is read."""
     if isinstance(source, bytes):
         data = source
     else:
         try:
-            if source.stat().st_size > BYTES_MAX:
+            found = source.stat()
+            if not stat.S_ISREG(found.st_mode):  # a pipe would never end, a device neither
+                kind = "a folder" if stat.S_ISDIR(found.st_mode) else "a pipe or a device"
+                raise PictureError(f"{kind}, not a picture's file", where, "name the file")
+            if found.st_size > BYTES_MAX:
                 raise PictureError(f"the file is larger than {BYTES_MAX // 1_000_000} MB", where, "give a smaller file")
             data = source.read_bytes()
         except OSError as error:

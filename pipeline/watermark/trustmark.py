@@ -90,7 +90,8 @@ class TrustMark:
         for at, payload in enumerate(payloads):
             self._mark(out[at], payload, key)
             if self.read(out[at], [key]).payload != payload:
-                raise Unsupported(f"picture {at} of the batch: its TrustMark does not read back")
+                which = f"picture {at} of the batch" if len(payloads) > 1 else "the picture"
+                raise Unsupported(f"{which} does not hold a TrustMark that reads back")
         return out
 
     def read(self, image: Picture, keys: Sequence[MarkKey], *, search: Literal["fast", "full"] = "full") -> Reading:

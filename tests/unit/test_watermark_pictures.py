@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipeline.cli import main
 from pipeline.errors import PictureError
 from pipeline.watermark import load_picture
 
@@ -79,3 +81,64 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(PictureError, match="cannot be read") as caught:
         load_picture(tmp_path / "absent.png")
     assert caught.value.where.endswith("absent.png")
+
+
+def test_a_folder_and_a_pipe_are_named_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    for path, kind in ((tmp_path, "a folder"), (tmp_path / "pipe.png", "a pipe")):
+        with pytest.raises(PictureError, match=kind):
+            load_picture(path)
+
+
+KEY_HEX = "00112233445566778899aabbccddeeff"
+
+
+@pytest.fixture
+def key_file(tmp_path: Path) -> str:
+    (tmp_path / "mark.key").write_text(KEY_HEX)
+    return str(tmp_path / "mark.key")
+
+
+def test_a_batch_goes_on_past_every_bad_file_with_one_line_each(tmp_path: Path, key_file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name, (data, _) in BAD.items():
+        (folder / name).write_bytes(data)
+    (folder / "folder").mkdir()
+    (folder / "two\nlines").write_bytes(b"nothing")
+    Image.fromarray(np.random.default_rng(0).integers(0, 2, (256, 256, 3), np.uint8) * 255).save(folder / "noise.png")
+    Image.fromarray(np.full((100, 300, 3), 90, np.uint8)).save(folder / "small.png")
+    bad = [*sorted(folder.iterdir()), folder / "missing.png"]
+    surrogate = folder / os.fsdecode(b"m\xfcll.png")
+    good = [folder / "good.png", surrogate]
+    for path in good:
+        Image.fromarray(np.full((256, 256, 3), 90, np.uint8)).save(path)
+    batch = [str(path) for path in (good[0], *bad, good[1])]
+    assert main(["watermark", "embed", *batch, "--id", "0123456789a", "--key-file", key_file, "-o", str(tmp_path / "out")]) == 2
+    captured = capsys.readouterr()
+    assert captured.out.splitlines() == [f"{tmp_path}/out/good.png", f"{tmp_path}/out/m\\udcfcll.png"]
+    lines = captured.err.splitlines()
+    assert len(lines) == len(bad) and "Traceback" not in captured.err
+    for path, line in zip(bad, lines, strict=True):
+        assert line.startswith(f"{folder}/{path.name}".replace("\n", "\\n") + ": ")
+        assert BAD.get(path.name, ("", ""))[1] in line
+    assert main(["watermark", "read", *batch, "--key-file", key_file]) == 2
+    captured = capsys.readouterr()
+    assert len(captured.err.splitlines()) == len(bad) - 2, "noise and the small one can be read: no mark"
+    assert len(captured.out.splitlines()) == 4
+
+
+def test_nothing_is_overwritten_and_transparency_is_kept(tmp_path: Path, key_file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    first, second = tmp_path / "a.png", tmp_path / "a.webp"
+    plain("RGBA", (300, 260)).save(first)
+    plain("RGB", (300, 260)).save(second)
+    before = first.read_bytes()
+    options = ["--id", "0123456789a", "--key-file", key_file, "-o"]
+    assert main(["watermark", "embed", str(first), *options, str(tmp_path)]) == 2
+    assert "would overwrite this one" in capsys.readouterr().err and first.read_bytes() == before
+    assert main(["watermark", "embed", str(first), str(second), *options, str(tmp_path / "out")]) == 2
+    captured = capsys.readouterr()
+    assert captured.out.splitlines() == [f"{tmp_path}/out/a.png"] and "another picture of this call" in captured.err
+    marked = load_picture(tmp_path / "out" / "a.png")
+    assert np.array_equal(marked[..., 3], load_picture(first)[..., 3]) and not np.array_equal(marked, load_picture(first))
+    assert main(["watermark", "read", str(tmp_path / "out" / "a.png"), "--key-file", key_file]) == 0
