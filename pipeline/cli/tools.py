@@ -94,7 +94,9 @@ def watermark_embed(args: argparse.Namespace) -> int:
             picture = watermark.load_picture(path)
             colour = picture[..., :3] if picture.ndim == 3 else picture[..., None].repeat(3, axis=2)
             marked = method.embed(colour[None], [payload], key)[0]
-            out.write_bytes(_png(marked, picture[..., 3] if picture.shape[2:] == (4,) else None))
+            alpha = picture[..., 3] if picture.shape[2:] == (4,) else None
+            profile = watermark.colour_profile(path) if picture.ndim == 3 else None  # a grey one does not fit the colours written
+            out.write_bytes(_png(marked, alpha, profile))
             written.add(out)
             print(_shown(out))
         except (RenderfarmError, OSError) as error:  # OSError: the marked picture cannot be written
@@ -112,16 +114,16 @@ def _place(path: Path, folder: Path, written: set[Path]) -> Path:
     return out
 
 
-def _png(marked: NDArray[np.uint8], alpha: NDArray[np.uint8] | None) -> bytes:
-    """The PNG file of a marked picture. alpha: uint8 (H, W), kept as it was."""
+def _png(marked: NDArray[np.uint8], alpha: NDArray[np.uint8] | None, profile: bytes | None) -> bytes:
+    """The PNG file of a marked picture; alpha (uint8 (H, W)) and colour profile as they were."""
     from pipeline import encode
 
-    if alpha is None:
+    if alpha is None and profile is None:
         return encode.encode(marked, "image/png")
     from PIL import Image
 
-    file = io.BytesIO()
-    Image.fromarray(np.dstack([marked, alpha])).save(file, "PNG", compress_level=1)
+    file, pixels = io.BytesIO(), marked if alpha is None else np.dstack([marked, alpha])
+    Image.fromarray(pixels).save(file, "PNG", compress_level=1, icc_profile=profile)
     return file.getvalue()
 
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 from pipeline.watermark.carrier import supported
 from pipeline.watermark.embedder import embed
 from pipeline.watermark.methods import METHODS, Method, method
-from pipeline.watermark.pictures import load_picture
+from pipeline.watermark.pictures import colour_profile, load_picture
 from pipeline.watermark.reader import read
 from pipeline.watermark.types import METHOD, VERSION, Geometry, MarkKey, Payload, Reading, Unsupported
 
@@ -32,6 +32,7 @@ __all__ = [
     "Payload",
     "Reading",
     "Unsupported",
+    "colour_profile",
     "embed",
     "load_picture",
     "method",

@@ -51,6 +51,16 @@ def load_picture(source: Path | bytes, name: str = "") -> NDArray[np.uint8]:
     return out
 
 
+def colour_profile(source: Path | bytes, name: str = "") -> bytes | None:
+    """The ICC profile of a picture that `load_picture` reads: without it, a copy of another colour space would look otherwise."""
+    from PIL import Image
+
+    where = name or (str(source) if isinstance(source, Path) else "the picture")
+    with Image.open(io.BytesIO(_bytes_of(source, where)), formats=FORMATS) as image:
+        found = image.info.get("icc_profile")
+    return found if isinstance(found, bytes) and found else None
+
+
 def _bytes_of(source: Path | bytes, where: str) -> bytes:
     """The file's bytes, refusing what is missing, no file, empty or too large before it is read."""
     if isinstance(source, bytes):
@@ -81,7 +91,7 @@ def _accepted_mode(image: object, data: bytes, where: str) -> str:
         raise _bomb(where)
     if min(width, height) < 2:
         raise PictureError(f"{width}x{height} pixels is no picture", where, "give one of at least 2x2 pixels")
-    if getattr(image, "n_frames", 1) > 1:
+    if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:  # MPO: a camera's JPEG with a preview or a depth map behind it
         raise PictureError("the picture is animated", where, "give one frame of it")
     if image.mode == "CMYK":
         raise PictureError("the picture is CMYK", where, "convert it to sRGB")

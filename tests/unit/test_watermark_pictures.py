@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 
 from pipeline.cli import main
 from pipeline.errors import PictureError
-from pipeline.watermark import load_picture
+from pipeline.watermark import colour_profile, load_picture
 
 
 def coded(image: Image.Image, kind: str, **options: object) -> bytes:
@@ -49,6 +49,11 @@ def test_turns_by_exif() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     assert load_picture(coded(plain("RGB"), "JPEG", exif=exif)).shape == (40, 30, 3)
+
+
+def test_a_cameras_jpeg_with_a_second_picture_behind_it_is_read() -> None:
+    data = coded(plain("RGB"), "MPO", save_all=True, append_images=[plain("RGB", (8, 8))])
+    assert load_picture(data).shape == (30, 40, 3)
 
 
 BAD = {
@@ -126,6 +131,14 @@ def test_a_batch_goes_on_past_every_bad_file_with_one_line_each(tmp_path: Path, 
     captured = capsys.readouterr()
     assert len(captured.err.splitlines()) == len(bad) - 2, "noise and the small one can be read: no mark"
     assert len(captured.out.splitlines()) == 4
+
+
+def test_the_colour_profile_is_kept(tmp_path: Path, key_file: str) -> None:
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
+    plain("RGB", (300, 260)).save(tmp_path / "wide.jpg", icc_profile=profile)
+    assert main(["watermark", "embed", str(tmp_path / "wide.jpg"), "--id", "0123456789a", "--key-file", key_file, "-o", str(tmp_path)]) == 0
+    assert colour_profile(tmp_path / "wide.png") == profile == colour_profile(tmp_path / "wide.jpg")
+    assert colour_profile(coded(plain("RGB"), "PNG")) is None
 
 
 def test_nothing_is_overwritten_and_transparency_is_kept(tmp_path: Path, key_file: str, capsys: pytest.CaptureFixture[str]) -> None:
