@@ -15,21 +15,23 @@ from pipeline.checks import registry
 from pipeline.checks.base import Image
 from pipeline.checks.settings import ChecksSettings
 from pipeline.errors import PictureError, UserError
-from pipeline.schema import Box, PromptRow, Verdict
+from pipeline.manifest import wanted_objects
+from pipeline.schema import Box, ObjectCount, PromptRow, Verdict
 
 SIDE_MIN = 16
 SIDE_WORK = 2048
 """Larger pictures are judged on a copy with this longer side: no check looks closer, and memory stays bounded. Boxes are scaled back."""
-KEYS = ("path", "prompt", "text")
+KEYS = ("path", "prompt", "text", "objects")
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One picture file to judge, and what it was meant to show. `text` as in a manifest: None takes it from the prompt, "" wants none."""
+    """One picture file to judge, and what it was meant to show. As in a manifest: `text` None takes it from the prompt, "" wants none."""
 
     path: str
     prompt: str | None = None
     text: str | None = None
+    objects: tuple[ObjectCount, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,7 @@ def check_files(items: Iterable[Item], settings: ChecksSettings) -> Iterator[Fil
         except PictureError as error:
             yield FileResult(item.path, error=error.what)
             continue
-        row = PromptRow(item.path, item.prompt or "", text=item.text)
+        row = PromptRow(item.path, item.prompt or "", text=item.text, objects=item.objects)
         height, width = image.shape[:2]
         small, scale = _bounded(image)
         verdicts = tuple(_scaled(v, scale, width, height) for check in checks for v in registry.run([check], small, row))
@@ -117,7 +119,8 @@ def _scaled(verdict: Verdict, scale: float, width: int, height: int) -> Verdict:
 
 
 def read_items(path: Path) -> Iterator[Item]:
-    """Items from JSON lines with `path` and optionally `prompt` and `text`; relative paths count from the file's own folder.
+    """Items from JSON lines: `path`, counted from the file's own folder, and optionally `prompt`, `text` and `objects` (in any form that
+    `manifest build` takes).
 
     Raises:
         UserError: the file cannot be read, or a line is no such object (the line is named).
@@ -132,7 +135,7 @@ def read_items(path: Path) -> Iterator[Item]:
 
 
 def _item(line: str, path: Path, where: str) -> Item:
-    remedy = 'write {"path": "a.png", "prompt": "...", "text": "..."}'
+    remedy = 'write {"path": "a.png", "prompt": "...", "text": "...", "objects": {"mug": 2}}'
     try:
         values = json.loads(line)
     except ValueError as error:
@@ -142,7 +145,11 @@ def _item(line: str, path: Path, where: str) -> Item:
     unknown = sorted(set(values) - set(KEYS))
     if unknown:
         raise UserError(f"unknown key {unknown[0]!r}", where, remedy)
-    for key in KEYS[1:]:
+    for key in ("prompt", "text"):
         if not isinstance(values.get(key), str | None):
             raise UserError(f"{key} is no text", where, remedy)
-    return Item(str(path.parent / values["path"]), values.get("prompt"), values.get("text"))
+    try:
+        objects = wanted_objects(values["objects"]) if values.get("objects") is not None else ()
+    except ValueError as error:
+        raise UserError(f"objects: {error}", where, remedy) from None
+    return Item(str(path.parent / values["path"]), values.get("prompt"), values.get("text"), objects)

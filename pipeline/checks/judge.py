@@ -102,7 +102,7 @@ class JudgeCheck:
         pause = PAUSE_S
         for attempt in range(self.settings.retries + 1):
             if self.settings.calls_max is not None and self.calls >= self.settings.calls_max:
-                return not_run(self.name, f"this worker has used up its {self.settings.calls_max} calls of the judge")
+                return not_run(self.name, f"this finisher has used up its {self.settings.calls_max} calls (checks.judge.calls_max)")
             try:
                 return self._verdict(self._ask(body), image, row)
             except _Silent as silent:

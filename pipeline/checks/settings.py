@@ -110,7 +110,12 @@ class JudgeSettings(_Section):
     key_variable: str | None = Field(None, description="the environment variable that holds the key; none: no key is sent")
     timeout_s: float = Field(30.0, gt=0, le=600, description="seconds that one call may wait for the endpoint")
     retries: int = Field(2, ge=0, le=10, description="further calls when the endpoint is away, busy, or answers off the schema")
-    calls_max: int | None = Field(None, ge=1, description="calls after which a worker stops asking; none: no limit")
+    calls_max: int | None = Field(
+        None,
+        ge=1,
+        description="calls of each finisher in a run, after which it no longer asks (`not_run`): a run makes at most this times its "
+        "finishers, and one that is replaced counts anew; none: no limit",
+    )
 
     @model_validator(mode="after")
     def _named(self) -> JudgeSettings:

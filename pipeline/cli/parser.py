@@ -357,7 +357,8 @@ def _check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     parser.add_argument("images", metavar="IMAGE", nargs="*", type=Path, help="pictures")
     parser.add_argument("--prompt", metavar="P", default="", help="the prompt they were made from")
     parser.add_argument("--text", metavar="T", help='the text they must show; "" for none')
-    parser.add_argument("--from", metavar="FILE.jsonl", type=Path, dest="source", help="lines with path, prompt and text")
+    parser.add_argument("--objects", metavar="O", help="what they must show so many times: mug:2; box:1, or 2 mug, 1 box, or JSON")
+    parser.add_argument("--from", metavar="FILE.jsonl", type=Path, dest="source", help="lines with path, prompt, text and objects")
     parser.add_argument(
         "--set", metavar="KEY.PATH=VALUE", action="append", default=[], dest="overrides", help="one setting of the checks, as in a job file"
     )

@@ -19,6 +19,7 @@ from pipeline.checks.files import FileResult, Item, check_files, read_items
 from pipeline.cli import logs
 from pipeline.errors import KeysError, RenderfarmError, UserError
 from pipeline.job import describe, json_schema, load_checks
+from pipeline.manifest import wanted_objects
 from pipeline.watermark import MarkKey, Payload
 
 MARK_KEY_VARIABLE = "RENDERFARM_MARK_KEY"
@@ -31,7 +32,11 @@ def check(args: argparse.Namespace) -> int:
     logs.configure(quiet=True)
     if not args.images and args.source is None:
         raise UserError("no picture named", "check", "name pictures, or --from FILE.jsonl")
-    items: Iterator[Item] = iter([Item(str(path), args.prompt, args.text) for path in args.images])
+    try:
+        objects = wanted_objects(args.objects) if args.objects is not None else ()
+    except ValueError as error:
+        raise UserError(str(error), "--objects", "as in a manifest: mug:2; box:1, or 2 mug, 1 box, or JSON") from None
+    items: Iterator[Item] = iter([Item(str(path), args.prompt, args.text, objects) for path in args.images])
     if args.source is not None:
         items = iter([*items, *read_items(args.source)])
     code = 0

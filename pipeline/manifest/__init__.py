@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pipeline.manifest.build import build, write
+from pipeline.manifest.cells import wanted_objects
 from pipeline.manifest.columns import arrow_schema
 from pipeline.manifest.read import check, count, digest, read, show
 from pipeline.manifest.rows import row_digest
@@ -21,5 +22,6 @@ __all__ = [
     "read",
     "row_digest",
     "show",
+    "wanted_objects",
     "write",
 ]

@@ -1,22 +1,25 @@
-"""What people write in a source, as the manifest's values: `24` in a cell, `mug:2; box:1`, a column `tag.campaign`.
+"""What people write in a source, as the manifest's values: `24` in a cell, `mug:2; box:1` or `2 mug, 1 box`, a column `tag.campaign`.
 
 Pure.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from typing import Any
 
 from pipeline.manifest.columns import COLUMNS, FRACTIONS, TEXTS
-from pipeline.manifest.rows import Reason
+from pipeline.manifest.rows import Reason, object_reasons
+from pipeline.schema import ObjectCount
 
 TAG_PREFIX = "tag."
 NO_TEXT = '""'
 """What a spreadsheet's cell holds to say: no text wanted. An empty cell says nothing."""
 
 _INT_BITS = {"seed": 63}
+_COUNT_FIRST = re.compile(r"([0-9]{1,9})\s+([^:;,]*[^:;,\s])")
 
 
 def known_key(key: str) -> bool:
@@ -106,11 +109,35 @@ def _fraction(value: Any) -> float:
     return float(value) if abs(value) < 1e300 else float("inf")
 
 
+def wanted_objects(value: Any) -> tuple[ObjectCount, ...]:
+    """What one value of `objects` asks for, in any form that a source may hold; () for an empty one.
+
+    Raises:
+        ValueError: it cannot be understood or asks for what cannot be counted; its text says what to write.
+    """
+    try:
+        found = _objects(value) or []
+    except _NotUnderstoodError as error:
+        raise ValueError(f"{error.what}; {error.remedy}") from None
+    for _, what, remedy in object_reasons({"objects": found}):
+        raise ValueError(f"{what}; {remedy}")
+    return tuple(ObjectCount(entry["class"], entry["count"]) for entry in found)
+
+
 def _objects(value: Any) -> list[dict[str, Any]] | None:
-    """`mug:2; box` or {"mug": 2} or [{"class": "mug", "count": 2}]."""
+    """`mug:2; box` or `2 mug, 1 box` or {"mug": 2} or [{"class": "mug", "count": 2}], the last two also as text."""
+    if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            raise _NotUnderstoodError("no JSON list of objects", 'write [{"class": "mug", "count": 2}], or mug:2; box:1') from None
     if isinstance(value, str):
         parts = [part.strip() for part in value.split(";") if part.strip()]
-        pairs = [(name.strip(), number) for name, _, number in (_split_count(part) for part in parts)]
+        counted = [_COUNT_FIRST.fullmatch(part.strip()) for part in value.split(",")]
+        if all(counted):
+            pairs = [(match[2], match[1]) for match in counted if match]
+        else:
+            pairs = [(name.strip(), number) for name, _, number in (_split_count(part) for part in parts)]
     elif isinstance(value, dict):
         pairs = [(_text("objects", name) or "", number) for name, number in value.items()]
     elif isinstance(value, list) and all(isinstance(o, dict) and set(o) == {"class", "count"} for o in value):

@@ -38,7 +38,7 @@ _TEXT_ILLEGAL = re.compile("[\x00-\x08\x0e-\x1f\x7f]")
 
 def examine(raw: Mapping[str, Any], rules: Rules) -> tuple[PromptRow | None, list[Reason]]:
     """The row, or None and everything that is wrong with it. Duplicate ids are not seen from here."""
-    reasons = [*_text_reasons(raw), *_number_reasons(raw, rules), *_object_reasons(raw), *_tag_reasons(raw)]
+    reasons = [*_text_reasons(raw), *_number_reasons(raw, rules), *object_reasons(raw), *_tag_reasons(raw)]
     reasons += _rule_reasons(raw, rules)
     return (None, reasons) if reasons else (_prompt_row(raw), [])
 
@@ -171,7 +171,8 @@ def _size_reasons(column: str, value: int, rules: Rules) -> Iterator[Reason]:
         yield column, f"{value} is no multiple of 8", remedy
 
 
-def _object_reasons(raw: Mapping[str, Any]) -> Iterator[Reason]:
+def object_reasons(raw: Mapping[str, Any]) -> Iterator[Reason]:
+    """What is wrong with the objects of a raw row."""
     seen: set[str] = set()
     for entry in _items(raw, "objects"):
         name = entry.get("class") if isinstance(entry, dict) else None

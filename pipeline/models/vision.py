@@ -66,6 +66,7 @@ class Detector:
             (found,) = self._processor.post_process_grounded_object_detection(outputs, **options)
         boxes, scores = found["boxes"].float().numpy(), found["scores"].float().numpy()
         seen = [Seen((float(a), float(b), float(c), float(d)), float(s)) for (a, b, c, d), s in zip(boxes, scores, strict=True)]
+        seen = [one for one in seen if _centred(one.box, image.shape[1], image.shape[0])]
         return distinct(sorted(seen, key=lambda one: -one.confidence))
 
 
@@ -119,6 +120,11 @@ def distinct(found: Sequence[Seen]) -> list[Seen]:
         if all(_iou(one.box, other.box) <= SAME_IOU for other in kept):
             kept.append(one)
     return kept
+
+
+def _centred(box: Sequence[float], width: int, height: int) -> bool:
+    """Whether a box has its middle in the picture, and not in the border that OWLv2 adds to make it square."""
+    return 0 <= (box[0] + box[2]) / 2 <= width and 0 <= (box[1] + box[3]) / 2 <= height
 
 
 def _iou(one: Sequence[float], other: Sequence[float]) -> float:

@@ -4,7 +4,7 @@ Drawn pictures (seeded, `--count` of each kind): signs with and without a fault,
 edits against other seeds and other colours, pasted copies, hands with four, six, seven or fused fingers against five. `--labels CSV` adds
 real pictures: columns path, label, prompt, expected_text; the path's first folder (text, copies, hands) names the check. `--index N` times
 the self-join of N hashes, half of them near another. `--plots DIR` draws a ROC curve a set. Prints a table and ends with one JSON line;
-where a set has fewer than 100 good pictures, "k of n" is what counts and its 95 % interval is in the JSON.
+where a set has fewer than 100 good pictures, "k of n" is what counts and its 95 % interval is in the JSON. `--only copies`: those alone.
 
     python scripts/bench/checks.py --count 1000 --labels labels.csv --index 1000000 --plots roc
 """
@@ -267,33 +267,37 @@ def whole(count: int) -> dict[str, Any]:
     return {"set": "all checks, 512x512, no people", "cpu_ms": round(1000 * (time.process_time() - start) / count, 1)}
 
 
-def run(count: int, labels: Path | None, index: int) -> list[dict[str, Any]]:
-    """Every set, one row each."""
+def run(count: int, labels: Path | None, index: int, only: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """Every set whose name holds one of `only`, or all: one row each."""
     text, copies, handed = TextCheck(TextSettings()), CopiesCheck(CopiesSettings()), HandsCheck(HandsSettings())
     for check in (text, copies, handed):
         check.prepare()
-    jobs: list[Callable[[], dict[str, Any]]] = [
-        lambda: measure("text, drawn 512", text, signs(count, 512)),
-        lambda: measure("text, drawn 256", text, signs(count, 256)),
-        lambda: measure("unwanted text, drawn 512", text, unwanted(count, 512)),
-        lambda: measure("unwanted text, drawn 256", text, unwanted(count, 256)),
-        lambda: duplicates(count, 512),
-        lambda: measure("copies, drawn 512", copies, copied(count, 512)),
-        *(lambda k=k: measure(f"hands, drawn, {k} against five", handed, hands(count, k)) for k in drawn_hands.KINDS[1:]),  # type: ignore[misc]
-        lambda: measure("hands, drawn, all against five", handed, (s for k in drawn_hands.KINDS[1:] for s in hands(count // 4, k))),
-        lambda: whole(max(5, count // 10)),
-        lambda: naive(max(5, count // 10)),
-    ]
+    kinds = drawn_hands.KINDS[1:]
+    jobs: dict[str, Callable[[], dict[str, Any]]] = {
+        "text, drawn 512": lambda: measure("text, drawn 512", text, signs(count, 512)),
+        "text, drawn 256": lambda: measure("text, drawn 256", text, signs(count, 256)),
+        "unwanted text, drawn 512": lambda: measure("unwanted text, drawn 512", text, unwanted(count, 512)),
+        "unwanted text, drawn 256": lambda: measure("unwanted text, drawn 256", text, unwanted(count, 256)),
+        "near-duplicates": lambda: duplicates(count, 512),
+        "copies, drawn 512": lambda: measure("copies, drawn 512", copies, copied(count, 512)),
+        **{f"hands, {k}": lambda k=k: measure(f"hands, drawn, {k} against five", handed, hands(count, k)) for k in kinds},  # type: ignore[misc]
+        "hands, all": lambda: measure("hands, drawn, all against five", handed, (s for k in kinds for s in hands(count // 4, k))),
+        "cost, ours": lambda: whole(max(5, count // 10)),
+        "cost, naive": lambda: naive(max(5, count // 10)),
+    }
     if index:
-        jobs.append(lambda: self_join(index))
+        jobs["self-join"] = lambda: self_join(index)
     if labels is not None:
-        jobs.insert(0, lambda: measure("text, labelled", text, labelled(labels, "text")))
-        jobs.insert(1, lambda: measure("copies, labelled", copies, labelled(labels, "copies")))
-        jobs.insert(2, lambda: measure("hands, labelled", handed, labelled(labels, "hands")))
+        real = {
+            kind: lambda kind=kind, check=check: measure(f"{kind}, labelled", check, labelled(labels, kind))  # type: ignore[misc]
+            for kind, check in (("text", text), ("copies", copies), ("hands", handed))
+        }
+        jobs = {f"{kind}, labelled": job for kind, job in real.items()} | jobs
     rows = []
-    for job in jobs:
-        rows.append(job())
-        print(_line(rows[-1]), flush=True)
+    for name, job in jobs.items():
+        if not only or any(wanted in name for wanted in only):
+            rows.append(job())
+            print(_line(rows[-1]), flush=True)
     return rows
 
 
@@ -309,9 +313,10 @@ def main() -> int:
     parser.add_argument("--labels", type=Path, help="a CSV of real pictures")
     parser.add_argument("--index", type=int, default=0, help="hashes of the self-join; 0: none")
     parser.add_argument("--plots", type=Path, help="a folder for ROC curves")
+    parser.add_argument("--only", metavar="NAME", action="append", default=[], help="only sets whose name holds this; may be repeated")
     args = parser.parse_args()
     print("{:<32} {:>8} {:>14} {:>14} {:>9}".format("set", "AUC", "bad caught", "good refused", "CPU ms"))
-    rows = run(args.count, args.labels, args.index)
+    rows = run(args.count, args.labels, args.index, args.only)
     if args.plots is not None:
         args.plots.mkdir(parents=True, exist_ok=True)
         for row in rows:

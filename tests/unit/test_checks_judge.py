@@ -155,7 +155,7 @@ def test_calls_have_a_limit(endpoint: Endpoint) -> None:
     endpoint.says(FINE)
     check = _check(endpoint, calls_max=1)
     assert check.check(IMAGE, ROW).outcome == "accepted"
-    assert check.check(IMAGE, ROW).reason == "this worker has used up its 1 calls of the judge"
+    assert check.check(IMAGE, ROW).reason == "this finisher has used up its 1 calls (checks.judge.calls_max)"
 
 
 def test_a_key_that_is_not_there_is_said(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:

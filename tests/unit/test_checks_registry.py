@@ -18,7 +18,7 @@ from pipeline.checks.base import Image as Pixels
 from pipeline.checks.files import Item, check_files, read_items
 from pipeline.checks.settings import ChecksSettings
 from pipeline.errors import JobError, UserError
-from pipeline.schema import PromptRow, Verdict
+from pipeline.schema import ObjectCount, PromptRow, Verdict
 
 ROW = PromptRow("r1", "a red mug")
 IMAGE: Pixels = np.zeros((32, 32, 3), np.uint8)
@@ -185,12 +185,39 @@ def test_items_come_from_json_lines_beside_the_pictures(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "said",
+    [
+        "mug:2; tote bag",
+        "2 mug, 1 tote bag",
+        {"mug": 2, "tote bag": 1},
+        '[{"class": "mug", "count": 2}, {"class": "tote bag", "count": 1}]',
+    ],
+)
+def test_objects_are_said_as_in_a_source_of_a_manifest(tmp_path: Path, said: object) -> None:
+    lines = tmp_path / "x.jsonl"
+    lines.write_text(json.dumps({"path": "/a.png", "objects": said}) + "\n" + json.dumps({"path": "/b.png", "objects": None}) + "\n")
+    assert list(read_items(lines)) == [Item("/a.png", objects=(ObjectCount("mug", 2), ObjectCount("tote bag", 1))), Item("/b.png")]
+
+
+def test_wanted_objects_reach_the_checks(tmp_path: Path) -> None:
+    Image.fromarray(np.random.default_rng(3).integers(0, 255, (64, 64, 3)).astype(np.uint8)).save(tmp_path / "a.png")
+    settings = ChecksSettings.model_validate({"text": {"enabled": False}})
+    for objects, reason in (((), "the row asks for no objects"), ((ObjectCount("cat", 2),), "no detector that knows cat is installed")):
+        (result,) = check_files([Item(str(tmp_path / "a.png"), "cats", objects=objects)], settings)
+        assert [v.reason for v in result.verdicts if v.check == "counts"] == [reason]
+
+
+@pytest.mark.parametrize(
     ("line", "complaint"),
     [
         ("{", "no JSON"),
         ("[]", "no object with a path"),
         ('{"path": "a", "promt": "b"}', "unknown key 'promt'"),
         ('{"path": "a", "text": 3}', "text is no text"),
+        ('{"path": "a", "objects": 3}', "objects: no list of objects"),
+        ('{"path": "a", "objects": "mug:0"}', "objects: the count of 'mug' is 0"),
+        ('{"path": "a", "objects": "2 mug, 1 mug"}', "objects: 'mug' is named twice"),
+        ('{"path": "a", "objects": "[{"}', "objects: no JSON list"),
     ],
 )
 def test_a_bad_line_is_named(tmp_path: Path, line: str, complaint: str) -> None:

@@ -59,6 +59,42 @@ def test_grounding_dino_is_loaded_and_its_boxes_are_in_the_picture(dino: Path) -
     assert strict.count < found.count
 
 
+@pytest.fixture(scope="module")
+def owl(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    import torch
+    import transformers as t
+
+    torch.manual_seed(3)
+    folder = tmp_path_factory.mktemp("owl")
+    letters = [chr(code) for code in range(33, 127)]
+    vocabulary = [*letters, *(letter + "</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
+    size = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    ends = {"bos_token_id": len(vocabulary) - 2, "eos_token_id": len(vocabulary) - 1, "pad_token_id": len(vocabulary) - 1}
+    text = {**size, **ends, "vocab_size": len(vocabulary), "max_position_embeddings": 48}
+    vision = {**size, "image_size": 64, "patch_size": 16}
+    t.Owlv2ForObjectDetection(t.Owlv2Config(text_config=text, vision_config=vision, projection_dim=16)).save_pretrained(folder)
+    (folder / "vocab.json").write_text(json.dumps({token: at for at, token in enumerate(vocabulary)}))
+    (folder / "merges.txt").write_text("#version: 0.2\n")
+    tokenizer = t.CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"), model_max_length=48)
+    t.Owlv2Processor(t.Owlv2ImageProcessor(size={"height": 64, "width": 64}), tokenizer).save_pretrained(folder)
+    return folder
+
+
+def test_owlv2_is_loaded_and_its_boxes_are_in_the_picture(owl: Path) -> None:
+    seen = Detector(owl).find(PICTURE, "Mug", 0.001)
+    assert seen and all(0 <= one.confidence <= 1 for one in seen)
+    assert [one.confidence for one in seen] == sorted((one.confidence for one in seen), reverse=True)
+    assert all(0 <= sum(one.box[::2]) / 2 <= 80 and 0 <= sum(one.box[1::2]) / 2 <= 60 for one in seen), "none in the border that it adds"
+    found = OpenVocabulary(str(owl), 0.001).count(PICTURE, "mug")
+    assert found.count == len(found.boxes) == len(seen)
+    assert all(0 <= box.x0 < box.x1 <= 80 and 0 <= box.y0 < box.y1 <= 60 for box in found.boxes)
+    assert OpenVocabulary(str(owl), 0.999).count(PICTURE, "mug").count < found.count
+    settings = ChecksSettings.model_validate({"counts": {"weights": str(owl), "confidence": 0.001}})
+    (check,) = (c for c in registry.prepare(registry.build(settings)) if c.name == "counts")
+    verdict = check.check(PICTURE, PromptRow("r", "mugs", objects=(ObjectCount("mug", found.count + 1),)))
+    assert (verdict.outcome, verdict.reason) == ("rejected", f"{found.count} instead of {found.count + 1} mug")
+
+
 def test_counts_by_a_detector_reject_with_numbers_and_boxes(dino: Path) -> None:
     settings = ChecksSettings.model_validate({"counts": {"weights": str(dino), "confidence": 0.001}})
     (check,) = (c for c in registry.prepare(registry.build(settings)) if c.name == "counts")

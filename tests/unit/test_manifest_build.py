@@ -43,6 +43,7 @@ def test_a_spreadsheet_with_semicolons_and_a_byte_order_mark(tmp_path: Path) -> 
         'a;"a mug; and ""a"" box\nbelow";24; 7.5 ;mug:2, box;"""""";spring\r\n'
         ";;;;;;\r\n"
         " b ;a box;;;tote bag:3;;\r\n"
+        "c;mugs;;;2 mug, 1 tote bag;;\r\n"
     )
     _, rows = built(tmp_path, "s.csv", source.replace("mug:2, box", '"mug:2; box"').encode())
     objects = (ObjectCount("mug", 2), ObjectCount("box", 1))
@@ -50,6 +51,7 @@ def test_a_spreadsheet_with_semicolons_and_a_byte_order_mark(tmp_path: Path) -> 
     assert rows[0].tags == (("campaign", "spring"),)
     assert rows[0] == PromptRow(**{**_fields(first), "tags": (("campaign", "spring"),)})
     assert rows[1] == PromptRow("b", "a box", objects=(ObjectCount("tote bag", 3),))
+    assert rows[2] == PromptRow("c", "mugs", objects=(ObjectCount("mug", 2), ObjectCount("tote bag", 1)))
 
 
 def _fields(row: PromptRow) -> dict[str, object]:
