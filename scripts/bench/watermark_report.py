@@ -43,8 +43,9 @@ def merged(rows: Sequence[Row]) -> dict[str, Any]:
     """Rates over the rows of `beside`."""
     table = {}
     for name in rows[0]:
-        mine = [row[name] for row in rows]
+        mine = [row[name] for row in rows if name in row]
         table[name] = {
+            "pictures": len(mine),
             "psnr": float(np.mean([row["psnr"] for row in mine])),
             "hits": {attack: float(np.mean([row["hits"][attack] for row in mine])) for attack in ATTACKS},
             "curves": {line: np.mean([row["curves"][line] for row in mine], 0).tolist() for line in CURVES},
@@ -80,7 +81,11 @@ def report(result: dict[str, Any]) -> str:
     """The result as Markdown."""
     others, lines = result.get("beside", {}), []
     if "robustness" in result or others:
-        lines += ["| attack | bar | exact reads | 95 % | short side >= 384 | " + " | ".join(f"{o}, 512" for o in others) + " |"]
+        lines += [
+            "| attack | bar | exact reads | 95 % | short side >= 384 | "
+            + " | ".join(f"{o}, 512 ({row['pictures']})" for o, row in others.items())
+            + " |"
+        ]
         lines += ["|---" * (5 + len(others)) + "|"]
     for name, (bar, _) in ATTACKS.items() if lines else ():
         row = result.get("robustness", {}).get(name)
