@@ -6,12 +6,19 @@ trip that code is refused. Reading pages is safe: there Arrow's exceptions becom
 
 Format: apache/parquet-format `parquet.thrift` (FileMetaData, RowGroup, ColumnChunk, ColumnMetaData, SizeStatistics) in the Thrift
 compact protocol.
+
+Nearly every footer has the same schema as the last one and column chunks as our writer lays them out: those are taken at once, by
+comparison and by one regular expression, and everything else field by field. Both say the same of the same bytes (a test
+holds them together); the first takes an eighth of the time.
 """
 
 from __future__ import annotations
 
+import re
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 MAGIC = b"PAR1"
 CHUNKS_MAX = 100_000
@@ -25,6 +32,29 @@ _FILE_FIELDS = frozenset(range(1, 8))
 _CHUNK_FIELDS = frozenset({2, 3})
 """`file_offset` and `meta_data`: no other file, no page index, no encryption."""
 _COLUMN_NUMBERS = {1: "physical", 5: "values", 6: "size"}
+
+_VARINT = rb"[\x80-\xff]{0,9}[\x00-\x7f]"
+_THREE = rb"(?:\x15%s\x15%s\x15%s\x00)" % (_VARINT, _VARINT, _VARINT)
+_PATTERNS = {
+    b"v": _VARINT,
+    b"encodings": b"|".join(b"\\x%x5" % count + _VARINT * count for count in range(1, 5)),
+    b"encoding_stats": b"|".join(b"\\x%xc" % count + _THREE * count for count in range(1, 5)),
+    b"histogram": b"|".join(b"\\x%x6" % count + _VARINT * count for count in range(6)),
+}
+_USUAL = re.compile(
+    rb"\x26%(v)s\x1c\x15(%(v)s)"  # file_offset, meta_data; type
+    rb"\x19(?:%(encodings)s)\x19(.{3,150}?)\x15%(v)s"  # encodings, path_in_schema, codec
+    rb"\x16(%(v)s)\x16(%(v)s)\x16%(v)s\x26%(v)s"  # num_values, the sizes, data_page_offset
+    rb"(?:(\x26)%(v)s\x29|\x49)(?:%(encoding_stats)s)"  # dictionary_page_offset, encoding_stats
+    rb"(?:\x3c(?:\x16%(v)s\x19|\x29)(%(histogram)s)\x19(%(histogram)s)\x00)?\x00\x00" % _PATTERNS,  # size_statistics
+    re.DOTALL,
+)
+"""A column chunk as our writer lays it out. Each byte says what follows it, so nothing else can be read into what matches; only
+where the path ends is found by trying, and checked by `_path`."""
+
+_SCHEMAS: deque[bytes] = deque(maxlen=4)
+"""Schemas that were walked lately: bytes that lead nowhere else."""
+SCHEMA_BYTES_MAX = 1 << 16
 
 
 @dataclass(slots=True)
@@ -42,12 +72,15 @@ class Chunk:
     repetition: int = 0
 
 
-def column_chunks(data: bytes) -> list[Chunk]:
-    """The column chunks of a Parquet file, row group by row group. Raises: ValueError for a footer that is malformed or unusual."""
+def column_chunks(data: bytes, shortcuts: bool = True) -> list[Chunk]:
+    """The column chunks of a Parquet file, row group by row group. shortcuts: False goes field by field, for the test.
+
+    Raises: ValueError for a footer that is malformed or unusual.
+    """
     length = int.from_bytes(data[-8:-4], "little")
     if len(data) < 12 or data[:4] != MAGIC or data[-4:] != MAGIC or not 0 < length <= len(data) - 12:
         raise ValueError("no Parquet footer")
-    walk = _Walk(data[len(data) - 8 - length : len(data) - 8])
+    walk = _Walk(data[len(data) - 8 - length : len(data) - 8], shortcuts)
     try:
         return walk.file()
     except IndexError:
@@ -57,14 +90,35 @@ def column_chunks(data: bytes) -> list[Chunk]:
 class _Walk:
     """A place in the footer, moved forward. Running off the end is an IndexError."""
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, shortcuts: bool = False) -> None:
         self.data = data
+        self.shortcuts = shortcuts
         self.at = 0
         self.chunks: list[Chunk] = []
 
     def file(self) -> list[Chunk]:
-        self.fields({4: self.row_groups}, _FILE_FIELDS, 0)
+        self.fields({2: self.schema, 4: self.row_groups, 7: self.orders}, _FILE_FIELDS, 0)
         return self.chunks
+
+    def schema(self, kind: int) -> None:
+        """The schema, which says nothing here: Arrow reads it."""
+        start = self.at
+        for known in tuple(_SCHEMAS) if self.shortcuts else ():
+            if kind == _LIST and self.data.startswith(known, start):
+                self.at = start + len(known)
+                return
+        self.skip(kind, 1)
+        if kind == _LIST and self.at - start <= SCHEMA_BYTES_MAX:
+            _SCHEMAS.append(self.data[start : self.at])
+
+    def orders(self, kind: int) -> None:
+        """The columns' orders, which are the same for every column of ours."""
+        start, count = self.at, self.list_of(kind, _STRUCT)
+        if self.shortcuts and self.data.startswith(usual := b"\x1c\x00\x00" * count, self.at):
+            self.at += len(usual)
+        else:
+            self.at = start
+            self.skip(kind, 1)
 
     def row_groups(self, kind: int) -> None:
         for _ in range(self.list_of(kind, _STRUCT)):
@@ -74,6 +128,12 @@ class _Walk:
         for _ in range(self.list_of(kind, _STRUCT)):
             if len(self.chunks) >= CHUNKS_MAX:
                 raise ValueError(f"more than {CHUNKS_MAX} column chunks")
+            usual = _USUAL.match(self.data, self.at) if self.shortcuts else None
+            path = _path(usual[2]) if usual is not None else None
+            if usual is not None and path is not None:
+                self.chunks.append(_chunk(usual, path))
+                self.at = usual.end()
+                continue
             chunk = Chunk()
             self.chunks.append(chunk)
             found = self.fields({3: lambda kind, chunk=chunk: self.column(kind, chunk)}, _CHUNK_FIELDS, 2)  # type: ignore[misc]
@@ -205,3 +265,30 @@ class _Walk:
             shift += 7
             if shift > 63:
                 raise ValueError("a number of more than 64 bits")
+
+
+@lru_cache(maxsize=1024)
+def _path(data: bytes) -> str | None:
+    """The path that is written here; None if it is not a list of names that ends with these bytes."""
+    walk = _Walk(data)
+    try:
+        names = [walk.binary().decode("utf-8", "replace") for _ in range(walk.list_of(_LIST, _BINARY))]
+    except (ValueError, IndexError):
+        return None
+    return ".".join(names) if walk.at == len(data) else None
+
+
+def _chunk(usual: re.Match[bytes], path: str) -> Chunk:
+    """What `_USUAL` found."""
+    physical, _, values, size, dictionary, repetition, definition = usual.groups()
+    lengths = (definition[0] >> 4, repetition[0] >> 4) if definition else (0, 0)
+    kind = _number(physical)
+    return Chunk(kind, kind == _BYTE_ARRAY, path, _number(values), _number(size), dictionary is not None, False, *lengths)
+
+
+def _number(varint: bytes) -> int:
+    """A number in zigzag."""
+    value = 0
+    for byte in reversed(varint):
+        value = value << 7 | byte & 127
+    return (value >> 1) ^ -(value & 1)

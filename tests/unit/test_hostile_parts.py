@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from pipeline.provenance import bounds, parts
 from pipeline.provenance.parts import PartDamaged
 from pipeline.provenance.record import arrow_schema, from_table, to_table
-from pipeline.provenance.thrift import column_chunks
+from pipeline.provenance.thrift import _USUAL, Chunk, column_chunks
 from pipeline.provenance.writer import LogWriter, encode_part
 from pipeline.schema import Record, Verdict
 from pipeline.storage import LocalStorage
@@ -152,6 +152,36 @@ def test_what_the_walk_says_of_a_footer_is_what_arrow_says(data: st.DataObject) 
     ]
     found = column_chunks(sink.getvalue())
     assert [(c.path, c.values, c.size, c.dictionary, c.byte_array) for c in found] == expected
+
+
+def _walked(data: bytes, shortcuts: bool) -> list[Chunk] | str:
+    try:
+        return column_chunks(data, shortcuts)
+    except ValueError as error:
+        return str(error)
+
+
+@settings(max_examples=400, deadline=None)
+@given(data=st.data())
+def test_the_shortcuts_through_a_footer_lead_where_the_long_way_does(good: bytes, data: st.DataObject) -> None:
+    """Flips, cuts and repetitions within the footer; one flip in a column chunk leaves the rest of them usual."""
+    length = int.from_bytes(good[-8:-4], "little")
+    footer = bytearray(good[-8 - length : -8])
+    for _ in range(data.draw(st.integers(0, 2))):
+        place = data.draw(st.integers(0, len(footer) - 1))
+        size = data.draw(st.integers(0, 3))
+        footer[place : place + size] = data.draw(st.binary(max_size=3))
+    edited = good[: -8 - length] + bytes(footer) + len(footer).to_bytes(4, "little") + b"PAR1"
+    assert _walked(edited, True) == _walked(edited, False)
+
+
+def test_the_shortcuts_are_taken_for_what_the_writer_writes(good: bytes) -> None:
+    start = good.index(b"\x26\x00\x1c", len(good) - 8 - int.from_bytes(good[-8:-4], "little"))
+    for chunk in column_chunks(good):
+        usual = _USUAL.match(good, start)
+        assert usual is not None and usual[2].endswith(chunk.path.rpartition(".")[2].encode())
+        start = usual.end()
+    assert len(good) - 8 > start
 
 
 def test_nested_texts_are_measured_over_several_row_groups() -> None:
