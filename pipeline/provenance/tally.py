@@ -5,8 +5,10 @@ The rules are those of `state`, said a second time on purpose: the audit shares 
 
 from __future__ import annotations
 
+import binascii
 from collections import Counter
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,9 +25,22 @@ COLUMNS = (
 )  # fmt: skip
 """The record columns that a tally takes."""
 
-_ROW = np.dtype([("high", ">u8"), ("low", ">u8"), ("attempt", "<i4"), ("code", "u1"), ("part", "<u4"), ("claim", ">u8")])
-_CODES = ("accepted", "rejected", "failed", "superseded", "reinstated", "accepted by a person", "rejected by a person")
-_ACCEPTED, _REJECTED, _FAILED, _SUPERSEDED, _REINSTATED, _TAKEN, _REFUSED = range(7)
+_ROW = np.dtype([("high", "<u8"), ("low", "<u8"), ("claim", "<u8"), ("attempt", "<i4"), ("part", "<u4"), ("code", "u1")], align=True)
+_ACCEPTED, _REJECTED, _FAILED, _SUPERSEDED, _REINSTATED, _TAKEN, _REFUSED, _NONE = range(8)
+_KINDS = ("attempt", "superseded", "reinstated", "review", "plan")
+_OUTCOMES = ("accepted", "rejected", "failed")
+_CODES = np.array(
+    [
+        [_ACCEPTED, _REJECTED, _FAILED, _NONE],
+        [_SUPERSEDED] * 4,
+        [_REINSTATED] * 4,
+        [_TAKEN, _REFUSED, _NONE, _NONE],
+        [_NONE] * 4,
+        [_NONE] * 4,
+    ],
+    np.uint8,
+)
+"""What a row says, by the places of its kind and its outcome among these; each has one place more for any other text."""
 _TWICE_MAX = 1000
 
 
@@ -79,31 +94,30 @@ class Tally:
         import pyarrow.compute as pc
 
         self._count += table.num_rows
-        kinds = table.column("kind")
-        outcome = _index(table.column("outcome"), _CODES[: _FAILED + 1], 0)
-        codes = np.where(_index(kinds, ("attempt",), 0) == 0, outcome, _index(kinds, _CODES[_SUPERSEDED:_TAKEN], _SUPERSEDED))
-        reviews = _index(kinds, ("review",), 0) == 0
-        codes = np.where(reviews, np.where(outcome <= _REJECTED, outcome + _TAKEN, 255), codes).astype(np.uint8)
-        plans = _index(kinds, ("plan",), 0) == 0
+        kinds = _index(table.column("kind"), _KINDS)
+        codes = _CODES[kinds, _index(table.column("outcome"), _OUTCOMES)]
+        plans, reviews = kinds == _KINDS.index("plan"), kinds == _KINDS.index("review")
         words, good = _ids(table.column("image_id"))
         attempts = pc.fill_null(table.column("attempt"), -1).to_numpy()
         moves = (codes == _SUPERSEDED) | (codes == _REINSTATED)
-        good &= (codes < len(_CODES)) & (moves | ((attempts >= 0) & (attempts < 1 << 20)))
-        strange = np.nonzero(~good & ~plans)[0]
+        good &= (codes != _NONE) & (moves | ((attempts >= 0) & (attempts < 1 << 20)))
+        strange = np.flatnonzero(~good & ~plans)
         wrong = [(int(row), "no image, attempt or outcome that a driver writes") for row in strange]
         self.rendered_since |= bool((codes <= _REJECTED).any())
         wrong += self._take_plans(table, plans)
-        rows = np.zeros(int(good.sum()), _ROW)
-        rows["high"], rows["low"] = words[good, 0], words[good, 1]
-        rows["attempt"], rows["code"], rows["part"] = attempts[good], codes[good], part
-        claim, named = (_first_word(table.column(name)) for name in ("claim_digest", "reviewed_digest"))
-        rows["claim"] = np.where(reviews, named, claim)[good]
+        claim = _first_word(table.column("claim_digest"))
+        if reviews.any():
+            claim = np.where(reviews, _first_word(table.column("reviewed_digest")), claim)
+        rows = np.zeros(table.num_rows, _ROW)
+        rows["high"], rows["low"], rows["claim"] = words[:, 0], words[:, 1], claim
+        rows["attempt"], rows["code"], rows["part"] = attempts, codes, part
+        rows = rows if good.all() else rows.take(np.flatnonzero(good))
         self._rows.add(rows, (rows["low"] & 63).astype(np.uint8))
         return wrong
 
     def _take_plans(self, table: pa.Table, plans: np.ndarray) -> list[tuple[int, str]]:
         wrong = []
-        for row in np.nonzero(plans)[0]:
+        for row in np.flatnonzero(plans):
             digest, manifest, settings, planned = (
                 table.column(name)[int(row)].as_py() for name in ("plan_digest", "manifest_digest", "settings_digest", "planned")
             )
@@ -141,10 +155,15 @@ class _Images:
     rows: np.ndarray
     starts: np.ndarray
 
+    @property
+    def sizes(self) -> np.ndarray:
+        """Rows of each image."""
+        return np.diff(self.starts, append=len(self.rows))
+
     def standings(self, attempts_limit: int) -> dict[str, int]:
         if not len(self.rows):
             return {}
-        codes = self.rows["code"]
+        codes = np.ascontiguousarray(self.rows["code"])
         position = np.arange(len(codes))
         accepted = np.logical_or.reduceat(codes == _ACCEPTED, self.starts)
         rejected = np.add.reduceat(codes == _REJECTED, self.starts, dtype=np.int64)
@@ -161,13 +180,13 @@ class _Images:
         }
 
     def twice(self) -> list[Twice]:
-        tried = self.rows[self.rows["code"] <= _FAILED]
-        order = np.lexsort((tried["attempt"], tried["low"], tried["high"]))
-        found = [(int(i), True) for i in _repeats(tried[order], ("high", "low", "attempt"))[:_TWICE_MAX]]
-        result = [_twice(tried[order][i], named) for i, named in found]
-        accepted = self.rows[self.rows["code"] == _ACCEPTED]
+        several = self.rows.take(np.flatnonzero(np.repeat(self.sizes > 1, self.sizes)))
+        tried = several.take(np.flatnonzero(several["code"] <= _FAILED))
+        tried = tried.take(np.lexsort((tried["attempt"], tried["low"], tried["high"])))
+        result = [_twice(tried[i], True) for i in _repeats(tried, ("high", "low", "attempt"))[:_TWICE_MAX]]
+        accepted = several.take(np.flatnonzero(several["code"] == _ACCEPTED))
         blamed = {item.image_id for item in result}
-        again = [_twice(accepted[int(i)], False) for i in _repeats(accepted, ("high", "low"))[:_TWICE_MAX]]
+        again = [_twice(accepted[i], False) for i in _repeats(accepted, ("high", "low"))[:_TWICE_MAX]]
         return result + [item for item in again if item.image_id not in blamed]
 
 
@@ -223,10 +242,9 @@ def _apart(images: _Images) -> tuple[_Images, list[_Reviewed]]:
     if not (rows["code"] >= _TAKEN).any():
         return images, []
     seen = np.logical_or.reduceat(rows["code"] >= _TAKEN, starts)
-    number = np.cumsum(np.isin(np.arange(len(rows)), starts)) - 1
-    ends = np.append(starts[1:], len(rows))
+    ends = starts + images.sizes
     reviewed = [_Reviewed(rows[start:end]) for start, end in zip(starts[seen], ends[seen], strict=True)]
-    return _by_image(rows[~seen[number]]), reviewed
+    return _by_image(rows[np.repeat(~seen, images.sizes)]), reviewed
 
 
 def _repeats(rows: np.ndarray, fields: tuple[str, ...]) -> np.ndarray:
@@ -234,7 +252,7 @@ def _repeats(rows: np.ndarray, fields: tuple[str, ...]) -> np.ndarray:
     same = np.ones(max(len(rows) - 1, 0), bool)
     for name in fields:
         same &= rows[name][1:] == rows[name][:-1]
-    return np.nonzero(same)[0] + 1
+    return np.flatnonzero(same) + 1
 
 
 def _twice(row: np.void, with_attempt: bool) -> Twice:
@@ -246,20 +264,34 @@ def _image(row: np.void) -> str:
 
 
 def _by_image(rows: np.ndarray) -> _Images:
-    rows = rows[np.lexsort((rows["low"], rows["high"]))]
+    """Sorted by the ids' low words: one word sorts in an eighth of the time of two, and few images share it that are not the same."""
+    order = np.argsort(rows["low"])
+    low = rows["low"].take(order)
+    again = np.zeros(len(rows) + 1, bool)
+    again[1:-1] = low[1:] == low[:-1]
+    places = np.flatnonzero(again[1:] | again[:-1])
+    if len(places):
+        chosen = np.sort(order[places])
+        order[places] = chosen[np.lexsort((rows["high"].take(chosen), rows["low"].take(chosen)))]
+    rows = rows.take(order)
     new = np.ones(len(rows), bool)
     new[1:] = (rows["high"][1:] != rows["high"][:-1]) | (rows["low"][1:] != rows["low"][:-1])
-    return _Images(rows, np.nonzero(new)[0])
+    return _Images(rows, np.flatnonzero(new))
 
 
-def _index(column: pa.ChunkedArray, values: tuple[str, ...], first: int) -> np.ndarray:
-    """Where each text stands among the values, counted from `first`; 255 for none of them. uint8 (n,)."""
+@cache
+def _texts(values: tuple[str, ...]) -> pa.Array:
     import pyarrow as pa
+
+    return pa.array(values)
+
+
+def _index(column: pa.ChunkedArray, values: tuple[str, ...]) -> np.ndarray:
+    """Where each text stands among the values; behind the last for none of them. int32 (n,)."""
     import pyarrow.compute as pc
 
-    found = pc.fill_null(pc.index_in(column, value_set=pa.array(values)), 255 - first).to_numpy()
-    codes: np.ndarray = (found + first).astype(np.uint8)
-    return codes
+    found: np.ndarray = pc.fill_null(pc.index_in(column, value_set=_texts(values)), len(values)).to_numpy()
+    return found
 
 
 _NIBBLE = np.full(256, 255, np.uint8)
@@ -272,20 +304,42 @@ def _first_word(column: pa.ChunkedArray) -> np.ndarray:
 
     if column.null_count == len(column):
         return np.zeros(len(column), np.uint64)
+    usual = _decoded(column, 64)
+    if usual is not None:
+        return usual[:, 0]
     good = pc.fill_null(pc.equal(pc.binary_length(column), 64), False)
     words, fits = _ids(pc.if_else(good, pc.utf8_slice_codeunits(column, 0, 32), None))
     return np.where(fits, words[:, 0], 0)
 
 
 def _ids(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
-    """Ids of 32 lower-case hex digits as two big-endian words, uint64 (n, 2), and which of them are well formed,
-    bool (n,)."""
+    """Ids of 32 lower-case hex digits as two words, uint64 (n, 2), and which of them are well formed, bool (n,)."""
     import pyarrow.compute as pc
 
+    usual = _decoded(column, 32)
+    if usual is not None:
+        return usual, np.ones(len(usual), bool)
     good = pc.fill_null(pc.equal(pc.binary_length(column), 32), False)
     usable = pc.if_else(good, column, "g" * 32).combine_chunks()
     data = np.frombuffer(usable.buffers()[2], np.uint8, 32 * len(usable)) if len(usable) else np.zeros(0, np.uint8)
     digits = _NIBBLE[data].reshape(-1, 32)
     fits = (digits != 255).all(axis=1)
     bytes_ = (digits[:, 0::2] << 4) | (digits[:, 1::2] & 15)
-    return np.ascontiguousarray(bytes_).view(">u8").reshape(-1, 2), fits
+    return np.ascontiguousarray(bytes_).view(">u8").astype(np.uint64), fits
+
+
+def _decoded(column: pa.ChunkedArray, digits: int) -> np.ndarray | None:
+    """The words of texts that are all of so many lower-case hex digits, uint64 (n, digits / 16); None if one is not."""
+    array = column.combine_chunks()
+    if array.null_count or not len(array):
+        return None
+    offsets = np.frombuffer(array.buffers()[1], np.int32)[array.offset : array.offset + len(array) + 1]
+    if (np.diff(offsets) != digits).any():
+        return None
+    text = bytes(memoryview(array.buffers()[2])[offsets[0] : offsets[-1]])
+    try:
+        data = binascii.unhexlify(text)
+    except ValueError:
+        return None
+    lower = binascii.hexlify(data) == text
+    return np.frombuffer(data, ">u8").reshape(-1, digits // 16).astype(np.uint64) if lower else None
