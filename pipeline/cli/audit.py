@@ -25,9 +25,6 @@ from pipeline.storage import open_storage
 NO = 5
 """Exit code of an honest no."""
 
-MANY = 16
-"""From so many pictures on, starting processes for them saves time."""
-
 
 def _trusted(args: argparse.Namespace) -> Trust | None:
     """What the auditor believes: --trust, else the user's configuration, else nothing."""
@@ -70,7 +67,7 @@ def identify(args: argparse.Namespace) -> int:
     outputs = [open_storage(uri) for uri in args.outputs]
     pictures = [picture for path in args.images for picture in pictures_in(path)]
     code = 0
-    with _fan_out(args.address) if args.address or len(pictures) < MANY else Cores() as fan_out:
+    with _fan_out(args.address) if args.address else Cores() as fan_out:
         for answer in identify_all(pictures, outputs, _trusted(args), fan_out):
             print(json.dumps(answer.as_json(), ensure_ascii=False) if args.json else _answer(answer), flush=True)
             code = code if answer.identified else NO

@@ -17,6 +17,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -46,6 +47,8 @@ CLEARER = 16
 NAME_A_PICTURE = "name a picture, or a folder with pictures"
 BATCH = 32
 """Pictures that share one pass over the logs."""
+HERE_MAX = 16
+"""From so many pictures on, starting processes for them saves time."""
 CHUNK = 4
 """Pictures that a worker takes at a time."""
 
@@ -96,17 +99,20 @@ def identify_all(
 ) -> Iterator[Answer]:
     """One answer per picture, in order. Pictures are taken in batches that share one pass over each log.
 
-    fan_out: where the pictures are read, by default in this process.
+    fan_out: where many pictures, and long logs, are read, by default in this process.
     """
     look = Look(Beliefs.of(trust))
-    chunks = chunked(map(_opened, pictures), CHUNK)
+    remaining = iter(pictures)
+    first = list(islice(remaining, HERE_MAX))
+    many = fan_out is not None and len(first) == HERE_MAX
+    chunks = chunked(map(_opened, chain(first, remaining)), CHUNK)
     batch: list[Evidence | Answer] = []
-    for found in fan_out(look, chunks) if fan_out is not None else map(look, chunks):
+    for found in fan_out(look, chunks) if many and fan_out is not None else map(look, chunks):
         batch += found
         if len(batch) >= BATCH:
-            yield from _answers(batch, outputs, trust)
+            yield from _answers(batch, outputs, trust, fan_out)
             batch = []
-    yield from _answers(batch, outputs, trust)
+    yield from _answers(batch, outputs, trust, fan_out)
 
 
 def pictures_in(path: Path) -> Iterator[Path]:
@@ -153,13 +159,15 @@ class Look:
         return found
 
 
-def _answers(batch: Sequence[Evidence | Answer], outputs: Sequence[Storage], trust: Trust | None) -> Iterator[Answer]:
+def _answers(
+    batch: Sequence[Evidence | Answer], outputs: Sequence[Storage], trust: Trust | None, fan_out: FanOut | None
+) -> Iterator[Answer]:
     pictures = [item for item in batch if isinstance(item, Evidence)]
     found: list[list[Match]] = [[] for _ in pictures]
     notes: list[str] = []
     if pictures:
         for storage in outputs:
-            more, trouble = lookup.matches(storage, pictures, trust)
+            more, trouble = lookup.matches(storage, pictures, trust, fan_out)
             notes += trouble
             for mine, theirs in zip(found, more, strict=True):
                 mine += theirs

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -22,6 +22,7 @@ from pipeline.keys import Trust
 from pipeline.provenance import parts, reading
 from pipeline.provenance.canonical import claim_digest
 from pipeline.provenance.evidence import Evidence
+from pipeline.provenance.fanout import FanOut, chunked, reachable, storage_here
 from pipeline.provenance.record import from_table
 from pipeline.schema import Record
 from pipeline.storage import Storage
@@ -37,6 +38,10 @@ LogState = Literal["trusted", "self-consistent", "damaged"]
 
 COLUMNS = ("kind", "claim_digest", "watermark_payload", "pdq", "pdq_quality")
 LEADS_MAX = 5
+SPREAD_FROM_BYTES = 128 << 20
+"""Below this much Parquet, half a million records, starting processes takes longer than it saves."""
+CHUNK = 32
+"""Parts that a worker takes at a time."""
 MATCHES_MAX = 64
 """Records kept per picture that share its payload or claim digest; a forger could write more into a log of his own."""
 
@@ -75,6 +80,16 @@ class _Sought:
     named: list[tuple[int, int, How]] = field(default_factory=list)
     near: list[tuple[int, int, int]] = field(default_factory=list)
 
+    def take(self, other: _Sought) -> None:
+        """Takes in what was found in later parts."""
+        self.named += other.named[: MATCHES_MAX - len(self.named)]
+        for lead in other.near:
+            self.offer(lead)
+
+    def offer(self, lead: tuple[int, int, int]) -> None:
+        """A lead, as (bits, part, row) that all count backwards: the farthest falls out first, then the latest."""
+        (heapq.heappush if len(self.near) < LEADS_MAX else heapq.heappushpop)(self.near, lead)
+
     def rows(self) -> Iterator[tuple[int, int, How]]:
         seen = set()
         for part, row, how in self.named:
@@ -85,26 +100,29 @@ class _Sought:
                 yield -part, -row, "likeness"
 
 
-def matches(storage: Storage, pictures: Sequence[Evidence], trust: Trust | None) -> tuple[list[list[Match]], list[str]]:
+@dataclass(frozen=True, slots=True)
+class _Pass:
+    """What some parts hold: for each picture what was found, the parts with persons' words, and what could not be read."""
+
+    sought: list[_Sought]
+    reviewed: list[int] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def matches(
+    storage: Storage, pictures: Sequence[Evidence], trust: Trust | None, fan_out: FanOut | None = None
+) -> tuple[list[list[Match]], list[str]]:
     """For each picture its candidates in this output, and what could not be read of the log.
 
-    Raises: StorageAway.
+    fan_out: where a long log is read; None, or a short one: in this process. Raises: StorageAway.
     """
-    sought = [_Sought() for _ in pictures]
-    notes: list[str] = []
-    reviewed: list[int] = []
-    for number, read in reading.decoded(storage, None, _columns):
-        if isinstance(read, parts.PartDamaged):
-            notes.append(f"{storage.uri}: {read}")
-        else:
-            _scan(read, number, pictures, sought)
-            if "review" in read["kind"].unique().to_pylist():
-                reviewed.append(number)
+    found = _everything(storage, pictures, fan_out)
+    sought, reviewed, notes = found.sought, found.reviewed, found.notes
     wanted: dict[int, list[tuple[int, int, How]]] = defaultdict(list)
     for place, item in enumerate(sought):
         for part, row, how in item.rows():
             wanted[part].append((place, row, how))
-    found: list[list[Match]] = [[] for _ in pictures]
+    matched: list[list[Match]] = [[] for _ in pictures]
     for number, data in reading.fetch_parts(storage, sorted(wanted)):
         try:
             whole = parts.read_part(data, number)
@@ -114,9 +132,47 @@ def matches(storage: Storage, pictures: Sequence[Evidence], trust: Trust | None)
         log = _log_state(whole, trust)
         for place, row, how in wanted[number]:
             (record,) = from_table(whole.table.slice(row, 1))
-            found[place].append(_match(pictures[place], how, storage.uri, number, log, record))
-    words = _reviews(storage, reviewed, {match.record.image_id for matched in found for match in matched})
-    return [[replace(match, review=words.get(match.record.claim_digest or "")) for match in matched] for matched in found], notes
+            matched[place].append(_match(pictures[place], how, storage.uri, number, log, record))
+    words = _reviews(storage, reviewed, {match.record.image_id for found in matched for match in found})
+    return [[replace(match, review=words.get(match.record.claim_digest or "")) for match in found] for found in matched], notes
+
+
+def _everything(storage: Storage, pictures: Sequence[Evidence], fan_out: FanOut | None) -> _Pass:
+    """One pass over the whole log, in chunks of it where there are many hands."""
+    listing = reading.list_parts(storage)
+    if fan_out is None or listing.size < SPREAD_FROM_BYTES or not reachable(storage):
+        return _one_pass(storage.uri, reading.decoded(storage, listing.numbers, _columns), pictures)
+    found = _Pass([_Sought() for _ in pictures])
+    for later in fan_out(ScanParts(storage.uri, tuple(pictures)), chunked(listing.numbers, CHUNK)):
+        for mine, theirs in zip(found.sought, later.sought, strict=True):
+            mine.take(theirs)
+        found.reviewed.extend(later.reviewed)
+        found.notes.extend(later.notes)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class ScanParts:
+    """The task: what the parts of these numbers hold of these pictures."""
+
+    uri: str
+    pictures: tuple[Evidence, ...]
+
+    def __call__(self, numbers: tuple[int, ...]) -> _Pass:
+        fetched = reading.fetch_parts(storage_here(self.uri), numbers)
+        return _one_pass(self.uri, ((number, _columns(number, data)) for number, data in fetched), self.pictures)
+
+
+def _one_pass(uri: str, read: Iterable[tuple[int, pa.Table | parts.PartDamaged]], pictures: Sequence[Evidence]) -> _Pass:
+    found = _Pass([_Sought() for _ in pictures])
+    for number, table in read:
+        if isinstance(table, parts.PartDamaged):
+            found.notes.append(f"{uri}: {table}")
+        else:
+            _scan(table, number, pictures, found.sought)
+            if "review" in table["kind"].unique().to_pylist():
+                found.reviewed.append(number)
+    return found
 
 
 def _reviews(storage: Storage, numbers: Sequence[int], images: set[str | None]) -> dict[str, Record]:
@@ -177,9 +233,7 @@ def _scan_looks(table: pa.Table, number: int, attempts: Any, pictures: Sequence[
             continue
         bits = pdq.distances(picture.forms, hashes)
         for place in np.flatnonzero(bits <= pdq.NEAR).tolist():
-            # The farthest falls out first, then the latest.
-            lead = (-int(bits[place]), -number, -int(rows[good[place]]))
-            (heapq.heappush if len(item.near) < LEADS_MAX else heapq.heappushpop)(item.near, lead)
+            item.offer((-int(bits[place]), -number, -int(rows[good[place]])))
 
 
 def _is_hash(text: str | None) -> bool:

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 import ray
 
+from pipeline import encode
 from pipeline.errors import JobError, UserError
 from pipeline.farm.spread import on_cluster, spread
-from pipeline.provenance import examine, objects, parts
+from pipeline.provenance import examine, identify, lookup, objects, parts
 from pipeline.provenance.audit import audit
 from pipeline.provenance.fanout import Cores, FanOut
 from pipeline.provenance.identify import identify_all, pictures_in
@@ -50,6 +51,9 @@ def cluster() -> Iterator[None]:
 def everything_spread(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(examine, "PROCESSES_FROM_BYTES", 0)
     monkeypatch.setattr(objects, "HERE_MAX", 0)
+    monkeypatch.setattr(identify, "HERE_MAX", 1)
+    monkeypatch.setattr(lookup, "SPREAD_FROM_BYTES", 0)
+    monkeypatch.setattr(lookup, "CHUNK", 2)
 
 
 def same_audit(output: Output, fan_out: FanOut) -> None:
@@ -59,19 +63,31 @@ def same_audit(output: Output, fan_out: FanOut) -> None:
     assert set(found["found"]) == {"object-altered", "part-altered"}
 
 
+def same_answers(output: Output, fan_out: FanOut) -> None:
+    """Of pictures as they are, and of one that is only like a record's; the part that is broken is a note in each."""
+    pictures = list(pictures_in(output.folder / "images"))
+    whole = next(path for path in pictures if path.parent.name != "row-1")
+    bare = encode.encode(encode.decode(whole.read_bytes()), "image/png")
+    asked = [*pictures, ("bare", bare)]
+    here = [answer.as_json() for answer in identify_all(asked, [output.storage], output.trust)]
+    there = [answer.as_json() for answer in identify_all(asked, [output.storage], output.trust, fan_out)]
+    assert here == there and len(there) == 5
+    assert {answer["by"] for answer in there} >= {"credential", "watermark"} and all(
+        "part-altered" in answer["notes"][0] for answer in there
+    )
+
+
 def test_the_audit_says_the_same_from_processes(output: Output, monkeypatch: pytest.MonkeyPatch) -> None:
     everything_spread(monkeypatch)
     with Cores(2) as cores:
         same_audit(output, cores)
+        same_answers(output, cores)
 
 
 def test_the_audit_says_the_same_from_a_cluster(output: Output, cluster: None, monkeypatch: pytest.MonkeyPatch) -> None:
     everything_spread(monkeypatch)
     same_audit(output, spread)
-    pictures = list(pictures_in(output.folder / "images"))
-    here = [answer.as_json() for answer in identify_all(pictures, [output.storage], output.trust)]
-    there = [answer.as_json() for answer in identify_all(pictures, [output.storage], output.trust, spread)]
-    assert here == there and len(there) == 4
+    same_answers(output, spread)
 
 
 def test_a_trouble_in_a_task_is_raised_as_itself(cluster: None) -> None:
