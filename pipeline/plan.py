@@ -11,8 +11,11 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from json.encoder import encode_basestring
+from typing import Any
 
 from pipeline.job import JobSettings
+from pipeline.manifest.rows import shortest
 from pipeline.schema import Attempt, PlannedImage, PromptRow
 
 SEED_BITS = 48
@@ -99,6 +102,49 @@ def _image_id(image: PlannedImage, intent: Intent) -> str:
     return _digest("image 1", content)[:32]
 
 
+class ImageIds:
+    """The image ids of raw rows (see `manifest.rows`) that are known to be good: what `plan_row` gives, in a tenth of the time.
+
+    So a start passes over what is done already. The same canonical JSON, written by a template whose constants are filled in once.
+    """
+
+    def __init__(self, intent: Intent) -> None:
+        self._intent = intent
+        model = intent.job.model
+        self._lossy = f'"lossy":{_text(model.lossy.name)},' if model.lossy.name else ""
+        self._tail = f'"weights":{_text(intent.weights_digest)}}}]'
+        self._scheduler = _text(model.scheduler)
+
+    def of(self, raw: Mapping[str, Any]) -> list[bytes]:
+        """16 bytes for each image of the row, in index order."""
+        intent, said = self._intent, raw.get
+        job, defaults = intent.job, intent.job.defaults
+        row, seed, init, mask = raw["id"], said("seed"), said("init_image"), said("mask_image")
+        adapter = said("adapter") or defaults.adapter
+        guidance = defaults.guidance if said("guidance") is None else shortest(raw["guidance"])
+        strength = "null" if said("strength") is None else repr(shortest(raw["strength"]))
+        negative = ", ".join(part for part in (job.negative_prompt, said("negative_prompt")) if part)
+        adapter_said = _text(intent.adapter_digests.get(adapter, adapter) if adapter else None)
+        init_said, mask_said = (_text(intent.input_digests.get(uri) if uri else None) for uri in (init, mask))
+        head = f'["renderfarm image 1",{{"adapter":{adapter_said},"guidance":{guidance!r},"index":'
+        middle = (
+            f',"init":{init_said},{self._lossy}"mask":{mask_said},"negative_prompt":{_text(negative)},'
+            f'"prompt":{_text(raw["prompt"])},"row":{_text(row)},"scheduler":{self._scheduler},"seed":'
+        )
+        tail = (
+            f',"size":[{said("width") or defaults.width},{said("height") or defaults.height}],"steps":{said("steps") or defaults.steps},'
+            f'"strength":{strength},{self._tail}'
+        )
+        count = defaults.images if said("images") is None else raw["images"]
+        texts = (f"{head}{i}{middle}{first_seed(seed, job.seed, row, i)}{tail}" for i in range(count))
+        return [hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:16] for text in texts]
+
+
+def _text(value: str | None) -> str:
+    """A string as JSON has it, unescaped beyond ASCII."""
+    return "null" if value is None else encode_basestring(value)
+
+
 def invalid_image_id(row_id: str, row: int, digest: str) -> str:
     """The id under which a row that cannot be planned is recorded as failed."""
     return _digest("invalid row 1", [row_id, row, digest])[:32]
@@ -108,13 +154,13 @@ def first_seed(row_seed: int | None, job_seed: int, row_id: str, index: int) -> 
     """The noise of attempt 1. A row's own seed is used as it is for index 0."""
     if row_seed is not None and index == 0:
         return row_seed
-    origin: list[object] = ["row", row_seed] if row_seed is not None else ["job", job_seed, row_id]
-    return _seed([*origin, index])
+    origin = f'"row",{row_seed}' if row_seed is not None else f'"job",{job_seed},{_text(row_id)}'
+    return _seed(f"[{origin},{index}]")
 
 
 def attempt_of(image: PlannedImage, number: int) -> Attempt:
     """The attempt `number` (from 1) of an image; every attempt has noise of its own, derived from the first's."""
-    return Attempt(image, number, image.seed if number == 1 else _seed(["retry", image.seed, image.index, number]))
+    return Attempt(image, number, image.seed if number == 1 else _seed(f'["retry",{image.seed},{image.index},{number}]'))
 
 
 def climbed(attempt: Attempt, rejected: int, job: JobSettings) -> Attempt:
@@ -132,8 +178,10 @@ def climbed(attempt: Attempt, rejected: int, job: JobSettings) -> Attempt:
     return replace(attempt, image=replace(image, steps=steps, guidance=guidance, negative_prompt=negative))
 
 
-def _seed(origin: Sequence[object]) -> int:
-    return int(_digest("seed 1", origin)[: SEED_BITS // 4], 16)
+def _seed(origin: str) -> int:
+    """From its origin as canonical JSON."""
+    data = f'["renderfarm seed 1",{origin}]'.encode("utf-8", "surrogatepass")
+    return int.from_bytes(hashlib.sha256(data).digest()[: SEED_BITS // 8])
 
 
 def batch_key(image: PlannedImage) -> BatchKey:
@@ -169,6 +217,9 @@ def plan_digest(manifest_digest: str, settings_digest: str, planned: int) -> str
     return _digest("plan 1", [manifest_digest, settings_digest, planned])
 
 
+_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
+
+
 def _digest(domain: str, content: Mapping[str, object] | Sequence[object]) -> str:
-    data = json.dumps([f"renderfarm {domain}", content], sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    data = _canonical([f"renderfarm {domain}", content])
     return hashlib.sha256(data.encode("utf-8", "surrogatepass")).hexdigest()

@@ -11,14 +11,18 @@ here is stored: at resume the committer adds the accepted images again from thei
 
 from __future__ import annotations
 
-from collections import defaultdict
+import base64
+import os
+import tempfile
+import weakref
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.checks.base import Bars, judge, not_run
-from pipeline.checks.fingerprint import Fingerprint, Planes, derived_forms, planes, turned
+from pipeline.checks.fingerprint import SIGNATURE_BYTES, Fingerprint, Planes, derived_forms, planes, raw_planes, turned
 from pipeline.checks.hamming import HammingIndex, distances
 from pipeline.checks.settings import DuplicatesSettings
 from pipeline.pdq import packed
@@ -49,8 +53,26 @@ def bars(settings: DuplicatesSettings, where: str) -> Bars | None:
     return None if on_fail == "ignore" else Bars.one((settings.max_distance + 1) / 256, on_fail)
 
 
+class _Thumbnails:
+    """Signatures by place, on disk: they are looked at only where a hash or a pooled thumbnail is near already."""
+
+    def __init__(self) -> None:
+        self._file, path = tempfile.mkstemp(prefix="renderfarm-thumbnails-")
+        os.unlink(path)  # it is gone when this process is
+        weakref.finalize(self, os.close, self._file)
+        self._count = 0
+
+    def extend(self, raw: bytes) -> None:
+        """Appends signatures of SIGNATURE_BYTES each."""
+        os.pwrite(self._file, raw, self._count * SIGNATURE_BYTES)
+        self._count += len(raw) // SIGNATURE_BYTES
+
+    def __getitem__(self, place: int) -> Planes:
+        return raw_planes(os.pread(self._file, SIGNATURE_BYTES, place * SIGNATURE_BYTES))
+
+
 class DuplicateIndex:
-    """Fingerprints of the accepted images of one job. One process, no lock; 100,000 images take about 100 MB."""
+    """Fingerprints of the accepted images of one job. One process, no lock; 100,000 images take about 40 MB, and as much on disk."""
 
     def __init__(self, settings: DuplicatesSettings) -> None:
         self.settings = settings
@@ -59,31 +81,45 @@ class DuplicateIndex:
         self._trusted = np.zeros(1024, np.bool_)
         self._there = np.zeros(1024, np.bool_)
         self._names: list[str] = []
-        self._signatures: list[str] = []
-        self._rows: dict[str, list[int]] = defaultdict(list)
+        self._thumbnails = _Thumbnails()
+        self._rows: dict[str, tuple[int, ...]] = {}
 
     def __len__(self) -> int:
         return len(self._names)
 
     def add(self, row_id: str, name: str, found: Fingerprint) -> None:
         """Remembers an accepted image of a row. `name` is what a person is shown when a twin of it turns up."""
-        place = len(self._names)
-        if place == len(self._trusted):
+        self.extend([row_id], [name], [found.pdq], [found.quality], [found.signature])
+
+    def extend(
+        self, row_ids: Sequence[str], names: Sequence[str], pdqs: Sequence[str], qualities: Sequence[int], signatures: Sequence[str]
+    ) -> None:
+        """`add` for many at once; `signatures` are base64, as in a fingerprint.
+
+        Raises: ValueError for a hash or signature of another length.
+        """
+        first, count = len(self._names), len(names)
+        raw = b"".join(base64.b64decode(text, validate=True) for text in signatures)
+        if len(raw) != count * SIGNATURE_BYTES:
+            raise ValueError(f"a signature has {SIGNATURE_BYTES} bytes, these {count} have {len(raw)}")
+        self._hashes.extend(packed(list(pdqs)))
+        while first + count > len(self._trusted):
             self._trusted, self._there, self._pooled = (
                 np.concatenate([a, np.zeros_like(a)]) for a in (self._trusted, self._there, self._pooled)
             )
-        self._hashes.add(packed([found.pdq])[0])
-        self._trusted[place] = found.quality >= self.settings.min_quality
-        self._there[place] = True
-        self._pooled[place] = _pooled(planes(found.signature)[0])
-        self._names.append(name)
-        self._signatures.append(found.signature)
-        self._rows[row_id].append(place)
+        self._trusted[first : first + count] = np.asarray(qualities) >= self.settings.min_quality
+        self._there[first : first + count] = True
+        light = np.frombuffer(raw, np.uint8).reshape(count, SIGNATURE_BYTES)[:, :256].reshape(count, 16, 16)
+        self._pooled[first : first + count] = _pooled(light.astype(np.int16))
+        self._names += names
+        self._thumbnails.extend(raw)
+        for place, row_id in enumerate(row_ids, first):
+            self._rows[row_id] = (*self._rows.get(row_id, ()), place)
 
     def remove(self, row_id: str, name: str) -> None:
         """Forgets an image that was added but never committed; its place stays, and matches nothing."""
         for place in [place for place in self._rows.get(row_id, ()) if self._names[place] == name]:
-            self._rows[row_id].remove(place)
+            self._rows[row_id] = tuple(other for other in self._rows[row_id] if other != place)
             self._trusted[place] = self._there[place] = False
 
     def judge(self, row_id: str, found: Fingerprint) -> Verdict:
@@ -110,9 +146,9 @@ class DuplicateIndex:
             return not_run(NAME, "twins in other rows are ignored")
         if found.quality < self.settings.min_quality and _flat(planes(found.signature)[0]):
             return not_run(NAME, f"too little detail to compare with other rows (PDQ quality {found.quality})")
-        own = self._rows.get(row_id, [])
+        own = self._rows.get(row_id, ())
         places, gaps = self._hashes.search(_forms(found), self.settings.max_distance)
-        others = ~np.isin(places, own)
+        others = ~np.isin(places, np.array(own, np.int64))
         twin = self._nearest(places[others], gaps[others], found) or self._same(self._sieved(own, found), found)
         return self._verdict(twin, held, OTHER_ROW, "unlike the job's other images")
 
@@ -131,21 +167,21 @@ class DuplicateIndex:
         asked = _turned_planes(found.signature) if close.size else []
         for nth, form in close:
             place = int(places[nth])
-            if confirms(asked[form], planes(self._signatures[place])):
+            if confirms(asked[form], self._thumbnails[place]):
                 return _Twin(self._names[place], float(gaps[nth, form]) / 256)
         return None
 
-    def _sieved(self, own: list[int], found: Fingerprint) -> npt.NDArray[np.int64]:
+    def _sieved(self, own: Sequence[int], found: Fingerprint) -> npt.NDArray[np.int64]:
         """The images of other rows whose pooled thumbnail is near enough in one of eight forms that the thumbnails may agree."""
         there = self._there[: len(self)].copy()
-        there[own] = False
+        there[list(own)] = False
         if found.quality >= self.settings.min_quality:
             there &= ~self._trusted[: len(self)]
         places = np.flatnonzero(there)
         light = planes(found.signature)[0]
         if not places.size or _flat(light):
             return places[:0]
-        forms = np.stack([_pooled(np.asarray(form, np.int16)) for form in turned(light)])
+        forms = _pooled(np.stack([np.asarray(form, np.int16) for form in turned(light)]))
         stored = self._pooled[places]
         squared = (stored * stored).sum(axis=1)[:, None] + (forms * forms).sum(axis=1) - 2 * stored @ forms.T
         near: npt.NDArray[np.bool_] = (squared <= 2 - 2 * STRUCTURE_ALONE_MIN + 1e-4).any(axis=1) & stored.any(axis=1)
@@ -156,7 +192,7 @@ class DuplicateIndex:
         asked = _turned_planes(found.signature)
         for place in places:
             if found.quality < self.settings.min_quality or not self._trusted[place]:
-                known = planes(self._signatures[place])
+                known = self._thumbnails[place]
                 if any(confirms(form, known, STRUCTURE_ALONE_MIN) for form in asked):
                     return _Twin(self._names[place], 0.0)
         return None
@@ -173,13 +209,14 @@ def _flat(light: npt.NDArray[np.int16]) -> bool:
 
 
 def _pooled(light: npt.NDArray[np.int16]) -> npt.NDArray[np.float32]:
-    """L (16, 16) less its mean, of unit length, projected on 4x4 cells: float32 (16). Zeros without structure. Two pooled ones are at
-    most as far apart as the thumbnails, whose squared distance is 2 - 2 x correlation."""
-    if _flat(light):
-        return np.zeros(POOL * POOL, np.float32)
-    centred = light.astype(np.float64) - light.mean()
-    cells = (centred / np.linalg.norm(centred)).reshape(POOL, 16 // POOL, POOL, 16 // POOL).sum(axis=(1, 3)) / (16 // POOL)
-    return np.asarray(cells.ravel(), np.float32)
+    """Each L of (N, 16, 16) less its mean, of unit length, projected on 4x4 cells: float32 (N, 16). Zeros without structure. Two pooled
+    ones are at most as far apart as the thumbnails, whose squared distance is 2 - 2 x correlation."""
+    centred = light - light.mean(axis=(1, 2), keepdims=True)
+    power = np.square(centred).mean(axis=(1, 2))
+    length = np.sqrt(power * light[0].size)
+    unit = np.where(power < FLAT_POWER, 0.0, 1.0) / np.where(length == 0, 1.0, length)
+    cells = centred.reshape(-1, POOL, 16 // POOL, POOL, 16 // POOL).sum(axis=(2, 4)) / (16 // POOL)
+    return np.asarray(cells.reshape(-1, POOL * POOL) * unit[:, None], np.float32)
 
 
 def _turned_planes(text: str) -> list[Planes]:

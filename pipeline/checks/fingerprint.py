@@ -61,7 +61,11 @@ def planes(text: str) -> Planes:
     Raises:
         ValueError: it is no base64 of 384 bytes.
     """
-    raw = base64.b64decode(text, validate=True)
+    return raw_planes(base64.b64decode(text, validate=True))
+
+
+def raw_planes(raw: bytes) -> Planes:
+    """Reads a decoded signature back. Raises: ValueError: these are not 384 bytes."""
     if len(raw) != SIGNATURE_BYTES:
         raise ValueError(f"a signature has {SIGNATURE_BYTES} bytes, this one {len(raw)}")
     values = np.frombuffer(raw, np.uint8).astype(np.int16)

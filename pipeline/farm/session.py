@@ -167,8 +167,7 @@ def _record_plan(session: Session) -> None:
     if recorded and not resolved.bad_rows and not any(image.superseded for _, image in state.images()):
         return
     logged = {image_id for image_id, _ in state.images()}
-    planned_ids = itertools.chain((image.image_id for image in resolved.images()), (image_id for image_id, _ in resolved.bad()))
-    kept = {image_id for image_id in planned_ids if image_id in logged}
+    kept = {key.hex() for key in resolved.image_keys() if state.knows(key)} if logged else set()
     left = [i for i, s in state.images() if not s.superseded and i not in kept]
     back = [i for i, s in state.images() if s.superseded and i in kept]
     blank = Record(
@@ -216,7 +215,7 @@ def _bad_records(session: Session, blank: Record, logged: set[str]) -> Iterator[
 def open_work(session: Session, *, retry_failed: bool) -> Iterator[Work]:
     """The next attempt of every image that is not final, in manifest order."""
     limit = session.job.checks.attempts
-    for image in session.resolved.images():
+    for image in session.resolved.images(session.state.all_accepted):
         state = session.state.image(image.image_id)
         if state.accepted:
             continue

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import ManifestError
@@ -25,22 +25,38 @@ if TYPE_CHECKING:
 _TWIN_REMEDY = "give each row an id of its own; ids name the images"
 
 
-def read(uri: str, rules: Rules | None = None) -> Iterator[Shard]:
+def read(uri: str, rules: Rules | None = None, running: Running | None = None) -> Iterator[Shard]:
     """The manifest's rows in shards of some thousand, in order; every row is in exactly one shard, as good or as bad.
 
     All rows that share an id are bad, since nothing says which of them is meant. The first pass is done when this
-    returns.
+    returns. `running` takes in every row on the way, so that its digest needs no pass of its own.
 
     Raises: ManifestError for what makes the file unusable as a whole: nothing there, no Parquet, a missing, unknown or
     mistyped column, no rows; StorageRefused, StorageAway.
     """
+    files = _usable(uri)
+    return _shards(files, _twins(files), rules or Rules(), running)
+
+
+def read_on(uri: str, rules: Rules, passed: Callable[[list[dict[str, Any]]], bool]) -> Iterator[Shard]:
+    """`read` for a manifest that was read before and had no bad row: shards of whose raw rows `passed` says so are left out unjudged.
+
+    Raises: as `read`.
+    """
+    from pipeline.manifest.duplicates import Twins
+
+    return _shards(_usable(uri), Twins(), rules, passed=passed)
+
+
+def _usable(uri: str) -> list[ManifestFile]:
+    """Every file of the manifest. Raises: ManifestError for a fault of a whole file, and where there is no row."""
     files = survey(uri)
     faults = [*itertools.chain.from_iterable(file.faults for file in files)]
     if not faults and not sum(file.rows for file in files):
         faults = [_no_rows()]
     if faults:
         raise _unusable(uri, faults)
-    return _shards(files, _twins(files), rules or Rules())
+    return files
 
 
 def check(uri: str, rules: Rules | None = None) -> Iterator[Fault]:
@@ -65,18 +81,34 @@ def check(uri: str, rules: Rules | None = None) -> Iterator[Fault]:
         yield Fault(None, None, None, f"{error.where}: {error.what}", error.remedy)
 
 
-def digest(uri: str) -> str:
-    """SHA-256 over the rows' digests in order, 64 hex digits: of what the manifest says, not of its Parquet bytes.
+class Running:
+    """SHA-256 over rows' digests in order: of what a manifest says, not of its Parquet bytes."""
 
-    Raises: ManifestError, StorageRefused, StorageAway.
-    """
-    running = hashlib.sha256(b"renderfarm manifest 1\n")
-    for file in survey(uri):
-        if file.faults:
-            raise _unusable(uri, list(file.faults))
+    def __init__(self) -> None:
+        self._running = hashlib.sha256(b"renderfarm manifest 1\n")
+
+    def update(self, raws: Iterable[dict[str, Any]]) -> None:
+        """Takes in the next raw rows."""
+        for raw in raws:
+            self._running.update(bytes.fromhex(raw_digest(raw)))
+
+    def hexdigest(self) -> str:
+        """64 hex digits over all rows so far."""
+        return self._running.hexdigest()
+
+
+def raw_rows(uri: str) -> Iterator[list[dict[str, Any]]]:
+    """Raw rows in order, some thousand at a time, unjudged. Raises: as `read`."""
+    for file in _usable(uri):
         for _, raws in chunks(file):
-            for raw in raws:
-                running.update(bytes.fromhex(raw_digest(raw)))
+            yield raws
+
+
+def digest(uri: str) -> str:
+    """The digest of a whole manifest, 64 hex digits. Raises: ManifestError, StorageRefused, StorageAway."""
+    running = Running()
+    for raws in raw_rows(uri):
+        running.update(raws)
     return running.hexdigest()
 
 
@@ -128,21 +160,28 @@ def _twins(files: list[ManifestFile]) -> Twins:
     return find_twins(ids, sum(file.rows for file in files))
 
 
-def _shards(files: list[ManifestFile], twins: Twins, rules: Rules) -> Iterator[Shard]:
-    number = 0
-    for file in files:
-        for start, raws in chunks(file):
+def _shards(
+    files: list[ManifestFile],
+    twins: Twins,
+    rules: Rules,
+    running: Running | None = None,
+    passed: Callable[[list[dict[str, Any]]], bool] | None = None,
+) -> Iterator[Shard]:
+    read = ((file, *chunk) for file in files for chunk in chunks(file))
+    for number, (source, start, raws) in enumerate(read):
+        if running is not None:
+            running.update(raws)
+        if passed is None or not passed(raws):
             rows: list[PromptRow] = []
             bad: list[BadRow] = []
             for row, raw in enumerate(raws, start):
-                judged = _judge(file, row, raw, twins.of(row), rules)
+                judged = _judge(source, row, raw, twins.of(row), rules)
                 if isinstance(judged, BadRow):
                     bad.append(judged)
                 else:
                     rows.append(judged)
             assert len(rows) + len(bad) == len(raws), "every row is in exactly one count"
             yield Shard(number, tuple(rows), tuple(bad))
-            number += 1
 
 
 def _judge(file: ManifestFile, row: int, raw: dict[str, Any], twin: Twin | None, rules: Rules) -> PromptRow | BadRow:

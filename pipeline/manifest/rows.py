@@ -61,24 +61,26 @@ def row_digest(row: PromptRow) -> str:
 def raw_digest(raw: Mapping[str, Any]) -> str:
     """The digest of a row that may be bad; equal to `row_digest` where it is good."""
     said = {name: raw.get(name) for name in (*TEXTS, *WHOLES)}
-    said |= {name: _shortest(raw[name]) for name in FRACTIONS if raw.get(name) is not None}
+    said |= {name: shortest(raw[name]) for name in FRACTIONS if raw.get(name) is not None}
     said["objects"] = [[o.get("class"), o.get("count")] if isinstance(o, dict) else o for o in _items(raw, "objects")]
     said["tags"] = sorted([list(pair) for pair in _items(raw, "tags") if _is_pair(pair)], key=repr)
     return _digest(said)
 
 
+_canonical = json.JSONEncoder(sort_keys=True, ensure_ascii=True, separators=(",", ":"), default=repr).encode
+
+
 def _digest(said: dict[str, Any]) -> str:
     """JSON with sorted keys, nulls and empty lists left out, numbers in their shortest form."""
     kept = {name: value for name, value in said.items() if value is not None and value != []}
-    text = json.dumps(kept, sort_keys=True, ensure_ascii=True, separators=(",", ":"), default=repr)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(_canonical(kept).encode()).hexdigest()
 
 
 def _prompt_row(raw: Mapping[str, Any]) -> PromptRow:
     said = {name: value for name, value in raw.items() if value is not None}
     for name in FRACTIONS:
         if name in said:
-            said[name] = _shortest(said[name])
+            said[name] = shortest(said[name])
     if "objects" in said:
         said["objects"] = tuple(ObjectCount(entry["class"], entry["count"]) for entry in said["objects"])
     if "tags" in said:
@@ -87,7 +89,7 @@ def _prompt_row(raw: Mapping[str, Any]) -> PromptRow:
 
 
 @functools.lru_cache(maxsize=4096)
-def _shortest(value: Any) -> Any:
+def shortest(value: Any) -> Any:
     """A number as the shortest decimal that float32 tells apart, so that 7.1 is 7.1 from a float and from a double
     column.
     """

@@ -16,7 +16,7 @@ import hashlib
 import json
 from array import array
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -242,6 +242,19 @@ class LogState:
         """Every image of the log, superseded ones too, in the order of their first record."""
         for key, packed in self._images.items():
             yield key.hex(), _unpack(packed)
+
+    def knows(self, key: bytes) -> bool:
+        """Whether there is a record of the image with this key, its id as 16 bytes."""
+        return key in self._images
+
+    def all_accepted(self, keys: Iterable[bytes]) -> bool:
+        """Whether all images with these keys are accepted; looks at no key after the first that is not."""
+        known = self._images.get
+        return all(known(key, 0) & _ACCEPTED for key in keys)
+
+    def superseded(self) -> set[str]:
+        """Ids of the images that are in no plan any more."""
+        return {key.hex() for key, packed in self._images.items() if packed & _SUPERSEDED}
 
     def __len__(self) -> int:
         return len(self._images)

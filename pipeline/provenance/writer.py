@@ -126,7 +126,8 @@ class LogWriter:
 
     def _renew_snapshot(self) -> None:
         """A crash before or in this put leaves the older snapshot, and the next start reads more parts."""
-        if self._parts_behind >= self._snapshot_parts or self._rows_behind >= snapshot.ROWS_BEHIND:
+        rows = max(snapshot.ROWS_BEHIND, len(self.state) // snapshot.SHARE_BEHIND)
+        if self._parts_behind >= self._snapshot_parts or self._rows_behind >= rows:
             data = snapshot.dump(self.state, self._leaves, self.origin, self._signer)
             self._storage.put(snapshot.KEY, data)
             self._parts_behind = self._rows_behind = 0

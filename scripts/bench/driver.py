@@ -1,7 +1,7 @@
 """The driver alone: leasing, deciding, recording and committing, with workers that do nothing; and the start with all of it done.
 
-    python -m scripts.bench.driver --images 100000             leases, records and commits
-    python -m scripts.bench.driver --images 100000 --resume F  starts on the output F of an earlier run, with 1 % of new rows
+    python -m scripts.bench.driver --images 100000 --keep F    leases, records and commits so many of a manifest with 1 % more rows
+    python -m scripts.bench.driver --images 100000 --resume F  starts again on what that run left, for the rest
 
 The workers are in this process and answer at once: what they cost (a record as a finisher makes it) is measured and told apart. The
 ceiling is what one core can do with Arrow, SHA-256 and Parquet: the writer alone costs 0.09 ms an image (`scripts/bench/audit.py`).
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import hashlib
+import itertools
 import json
 import resource
 import shutil
@@ -37,6 +38,7 @@ from pipeline.finish import Checked, Decision, Finished, failed_record
 from pipeline.job import JobSettings
 from pipeline.provenance.canonical import claim_digest
 from pipeline.resolve import resolve_job
+from pipeline.resolve.survey import SETTLED_S
 from pipeline.schema import RenderInfo, Verdict
 
 INFO = RenderInfo("null", "", "0" * 64, "none", "none", "none", "null", "", "0", "0")
@@ -135,9 +137,11 @@ def main() -> int:
     logs.configure()
     if not (folder / "keys").exists():
         keys.init(folder / "keys")
-    _manifest(folder / "rows.parquet", args.images + (args.images // 100 if args.resume else 0))
+    if not args.resume:
+        _manifest(folder / "rows.parquet", args.images + args.images // 100)
+        time.sleep(SETTLED_S + 1)  # a manifest that is younger is not remembered
     try:
-        told = _run(_job(folder, not args.no_duplicates))
+        told = _run(_job(folder, not args.no_duplicates), None if args.resume else args.images)
     finally:
         if not (args.resume or args.keep):
             shutil.rmtree(folder)
@@ -145,7 +149,7 @@ def main() -> int:
     return 0
 
 
-def _run(job: JobSettings) -> dict[str, object]:
+def _run(job: JobSettings, limit: int | None) -> dict[str, object]:
     begun, cpu = time.monotonic(), time.process_time()
     resolved = resolve_job(job)
     resolved_s, resolved_cpu = time.monotonic() - begun, time.process_time() - cpu
@@ -153,7 +157,7 @@ def _run(job: JobSettings) -> dict[str, object]:
     opened_s = time.monotonic() - begun
     engine, tally = NullEngine(), Tally(resolved.planned)
     duplicates = JobDuplicates.of(job, session.storage, session.state)
-    queue = WorkQueue(farm.open_work(session, retry_failed=False), 4)
+    queue = WorkQueue(itertools.islice(farm.open_work(session, retry_failed=False), limit), 4)
     spent: list[float] = []
     windows = _windows(tally, max(1000, resolved.planned // 10))
 
@@ -166,7 +170,7 @@ def _run(job: JobSettings) -> dict[str, object]:
     Loop(job, resolved.plan_digest, queue, engine, session.writer, duplicates, StopSignals(), tally, watch).run()
     wall, cpu = time.monotonic() - loop_begun, time.process_time() - loop_cpu
     counts, done = session.counts(), tally.attempts_now
-    assert counts.accepted == resolved.planned, counts
+    assert counts.accepted == (resolved.planned if limit is None else limit), counts
     print(f"{done} images: {cpu:.1f} CPU s, of them {engine.spent_s:.1f} s workers' records; peak {_peak_mib():.0f} MiB", file=sys.stdout)
     return {
         "images": done,

@@ -200,7 +200,7 @@ def test_a_resume_knows_what_people_said(output: Output) -> None:
     word(output, 1, 1, "rejected")
     state = reading.read_state(output.storage)
     job = JobSettings.model_validate({"name": "mugs", "manifest": "-", "output": "-"})
-    known = JobDuplicates.of(job, output.storage, state)._index._rows
+    known = JobDuplicates.of(job, output.storage, state)._settled()._rows
     assert {row: len(places) for row, places in known.items() if places} == {"row-2": 1}
     writer = LogWriter.open(output.storage, outputs.JOB, output.signer, snapshot_parts=1)
     again = LogWriter.open(output.storage, outputs.JOB, output.signer)

@@ -1,0 +1,145 @@
+"""A start passes over what is done: ids without planning, manifests remembered, near-duplicates rebuilt beside the first renderings."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline import keys, manifest
+from pipeline.checks.duplicates import DuplicateIndex
+from pipeline.checks.fingerprint import fingerprint
+from pipeline.checks.settings import DuplicatesSettings
+from pipeline.errors import ManifestError
+from pipeline.farm import session as farm
+from pipeline.job import JobSettings, load_job
+from pipeline.manifest import Rules, files, row_digest
+from pipeline.manifest.rows import examine
+from pipeline.plan import ImageIds, Intent, plan_row
+from pipeline.resolve import ResolvedJob, resolve_job
+from pipeline.schema import Record
+
+TEXTS = st.text(st.characters(min_codepoint=32, exclude_characters="\x7f"), max_size=12)
+RAWS = st.fixed_dictionaries(
+    {"id": TEXTS.filter(bool), "prompt": TEXTS.filter(str.strip)},
+    optional={
+        "negative_prompt": TEXTS, "seed": st.integers(0, 2**63 - 1), "width": st.sampled_from([64, 256, 1024]), "steps": st.integers(1, 99),
+        "guidance": st.floats(0, 100, width=32), "images": st.integers(1, 3), "adapter": st.sampled_from(["ink", "oil"]),
+        "init_image": st.sampled_from(["a.png", "b.png"]), "strength": st.floats(0, 1, width=32),
+    },
+)  # fmt: skip
+JOBS = [
+    JobSettings.model_validate({"name": "j", "manifest": "m", "output": "o", **more})
+    for more in ({}, {"negative_prompt": 'a "quoted" Ü', "model": {"scheduler": "euler", "lossy": {"reuse": 2}}, "defaults": {"images": 2}})
+]
+
+
+@settings(max_examples=300, deadline=None)
+@given(RAWS, st.sampled_from(JOBS))
+def test_the_ids_of_raw_rows_are_those_of_planned_images(raw: dict[str, Any], job: JobSettings) -> None:
+    intent = Intent(job, "a" * 64, {"ink": "0f at 1.0"}, {"a.png": "b" * 64})
+    row, reasons = examine(raw, Rules())
+    if row is None:
+        assert {column for column, _, _ in reasons} <= {"id", "prompt", "negative_prompt", "strength", "mask_image", "init_image"}
+        return
+    planned = plan_row(row, row_digest(row), intent)
+    assert [key.hex() for key in ImageIds(intent).of(raw)] == [image.image_id for image in planned]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a job of ten good rows, four to a shard, written long enough ago to be remembered."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(files, "CHUNK_ROWS", 4)
+    write(tmp_path, [{"id": f"r{n}", "prompt": f"mug {n}"} for n in range(10)])
+    job = {"name": "tests", "manifest": "rows.parquet", "output": "out", "keys": "keys", "defaults": {"width": 256, "height": 256}}
+    (tmp_path / "job.yaml").write_text(yaml.safe_dump(job))
+    keys.init(tmp_path / "keys")
+    return tmp_path
+
+
+def write(folder: Path, rows: list[dict[str, object]], age_s: float = 60) -> None:
+    pq.write_table(pa.Table.from_pylist(rows), folder / "rows.parquet")
+    os.utime(folder / "rows.parquet", (time.time() - age_s,) * 2)
+
+
+def resolved(folder: Path) -> ResolvedJob:
+    return resolve_job(load_job(folder / "job.yaml"))
+
+
+def test_shards_that_are_done_are_passed_over_and_nothing_else_is(folder: Path) -> None:
+    session = farm.open_session(resolved(folder))
+    images = list(session.resolved.images())
+    assert [key.hex() for key in session.resolved.image_keys()] == [image.image_id for image in images]
+
+    def accept(chosen: Iterable[int]) -> None:
+        facts = {"job": "tests", "plan_digest": session.resolved.plan_digest, "attempt": 1, "outcome": "accepted"}
+        session.writer.append([Record(kind="attempt", image_id=images[n].image_id, row_id=images[n].row_id, **facts) for n in chosen])  # type: ignore[arg-type]
+
+    def left() -> list[str]:
+        return [work.attempt.image.row_id for work in farm.open_work(session, retry_failed=False)]
+
+    assert len(left()) == 10
+    accept([0, 1, 2, 3, 5])
+    assert left() == ["r4", "r6", "r7", "r8", "r9"]
+    passed = list(session.resolved.images(session.state.all_accepted))
+    assert [image.row_id for image in passed] == [f"r{n}" for n in range(4, 10)], "the first shard was not judged again"
+    accept([4, 6, 7, 8, 9])
+    assert left() == []
+
+
+def test_a_manifest_that_did_not_change_is_not_judged_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = resolved(folder)
+
+    def refuse(*_: object) -> object:
+        raise AssertionError("the manifest was read again")
+
+    read = manifest.read
+    monkeypatch.setattr(manifest, "read", refuse)
+    assert resolved(folder) == first
+    (memory,) = (folder / "cache" / "renderfarm" / "manifests").iterdir()
+    monkeypatch.setattr(manifest, "read", read)
+    memory.write_text(memory.read_text()[:40])
+    assert resolved(folder) == first, "half a memory is none"
+    monkeypatch.setattr(manifest, "read", refuse)
+    (folder / "job.yaml").write_text((folder / "job.yaml").read_text().replace("256", "320"))
+    with pytest.raises(AssertionError, match="read again"):
+        resolved(folder)
+
+
+def test_a_manifest_that_changed_or_is_young_is_judged(folder: Path) -> None:
+    first = resolved(folder)
+    write(folder, [{"id": "r0", "prompt": ""}], age_s=30)
+    with pytest.raises(ManifestError, match="prompt"):
+        resolved(folder)
+    write(folder, [{"id": f"r{n}", "prompt": f"box {n}"} for n in range(10)], age_s=0)
+    assert resolved(folder).manifest_digest != first.manifest_digest
+    assert len(list((folder / "cache" / "renderfarm" / "manifests").iterdir())) == 2, "what was written just now may change unseen"
+
+
+def test_many_fingerprints_at_once_are_as_one_by_one() -> None:
+    rng = np.random.default_rng(3)
+    pictures = [np.kron(rng.integers(0, 256, (8, 8, 3)), np.ones((32, 32, 1))).astype(np.uint8) for _ in range(6)]
+    pictures.append(np.full((256, 256, 3), 90, np.uint8))
+    found = [fingerprint(picture) for picture in pictures]
+    one, many = DuplicateIndex(DuplicatesSettings()), DuplicateIndex(DuplicatesSettings())
+    for n, print_ in enumerate(found):
+        one.add(f"r{n % 3}", f"#{n}", print_)
+    columns = zip(*((f"r{n % 3}", f"#{n}", p.pdq, p.quality, p.signature) for n, p in enumerate(found)), strict=True)
+    many.extend(*columns)
+    for index in (one, many):
+        index.remove("r1", "#4")
+    asked = [(row, print_) for row in ("r0", "r1", "r9") for print_ in found]
+    assert [one.judge(row, print_) for row, print_ in asked] == [many.judge(row, print_) for row, print_ in asked]
+    with pytest.raises(ValueError, match="384 bytes"):
+        many.extend(["r"], ["#"], [found[0].pdq], [90], ["AAAA"])
