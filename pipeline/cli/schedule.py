@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pipeline.cli import logs
 from pipeline.cli.telling import Teller
-from pipeline.errors import JobError, UserError
+from pipeline.errors import JobError, RenderfarmError, UserError
 from pipeline.job import JobSettings, load_job
 from pipeline.schedule import units
 from pipeline.schedule.calendar import Window, window_at, windows
@@ -38,17 +38,31 @@ def schedule(args: argparse.Namespace) -> int:
     extra = ["--address", args.address] if args.address is not None else []
 
     tellers = {job.name: Teller(job) for job in jobs}
+    files = {entry.name: Path(entry.job) for entry in entries}
 
     def tell(report: Report) -> None:
         print(json.dumps(_as_json(report)) if args.json else _line(report), flush=True)
-        if report.event == "missed" or (report.code is not None and report.code < 0):  # what a run cannot tell itself
-            tellers[report.name].beside("failed", _line(report).partition(": ")[2], exit_code=report.code)
+        untold = untold_by_its_run(report, files[report.name])
+        if untold:
+            tellers[report.name].beside("failed", untold, exit_code=report.code)
 
     service = Service(entries, default_folder(), tell, lambda entry, window: command(entry, window, extra), grace=not args.ignore_grace)
     code = service.run(once=args.once)
     for teller in tellers.values():
         teller.join()
     return 0 if code in args.success and not service.asked else code
+
+
+def untold_by_its_run(report: Report, path: Path) -> str:
+    """What nobody would hear of, for there was no run, it was killed, or it could not read who is to be told; empty for all else."""
+    if report.event == "missed" or (report.code is not None and report.code < 0):
+        return _line(report).partition(": ")[2]
+    if report.code == UserError.exit_code:
+        try:
+            load_job(path)
+        except RenderfarmError as error:
+            return f"failed: {error}"
+    return ""
 
 
 def _entries(paths: Sequence[Path]) -> tuple[list[Entry], list[JobSettings]]:

@@ -183,6 +183,21 @@ def available_cpus() -> float:
     return found.get("CPU", 0.0)
 
 
+def draining_hosts() -> frozenset[str]:
+    """Ray's names of the hosts that were told to go away: by a cloud's notice, an autoscaler, or SIGTERM to their `ray start` (2.60).
+
+    Ray says this to its own libraries only. A driver that cannot ask (`ray://`) sees such hosts when they are gone.
+    """
+    from ray._private.state import state
+
+    try:
+        found: dict[str, int] = state.get_draining_nodes()
+    except Exception as error:  # a hint that costs nothing to miss: their units come back when they die
+        log.debug("notices.unknown", reason=type(error).__name__)
+        return frozenset()
+    return frozenset(found)
+
+
 def _resources() -> dict[str, float]:
     """What the cluster holds in all, by Ray's resource names."""
     import ray

@@ -2,14 +2,15 @@
 
 An actor that died is replaced. A replacement may find no room on the cluster and stay pending: it gets no work while another one is
 ready, costs nothing, and asks an autoscaler for a node. Where none is ready for ROOM_S, the run pauses. Actors that die again and again
-before they are ready are given up.
+before they are ready are given up. One whose host was told to go (a spot notice, a node that shuts down) gets no more work while another
+is ready; its replacement starts at once, and it is ended when it owes nothing.
 """
 
 from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,7 +31,7 @@ NEAR = 2
 @dataclass(eq=False, slots=True)
 class Worker:
     """One actor and the references that it owes. `heard_s`: when it last answered, or was given work while idle;
-    `blamed`: whether a unit was already blamed for its death."""
+    `blamed`: whether a unit was already blamed for its death; `leaving`: its host goes away, and its replacement was started."""
 
     number: int
     handle: Any
@@ -39,6 +40,7 @@ class Worker:
     owes: set[Any] = field(default_factory=set)
     heard_s: float = 0.0
     blamed: bool = False
+    leaving: bool = False
 
 
 class Pool:
@@ -68,6 +70,8 @@ class Pool:
     def able(self) -> list[Worker]:
         """Whom to give work: those that are ready, for an actor that finds no room on the cluster may never be; all while none is.
 
+        Those that leave only while nobody else is ready.
+
         Raises: FarmLost when none is left, or none was ready for ROOM_S.
         """
         if not self.workers:
@@ -75,7 +79,7 @@ class Pool:
         ready = [worker for worker in self.workers if worker.ready]
         if not ready and self._none_ready_since is not None and self.clock() - self._none_ready_since > ROOM_S:
             raise FarmLost(f"no {self.kind} found room on the cluster within {ROOM_S:.0f} s: run again when there is room")
-        return ready or self.workers
+        return [worker for worker in ready if not worker.leaving] or ready or self.workers
 
     def idlest(self, near: str = "") -> Worker:
         """The worker that owes least, those on host `near` first. Raises: FarmLost."""
@@ -108,5 +112,23 @@ class Pool:
         log.warning("actor.died", kind=self.kind, number=worker.number, ready=worker.ready, reason=why or None)
         if not any(other.ready for other in self.workers) and self._none_ready_since is None:
             self._none_ready_since = self.clock()
-        if self.false_starts < FALSE_STARTS_MAX:
+        if self.false_starts < FALSE_STARTS_MAX and not worker.leaving:
             self.add()
+
+    def leave(self, nodes: Collection[str]) -> None:
+        """These hosts go away soon: their workers are replaced now."""
+        for worker in [worker for worker in self.workers if worker.node in nodes and not worker.leaving]:
+            worker.leaving = True
+            log.info("actor.leaving", kind=self.kind, number=worker.number, node=worker.node)
+            self.add()
+
+    def left(self, held: Collection[str]) -> list[Worker]:
+        """Workers that leave, owe nothing, and whose place another took: forgotten here, for the caller to end.
+
+        `held`: hosts that still hold what others need; a host without workers may go at once.
+        """
+        if not any(worker.ready and not worker.leaving for worker in self.workers):
+            return []
+        gone = [worker for worker in self.workers if worker.leaving and not worker.owes and worker.node not in held]
+        self.workers = [worker for worker in self.workers if worker not in gone]
+        return gone

@@ -1,8 +1,8 @@
 """The engine on Ray: two pools of actors, two units in flight per renderer, pixels through the object store.
 
 An actor that dies is replaced; its units come back as `RenderLost` / `FinishLost`, and only the one that it was working on is blamed. One
-that gives no answer for `farm.hang_seconds` is ended, and so dies. Finishers are added while renderers wait for them and the cluster has a
-CPU left. The driver holds references only, never pixels.
+that gives no answer for `farm.hang_seconds` is ended, and so dies. Hosts that are told to go get nothing new, and are left when they hold
+nothing. Finishers are added while renderers wait for them and the cluster has a CPU left. The driver holds references only, never pixels.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import structlog
 
 from pipeline.errors import StorageAway, UserError
 from pipeline.farm.actors import FinisherWorker, RendererWorker, RenderReply, Trouble
-from pipeline.farm.cluster import FarmLost, Room, available_cpus
+from pipeline.farm.cluster import FarmLost, Room, available_cpus, draining_hosts
 from pipeline.farm.engine import CheckedUnit, Event, FinishLost, Rendered, RenderLost, StoredUnit
 from pipeline.farm.pool import Pool, Worker
 from pipeline.farm.work import Unit
@@ -30,6 +30,8 @@ log = structlog.get_logger("renderfarm")
 UNITS_PER_RENDERER = 2
 UNITS_PER_FINISHER = 3
 BYTES_IN_FLIGHT_MAX = 256 << 20
+NOTICES_S = 2.0
+"""How often the cluster is asked which hosts are going away; one call to its head."""
 BLOCKED_S = 20.0
 """Renderers that wait so long for finishers are a reason for one finisher more, where the cluster has a CPU left."""
 
@@ -71,6 +73,7 @@ class RayEngine:
         self.finishers = Pool("finisher", lambda: finisher.remote(job, plan_digest, keys), room.finishers)
         self._hang_s, self._may_grow = job.farm.hang_seconds, job.farm.finishers == "auto"
         self._blocked_since: float | None = None
+        self._asked_s = time.monotonic()
         self._flights: dict[Any, Flight] = {}
         self._sent = 0
         self._away: StorageAway | None = None
@@ -157,6 +160,7 @@ class RayEngine:
         if self._away is not None:
             raise self._away
         self._end_hung()
+        self._heed_notices()
         starting = {ref: pool for pool in (self.renderers, self.finishers) for ref in pool.starting}
         waiting = [*self._flights, *starting]
         if not waiting:
@@ -184,6 +188,20 @@ class RayEngine:
                 worker.heard_s = pool.clock()
                 self._ray.kill(worker.handle)
 
+    def _heed_notices(self) -> None:
+        """Workers on hosts that go away are replaced, finish what they hold, and are ended: such a host then has nothing to lose."""
+        now = time.monotonic()
+        if now - self._asked_s < NOTICES_S:
+            return
+        self._asked_s = now
+        nodes = draining_hosts()
+        held = {flight.pixels.node for flight in self._flights.values() if flight.stage != "render"}
+        for pool in (self.renderers, self.finishers):
+            pool.leave(nodes)
+            for worker in pool.left(held):
+                log.info("actor.left", kind=pool.kind, number=worker.number)
+                self._ray.kill(worker.handle)
+
     def _landed(self, reference: Any) -> Event:
         """One call's answer as an event. Raises: StorageAway when the storage is, FarmLost when no worker is left."""
         from ray.exceptions import ActorDiedError, ActorUnavailableError, ObjectLostError, RayError
@@ -207,6 +225,7 @@ class RayEngine:
         unit = flight.unit
         if flight.stage == "render":
             reply: RenderReply = answer
+            log.debug("unit.rendered", unit=unit.number, node=flight.worker.node, busy_s=round(reply.busy_s, 3))
             return Rendered(unit, flight.pixels, reply.info, reply.marked, reply.started_us, reply.busy_s, reply.cpu_s)
         assert flight.rendered is not None
         if flight.stage == "check":

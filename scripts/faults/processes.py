@@ -35,6 +35,22 @@ def _read(pid: int, what: str) -> bytes:
         return b""
 
 
+def carries(pid: int, entry: str) -> bool:
+    """Whether NAME=VALUE is in a process's environment."""
+    return entry.encode() in _read(pid, "environ").split(b"\0")
+
+
+def arguments(pid: int) -> list[str]:
+    """A process's command line; empty when it is gone."""
+    return [part.decode(errors="replace") for part in _read(pid, "cmdline").split(b"\0")]
+
+
+def program(pid: int) -> str:
+    """The name of the program, or of the script that an interpreter runs."""
+    found = [Path(part).name for part in arguments(pid)[:2]]
+    return found[1] if len(found) > 1 and found[0].startswith("python") else found[0] if found else ""
+
+
 def actors(folder: Path, kind: str) -> list[int]:
     """Processes of one kind of actor; Ray writes the class into a process's title."""
     return sorted(pid for pid in marked(folder) if _read(pid, "cmdline").startswith(TITLES[kind]))

@@ -96,3 +96,37 @@ def test_workers_fit_the_host(gpus: int, cpus: int, renderers: int, finishers: i
     assert (room.renderers, room.finishers) == (renderers, finishers)
     assert room.renderers * room.cpus_each + room.finishers * room.cpus_finisher <= cpus
     assert room.renderers * room.gpus_each <= gpus
+
+
+def test_workers_of_a_host_that_goes_away_are_replaced_at_once_and_ended_when_they_owe_nothing() -> None:
+    pool = pool_of(2, Clock())
+    first, second = ready(pool, "a", "b")
+    pool.gives(first, "unit")
+    pool.leave({"a"})
+    pool.leave({"a"})
+    assert len(pool.workers) == 3, "one replacement, however often the notice is heard"
+    assert pool.able() == [second]
+    assert pool.left(()) == [], "it still owes an answer"
+    pool.answered(first, "unit")
+    assert pool.left({"a"}) == [], "its host still holds pixels"
+    assert pool.left(()) == [first]
+    assert first not in pool.workers
+
+
+def test_where_every_host_goes_away_its_workers_go_on_until_another_is_ready() -> None:
+    pool = pool_of(1, Clock())
+    (only,) = ready(pool, "a")
+    pool.leave({"a"})
+    assert pool.able() == [only]
+    assert pool.left(()) == []
+    ready(pool, "c")
+    assert pool.able() != [only]
+    assert pool.left(()) == [only]
+
+
+def test_a_worker_that_dies_while_it_leaves_is_not_replaced_twice() -> None:
+    pool = pool_of(1, Clock())
+    (only,) = ready(pool, "a")
+    pool.leave({"a"})
+    pool.died(only)
+    assert len(pool.workers) == 1

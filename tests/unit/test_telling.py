@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from pipeline.cli import main
+from pipeline.cli.schedule import untold_by_its_run
 from pipeline.cli.telling import Teller
 from pipeline.errors import JobError, StorageAway
 from pipeline.farm.budget import BudgetStop, Crossed
@@ -19,6 +20,7 @@ from pipeline.farm.stop import StopSignals
 from pipeline.job import JobSettings, load_job
 from pipeline.provenance.state import Counts
 from pipeline.resolve import UNRECORDED
+from pipeline.schedule.runner import Report
 from tests.unit.test_notify import serving
 
 SECRET = "s3cret-path"
@@ -212,3 +214,15 @@ def test_none_of_it_is_in_job_json() -> None:
     noisy = job(notify={"webhook_env": "X"}, budget={"rejects": 1}, schedule={"window": "22:00-06:00"}, farm={"metrics": {"port": 1}})
     assert noisy.model_dump(mode="json", exclude=UNRECORDED) == job().model_dump(mode="json", exclude=UNRECORDED)
     assert "metrics" not in noisy.model_dump(mode="json", exclude=UNRECORDED)["farm"]
+
+
+def test_the_scheduler_tells_of_a_run_that_could_not_read_whom_to_tell(tmp_path: Path) -> None:
+    path, refused = tmp_path / "job.yaml", Report("ended", "night", code=2)
+    path.write_text("name: night\nmanifest: rows.parquet\noutput: out\n")
+    assert untold_by_its_run(refused, path) == "", "the run itself tells what else is wrong"
+    path.write_text("name: night\nmanifest: rows.parquet\noutput: out\nbugdet: {hours: 8}\n")
+    assert "bugdet" in untold_by_its_run(refused, path)
+    path.unlink()
+    assert "no such job file" in untold_by_its_run(refused, path)
+    assert untold_by_its_run(Report("ended", "night", code=3), path) == ""
+    assert "signal" in untold_by_its_run(Report("ended", "night", code=-9), path)
