@@ -2,7 +2,8 @@
 """Three hosts in network namespaces, one of which goes away in the middle of a job: cut off, stopped, or drained with a notice.
 
     scripts/hosts.py --how cut      its wire is pulled; after --heal seconds it is back, and Ray is started on it again
-    scripts/hosts.py --how stop     SIGTERM, as of an operating system that shuts down
+    scripts/hosts.py --how stop     SIGTERM to `ray start` and its raylet, as of an operating system that shuts down: gone at once
+    scripts/hosts.py --how pod      SIGTERM to `ray start` alone, as of Kubernetes that deletes a pod: Ray drains the host for up to 30 s
     scripts/hosts.py --how drain    a spot notice (`ray drain-node`), and --notice seconds later everything on it is killed
 
 What must hold: the job finishes with everything accepted, exhausted or failed; the audit passes; nothing is in the log twice; the loss is
@@ -114,7 +115,9 @@ def _strike(hosts: Hosts, how: str, notice_s: int) -> None:
     if how == "cut":
         hosts.cut(VICTIM)
     elif how == "stop":
-        hosts.terminate(VICTIM)
+        hosts.terminate(VICTIM, "ray", "raylet")
+    elif how == "pod":
+        hosts.terminate(VICTIM, "ray")
     else:
         hosts.drain(VICTIM, notice_s)
 
@@ -124,7 +127,7 @@ def _afterwards(hosts: Hosts, driver: Watched, args: argparse.Namespace, struck_
     wait_s = args.notice if args.how == "drain" else args.heal
     while driver.running() and time.monotonic() - driver.begun < struck_s + wait_s:
         time.sleep(0.05)
-    if not driver.running() or args.how == "stop":
+    if not driver.running() or args.how in ("stop", "pod"):
         return None
     if args.how == "drain":
         hosts.end(VICTIM)
@@ -175,7 +178,7 @@ def _judge(folder: Path, driver: Watched, final: Any, victim: str, struck_s: flo
 def main() -> int:
     """One job, one host that goes away."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--how", choices=("cut", "stop", "drain"), default="cut")
+    parser.add_argument("--how", choices=("cut", "stop", "pod", "drain"), default="cut")
     parser.add_argument("--images", type=int, default=200)
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--heal", type=float, default=25.0, help="seconds from the cut to when the wire is back")

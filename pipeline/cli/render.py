@@ -46,9 +46,12 @@ def render(args: argparse.Namespace) -> int:
         stop, metrics = BudgetStop(job, signals, teller.crossed), Metrics(job.name)
         with signals.installed(), serving(metrics, job):
             session = farm.open_session(resolved)
+            stop.begin(session, Tally(resolved.planned))
+            limit = 0 if stop.pauses else args.limit  # a job that has used up its budget starts no worker
             with progress.live() as view:
                 watch = watched_by(view, metrics, stop)
-                result = farm.run(session, farm.RunOptions(args.limit, args.retry_failed, args.address), stop, watch)
+                result = farm.run(session, farm.RunOptions(limit, args.retry_failed, args.address), stop, watch)
+            result = replace(result, paused=result.paused or (stop.pauses and result.counts.remaining > 0))
             reason = "; ".join(map(str, stop.crossed.values())) if result.paused and stop.pauses else ""
             if reason:
                 result = replace(result, notes=(*result.notes, reason))

@@ -42,12 +42,15 @@ class NotifySettings(Section):
 
 
 class BudgetSettings(Section):
-    """What one run may use up; each is counted anew by every run (every window)."""
+    """What may be used up: by one run, counted anew in every window, or by the job with all its runs so far."""
 
     rejects: int | None = Field(None, ge=1, description="attempts that the checks reject")
     failures: int | None = Field(None, ge=1, description="images that cannot be rendered")
     hours: float | None = Field(None, gt=0, allow_inf_nan=False, description="hours of rendering")
     money: float | None = Field(None, gt=0, allow_inf_nan=False, description="renderers × hours × cost.per_hour, in cost.currency")
+    per: Literal["run", "job"] = Field(
+        "run", description="run: counted anew by every run (every window); job: what earlier runs used up, by the log, counts too"
+    )
     then: Literal["pause", "notify"] = Field("pause", description="when one is crossed: drain and exit 75, or only tell")
 
 

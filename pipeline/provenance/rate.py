@@ -1,4 +1,4 @@
-"""How fast accepted images came lately, from the records' own times."""
+"""How fast accepted images came lately, and how long a job was rendered in all, from the records' own times."""
 
 from __future__ import annotations
 
@@ -28,3 +28,17 @@ def last_rate(storage: Storage) -> float | None:
     gaps = [(later - earlier) / 1e6 for earlier, later in pairwise([min(begun), *sorted(ended)])]
     spent_s = sum(gap for gap in gaps if gap < PAUSE_S)
     return len(ended) / spent_s if spent_s > 0 else None
+
+
+def spent_s(storage: Storage) -> float:
+    """Seconds of rendering that the whole log tells of: from the first record of each run to its last, pauses left out."""
+    spent_s, last = 0.0, None
+    for _, table in reading.tables(storage, COLUMNS):
+        for row in table.select(COLUMNS).to_pylist():  # type: ignore[attr-defined]
+            if row["kind"] != "attempt" or row["started_us"] is None:
+                continue
+            begun, ended = row["started_us"] / 1e6, row["finished_us"] / 1e6
+            before = begun if last is None or begun - last >= PAUSE_S else last
+            spent_s += max(0.0, ended - before)
+            last = max(ended, last or ended)
+    return spent_s

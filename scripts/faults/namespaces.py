@@ -119,10 +119,10 @@ class Hosts:
         """The wire is back. A raylet that was cut off for too long has exited or will; `start` starts another."""
         _ip_run(["-n", HUB, "link", "set", _wire_end(host), "up"])
 
-    def terminate(self, host: int) -> None:
-        """What an operating system that shuts down does: SIGTERM to the host's `ray start` and its raylet."""
+    def terminate(self, host: int, *programs: str) -> None:
+        """SIGTERM to these programs of the host: `ray` is `ray start`, which then drains its host for up to 30 s (Ray 2.60)."""
         for pid in self.pids(host):
-            if processes.program(pid) in ("raylet", "ray"):
+            if processes.program(pid) in programs:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGTERM)
 

@@ -10,9 +10,13 @@ import pytest
 import yaml
 
 from pipeline import keys
+from pipeline.cli import main
 from pipeline.errors import Fenced
 from pipeline.farm import session as farm
+from pipeline.farm.budget import BudgetStop
+from pipeline.farm.loop import Tally
 from pipeline.farm.session import Session
+from pipeline.farm.stop import StopSignals
 from pipeline.job import load_job
 from pipeline.provenance.audit import audit
 from pipeline.provenance.checkpoint import Signer
@@ -104,3 +108,51 @@ def test_the_audit_takes_a_plan_whose_job_json_a_crash_kept_back_for_what_it_is(
     assert report.ok and any("the plan before" in note for note in report.notes)
     again.storage.put(JOB_FILE, newest + b" ")
     assert set(audit(again.storage, trust).found) == {"job-altered"}
+
+
+HOUR_US = 3_600_000_000
+
+
+def worked(folder: Path, **budget: object) -> Session:
+    """A job whose first image was rejected twice, a quarter of an hour each, a day apart."""
+    settings = yaml.safe_load((folder / "job.yaml").read_text())
+    (folder / "job.yaml").write_text(yaml.safe_dump({**settings, "budget": budget, "cost": {"per_hour": 2}}))
+    found = resolved(folder)
+    session, image = farm.open_session(found), next(iter(found.images()))
+    for day in (1, 2):
+        attempt = Record(
+            kind="attempt", job="tests", plan_digest=found.plan_digest, image_id=image.image_id, row_id=image.row_id, index=0,
+            attempt=day, outcome="rejected", started_us=24 * day * HOUR_US, finished_us=24 * day * HOUR_US + HOUR_US // 4,
+        )  # fmt: skip
+        session.writer.append([attempt])
+    return session
+
+
+@pytest.mark.parametrize(
+    ("name", "limit", "value"), [("rejects", 2, 2), ("hours", 0.5, 0.5), ("money", 1, 1.0)]
+)  # two rejections in half an hour, at 2 an hour
+def test_a_budget_of_the_job_counts_what_earlier_runs_used_up(folder: Path, name: str, limit: float, value: float) -> None:
+    session = worked(folder, **{name: limit, "per": "job"})
+    stop = BudgetStop(session.job, StopSignals())
+    stop.begin(session, Tally(3))
+    assert stop.crossed[name].value == value
+    assert stop.draining(0.0)
+
+
+def test_a_budget_of_a_run_begins_anew_and_one_that_is_not_used_up_goes_on(folder: Path) -> None:
+    session = worked(folder, rejects=2)
+    stop = BudgetStop(session.job, StopSignals())
+    stop.begin(session, Tally(3))
+    assert not stop.crossed
+    session = worked(folder, rejects=3, failures=1, hours=0.6, money=9, per="job")
+    stop = BudgetStop(session.job, StopSignals())
+    stop.begin(session, Tally(3))
+    assert set(stop.crossed) == {"rejects"}, "four by now, and the row that cannot be planned is no failure"
+
+
+def test_a_job_that_used_up_its_budget_starts_no_worker_and_exits_75(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    worked(folder, rejects=2, per="job")
+    assert main(["render", str(folder / "job.yaml"), "--skip-invalid", "--output", str(folder / "out")]) == 75
+    said = capsys.readouterr()
+    assert "budget.rejects is used up: 2 of 2 attempts" in said.err
+    assert "nothing was rendered" in said.out
