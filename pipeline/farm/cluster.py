@@ -6,6 +6,7 @@ Ray's own output stays out of the terminal, its telemetry is off, and a node tha
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import math
 import os
@@ -92,16 +93,26 @@ def _hush() -> None:
 
 @contextlib.contextmanager
 def _signals_kept() -> Iterator[None]:
-    """Ray puts a handler of its own on SIGTERM, which ends the driver at once (2.60): what listened before goes on listening.
+    """A signal that asks a run to stop is the run's, also while Ray starts (2.60).
+
+    Ray puts a handler of its own on SIGTERM, which ends its processes and then the driver; and its processes are in the driver's group, so
+    that `timeout` or a service manager, which signal the group, end them before the driver has drained. Here none is put, and they
+    get a group of their own; they end with the driver all the same.
 
     Raises: FarmLost when Ray's handler was faster.
     """
+    from ray._private import services, utils
+
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    put, popen = utils.set_sigterm_handler, services.ConsolePopen
+    vars(utils)["set_sigterm_handler"] = lambda handler: None
+    vars(services)["ConsolePopen"] = functools.partial(popen, process_group=0)
     try:
         yield
     except SystemExit as error:
         raise FarmLost("stopped while Ray was starting: run the same command again") from error
     finally:
+        vars(utils)["set_sigterm_handler"], vars(services)["ConsolePopen"] = put, popen
         for number, handler in before.items():
             if handler is not None and threading.current_thread() is threading.main_thread():
                 signal.signal(number, handler)

@@ -52,11 +52,12 @@ class Farm:
         path.write_text(yaml.safe_dump({**settings, **changes}))
         return path
 
-    def start(self, *args: str | Path) -> subprocess.Popen[str]:
-        """Start a command."""
+    def start(self, *args: str | Path, start_new_session: bool = False) -> subprocess.Popen[str]:
+        """Start a command; in a session, and so a process group, of its own where that is asked for."""
         environment = {**os.environ, **self.env}
         command = [sys.executable, "-m", "pipeline.cli", *map(str, args)]
-        return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        pipe = subprocess.PIPE
+        return subprocess.Popen(command, env=environment, stdout=pipe, stderr=pipe, text=True, start_new_session=start_new_session)
 
     def run(self, *args: str | Path, expect: int = 0) -> str:
         """Run a command to its end; its stdout. The exit code must be `expect`."""
