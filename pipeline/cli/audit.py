@@ -110,14 +110,15 @@ def reproduce(args: argparse.Namespace) -> int:
     from pipeline import reproduce as again
     from pipeline.farm.actors import read_inputs
     from pipeline.models import resolve
-    from pipeline.provenance import reading
+    from pipeline.provenance.named import image_named, records_of
     from pipeline.render import Renderer
     from pipeline.resolve import read_job_file
 
     logs.configure(quiet=True)
     storage = open_storage(args.output)
     job = read_job_file(storage)
-    record = again.accepted(reading.records(storage), args.image_id)
+    image_id = image_named(storage, args.image_id)
+    record = again.accepted(records_of(storage, frozenset({image_id})), image_id)
     try:
         stored = storage.get(record.object_key or "", encode.BYTES_MAX)
     except NotStored as error:
@@ -132,7 +133,8 @@ def reproduce(args: argparse.Namespace) -> int:
         whole = settings.model_copy(update={"batch": len(attempts)})
         return Renderer(resolved, whole).render(attempts, inputs=read_inputs(attempts))
 
-    neighbours = again.neighbours(reading.records(storage), record)
+    together = frozenset(name.partition("/")[0] for name in record.batch)
+    neighbours = again.neighbours(records_of(storage, together), record)
     mark_keys = trust.mark_keys if trust is not None else ()
     outcome = again.reproduce(record, stored, render, mark_keys, job.quality, neighbours)
     print(json.dumps(outcome.as_json()) if args.json else str(outcome))
@@ -170,10 +172,14 @@ def _moment(text: str | None, option: str) -> dt.datetime | None:
 def prove(args: argparse.Namespace) -> int:
     """A bundle for one image, or for two checkpoints, to a file or stdout."""
     from pipeline.provenance import bundle
+    from pipeline.provenance.named import image_named
 
     logs.configure(quiet=True)
     storage = open_storage(args.output)
-    data = bundle.prove(storage, args.image_id) if args.since is None else bundle.prove_consistency(storage, _read(args.since))
+    if args.since is None:
+        data = bundle.prove(storage, image_named(storage, args.image_id))
+    else:
+        data = bundle.prove_consistency(storage, _read(args.since))
     if args.out is None:
         sys.stdout.write(data.decode())
     else:

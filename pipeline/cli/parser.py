@@ -318,7 +318,7 @@ def _provenance(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     )
     _output(prove)
     what = prove.add_mutually_exclusive_group(required=True)
-    what.add_argument("image_id", metavar="IMAGE_ID", nargs="?", help="32 hex digits")
+    what.add_argument("image_id", metavar="IMAGE_ID", nargs="?", help="32 hex digits, or the row id and index as ROW:INDEX")
     what.add_argument("--since", metavar="CHECKPOINT", type=Path, help="prove that the log begins with the log of this checkpoint")
     prove.add_argument("-o", "--out", metavar="FILE", type=Path, help="where to write it; default: stdout")
     verify = _command(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline.provenance.buckets import Buckets
+from pipeline.provenance.buckets import ROWS_IN_MEMORY, Buckets
 from pipeline.storage import Stored
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class Absent:
 class Presence:
     """Feed it parts and a listing, in any order, then ask once."""
 
-    def __init__(self, rows_in_memory: int = 2_000_000) -> None:
+    def __init__(self, rows_in_memory: int = ROWS_IN_MEMORY) -> None:
         self._rows = Buckets(_ROW, rows_in_memory)
         self.recorded = 0
         self._withdrawn: dict[int, tuple[int, int]] = {}

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline.provenance.buckets import Buckets
+from pipeline.provenance.buckets import ROWS_IN_MEMORY, Buckets
 from pipeline.provenance.state import Counts, Plan
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class Sum:
 class Tally:
     """Feed it every part in order, then ask once."""
 
-    def __init__(self, rows_in_memory: int = 2_000_000) -> None:
+    def __init__(self, rows_in_memory: int = ROWS_IN_MEMORY) -> None:
         self.plan: Plan | None = None
         self.plan_before: Plan | None = None
         self.rendered_since = False
