@@ -15,12 +15,13 @@ from pipeline import encode, keys
 from pipeline.cli import logs
 from pipeline.errors import NotStored, UserError
 from pipeline.keys import Trust
+from pipeline.provenance import parts
 from pipeline.provenance.audit import audit as run_audit
 from pipeline.provenance.fanout import Cores, FanOut
 from pipeline.provenance.identify import Answer, identify_all, pictures_in
 from pipeline.provenance.lookup import Match
 from pipeline.schema import Attempt, RenderInfo
-from pipeline.storage import open_storage
+from pipeline.storage import Storage, open_storage
 
 NO = 5
 """Exit code of an honest no."""
@@ -61,10 +62,18 @@ def _read(path: Path) -> bytes:
         raise UserError(f"cannot be read: {error.strerror}", str(path), "name a file that you may read") from error
 
 
+def _output(uri: str) -> Storage:
+    """An output with a log: where there is none, nothing found would be no answer. Raises: UserError; StorageAway."""
+    storage = open_storage(uri)
+    if next(iter(storage.list(parts.PREFIX)), None) is None:
+        raise UserError("no output of a job: there is no log here", storage.uri, "name the folder or prefix that a job wrote")
+    return storage
+
+
 def identify(args: argparse.Namespace) -> int:
     """0 when every picture is identified, 5 when one is not."""
     logs.configure(quiet=True)
-    outputs = [open_storage(uri) for uri in args.outputs]
+    outputs = [_output(uri) for uri in args.outputs]
     pictures = [picture for path in args.images for picture in pictures_in(path)]
     code = 0
     with _fan_out(args.address) if args.address else Cores() as fan_out:
@@ -155,7 +164,7 @@ def export(args: argparse.Namespace) -> int:
         tags.append((key, value))
     since, until = (_moment(text, option) for text, option in ((args.since, "--from"), (args.until, "--until")))
     wanted = Filter(tuple(tags), args.outcome, args.rejected_for, args.weights, since, until)
-    count = write(open_storage(args.output), args.out, wanted)
+    count = write(_output(args.output), args.out, wanted)
     print(f"{args.out}: {count} records")
     return 0
 
@@ -175,7 +184,7 @@ def prove(args: argparse.Namespace) -> int:
     from pipeline.provenance.named import image_named
 
     logs.configure(quiet=True)
-    storage = open_storage(args.output)
+    storage = _output(args.output)
     if args.since is None:
         data = bundle.prove(storage, image_named(storage, args.image_id))
     else:

@@ -55,7 +55,7 @@ def audit(
     only so many objects, drawn by `seed`. since: a checkpoint that the auditor kept. fan_out: where much work is done,
     by default on this machine's cores. check_many: how objects are checked, by default by `objects.check_objects`.
     progress: called with a stage and how much of it is done.
-    Raises: UserError when `since` is no checkpoint of this log; StorageAway.
+    Raises: UserError when nothing of an output lies there, or `since` is no checkpoint of this log; StorageAway.
     """
     begin = time.monotonic()
     log_keys = trust.log_keys if trust is not None and trust.log_keys else None
@@ -77,8 +77,13 @@ def audit(
         else:
             run.check(check(storage, run.stream(), beliefs))
             run.presence(name_absent=False)
-    _check_witnesses(walk, report, trust)
+    if report.parts == 0 and report.ok:
+        _say_no_log(storage, report)
+    if report.parts:
+        _check_witnesses(walk, report, trust)
     run.sums()
+    if kept is not None and report.ok and walk.head is not None:
+        report.notes.append(f"the log continues the checkpoint that was kept: its first {kept.size} of {walk.head.size} parts are the same")
     if kept is not None and report.origin is not None and kept.origin != report.origin:
         raise UserError(f"the checkpoint is of {kept.origin}, this log is {report.origin}", "--since", "name its own")
     _say_what_was_not_judged(report, trust, quick)
@@ -207,6 +212,18 @@ class _Run:
                 what = f"its SHA-256 is {digest}, the newest plan recorded {plan.settings_digest}"
                 self._report.add("job-altered", JOB_FILE, what)
         return _attempts_limit(data)
+
+
+def _say_no_log(storage: Storage, report: AuditReport) -> None:
+    """Nothing under `provenance/` is no pass: either the log was taken away, or this is no output at all.
+
+    Raises: UserError for the second.
+    """
+    job = storage.stat(JOB_FILE) is not None
+    if not job and not report.orphans:
+        raise UserError("no output of a job: there is no log here", storage.uri, "name the folder or prefix that a job wrote")
+    there = " and ".join([f"{report.orphans} pictures"] * bool(report.orphans) + [JOB_FILE] * job)
+    report.add("part-missing", part_key(0), f"there is no log, but {there}; a job writes its first part before them")
 
 
 def _check_witnesses(walk: LogWalk, report: AuditReport, trust: Trust | None) -> None:

@@ -58,7 +58,8 @@ class Verification:
             lines.append(f"  image {record.image_id} attempt {record.attempt}: {record.outcome or record.kind}{by}, job {record.job}")
             if record.prompt is not None:
                 lines.append(f"    prompt  {record.prompt}")
-                lines.append(f"    weights {record.weights} {record.weights_revision}, seed {record.seed}")
+                weights = " ".join(filter(None, (record.weights, record.weights_revision)))
+                lines.append(f"    weights {weights}, seed {record.seed}")
             if record.file_sha256:
                 lines.append(f"    file    {record.object_key}, SHA-256 {record.file_sha256}")
         return "\n".join("".join(char if char.isprintable() else "?" for char in line) for line in lines)
@@ -128,7 +129,7 @@ def verify(bundle: bytes, log_keys: Keys | None) -> Verification:
         return Verification(False, False, "not proven: a record is of another image than the bundle says")
     if not log_keys:
         return Verification(True, False, "consistent, not trusted: no trusted log key was given", records)
-    return Verification(True, True, f"proven: {len(records)} records under a trusted log key", records)
+    return Verification(True, True, f"proven: {len(records)} record{'s' * (len(records) > 1)} under a trusted log key", records)
 
 
 def _verify_one(proof: dict[str, Any], log_keys: Keys | None) -> Record:
@@ -201,7 +202,10 @@ def verify_consistency(bundle: bytes, log_keys: Keys | None) -> Verification:
 def _document(bundle: bytes, form: str) -> dict[str, Any]:
     if len(bundle) > BUNDLE_BYTES_MAX:
         raise ValueError(f"more than {BUNDLE_BYTES_MAX >> 20} MiB")
-    document = json.loads(bundle)
+    try:
+        document = json.loads(bundle)
+    except ValueError as error:
+        raise ValueError("not a bundle: this is no JSON") from error
     if not isinstance(document, dict) or document.get("format") != form:
         raise ValueError(f"not a document of format {form}")
     return document

@@ -166,7 +166,8 @@ class AuditReport:
         ]
         for name, (parts, when) in sorted(self.witnessed.items()):
             moment = dt.datetime.fromtimestamp(when, dt.UTC)
-            lines.append(f"  witness  {_printable(name)} saw {parts} parts on {moment:%Y-%m-%d %H:%M} UTC")
+            seen = f"{parts} of {self.parts}" if parts < self.parts else str(parts)
+            lines.append(f"  witness  {_printable(name)} saw {seen} parts on {moment:%Y-%m-%d %H:%M} UTC")
         if self.counts is not None:
             c = self.counts
             lines.append(

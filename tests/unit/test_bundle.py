@@ -47,7 +47,7 @@ def test_every_record_is_provable_and_proven(storage: Storage) -> None:
     for number in (1, 2, 3, 13, 24):
         result = verify(prove(storage, image_id(number)), KEYS)
         assert result.ok and result.holds and [record.image_id for record in result.records] == [image_id(number)]
-        assert "proven: 1 records under a trusted log key" in str(result)
+        assert "proven: 1 record under a trusted log key" in str(result)
 
 
 def test_all_attempts_of_an_image_are_in_its_bundle(storage: Storage) -> None:
