@@ -110,6 +110,9 @@ def decode(data: bytes, bytes_max: int = BYTES_MAX, pixels_max: int = PIXELS_MAX
 
         with _guarded():
             upright = ImageOps.exif_transpose(picture)
+            if upright.mode.startswith("I;16"):  # Pillow's conversion would clip 16-bit grey to white
+                grey = (np.asarray(upright, np.uint16) >> 8).astype(np.uint8)
+                return np.repeat(grey[..., None], 3, axis=2)
             return np.array(upright.convert("RGB"), dtype=np.uint8)
 
 

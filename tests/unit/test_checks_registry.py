@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from pipeline.checks import registry
 from pipeline.checks.base import Bars, judge
 from pipeline.checks.base import Image as Pixels
-from pipeline.checks.files import Item, check_files, read_items
+from pipeline.checks.files import Item, check_files, read_items, read_picture
 from pipeline.checks.settings import ChecksSettings
 from pipeline.errors import JobError, UserError
 from pipeline.schema import ObjectCount, PromptRow, Verdict
@@ -226,3 +226,10 @@ def test_a_bad_line_is_named(tmp_path: Path, line: str, complaint: str) -> None:
     with pytest.raises(UserError) as caught:
         list(read_items(lines))
     assert caught.value.where == f"{lines}, line 2" and caught.value.what.startswith(complaint)
+
+
+def test_16_bit_grey_is_scaled_and_not_clipped(tmp_path: Path) -> None:
+    levels = np.linspace(0, 65535, 64 * 64).reshape(64, 64).astype(np.uint16)
+    Image.fromarray(levels).save(tmp_path / "deep.png")
+    seen = read_picture(tmp_path / "deep.png")
+    assert (seen[..., 0] == levels >> 8).all() and (seen == seen[..., :1]).all()
