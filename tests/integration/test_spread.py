@@ -64,7 +64,10 @@ def same_audit(output: Output, fan_out: FanOut) -> None:
 
 
 def same_answers(output: Output, fan_out: FanOut) -> None:
-    """Of pictures as they are, and of one that is only like a record's; the part that is broken is a note in each."""
+    """Of pictures as they are, and of one that is only like a record's; the part that is broken is a note in each that led anywhere.
+
+    Whether the flipped byte leaves row-1 a picture that can be read depends on its mark's key.
+    """
     pictures = list(pictures_in(output.folder / "images"))
     whole = next(path for path in pictures if path.parent.name != "row-1")
     bare = encode.encode(encode.decode(whole.read_bytes()), "image/png")
@@ -72,9 +75,9 @@ def same_answers(output: Output, fan_out: FanOut) -> None:
     here = [answer.as_json() for answer in identify_all(asked, [output.storage], output.trust)]
     there = [answer.as_json() for answer in identify_all(asked, [output.storage], output.trust, fan_out)]
     assert here == there and len(there) == 5
-    assert {answer["by"] for answer in there} >= {"credential", "watermark"} and all(
-        "part-altered" in answer["notes"][0] for answer in there
-    )
+    led = [answer for answer in there if answer["by"] is not None]
+    assert {answer["by"] for answer in led} >= {"credential", "watermark"} and len(led) >= 4
+    assert all("part-altered" in answer["notes"][0] for answer in led)
 
 
 def test_the_audit_says_the_same_from_processes(output: Output, monkeypatch: pytest.MonkeyPatch) -> None:
