@@ -58,7 +58,7 @@ def check_files(items: Iterable[Item], settings: ChecksSettings) -> Iterator[Fil
         try:
             image = read_picture(Path(item.path))
         except PictureError as error:
-            yield FileResult(item.path, error=error.what)
+            yield FileResult(item.path, error=f"{error.what} ({error.remedy})" if error.remedy else error.what)
             continue
         row = PromptRow(item.path, item.prompt or "", text=item.text, objects=item.objects)
         height, width = image.shape[:2]

@@ -6,6 +6,7 @@ import argparse
 import io
 import json
 import os
+import secrets
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -25,6 +26,8 @@ from pipeline.watermark import MarkKey, Payload
 MARK_KEY_VARIABLE = "RENDERFARM_MARK_KEY"
 NO = 5
 """Exit code of an honest no."""
+_KEY_A_LINE = "one key in hex digits a line; `renderfarm keys init` makes one"
+_OTHER_FOLDER = "choose another folder for -o, or move that file away"
 
 
 def check(args: argparse.Namespace) -> int:
@@ -65,7 +68,7 @@ def _mark_keys(files: list[Path]) -> list[MarkKey]:
         return [key for file in files for key in _keys_of(file)]
     named = os.environ.get(MARK_KEY_VARIABLE)
     if named:
-        return [MarkKey.from_hex(named)]
+        return _keys_in(named, MARK_KEY_VARIABLE)
     trust = keys.load_default_trust()
     if trust is None or not trust.mark_keys:
         raise KeysError("no watermark key", "watermark", f"give --key-file, set {MARK_KEY_VARIABLE}, or `renderfarm keys init`")
@@ -74,12 +77,24 @@ def _mark_keys(files: list[Path]) -> list[MarkKey]:
 
 def _keys_of(path: Path) -> list[MarkKey]:
     try:
-        lines = path.read_text("ascii").split()
+        text = path.read_text("ascii")
     except (OSError, ValueError) as error:
-        raise KeysError("the key file cannot be read as text", str(path), "one key in hex digits a line") from error
-    if not lines:
-        raise KeysError("the key file is empty", str(path), "one key in hex digits a line")
-    return [MarkKey.from_hex(line) for line in lines]
+        raise KeysError("the key file cannot be read as text", str(path), _KEY_A_LINE) from error
+    return _keys_in(text, str(path))
+
+
+def _keys_in(text: str, where: str) -> list[MarkKey]:
+    """One key in hex a line, empty lines ignored. Raises: KeysError, naming the line and never what stands in it."""
+    found = []
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.strip():
+            try:
+                found.append(MarkKey.from_hex(line))
+            except KeysError as error:
+                raise KeysError(error.what, f"{where}, line {number}", _KEY_A_LINE) from None
+    if not found:
+        raise KeysError("no watermark key in it", where, _KEY_A_LINE)
+    return found
 
 
 def watermark_embed(args: argparse.Namespace) -> int:
@@ -88,35 +103,59 @@ def watermark_embed(args: argparse.Namespace) -> int:
     key = _mark_keys([args.key_file] if args.key_file else [])[0]
     payload = Payload(1, args.record.lower())
     method = watermark.method(args.method, args.weights)
+    places = _places(args.images, args.out)
     try:
         args.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"cannot make the folder: {error.strerror}", str(args.out), "choose another place for -o") from error
-    written: set[Path] = set()
-    for path in args.images:
+    done = 0
+    for path, out in places.items():
         try:
-            out = _place(path, args.out, written)
             picture = watermark.load_picture(path)
             colour = picture[..., :3] if picture.ndim == 3 else picture[..., None].repeat(3, axis=2)
             marked = method.embed(colour[None], [payload], key)[0]
             alpha = picture[..., 3] if picture.shape[2:] == (4,) else None
-            profile = watermark.colour_profile(path) if picture.ndim == 3 else None  # a grey one does not fit the colours written
-            out.write_bytes(_png(marked, alpha, profile))
-            written.add(out)
+            _write_new(out, _png(marked, alpha, watermark.colour_profile(path)))
+            done += 1
             print(_shown(out))
         except (RenderfarmError, OSError) as error:  # OSError: the marked picture cannot be written
             print(_one_line(path, error), file=sys.stderr)
-    return 0 if len(written) == len(args.images) else UserError.exit_code
+    return 0 if done == len(places) else UserError.exit_code
 
 
-def _place(path: Path, folder: Path, written: set[Path]) -> Path:
-    """Where the marked picture goes. Raises: UserError where that would overwrite the source or another of this call."""
-    out: Path = folder / f"{path.stem}.png"
-    if out in written:
-        raise UserError(f"another picture of this call is {out} already", str(path), "mark pictures of one name into different folders")
-    if out.exists() and path.exists() and out.samefile(path):
-        raise UserError("the marked picture would overwrite this one", str(path), "choose another folder for -o")
-    return out
+def _places(sources: list[Path], folder: Path) -> dict[Path, Path]:
+    """Where each marked picture goes, before anything is written. Raises: UserError where one would replace any file, or two meet."""
+    places: dict[Path, Path] = {}
+    taken: dict[Path, Path] = {}
+    for source in sources:
+        out = folder / f"{source.stem}.png"
+        if out in taken:
+            what = f"{_shown(taken[out])} and {_shown(source)} would both be marked as this file; nothing was written"
+            raise UserError(what, _shown(out), "mark pictures of one name in calls of their own, into different folders")
+        if os.path.lexists(out):
+            what = f"is there already, and {_shown(source)} would be marked as it; nothing was written"
+            raise UserError(what, _shown(out), _OTHER_FOLDER)
+        places[source], taken[out] = out, source
+    return places
+
+
+def _write_new(out: Path, data: bytes) -> None:
+    """The whole file or none, and never in the place of another. Raises: OSError, UserError where one appeared meanwhile."""
+    temporary = out.parent / f".{secrets.token_hex(8)}.tmp"
+    try:
+        with open(temporary, "xb") as file:
+            file.write(data)
+        try:
+            os.link(temporary, out)
+        except FileExistsError:
+            raise
+        except OSError:  # a file system without links: claim the name, then put the file in its place
+            open(out, "xb").close()
+            os.replace(temporary, out)
+    except FileExistsError:
+        raise UserError(f"{_shown(out)} appeared meanwhile; it was left as it is", remedy=_OTHER_FOLDER) from None
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _png(marked: NDArray[np.uint8], alpha: NDArray[np.uint8] | None, profile: bytes | None) -> bytes:

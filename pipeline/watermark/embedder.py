@@ -51,7 +51,7 @@ def embed(images: torch.Tensor | NDArray[np.uint8], payloads: Sequence[Payload],
     import torch
 
     if isinstance(images, np.ndarray):
-        return embed(torch.from_numpy(np.ascontiguousarray(images)), payloads, key).numpy()
+        return embed(torch.from_numpy(np.require(images, requirements=["C", "W"])), payloads, key).numpy()
     if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[-1] != 3:
         raise ValueError(f"embed takes uint8 (B, H, W, 3), not {images.dtype} {tuple(images.shape)}")
     batch, height, width, _ = images.shape
@@ -60,7 +60,7 @@ def embed(images: torch.Tensor | NDArray[np.uint8], payloads: Sequence[Payload],
     if not carrier.supported(width, height):
         raise Unsupported(f"{width}x{height}: a mark needs a short side of at least {carrier.SHORT_SIDE_MIN} pixels")
     with torch.inference_mode():
-        return _marked(images, payloads, key) if batch else images.clone()
+        return _marked(images.contiguous(), payloads, key) if batch else images.clone()
 
 
 def _marked(images: torch.Tensor, payloads: Sequence[Payload], key: MarkKey) -> torch.Tensor:

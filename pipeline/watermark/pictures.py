@@ -19,6 +19,7 @@ from pipeline.errors import PictureError
 FORMATS = ("PNG", "JPEG", "WEBP")
 PIXELS_MAX = 100_000_000
 BYTES_MAX = 200_000_000
+_ICC_COLOURS = slice(16, 20)  # ICC.1:2022, 7.2.6: the data colour space
 _MODES = {"L": "L", "RGB": "RGB", "RGBA": "RGBA", "1": "L", "P": "RGB", "LA": "RGBA", "PA": "RGBA"}
 
 
@@ -52,13 +53,16 @@ def load_picture(source: Path | bytes, name: str = "") -> NDArray[np.uint8]:
 
 
 def colour_profile(source: Path | bytes, name: str = "") -> bytes | None:
-    """The ICC profile of a picture that `load_picture` reads: without it, a copy of another colour space would look otherwise."""
+    """The ICC profile of a picture that `load_picture` reads: without it, a copy of another colour space would look otherwise.
+
+    None where it is not one of RGB colours: a grey picture's does not fit a copy in colours, and viewers refuse or misread the pair.
+    """
     from PIL import Image
 
     where = name or (str(source) if isinstance(source, Path) else "the picture")
     with Image.open(io.BytesIO(_bytes_of(source, where)), formats=FORMATS) as image:
         found = image.info.get("icc_profile")
-    return found if isinstance(found, bytes) and found else None
+    return found if isinstance(found, bytes) and found[_ICC_COLOURS] == b"RGB " else None
 
 
 def _bytes_of(source: Path | bytes, where: str) -> bytes:

@@ -15,7 +15,7 @@ FALSE_ALARM. TrustMark's own tools do not read these marks, and these do not rea
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from hashlib import shake_256
 from math import comb
@@ -40,6 +40,7 @@ RESIDUAL_MAX = 0.2  # of -1..1
 ASPECT_MAX = 2.0
 WAYS = 2  # as it is, and its mirror image
 READ_MIN = 64  # pixels of the short side
+_OTHER_FILES = "take the two files of one variant, as its makers export them"
 
 Picture = NDArray[np.uint8]
 Floats = NDArray[np.float32]
@@ -56,14 +57,18 @@ class TrustMark:
 
     @classmethod
     def load(cls, folder: Path) -> TrustMark:
-        """The first variant (Q, P, B, C) whose two files lie in the folder. Raises: WeightsError."""
+        """The first variant (Q, P, B, C) whose two files lie in the folder; each is run once. Raises: WeightsError."""
         variant = next((v for v in VARIANTS if all((folder / f"{part}_{v}.onnx").is_file() for part in ("encoder", "decoder"))), None)
         if variant is None:
             wanted = "encoder_Q.onnx and decoder_Q.onnx (or of variant P, B or C)"
             raise WeightsError(f"no TrustMark weights: {wanted} are not there", str(folder), "put both there; they are never fetched")
-        encoder, decoder = (_session(folder / f"{part}_{variant}.onnx") for part in ("encoder", "decoder"))
-        _expect(encoder, folder / f"encoder_{variant}.onnx", [[1, 3, SIDE, SIDE], [1, BITS]])
-        _expect(decoder, folder / f"decoder_{variant}.onnx", [[1, 3, None, None]])
+        paths = [folder / f"{part}_{variant}.onnx" for part in ("encoder", "decoder")]
+        encoder, decoder = map(_session, paths)
+        _expect(encoder, paths[0], [[1, 3, SIDE, SIDE], [1, BITS]])
+        _expect(decoder, paths[1], [[1, 3, None, None]])
+        grey = np.zeros((1, 3, SIDE, SIDE), np.float32)
+        _try(lambda: _encoded(encoder, grey, np.zeros(BITS, np.float32)), grey.size, paths[0])
+        _try(lambda: _opinion(decoder, np.full((SIDE, SIDE, 3), 128, np.uint8)), BITS, paths[1])
         return cls(f"trustmark-{variant.lower()}", variant, encoder, decoder)
 
     @overload
@@ -128,9 +133,7 @@ class TrustMark:
         part = image[self._part(image)]
         cover = _resized(part, SIDE)
         bits = (code.encode(payload.sealed(key))[:BITS] ^ _mask(key)).astype(np.float32)
-        names = [given.name for given in self.encoder.get_inputs()]
-        marked = self.encoder.run(None, dict(zip(names, (cover, bits[None]), strict=True)))[0]
-        residual = (np.clip(marked, -1, 1) - cover)[0]
+        residual = (np.clip(_encoded(self.encoder, cover, bits), -1, 1) - cover)[0]
         residual -= residual.mean((1, 2), keepdims=True)
         strength = 1.25 if self.variant == "P" else 1.0
         change = np.clip(strength * residual, -RESIDUAL_MAX, RESIDUAL_MAX).transpose(1, 2, 0) * 127.5
@@ -139,9 +142,7 @@ class TrustMark:
 
     def _decoded(self, image: Picture) -> Floats:
         """float32 (100,): the network's opinion of each bit, positive = 1. image: uint8 (h, w, 3)."""
-        (given,) = self.decoder.get_inputs()
-        side = given.shape[2] if isinstance(given.shape[2], int) else SIDE
-        return np.asarray(self.decoder.run(None, {given.name: _resized(image, side)})[0], np.float32).reshape(BITS)
+        return _opinion(self.decoder, image).reshape(BITS)
 
 
 def chance(errors: int, keys: int) -> float:
@@ -182,6 +183,30 @@ def _resized(image: Picture, side: int) -> Floats:
     return np.ascontiguousarray((np.asarray(small, np.float32) / 127.5 - 1).transpose(2, 0, 1)[None])
 
 
+def _encoded(encoder: Any, cover: Floats, bits: Floats) -> Floats:
+    """The marked picture as the network gives it. cover: float32 (1, 3, 256, 256), -1..1; bits: float32 (100,) of 0 and 1."""
+    names = [given.name for given in encoder.get_inputs()]
+    return np.asarray(encoder.run(None, dict(zip(names, (cover, bits[None]), strict=True)))[0], np.float32)
+
+
+def _opinion(decoder: Any, image: Picture) -> Floats:
+    """What the network answers to a picture, uint8 (h, w, 3)."""
+    (given,) = decoder.get_inputs()
+    side = given.shape[2] if isinstance(given.shape[2], int) else SIDE
+    return np.asarray(decoder.run(None, {given.name: _resized(image, side)})[0], np.float32)
+
+
+def _try(run: Callable[[], Floats], size: int, path: Path) -> None:
+    """Runs a network once. Raises: WeightsError where it fails, or does not answer with `size` finite numbers."""
+    try:
+        answer = run()
+    except Exception as error:  # the runtime's classes have no common base; whatever it was, the network does not run
+        raise WeightsError("no TrustMark network: it does not run", str(path), _OTHER_FILES) from error
+    if answer.size != size or not np.isfinite(answer).all():
+        what = f"no TrustMark network: it answers with {list(answer.shape)} numbers, not {size} finite ones"
+        raise WeightsError(what, str(path), _OTHER_FILES)
+
+
 def _session(path: Path) -> Any:
     """The network, on one thread of the CPU. Raises: WeightsError."""
     import onnxruntime
@@ -203,4 +228,4 @@ def _expect(session: Any, path: Path, wanted: list[list[int | None]]) -> None:
         for have, want in zip(shapes, wanted, strict=True)
     )
     if not fits:
-        raise WeightsError(f"no TrustMark network: it takes {shapes}", str(path), "take the two files of one variant")
+        raise WeightsError(f"no TrustMark network: it takes {shapes}", str(path), _OTHER_FILES)

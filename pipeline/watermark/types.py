@@ -46,12 +46,13 @@ class MarkKey:
 
     @classmethod
     def from_hex(cls, text: str) -> MarkKey:
-        """A key from hex digits, blanks around them ignored. Raises: KeysError on anything else, not repeating it."""
-        try:
-            secret = bytes.fromhex(text.strip())
-        except ValueError:
-            raise KeysError("the watermark key is not hex digits", remedy="make one with `renderfarm keys init`") from None
-        return cls(secret)
+        """A key from hex digits, blanks around them ignored. Raises: KeysError on anything else, not repeating it.
+
+        Blanks between digits are refused, which `bytes.fromhex` would skip: two keys in one text would become a third.
+        """
+        if not re.fullmatch(r"(?:[0-9A-Fa-f]{2})+", text.strip()):
+            raise KeysError("the watermark key is not hex digits alone, two a byte", remedy="make one with `renderfarm keys init`")
+        return cls(bytes.fromhex(text.strip()))
 
     def derive(self, purpose: str, data: bytes = b"") -> bytes:
         """32 bytes for one purpose: HMAC-SHA256(secret, "renderfarm-tile/1 " purpose 0x00 data)."""

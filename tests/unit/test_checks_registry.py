@@ -140,6 +140,12 @@ def test_a_recorded_score_judges_the_same_again() -> None:
     assert judge("x", 0.4999, Bars.one(0.5, "flag"), "bad").outcome == "flagged"
 
 
+def _coded(array: np.ndarray, kind: str) -> bytes:
+    out = io.BytesIO()
+    Image.fromarray(array).save(out, kind)
+    return out.getvalue()
+
+
 def _png(array: np.ndarray, mode: str) -> bytes:
     file = io.BytesIO()
     Image.fromarray(array, mode).save(file, "PNG")
@@ -162,6 +168,7 @@ def test_files_of_every_kind_get_verdicts_or_one_error(tmp_path: Path) -> None:
         "huge.png": _png(np.tile(scene, (8, 8, 1)), "RGB"),
         "cut.png": _png(scene, "RGB")[:200],
         "text.png": b"not a picture",
+        "page.tif": _coded(scene, "TIFF"),
     }
     for name, data in files.items():
         (tmp_path / name).write_bytes(data)
@@ -173,9 +180,10 @@ def test_files_of_every_kind_get_verdicts_or_one_error(tmp_path: Path) -> None:
     assert (results["huge.png"].width, results["huge.png"].height) == (3200, 2400)
     assert results["noise.png"].verdicts[0].reason == "the picture is only noise"
     assert not [v for v in results["noise.png"].verdicts if v.reason == registry.REJECTED_EARLIER], "every check says its score"
-    assert results["tiny.png"].error == "too small to judge: 3x3 pixels, at least 16 a side are needed"
+    assert results["tiny.png"].error == "too small to judge: 3x3 pixels, at least 16 a side are needed (use a larger copy)"
+    assert all("PNG, JPEG, WEBP, GIF, BMP, AVIF" in (results[name].error or "") for name in ("cut.png", "text.png", "page.tif"))
     assert "no picture that can be read" in (results["cut.png"].error or "") and "no picture" in (results["text.png"].error or "")
-    assert results["absent.png"].error == "cannot be read: No such file or directory"
+    assert results["absent.png"].error == "cannot be read: No such file or directory (check the path)"
 
 
 def test_items_come_from_json_lines_beside_the_pictures(tmp_path: Path) -> None:

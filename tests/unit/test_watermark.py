@@ -139,6 +139,19 @@ def test_a_batch_is_marked_each_with_its_own_payload_and_in_place_of_nothing() -
     assert [read(m.numpy(), [KEY], search="fast").payload for m in marked] == payloads
 
 
+def test_pixels_may_lie_in_any_order_and_be_read_only() -> None:
+    pictures, payloads = np.stack([draw("photo", 256, 320), draw("poster", 256, 320)]), [Payload(1, "0123456789a")] * 2
+    marked = embed(pictures, payloads, KEY)
+    planar = torch.from_numpy(pictures.transpose(0, 3, 1, 2).copy()).permute(0, 2, 3, 1)
+    wider = torch.from_numpy(np.pad(pictures, ((0, 0), (0, 0), (0, 7), (0, 1))))[:, :, :320, :3]
+    for laid_out in (planar, wider):
+        assert not laid_out.is_contiguous() and np.array_equal(embed(laid_out, payloads, KEY).numpy(), marked)
+    mirrored = embed(pictures[:, :, ::-1], payloads, KEY)
+    assert np.array_equal(mirrored, embed(pictures[:, :, ::-1].copy(), payloads, KEY))
+    pictures.flags.writeable = False
+    assert np.array_equal(embed(pictures, payloads, KEY), marked)
+
+
 @pytest.mark.parametrize(("height", "width"), [(256, 320), (301, 257), (512, 512)])
 def test_a_picture_gets_the_same_pixels_in_any_batch(height: int, width: int) -> None:
     pictures = torch.from_numpy(np.stack([draw(kind, height, width) for kind in ("photo", "poster", "noise", "logo", "photo")]))
@@ -207,9 +220,11 @@ def test_keys_hide_their_secret_and_refuse_bad_ones() -> None:
     assert MarkKey.from_hex(" 00112233445566778899aabbccddeeff\n") == MarkKey.from_bytes(bytes.fromhex("00112233445566778899aabbccddeeff"))
     with pytest.raises(KeysError, match="at least 16 bytes"):
         MarkKey.from_bytes(b"short")
-    with pytest.raises(KeysError, match="not hex digits") as caught:
-        MarkKey.from_hex("zz secret")
-    assert "zz secret" not in str(caught.value)
+    good = "00112233445566778899aabbccddeeff"
+    for bad in ("zz secret", f"{good[:16]} {good[16:]}", f"{good}\n{good}\n", good[:-1]):
+        with pytest.raises(KeysError, match="not hex digits") as caught:
+            MarkKey.from_hex(bad)
+        assert bad not in str(caught.value)
     with pytest.raises(UserError, match="11 lower-case hex digits"):
         Payload(0, "ABC")
     with pytest.raises(UserError, match=r"0\.\.15"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import struct
@@ -12,9 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from pipeline.cli import main
-from pipeline.errors import PictureError
-from pipeline.watermark import colour_profile, load_picture
+from pipeline.cli import main, tools
+from pipeline.errors import PictureError, UserError
+from pipeline.watermark import MarkKey, colour_profile, load_picture
 
 
 def coded(image: Image.Image, kind: str, **options: object) -> bytes:
@@ -69,6 +70,7 @@ BAD = {
     "large bomb": (png_header(12_000, 12_000), "million pixels"),
     "text": (b"not an image at all", "not an image"),
     "gif": (coded(plain("RGB"), "GIF"), "not an image"),
+    "tiff": (coded(plain("RGB"), "TIFF"), "PNG, JPEG, WEBP"),
     "empty": (b"", "empty"),
 }
 
@@ -78,7 +80,7 @@ def test_refuses_with_one_line_that_names_the_file_and_the_reason(name: str) -> 
     data, reason = BAD[name]
     with pytest.raises(PictureError) as caught:
         load_picture(data, "upload.png")
-    assert reason in caught.value.what and caught.value.where == "upload.png" and caught.value.remedy
+    assert reason in f"{caught.value.what} ({caught.value.remedy})" and caught.value.where == "upload.png" and caught.value.remedy
     assert "\n" not in caught.value.what
 
 
@@ -133,25 +135,103 @@ def test_a_batch_goes_on_past_every_bad_file_with_one_line_each(tmp_path: Path, 
     assert len(captured.out.splitlines()) == 4
 
 
-def test_the_colour_profile_is_kept(tmp_path: Path, key_file: str) -> None:
-    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
+def test_the_profile_of_colours_is_kept_and_that_of_greys_is_not(tmp_path: Path, key_file: str) -> None:
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    greys = profile[:16] + b"GRAY" + profile[20:]  # as far as anything here looks
     plain("RGB", (300, 260)).save(tmp_path / "wide.jpg", icc_profile=profile)
-    assert main(["watermark", "embed", str(tmp_path / "wide.jpg"), "--id", "0123456789a", "--key-file", key_file, "-o", str(tmp_path)]) == 0
-    assert colour_profile(tmp_path / "wide.png") == profile == colour_profile(tmp_path / "wide.jpg")
+    plain("LA", (300, 260)).save(tmp_path / "veil.png", icc_profile=greys)
+    plain("L", (300, 260)).save(tmp_path / "grey.png", icc_profile=greys)
+    sources = [str(tmp_path / name) for name in ("wide.jpg", "veil.png", "grey.png")]
+    out = tmp_path / "out"
+    assert main(["watermark", "embed", *sources, "--id", "0123456789a", "--key-file", key_file, "-o", str(out)]) == 0
+    assert colour_profile(out / "wide.png") == profile == colour_profile(tmp_path / "wide.jpg")
+    for name in ("veil.png", "grey.png"):
+        with Image.open(out / name) as marked:
+            assert "icc_profile" not in marked.info, name
+    with Image.open(out / "veil.png") as marked, Image.open(tmp_path / "veil.png") as source:
+        assert marked.mode == "RGBA" and marked.getchannel("A").tobytes() == source.getchannel("A").tobytes()
     assert colour_profile(coded(plain("RGB"), "PNG")) is None
 
 
-def test_nothing_is_overwritten_and_transparency_is_kept(tmp_path: Path, key_file: str, capsys: pytest.CaptureFixture[str]) -> None:
-    first, second = tmp_path / "a.png", tmp_path / "a.webp"
-    plain("RGBA", (300, 260)).save(first)
-    plain("RGB", (300, 260)).save(second)
-    before = first.read_bytes()
-    options = ["--id", "0123456789a", "--key-file", key_file, "-o"]
-    assert main(["watermark", "embed", str(first), *options, str(tmp_path)]) == 2
-    assert "would overwrite this one" in capsys.readouterr().err and first.read_bytes() == before
-    assert main(["watermark", "embed", str(first), str(second), *options, str(tmp_path / "out")]) == 2
-    captured = capsys.readouterr()
-    assert captured.out.splitlines() == [f"{tmp_path}/out/a.png"] and "another picture of this call" in captured.err
-    marked = load_picture(tmp_path / "out" / "a.png")
-    assert np.array_equal(marked[..., 3], load_picture(first)[..., 3]) and not np.array_equal(marked, load_picture(first))
-    assert main(["watermark", "read", str(tmp_path / "out" / "a.png"), "--key-file", key_file]) == 0
+EMBED = ["watermark", "embed", "--id", "0123456789a"]
+
+
+def listing(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+def test_no_file_is_replaced_and_nothing_is_written_when_one_would_be(
+    tmp_path: Path, key_file: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, mode in (("a.png", "RGB"), ("a.jpg", "RGB"), ("b.jpg", "RGB"), ("c.jpg", "RGB"), ("d.webp", "RGBA")):
+        plain(mode, (300, 260)).save(tmp_path / name)
+    (tmp_path / "b.png").write_bytes(b"of somebody else")
+    (tmp_path / "c.png").symlink_to(tmp_path / "nowhere")
+    before, here = listing(tmp_path), str(tmp_path)
+    for names, hit in (
+        (["d.webp", "a.png"], "a.png"),  # the source itself
+        (["d.webp", "a.jpg", "a.png"], "a.png"),  # another source of the call
+        (["d.webp", "b.jpg"], "b.png"),  # a file that has nothing to do with it
+        (["d.webp", "c.jpg"], "c.png"),  # a link that leads nowhere
+    ):
+        assert main([*EMBED, *(f"{here}/{name}" for name in names), "--key-file", key_file, "-o", here]) == 2
+        captured = capsys.readouterr()
+        assert captured.out == "" and f"{here}/{hit}: is there already" in captured.err and "remedy: choose another folder" in captured.err
+        assert listing(tmp_path) == before, names
+    for twin in ("a.jpg", "a.png"):
+        assert main([*EMBED, f"{here}/d.webp", f"{here}/a.png", f"{here}/{twin}", "--key-file", key_file, "-o", f"{here}/out"]) == 2
+        captured = capsys.readouterr()
+        assert f"{here}/a.png and {here}/{twin} would both be marked as this file" in captured.err and captured.out == ""
+        assert not (tmp_path / "out").exists()
+
+
+def test_marked_pictures_are_whole_readable_by_others_and_keep_their_transparency(tmp_path: Path, key_file: str) -> None:
+    source, out = tmp_path / "a.webp", tmp_path / "out"
+    plain("RGBA", (300, 260)).save(source, lossless=True, exact=True)
+    assert main([*EMBED, str(source), "--key-file", key_file, "-o", str(out)]) == 0
+    assert [path.name for path in out.iterdir()] == ["a.png"], "no temporary file is left"
+    assert (out / "a.png").stat().st_mode & 0o777 == source.stat().st_mode & 0o777
+    marked = load_picture(out / "a.png")
+    assert np.array_equal(marked[..., 3], load_picture(source)[..., 3]) and not np.array_equal(marked, load_picture(source))
+    assert main(["watermark", "read", str(out / "a.png"), "--key-file", key_file]) == 0
+
+
+@pytest.mark.parametrize("links", [True, False], ids=["links", "no links"])
+def test_a_file_that_appears_while_its_picture_is_marked_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "this file system has no links")
+
+    if not links:
+        monkeypatch.setattr(os, "link", refuse)
+    tools._write_new(tmp_path / "new.png", b"ours")
+    (tmp_path / "a.png").write_bytes(b"of somebody else")
+    with pytest.raises(UserError, match="appeared meanwhile"):
+        tools._write_new(tmp_path / "a.png", b"ours")
+    assert listing(tmp_path) == {"a.png": b"of somebody else", "new.png": b"ours"}
+
+
+def test_two_keys_in_the_environment_are_two_keys(
+    tmp_path: Path, key_file: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    new = "ffeeddccbbaa99887766554433221100"
+    plain("RGB", (300, 260)).save(tmp_path / "a.jpg")
+    marked, read = str(tmp_path / "out" / "a.png"), ["watermark", "read", str(tmp_path / "out" / "a.png")]
+    assert main([*EMBED, str(tmp_path / "a.jpg"), "--key-file", key_file, "-o", str(tmp_path / "out")]) == 0
+    monkeypatch.setenv("RENDERFARM_MARK_KEY", f"{new}\n{KEY_HEX}\n")
+    assert main(read) == 0, "a mark of the old key is read while both are given"
+    assert f"key {MarkKey.from_hex(KEY_HEX).key_id}," in capsys.readouterr().out
+    assert main([*EMBED, marked, "-o", str(tmp_path / "again")]) == 0
+    monkeypatch.setenv("RENDERFARM_MARK_KEY", new)
+    assert main(["watermark", "read", str(tmp_path / "again" / "a.png")]) == 0, "the first one marks"
+    capsys.readouterr()
+    for bad, line in ((f"{new} {KEY_HEX}", 1), (f"{KEY_HEX}\n\n{new[:8]} {new[8:]}", 3)):
+        monkeypatch.setenv("RENDERFARM_MARK_KEY", bad)
+        (tmp_path / "bad.key").write_text(bad)
+        for given, where in (([], "RENDERFARM_MARK_KEY"), (["--key-file", str(tmp_path / "bad.key")], f"{tmp_path}/bad.key")):
+            assert main([*read, *given]) == 2
+            said = capsys.readouterr().err
+            assert f"{where}, line {line}: the watermark key is not hex digits alone" in said and new[8:] not in said
+    monkeypatch.setenv("RENDERFARM_MARK_KEY", "\n")
+    assert main(read) == 2 and "RENDERFARM_MARK_KEY: no watermark key in it" in capsys.readouterr().err

@@ -18,7 +18,7 @@ from PIL import Image
 
 from pipeline.cli import main
 from pipeline.errors import MarkUnsupported, UserError, WeightsError
-from pipeline.watermark import MarkKey, Payload, method, read
+from pipeline.watermark import MarkKey, Payload, code, method, read
 from pipeline.watermark.detect import FALSE_ALARM
 from pipeline.watermark.trustmark import BITS, TrustMark, chance, errors_max
 
@@ -54,8 +54,12 @@ def tensor(name: str, values: NDArray[np.generic]) -> bytes:
     return b"".join(number(1, side) for side in values.shape) + number(2, kind) + message(8, name.encode()) + message(9, values.tobytes())
 
 
-def node(kind: str, given: list[str], made: str, **lists: list[int]) -> bytes:
-    attributes = [message(5, message(1, k.encode()), *(number(8, v) for v in values), number(20, 7)) for k, values in lists.items()]
+def attribute(stated: list[int] | int) -> list[bytes]:
+    return [number(3, stated), number(20, 2)] if isinstance(stated, int) else [*(number(8, i) for i in stated), number(20, 7)]
+
+
+def node(kind: str, given: list[str], made: str, **stated: list[int] | int) -> bytes:
+    attributes = [message(5, message(1, k.encode()), *attribute(v)) for k, v in stated.items()]
     return (
         b"".join(message(1, name.encode()) for name in given) + message(2, made.encode()) + message(4, kind.encode()) + b"".join(attributes)
     )
@@ -72,7 +76,9 @@ def network(nodes: list[bytes], constants: list[bytes], given: list[bytes], made
     return number(1, 8) + message(7, *graph) + message(8, message(1, b""), number(2, 13))
 
 
-def write_weights(folder: Path, variant: str = "Q") -> Path:
+def write_weights(folder: Path, variant: str = "Q", depth: float = 0.06, tint: float = 0.0, answers: int = BITS) -> Path:
+    """Both stand-ins. The encoder draws each bit `depth` of -1..1 above or below the picture, and all of it `tint` brighter; the decoder
+    answers with this many of the fields."""
     folder.mkdir(parents=True, exist_ok=True)
     ones, fields = np.ones((1, 3, 25, 25), np.float32), np.array([1, 1, 10, 10])
     encoder = network(
@@ -81,12 +87,14 @@ def write_weights(folder: Path, variant: str = "Q") -> Path:
             node("Sub", ["grid", "half"], "signed"),
             node("ConvTranspose", ["signed", "faint"], "drawn", strides=[25, 25]),
             node("Pad", ["drawn", "margin"], "padded"),
-            node("Add", ["picture", "padded"], "image"),
+            node("Add", ["padded", "tint"], "tinted"),
+            node("Add", ["picture", "tinted"], "image"),
         ],
         [
             tensor("fields", fields),
             tensor("half", np.array([0.5], np.float32)),
-            tensor("faint", ones * np.float32(0.12)),
+            tensor("faint", ones * np.float32(2 * depth)),
+            tensor("tint", np.array([tint], np.float32)),
             tensor("margin", np.array([0, 0, 3, 3, 0, 0, 3, 3])),
         ],
         [value("picture", [1, 3, 256, 256]), value("bits", [1, BITS])],
@@ -96,15 +104,17 @@ def write_weights(folder: Path, variant: str = "Q") -> Path:
         [
             node("Pad", ["image", "cut"], "middle"),
             node("Conv", ["middle", "mean"], "grid", strides=[25, 25]),
-            node("Reshape", ["grid", "row"], "output"),
+            node("Reshape", ["grid", "row"], "all"),
+            node("Gather", ["all", "first"], "output", axis=1),
         ],
         [
             tensor("cut", np.array([0, 0, -3, -3, 0, 0, -3, -3])),
             tensor("mean", ones / np.float32(1875)),
             tensor("row", np.array([1, BITS])),
+            tensor("first", np.arange(answers) % BITS),
         ],
         [value("image", [1, 3, 256, 256])],
-        value("output", [1, BITS]),
+        value("output", [1, answers]),
     )
     (folder / f"encoder_{variant}.onnx").write_bytes(encoder)
     (folder / f"decoder_{variant}.onnx").write_bytes(decoder)
@@ -158,8 +168,47 @@ def test_the_middle_square_of_a_long_picture_is_marked(weights: Path, tmp_path: 
     assert changed.min() >= 50 and changed.max() < 350
 
 
-def test_five_wrong_bits_are_forgiven_and_a_sixth_is_not(weights: Path) -> None:
+def test_a_picture_is_marked_to_the_middle_up_to_twice_as_long_as_high(weights: Path) -> None:
     chosen = TrustMark.load(weights)
+    whole, middle = (np.flatnonzero((chosen.embed(grey(256, w)[None], [PAYLOAD], KEY)[0] != 128).any((0, 2))) for w in (512, 513))
+    assert whole.min() < 10 and whole.max() > 501 and middle.min() >= 128 and middle.max() < 128 + 256
+
+
+def fields(picture: Picture) -> NDArray[np.uint8]:
+    """uint8 (100,): the bits that the stand-in's fields show in a picture of 256 x 256 that was grey."""
+    return (picture[3:253, 3:253].reshape(10, 25, 10, 25, 3).mean((1, 3, 4)) > 128).astype(np.uint8).ravel()
+
+
+def test_what_is_drawn_is_the_sealed_word_under_the_keys_own_mask(weights: Path) -> None:
+    chosen = TrustMark.load(weights)
+    shown = {}
+    for key in (KEY, OTHER):
+        shown[key.key_id] = fields(chosen.embed(grey(256, 256)[None], [PAYLOAD], key)[0])
+        word = code.encode(PAYLOAD.sealed(key))[:BITS]
+        mask = shown[key.key_id] ^ word
+        again = fields(chosen.embed(grey(256, 256)[None], [Payload(9, "00000000001")], key)[0])
+        assert np.array_equal(again ^ code.encode(Payload(9, "00000000001").sealed(key))[:BITS], mask), "the mask is the key's alone"
+        assert 30 <= int(mask.sum()) <= 70
+        shown[key.key_id] = mask
+    assert 30 <= int((shown[KEY.key_id] ^ shown[OTHER.key_id]).sum()) <= 70, "another key's mask is another one"
+
+
+def test_the_change_has_no_tint_is_bounded_and_is_a_quarter_more_for_p(tmp_path: Path) -> None:
+    changes = {}
+    for variant, depth, tint in (("Q", 0.06, 0.0), ("Q", 0.06, 0.3), ("Q", 0.6, 0.0), ("P", 0.06, 0.0)):
+        chosen = TrustMark.load(write_weights(tmp_path / f"{variant}{depth}{tint}", variant, depth, tint))
+        changes[variant, depth, tint] = chosen.embed(grey(256, 256)[None], [PAYLOAD], KEY)[0].astype(int) - 128
+    plain = changes["Q", 0.06, 0.0]
+    assert np.abs(changes["Q", 0.06, 0.3] - plain).max() <= 1, "what brightens all of it is taken off"
+    assert 5 <= np.abs(plain).max() <= 10 and np.abs(changes["Q", 0.6, 0.0]).max() == round(0.2 * 127.5)
+    ratio = np.abs(changes["P", 0.06, 0.0]).sum() / np.abs(plain).sum()
+    assert 1.1 < ratio < 1.4
+
+
+@pytest.mark.parametrize(("keys", "forgiven"), [(1, 5), (3, 4)])
+def test_wrong_bits_are_forgiven_up_to_the_bound_for_so_many_keys(weights: Path, keys: int, forgiven: int) -> None:
+    chosen = TrustMark.load(weights)
+    given = [KEY, *(MarkKey.from_bytes(bytes([k]) * 16) for k in range(1, keys))]
     marked = chosen.embed(grey(256, 256)[None], [PAYLOAD], KEY)[0]
     present = []
     for wrong in range(8):
@@ -167,10 +216,12 @@ def test_five_wrong_bits_are_forgiven_and_a_sixth_is_not(weights: Path) -> None:
         for field in range(wrong):  # a field turned about the middle grey shows the other bit
             y, x = 3 + 25 * (field * 3 % 10), 3 + 25 * field
             picture[y : y + 25, x : x + 25] = 256 - picture[y : y + 25, x : x + 25].astype(int)
-        reading = chosen.read(picture, [KEY])
-        assert reading.payload in (None, PAYLOAD)
+        assert int((fields(picture) != fields(marked)).sum()) == wrong
+        reading = chosen.read(picture, given)
+        assert reading.payload in (None, PAYLOAD) and reading.false_alarm == FALSE_ALARM
+        assert reading.confidence > 0.5 if reading.present else reading.confidence == 0
         present.append(reading.present)
-    assert present == [True] * 6 + [False] * 2
+    assert present == [wrong <= forgiven for wrong in range(8)]
 
 
 def test_the_bound_is_below_the_false_alarm_rate_for_any_number_of_keys() -> None:
@@ -210,8 +261,31 @@ def test_missing_and_unusable_weights_are_named_and_never_fetched(tmp_path: Path
         method("trustmark", tmp_path)
     assert "decoder_Q.onnx" in caught.value.where
     (tmp_path / "decoder_Q.onnx").write_bytes((tmp_path / "encoder_Q.onnx").read_bytes())
-    with pytest.raises(WeightsError, match="no TrustMark network"):
+    with pytest.raises(WeightsError, match="no TrustMark network: it takes"):
         method("trustmark", tmp_path)
+
+
+@pytest.mark.parametrize("answers", [32, 99, 101, 200])
+def test_networks_that_answer_with_something_else_are_refused_before_a_picture_is_read(tmp_path: Path, answers: int) -> None:
+    write_weights(tmp_path, answers=answers)
+    with pytest.raises(WeightsError, match=rf"answers with \[1, {answers}\] numbers, not 100 finite ones") as caught:
+        TrustMark.load(tmp_path)
+    assert caught.value.where == str(tmp_path / "decoder_Q.onnx") and "of one variant" in caught.value.remedy
+
+
+def test_networks_that_fail_or_answer_with_no_numbers_are_refused(tmp_path: Path) -> None:
+    write_weights(tmp_path / "nan", tint=float("nan"))
+    with pytest.raises(WeightsError, match="not 196608 finite ones") as caught:
+        TrustMark.load(tmp_path / "nan")
+    assert caught.value.where.endswith("encoder_Q.onnx")
+    folder = write_weights(tmp_path / "side")
+    decoder = (folder / "decoder_Q.onnx").read_bytes()
+    taken, other = value("image", [1, 3, 256, 256]), value("image", [1, 3, 258, 256])  # what it says of its input, and does not take
+    assert decoder.count(taken) == 1 and len(taken) == len(other)
+    (folder / "decoder_Q.onnx").write_bytes(decoder.replace(taken, other))
+    with pytest.raises(WeightsError) as caught:
+        TrustMark.load(folder)
+    assert caught.value.where.endswith("decoder_Q.onnx") and caught.value.remedy
 
 
 def test_the_commands_take_the_method(weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
