@@ -129,6 +129,14 @@ PIPELINES: dict[str, Callable[[], Any]] = {"sd21": sd21, "sdxl": sdxl, "sd35m": 
 DENOISERS: dict[str, Callable[[], Any]] = {"sd21": sd21_unet, "sdxl": sdxl_unet, "sd35m": sd35m_transformer}
 
 
+def built(name: str, under: Path, device: str) -> Path:
+    """Returns the folder `under`/name with the pipeline, built now if an earlier call did not."""
+    folder = under / name
+    if not (folder / "model_index.json").is_file():  # save_pretrained writes it last
+        save(name, folder, "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
+    return folder
+
+
 def save(name: str, folder: Path, device: str) -> Path:
     """Builds the pipeline on `device` in bfloat16 and saves it into `folder`, which is returned."""
     before = torch.get_default_dtype()

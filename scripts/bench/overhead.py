@@ -26,7 +26,6 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
 import yaml
 from render import CASES, Case, attempts, commit, plain_loop, synchronise
 
@@ -128,6 +127,7 @@ def main() -> None:
     parser.add_argument("--batch", default="auto", help="model.batch of the pipeline's job")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--bare", action="store_true", help="measure the bare loop only (what this script calls itself with)")
+    parser.add_argument("--built", type=Path, help="folder that keeps real architectures for the next call")
     args = parser.parse_args()
     args.batch = args.batch if args.batch == "auto" else int(args.batch)
     known = CASES.get(args.case, Case(args.case, 512, 25, 5.0))
@@ -140,8 +140,8 @@ def main() -> None:
         if case.weights in ("sd21", "sdxl", "sd35m"):
             import architectures
 
-            built = "cuda" if args.device != "cpu" and torch.cuda.is_available() else "cpu"
-            case = Case(str(architectures.save(case.weights, Path(folder) / case.weights, built)), case.size, case.steps, case.guidance)
+            weights = str(architectures.built(case.weights, args.built or Path(folder), args.device))
+            case = Case(weights, case.size, case.steps, case.guidance)
         figures = measure(args, case)
     for name, value in figures.items():
         print(f"{name:36} {value}")

@@ -9,7 +9,7 @@ architectures with random weights, which cost what trained ones cost. A folder o
 
 Times on a CPU are CPU seconds of the one thread, which neighbours on the machine do not lengthen; on CUDA wall seconds.
 `--lossy` measures each lossy mode too: its speed, and its PSNR against the lossless pictures of the same seeds (per picture, the
-mean and the worst).
+mean and the worst). Told to end (SIGTERM), it prints what it has measured so far, with `"cut": true`.
 
 The ceiling: the FLOPs of one image (torch counts matrix products, convolutions and attention) over the matmul rate
 measured in this run.
@@ -20,7 +20,9 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -186,7 +188,7 @@ def lossy_modes(renderer: Renderer, settings: ModelSettings, case: Case, batch: 
     return found
 
 
-def overlapped(renderer: Renderer, case: Case, batch: int, units: int = 6) -> float:
+def overlapped(renderer: Renderer, case: Case, batch: int, units: int = 4) -> float:
     """Seconds a unit when two threads render units by turns, as a renderer's actor does on a GPU; its prompts are new to the cache."""
     many = attempts(case, batch * (units + 2), first=10_000)
     cut = [many[at : at + batch] for at in range(0, len(many), batch)]
@@ -199,8 +201,9 @@ def overlapped(renderer: Renderer, case: Case, batch: int, units: int = 6) -> fl
     return (time.perf_counter() - started) / units
 
 
-def run(case: Case, settings: ModelSettings, batches: Sequence[int], repeats: int, compiled: bool, lossy: bool) -> dict[str, Any]:
-    """Measures one case and returns the result's fields."""
+def run(case: Case, settings: ModelSettings, args: argparse.Namespace, result: dict[str, Any]) -> None:
+    """Measures one case into `result`, the figures that a bar hangs on first."""
+    batches, repeats = [int(text) for text in args.batches.split(",")], args.repeats
     renderer = Renderer(resolve(settings), settings)
     model = renderer.model
     rate = matmul_rate(model.device, model.dtype)
@@ -209,18 +212,18 @@ def run(case: Case, settings: ModelSettings, batches: Sequence[int], repeats: in
     with FlopCounterMode(display=False) as counter:
         renderer.render(one)
     flops = counter.get_total_flops()
-    result: dict[str, Any] = {
-        "weights": model.resolved.weights, "size": case.size, "steps": case.steps, "guidance": case.guidance,
+    result |= {
+        "size": case.size, "steps": case.steps, "guidance": case.guidance,
         "device": model.driver, "dtype": str(model.dtype).removeprefix("torch."), "memory": model.mode,
         "matmul_tflops": round(rate / 1e12, 4), "tflop_per_image": round(flops / 1e12, 5),
         "ceiling_images_per_s": round(rate / flops, 4),
     }  # fmt: skip
-    print(f"ceiling: {flops / 1e12:.4f} TFLOP an image, {rate / 1e12:.3f} TFLOP/s: {rate / flops:.3f} images/s")
+    print(f"ceiling: {flops / 1e12:.4f} TFLOP an image, {rate / 1e12:.3f} TFLOP/s: {rate / flops:.3f} images/s", flush=True)
 
     def note(name: str, count: int, seconds: float) -> None:
         per_s = count / seconds
         result[name] = round(per_s, 4)
-        print(f"{name:32} {per_s:9.3f} images/s   {per_s * flops / rate:6.1%} of the ceiling")
+        print(f"{name:32} {per_s:9.3f} images/s   {per_s * flops / rate:6.1%} of the ceiling", flush=True)
 
     for count in batches:
         many = attempts(case, count)
@@ -229,26 +232,30 @@ def run(case: Case, settings: ModelSettings, batches: Sequence[int], repeats: in
         ours, plain = by_turns(both, model.device, repeats)
         note(f"renderer, batch {count}", count, ours)
         note(f"plain loop, batch {count}", count, plain)
-    many = attempts(case, max(batches))
-    renderer.settings = settings.model_copy(update={"deterministic": True})
-    note("renderer, deterministic", len(many), best_seconds(lambda: renderer.render(many), model.device, repeats))
+        if model.device.type == "cuda":
+            result["gpu_bytes_max"] = torch.cuda.max_memory_allocated(model.device)
     result["stage_seconds"] = stage_shares(renderer, case, max(batches))
-    print("seconds by stage:", result["stage_seconds"])
-    if model.device.type == "cuda":
+    print("seconds by stage:", result["stage_seconds"], flush=True)
+    if model.device.type == "cuda" and model.mode == "full":
         renderer.settings = settings.model_copy(update={"batch": max(batches)})
         unit_s = overlapped(renderer, case, max(batches))
         note("renderer, two threads", max(batches), unit_s)
         result["not_hidden_behind_denoising"] = round(1 - result["stage_seconds"]["denoise"] / unit_s, 4)
-        print(f"not hidden behind denoising: {result['not_hidden_behind_denoising']:.1%}")
-        result["gpu_bytes_max"] = torch.cuda.max_memory_allocated(model.device)
-    if lossy:
-        renderer.settings = settings.model_copy(update={"batch": max(batches)})
+        print(f"not hidden behind denoising: {result['not_hidden_behind_denoising']:.1%}", flush=True)
+    many = attempts(case, min(4, max(batches)))
+    renderer.settings = settings.model_copy(update={"deterministic": True})
+    note("renderer, deterministic", len(many), best_seconds(lambda: renderer.render(many), model.device, repeats))
+    many = attempts(case, max(batches))
+    renderer.settings = settings.model_copy(update={"batch": max(batches)})
+    if args.lossy:
         result["lossy"] = lossy_modes(renderer, settings, case, max(batches), repeats)
-    if compiled:
+    if args.compile:
         denoiser = getattr(model.pipe, model.family.denoiser)
         denoiser.forward = torch.compile(denoiser.forward, mode="max-autotune-no-cudagraphs")
-        note("plain loop, compiled", len(many), best_seconds(lambda: plain_loop(renderer, case, many), model.device, repeats))
-    return result
+        both = [lambda: renderer.render(many), lambda: plain_loop(renderer, case, many)]
+        ours, plain = by_turns(both, model.device, repeats)
+        note("renderer, compiled", len(many), ours)
+        note("plain loop, compiled", len(many), plain)
 
 
 def commit() -> str:
@@ -269,6 +276,7 @@ def main() -> None:
     parser.add_argument("--compile", action="store_true", help="measure a compiled denoiser too (minutes of warm-up)")
     parser.add_argument("--memory", choices=("auto", "full", "offload", "sequential"), default="auto")
     parser.add_argument("--lossy", action="store_true", help="measure every lossy mode too")
+    parser.add_argument("--built", type=Path, help="folder that keeps real architectures for the next call")
     chosen = parser.parse_args()
     base = CASES.get(chosen.case, Case(chosen.case, 512, 25, 5.0))
     case = Case(
@@ -277,19 +285,22 @@ def main() -> None:
         chosen.steps or base.steps,
         base.guidance if chosen.guidance is None else chosen.guidance,
     )
-    batches = [int(text) for text in chosen.batches.split(",")]
-    with tempfile.TemporaryDirectory() as folder:
-        weights = case.weights
-        if weights in ("sd21", "sdxl", "sd35m"):
-            import architectures
+    result: dict[str, Any] = {"bench": "render", "case": chosen.case, "date": f"{datetime.now(UTC):%F}", "commit": commit()}
+    result |= {"machine": platform.machine(), "torch": torch.__version__}
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            weights = case.weights
+            if weights in ("sd21", "sdxl", "sd35m"):
+                import architectures
 
-            device = "cuda" if chosen.device != "cpu" and torch.cuda.is_available() else "cpu"
-            weights = str(architectures.save(weights, Path(folder) / weights, device))
-        settings = ModelSettings(weights=weights, device=chosen.device, memory=chosen.memory)
-        result = run(case, settings, batches, chosen.repeats, chosen.compile, chosen.lossy)
-    about = {"bench": "render", "case": chosen.case, "date": f"{datetime.now(UTC):%F}", "commit": commit()}
-    machine = {"machine": platform.machine(), "torch": torch.__version__}
-    print(json.dumps(about | machine | result | {"weights": chosen.case}))
+                weights = str(architectures.built(weights, chosen.built or Path(folder), chosen.device))
+            run(case, ModelSettings(weights=weights, device=chosen.device, memory=chosen.memory), chosen, result)
+    except SystemExit:
+        result["cut"] = True
+        raise
+    finally:
+        print(json.dumps(result), flush=True)
 
 
 if __name__ == "__main__":

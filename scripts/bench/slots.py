@@ -14,10 +14,12 @@ import argparse
 import hashlib
 import json
 import os
+import tempfile
 import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from render import Case, attempts, commit
@@ -72,17 +74,7 @@ def run(renderer: Renderer, todo: Sequence[Attempt], batch: int, *, slots: bool)
             queue.put_retry(Work(attempt))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--weights", default="starter")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    parser.add_argument("--size", type=int, default=256)
-    parser.add_argument("--images", type=int, default=32)
-    parser.add_argument("--batches", default="2,4")
-    parser.add_argument("--rounds", type=int, default=2)
-    args = parser.parse_args()
-    scheduler = "euler" if args.weights == "starter" else None
-    settings = ModelSettings(weights=args.weights, device=args.device, scheduler=scheduler, batch=1)
+def measure(args: argparse.Namespace, settings: ModelSettings) -> None:
     renderer = Renderer(resolve(settings), settings)
     todo = work(Case(args.weights, args.size, 8, 2.0), args.images)
     figures: dict[str, Any] = {}
@@ -96,6 +88,25 @@ def main() -> None:
         figures[f"slots_over_static_{batch}"] = round(rates["slots"] / rates["static"], 4)
     about = {"bench": "slots", "commit": commit(), "device": renderer.model.driver, "load": os.getloadavg()[0]}
     print(json.dumps({**about, "images": args.images, **figures}))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--weights", default="starter", help="starter, sd21 (the architecture, random weights), or a diffusers folder")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument("--size", type=int, default=256)
+    parser.add_argument("--images", type=int, default=32)
+    parser.add_argument("--batches", default="2,4")
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--built", type=Path, help="folder that keeps real architectures for the next call")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        weights, scheduler = args.weights, "euler" if args.weights in ("starter", "sd21") else None
+        if weights == "sd21":
+            import architectures
+
+            weights = str(architectures.built(weights, args.built or Path(folder), args.device))
+        measure(args, ModelSettings(weights=weights, device=args.device, scheduler=scheduler, batch=1))
 
 
 if __name__ == "__main__":
