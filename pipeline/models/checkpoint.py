@@ -8,6 +8,7 @@ fine-tuned FLUX transformer). diffusers translates the names; the Hub is never a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,13 @@ def supplied_by(file: Path, parts: Iterable[Part], family: Family) -> tuple[str,
             if (part.kind in CLIP_CLASSES and holds(CLIP)) or (part.kind == "T5EncoderModel" and holds(T5)):
                 found.add(part.name)
     return tuple(sorted(found & {part.name for part in parts}))
+
+
+def weights_in(file: Path) -> tuple[tuple[str, int], ...]:
+    """Returns how many numbers the file holds, of text encoders and of all else. Raises WeightsError: damaged."""
+    total = check_safetensors(file)
+    encoders = sum(math.prod(entry["shape"]) for name, entry in read_header(file).items() if name.startswith(CLIP + T5))
+    return (("checkpoint", total - encoders), ("text_encoder of checkpoint", encoders))
 
 
 def load_checkpoint(pipeline_class: str, folder: Path, file: Path, supplied: tuple[str, ...], dtype: Any, left_out: dict[str, Any]) -> Any:

@@ -14,10 +14,11 @@ from pipeline.errors import WeightsError
 from pipeline.models import speed
 from pipeline.models.adapters import load_adapters
 from pipeline.models.checkpoint import load_checkpoint
-from pipeline.models.families import SCHEDULERS, Family, family_of
+from pipeline.models.encoders import place_of, set_apart
+from pipeline.models.families import OTHER, SCHEDULERS, Family, family_of
 from pipeline.models.fingerprint import combined
 from pipeline.models.layout import SKIPPED
-from pipeline.models.memory import Mode, available_bytes, check_host, choose_mode
+from pipeline.models.memory import BESIDE, CPU_ENCODERS_MAX, Mode, Placement, available_bytes, check_host, is_encoder, place
 from pipeline.models.quiet import quieten, without_foreign_warnings
 from pipeline.models.resolve import Resolved, digests, locate
 from pipeline.models.settings import ModelSettings
@@ -32,7 +33,10 @@ Task = Literal["text", "image", "inpaint"]
 
 @dataclass(slots=True)
 class LoadedModel:
-    """A pipeline that can render. `driver` names what runs it: the CUDA driver and the GPU, or the CPU's capability."""
+    """A pipeline that can render. `driver` names what runs it: the CUDA driver and the GPU, or the CPU's capability.
+
+    `encoders`: what encodes prompts, on `encoders_device`; the pipeline itself, or one of their own when they live elsewhere.
+    """
 
     pipe: Any
     resolved: Resolved
@@ -41,6 +45,8 @@ class LoadedModel:
     dtype: torch.dtype
     driver: str
     scheduler: str
+    encoders: Any
+    encoders_device: torch.device | None = None
     mode: Mode = "full"
     variants: dict[str, Any] = field(default_factory=dict)
 
@@ -71,7 +77,8 @@ def load(resolved: Resolved, settings: ModelSettings) -> LoadedModel:
 
     device = choose_device(settings)
     dtype = choose_dtype(settings, device)
-    mode = _memory_mode(resolved, settings, device, dtype)
+    placement = _placement(resolved, settings, device, dtype)
+    elsewhere = None if placement.encoders == BESIDE else place_of(placement.encoders, _bytes(resolved, dtype))
     pipe = _from_pretrained(folder, resolved, dtype)
     _set_scheduler(pipe, settings)
     pipe.set_progress_bar_config(disable=True)
@@ -79,23 +86,34 @@ def load(resolved: Resolved, settings: ModelSettings) -> LoadedModel:
         load_adapters(pipe, resolved.adapters)
     family, scheduler = family_of(resolved.pipeline_class), type(pipe.scheduler).__name__
     speed.apply(pipe, family, settings, cuda=device.type == "cuda")
-    _place(pipe, device, mode)
+    encoders = pipe if elsewhere is None else set_apart(pipe, elsewhere)
+    _place(pipe, device, placement.mode)
     if settings.speed.compile != "off":
         speed.compile_denoiser(pipe, family, settings.speed.compile)
-    return LoadedModel(pipe, resolved, family, device, dtype, driver_name(torch, device), scheduler, mode)
+    driver = driver_name(torch, device)
+    if elsewhere is not None and elsewhere != device:
+        driver += f"; text encoders: {driver_name(torch, elsewhere)}"
+    return LoadedModel(pipe, resolved, family, device, dtype, driver, scheduler, encoders, elsewhere, placement.mode)
 
 
-def _memory_mode(resolved: Resolved, settings: ModelSettings, device: torch.device, dtype: torch.dtype) -> Mode:
-    """Returns the memory mode for what is free on this machine now. Raises WeightsError when the weights do not fit."""
+def _placement(resolved: Resolved, settings: ModelSettings, device: torch.device, dtype: torch.dtype) -> Placement:
+    """Returns where the weights go, for what is free on this machine now. Raises WeightsError when they do not fit."""
     import torch
 
-    components = [count * dtype.itemsize for _, count in resolved.parameters]
+    components = _bytes(resolved, dtype)
     available = available_bytes()
     if available is not None:
-        check_host(components, available)
+        check_host(list(components.values()), available)
     if device.type == "cpu":
-        return "full"
-    return choose_mode(settings.memory, components, torch.cuda.mem_get_info(device)[0])
+        return Placement("full", BESIDE if settings.encoders == "auto" else settings.encoders)
+    movable = not resolved.adapters and family_of(resolved.pipeline_class) is not OTHER
+    light = movable and sum(count for name, count in resolved.parameters if is_encoder(name)) <= CPU_ENCODERS_MAX
+    return place(settings.memory, settings.encoders, components, torch.cuda.mem_get_info(device)[0], light_encoders=light)
+
+
+def _bytes(resolved: Resolved, dtype: torch.dtype) -> dict[str, int]:
+    """Returns the bytes of each component in this dtype."""
+    return {name: count * dtype.itemsize for name, count in resolved.parameters}
 
 
 def _place(pipe: Any, device: torch.device, mode: Mode) -> None:

@@ -13,10 +13,11 @@ from pathlib import Path
 from pipeline.errors import WeightsError
 from pipeline.models import hub
 from pipeline.models.adapters import ResolvedAdapter, resolve_adapter
-from pipeline.models.checkpoint import supplied_by
+from pipeline.models.checkpoint import supplied_by, weights_in
+from pipeline.models.encoders import refuse_apart
 from pipeline.models.families import OTHER, SCHEDULERS, family_of, samplers_for
 from pipeline.models.fingerprint import FileDigest, cache_folder, combined, fingerprint
-from pipeline.models.layout import PICKLES, Layout, check_safetensors, pickle_error, read_layout, read_parts
+from pipeline.models.layout import PICKLES, Layout, pickle_error, read_layout, read_parts
 from pipeline.models.licence import Licence, read_licence
 from pipeline.models.settings import STARTER, ModelSettings
 from pipeline.models.speed import refuse_modes
@@ -79,6 +80,7 @@ def resolve(settings: ModelSettings) -> Resolved:
     family = family_of(layout.pipeline_class)
     scheduler = _scheduler(settings, layout)
     refuse_modes(settings, family, scheduler)
+    refuse_apart(settings.encoders, family)
     return Resolved(
         weights=name,
         path=str(folder),
@@ -93,7 +95,7 @@ def resolve(settings: ModelSettings) -> Resolved:
         size_multiple=family.size_multiple,
         files=layout.files,
         variant=layout.variant,
-        parameters=layout.parameters + ((("checkpoint", check_safetensors(checkpoint)),) if checkpoint else ()),
+        parameters=layout.parameters + (weights_in(checkpoint) if checkpoint else ()),
         adapters=tuple(resolve_adapter(key, value, family, folder) for key, value in sorted(settings.adapters.items())),
         warnings=tuple(_warnings(name, layout, licence)),
         checkpoint=str(checkpoint or ""),

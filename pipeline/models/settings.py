@@ -102,6 +102,12 @@ class ModelSettings(BaseModel):
         description="`full`: all weights on the GPU. `offload`: one sub-model at a time. `sequential`: one layer at a "
         "time, slowest, smallest. `auto`: the first of them that fits.",
     )
+    encoders: str = Field(
+        "auto",
+        pattern=r"^(auto|beside|cpu|cuda:[0-9])$",
+        description="Where text encoders live: `beside` the denoiser, on the `cpu`, or on another GPU that the renderer sees (`cuda:1`). "
+        "`auto`: beside; on the CPU if `memory: auto` finds that all else fits on the GPU without them. Elsewhere not with adapters.",
+    )
     batch: Annotated[int, Field(ge=1, le=256)] | Literal["auto"] = Field(
         "auto", description="Images rendered together. `auto`: measured once per weights and size, then remembered."
     )
@@ -136,6 +142,8 @@ class ModelSettings(BaseModel):
     def _modes_go_together(self) -> Self:
         if self.adapters and (self.speed.compile != "off" or self.speed.fuse_qkv or self.lossy.quantise != "none"):
             raise ValueError("adapters are switched from batch to batch: not with speed.compile, speed.fuse_qkv or lossy.quantise")
+        if self.adapters and self.encoders not in ("auto", "beside"):
+            raise ValueError("adapters may change the text encoders: not with encoders elsewhere")
         if self.slots and (self.adapters or self.deterministic or self.lossy.reuse > 1):
             raise ValueError("slots mix images at different steps: not with adapters, deterministic or lossy.reuse")
         if self.speed.compile == "full" and self.lossy.reuse > 1:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.errors import RenderFailed
 from pipeline.models import ModelSettings, Resolved, Task, load
+from pipeline.models.encoders import threads_beside_a_gpu
 from pipeline.models.fingerprint import cache_folder
 from pipeline.render import rates, tuning
 from pipeline.render.batching import DoesNotFit, in_fitting_batches, out_of_memory
@@ -53,6 +54,8 @@ class Renderer:
         _choose_kernels(settings.deterministic, settings.speed.tf32)
         self.settings = settings
         self.model = load(resolved, settings)
+        if self.model.device.type == "cuda" and self.model.encoders_device == torch.device("cpu"):
+            torch.set_num_threads(threads_beside_a_gpu(threads))
         self._stages, self._slots = stages, slots
         self._prompts = stages.PromptCache(self.model)
         self.lanes = Lanes(self.model.device, alone=bool(resolved.adapters) or self.model.mode != "full")

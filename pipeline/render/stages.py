@@ -99,13 +99,13 @@ def encode_one(model: LoadedModel, prompt: str, *, negative: bool) -> Encoded:
 
     SDXL's base weights were trained with zeros for an empty unconditional prompt (`force_zeros_for_empty_prompt`).
     """
-    pipe, family = model.pipe, model.family
+    pipe, family = model.encoders, model.family
     known = inspect.signature(pipe.encode_prompt).parameters
     wishes = {
         "prompt": prompt,
         "prompt_2": None,
         "prompt_3": None,
-        "device": pipe._execution_device,
+        "device": pipe._execution_device if model.encoders_device is None else model.encoders_device,
         "num_images_per_prompt": 1,
         "do_classifier_free_guidance": False,
     }
@@ -115,7 +115,12 @@ def encode_one(model: LoadedModel, prompt: str, *, negative: bool) -> Encoded:
     picked = tuple(encoded[i] for i in family.pick)
     if negative and not prompt and getattr(pipe.config, "force_zeros_for_empty_prompt", False):
         picked = tuple(torch.zeros_like(tensor) for tensor in picked)
-    return picked
+    return picked if model.encoders_device is None else tuple(_moved(model, tensor) for tensor in picked)
+
+
+def _moved(model: LoadedModel, tensor: torch.Tensor) -> torch.Tensor:
+    """Returns what was encoded elsewhere where the denoiser takes it; masks stay whole numbers."""
+    return tensor.to(model.device, model.dtype if tensor.is_floating_point() else None)
 
 
 def guided(model: LoadedModel, guidance: float) -> bool:
@@ -268,7 +273,7 @@ def plain_call(
 ) -> torch.Tensor:
     """Returns pictures (B, 3, H, W) in -1..1 of a pipeline whose prompts are not encoded here, through its own call."""
     known = inspect.signature(type(model.pipe).__call__).parameters
-    wishes = {
+    wishes: dict[str, Any] = {
         "prompt": prompts,
         "negative_prompt": negatives if request.guidance > 1 and any(negatives) else None,
         "width": request.width,
@@ -279,6 +284,11 @@ def plain_call(
         "output_type": "pt",
         "return_dict": False,
     }
+    if model.encoders_device is not None:
+        encode = model.encoders.encode_prompt
+        wishes["prompt_embeds"], wishes["negative_prompt_embeds"] = (
+            _moved(model, encode(prompt=words, device=model.encoders_device)[0]) for words in (wishes.pop("prompt"), [""] * len(prompts))
+        )
     made = model.pipe(**{name: value for name, value in wishes.items() if name in known and value is not None})[0]
     return torch.as_tensor(made) * 2 - 1
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from pipeline.errors import WeightsError
 from pipeline.models import ModelSettings, resolve
@@ -14,6 +17,19 @@ from pipeline.models.families import FAMILIES, SCHEDULERS, family_of, samplers_f
 from pipeline.models.quiet import without_foreign_warnings
 from pipeline.render import Renderer
 from tests.standins import BUILDERS, attempt, save_family
+
+
+def _png(levels: np.ndarray) -> bytes:
+    out = io.BytesIO()
+    Image.fromarray(levels).save(out, "PNG")
+    return out.getvalue()
+
+
+PICTURES = {
+    "i": _png(np.arange(64 * 64 * 3, dtype=np.uint32).reshape(64, 64, 3).astype(np.uint8)),
+    "m": _png(np.repeat(np.array([[0, 255]], dtype=np.uint8), 64, axis=0).repeat(32, axis=1)),
+}
+"""An init image and a mask by the digest that attempts name."""
 
 NO_NEGATIVE = ("flux", "flux_schnell", "flux2", "lcm")
 """Stand-ins whose negative prompt has no effect."""
@@ -126,3 +142,22 @@ def test_a_sampler_that_the_pipeline_cannot_drive_is_refused(folders: Folders) -
     for name, sampler in (("lcm", "ddim"), ("flux", "ddim"), ("sd", "flow_euler")):
         with pytest.raises(WeightsError, match="cannot sample this family"):
             resolve(ModelSettings(weights=str(folders[name]), scheduler=sampler))
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_encoders_apart_draw_the_same_bytes(folders: Folders, name: str) -> None:
+    """The pipeline is left without encoders, so whatever it draws it draws from embeddings; from a picture and in a mask too."""
+    beside, apart = renderer(folders[name]), renderer(folders[name], encoders="cpu")
+    assert apart.model.encoders is not apart.model.pipe and beside.model.encoders is beside.model.pipe
+    held = {part for part in apart.model.pipe.components if part.startswith("text_encoder")}
+    assert held and all(getattr(apart.model.pipe, part) is None for part in held)
+    assert getattr(apart.model.encoders, apart.model.family.denoiser) is None and apart.model.encoders.vae is None
+    two = [attempt("a", prompt="a red mug", negative="blurry"), attempt("b", prompt="a blue cup", seed=8)]
+    work = [two]
+    if apart.model.family.image:
+        started = [replace(one, image=replace(one.image, init_image="i", init_digest="i", strength=0.6, steps=3)) for one in two]
+        masked = [replace(one, image=replace(one.image, mask_image="m", mask_digest="m")) for one in started]
+        work += [started, masked]
+    for attempts in work:
+        want, got = (made.render(attempts, inputs=PICTURES) for made in (beside, apart))
+        assert got[0].tobytes() == want[0].tobytes() and got[1] == want[1]
