@@ -12,6 +12,9 @@ leaves us:
 A second driver on the same output writes another part under the same number, and loses: `Fenced`. A person's review that came between
 is no second driver: a part of nothing but reviews, signed by a key that this log knows, is taken in, and the records go
 under the next number.
+
+A part comes before every copy of its checkpoint. So a signed copy of more parts than there are means that parts were lost, and one that
+they do not lead to, that they were replaced: nothing is appended then, which would bury the loss under a log that passes its audit.
 """
 
 from __future__ import annotations
@@ -94,15 +97,17 @@ class LogWriter:
 
         `trusted`: further keys that earlier parts may be signed with, after a change of keys. `snapshot_parts`: after so
         many parts a snapshot is renewed.
-        Raises: LogDamaged for a gap, a foreign file, another job's log, or a part that does not verify; StorageAway.
+        Raises: LogDamaged for a gap, a foreign file, another job's log, a part that does not verify, or a signed checkpoint beside the
+        parts that they do not lead to; StorageAway.
         """
         keys = {**(trusted or {}), signer.name: signer.public_key}
         writer = cls(storage, notes.origin(job_name), signer, snapshot_parts)
         writer._keys = keys
         numbers = _gapless(storage)
         writer._start_from_snapshot(len(numbers), keys)
-        for _, part in decoded(storage, numbers[writer.size :], lambda number, data: parts.read_part(data, number)):
-            writer._take(part, keys)
+        writer._take_from(numbers)
+        for key in (parts.CACHE, parts.WITNESSED):
+            writer._require_continued(key)
         writer._opened_size = writer.size
         if writer.checkpoint is not None:
             writer._renew_cache()
@@ -123,6 +128,34 @@ class LogWriter:
         if snapshot.agrees(found, footer.checkpoint, footer.before, footer.leaf):
             self.state, self._frontier, self.checkpoint = found.state, found.frontier, footer.checkpoint
             self._leaves = list(found.leaves)
+
+    def _take_from(self, numbers: Sequence[int]) -> None:
+        """Verifies and folds in those of the parts that are not yet."""
+        for _, part in decoded(self._storage, numbers[self.size :], lambda number, data: parts.read_part(data, number)):
+            self._take(part, self._keys)
+
+    def _require_continued(self, key: str) -> None:
+        """That the parts lead to the checkpoint under this key, if a known key signed it for this log.
+
+        Raises: PartDamaged, `part-missing` or `history-rewritten`; StorageAway.
+        """
+        try:
+            kept = notes.parse(self._storage.get(key, notes.NOTE_BYTES_MAX))
+            notes.verify(kept, self._keys)
+        except (NotStored, notes.NoteMalformed, notes.NoteUntrusted):
+            return
+        if kept.origin != self.origin:
+            return
+        if kept.size > self.size:  # another writer may have committed since the parts were listed
+            self._take_from(_gapless(self._storage))
+        if kept.size > self.size:
+            lost = parts.part_key(self.size)
+            remedy = (
+                f"restore it (the runbook says how); if it is lost for good, keep {key} elsewhere and take it away, to go on without it"
+            )
+            raise parts.PartDamaged("part-missing", lost, f"it is gone, and {key}, which our key signed, includes it; {remedy}")
+        if tree_root(self._leaves[: kept.size]) != kept.root:
+            raise parts.PartDamaged("history-rewritten", key, "our key signed it for another history than that of the parts which lie here")
 
     def _renew_snapshot(self) -> None:
         """A crash before or in this put leaves the older snapshot, and the next start reads more parts."""

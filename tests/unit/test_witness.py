@@ -130,7 +130,8 @@ def test_a_witness_that_saw_more_or_something_else_is_heard(witness: Witness, tm
     assert told is not None and "does not continue what it cosigned" in told.troubles[0]
     for number in (1, 2):
         (tmp_path / "out" / parts.part_key(number)).unlink()
-    storage.delete(parts.WITNESSED)
+    for key in (parts.WITNESSED, parts.CACHE):
+        storage.delete(key)
     told = tell(LogWriter.open(storage, "mugs", SIGNER), storage, asked, KEYS)
     assert told is not None and "was its end cut off?" in told.troubles[0]
 

@@ -264,3 +264,57 @@ def test_limits_and_missing_things(storage: Storage) -> None:
     storage.put_new("x", b"1")
     with pytest.raises(AlreadyStored):
         storage.put_new("x", b"2")
+
+
+@pytest.mark.parametrize("witness", [False, True])
+@pytest.mark.parametrize("left", [0, 1, 2])
+def test_a_tail_that_is_gone_is_not_written_over(storage: Storage, left: int, witness: bool) -> None:
+    """The last parts deleted, the checkpoint over them still there: going on would fork the log, and the audit would pass."""
+    head = three_parts(storage).checkpoint
+    assert head is not None
+    if witness:
+        storage.put(parts.WITNESSED, head.to_bytes())
+        storage.delete(parts.CACHE)
+    for number in range(left, 3):
+        storage.delete(parts.part_key(number))
+    with pytest.raises(parts.PartDamaged, match=parts.part_key(left)) as caught:
+        LogWriter.open(storage, "mugs", SIGNER)
+    assert caught.value.finding == "part-missing"
+    assert notes.parse(storage.get(parts.WITNESSED if witness else parts.CACHE)) == head, "the evidence is left as it is"
+
+
+def test_a_log_that_was_replaced_is_not_appended_to(storage: Storage, tmp_path: Path) -> None:
+    three_parts(storage)
+    other = LocalStorage(tmp_path / "other", create=True)
+    writer = LogWriter.open(other, "mugs", SIGNER)
+    for number in range(4):
+        writer.append([plan(number)])
+    for number in range(4):
+        storage.delete(parts.part_key(number))
+        storage.put_new(parts.part_key(number), other.get(parts.part_key(number)))
+    with pytest.raises(parts.PartDamaged, match="another history") as caught:
+        LogWriter.open(storage, "mugs", SIGNER)
+    assert caught.value.finding == "history-rewritten"
+
+
+class Overtaken:
+    """A storage in which another writer commits between the listing of the parts and the reading of the checkpoint."""
+
+    def __init__(self, inner: Storage, other: LogWriter) -> None:
+        self._inner, self._other, self._done = inner, other, False
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._inner, name)
+
+    def get(self, key: str, bytes_max: int | None = None) -> bytes:
+        if key == parts.CACHE and not self._done:
+            self._done = True
+            self._other.append([attempt(2)])
+        return self._inner.get(key, bytes_max)
+
+
+def test_a_commit_while_the_log_is_opened_is_taken_in_and_the_cache_not_rolled_back(storage: Storage) -> None:
+    other = three_parts(storage)
+    writer = LogWriter.open(Overtaken(storage, other), "mugs", SIGNER)  # type: ignore[arg-type]
+    assert writer.size == other.size == 4
+    assert notes.parse(storage.get(parts.CACHE)) == other.checkpoint
