@@ -2,21 +2,24 @@
 
     python scripts/bench/watermark.py --images 200 --null 3000 --pairs 100000 --out bench.md
 
-Pictures: drawn posters, logos, gradients, dark ones and noise, photographs that scikit-image and scikit-learn carry, and PNG files
-of `--generated DIR`. Sizes are drawn from 256..2048, some not square. Every attack's strength is drawn anew for every picture,
-not taken from the search's grid. Side by side on the same pictures: invisible-watermark and blind-watermark, where installed.
-Every measured picture is a line of `--rows`: an interrupted run goes on from there, and several runs may share the parts.
+Pictures: drawn posters, logos, gradients and dark ones, photographs that scikit-image and scikit-learn carry, and what the starter
+weights render (`--starter N` of them) with the PNG files of `--generated DIR`. Sizes are drawn from 256..2048, some not square. Every
+attack's strength is drawn anew for every picture, not taken from the search's grid. Side by side on the same pictures:
+invisible-watermark and blind-watermark, where installed. Every measured picture is a line of `--rows`: an interrupted run goes on
+from there, and several runs may share the parts. A line counts for a run of the same seed, code, packages and generated pictures only.
 Writes a table (Markdown), a plot (SVG, beside the table) and ends with one JSON line.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
+import importlib.metadata
 import json
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +30,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from pipeline.watermark import MarkKey, Payload, detect, embed, front, read
 from scripts.bench.watermark_attacks import ATTACKS, CURVES, jpeg, scaled
 from scripts.bench.watermark_others import Bits, Method, Picture, competitors
-from scripts.bench.watermark_pictures import FLAT, SIDES, Rng, draw, sample_at, samples
+from scripts.bench.watermark_pictures import FLAT, SIDES, Rng, draw, of_folder, rendered, sample_at, samples
 from scripts.bench.watermark_report import KEYS_A_PICTURE, Row, plot, report, summary
 
+ROOT = Path(__file__).resolve().parents[2]
 KEY = MarkKey.from_bytes(b"the benchmark's key")
 ROUNDS = 5
 SLOW = {"rivaGan": 4}  # on every fourth picture: a read takes 2.3 s
+PACKAGES = ("numpy", "torch", "opencv-python-headless", "opencv-python", "invisible-watermark", "blind-watermark")
 PARTS = ("speed", "quality", "flat", "robustness", "averaging", "beside", "pairs", "null")
 
 
@@ -46,7 +51,7 @@ def psnr(a: Picture, b: Picture) -> float:
     return float(10 * np.log10(255**2 / max(np.mean((a.astype(np.float64) - b) ** 2), 1e-12)))
 
 
-def robustness(index: int, seed: int, generated: Path | None) -> Row:
+def robustness(index: int, seed: int, generated: Sequence[Picture]) -> Row:
     """Exact reads of one picture by attack."""
     rng = np.random.default_rng([seed, index])
     sample, payload = sample_at(index, rng, generated), payload_of(rng)
@@ -63,20 +68,24 @@ def flat(index: int, seed: int) -> Row:
     return {"hits": {"clean": read(marked, [KEY]).payload == payload, "JPEG 75": read(jpeg(marked, 75), [KEY]).payload == payload}}
 
 
-def quality(index: int, seed: int) -> Row:
+def quality(index: int, seed: int, generated: Sequence[Picture]) -> Row:
     """PSNR and SSIM of one picture at 512x512."""
     from skimage.metrics import structural_similarity
 
     rng = np.random.default_rng([seed, index, 2])
-    sample = sample_at(index, rng, None, 512)
+    sample = sample_at(index, rng, generated, 512)
     marked = embed(sample.pixels[None], [payload_of(rng)], KEY)[0]
-    return {"psnr": psnr(sample.pixels, marked), "ssim": float(structural_similarity(sample.pixels, marked, channel_axis=2))}
+    return {
+        "kind": sample.kind,
+        "psnr": psnr(sample.pixels, marked),
+        "ssim": float(structural_similarity(sample.pixels, marked, channel_axis=2)),
+    }
 
 
-def null(index: int, seed: int) -> Row:
+def null(index: int, seed: int, generated: Sequence[Picture]) -> Row:
     """One full search that must find nothing: an unmarked picture, one marked with another key, or by another method."""
     rng = np.random.default_rng([seed, index, 3])
-    sample = sample_at(index, rng, None)
+    sample = sample_at(index, rng, generated)
     picture = scaled(sample.pixels, 512 / min(sample.pixels.shape[:2]))
     what, others = ("unmarked", "wrong key", "other method")[index % 3], {n: m for n, m in competitors().items() if n != "rivaGan"}
     if what == "other method" and others:
@@ -88,10 +97,10 @@ def null(index: int, seed: int) -> Row:
     return {"what": what, "found": read(picture, [KEY]).present}
 
 
-def pairs(index: int, seed: int) -> Row:
+def pairs(index: int, seed: int, generated: Sequence[Picture]) -> Row:
     """The synchronisation statistic of one unmarked picture under KEYS_A_PICTURE keys, largest first; a twentieth is kept."""
     rng = np.random.default_rng([seed, index, 4])
-    plane = (front.luminance, front.colours)[index % 2](sample_at(index, rng, None, 512).pixels)
+    plane = (front.luminance, front.colours)[index % 2](sample_at(index, rng, generated, 512).pixels)
     assert plane is not None
     spectrum = front.lattice_spectrum(*front.whiten(plane))
     tops = []
@@ -115,7 +124,7 @@ def clock(call: Callable[[], object], repeats: int) -> float:
 def speed() -> dict[str, float]:
     """Milliseconds of one thread, the median of ROUNDS: embedding and dwtDct by turns, a clean read, a full search that finds nothing."""
     payload, other, word = Payload(1, "0123456789a"), competitors().get("dwtDct"), np.arange(64) % 2
-    pictures = {side: next(samples(1, np.random.default_rng(7), None, side)).pixels for side in (512, 1024)}
+    pictures = {side: next(samples(1, np.random.default_rng(7), (), side)).pixels for side in (512, 1024)}
     marked = embed(pictures[512][None], [payload], KEY)[0]
     rounds: list[dict[str, float]] = []
     for _ in range(ROUNDS):
@@ -132,11 +141,11 @@ def speed() -> dict[str, float]:
     return out | {f"least {name}": min(now[name] for now in rounds) for name in rounds[0] if "/" in name}
 
 
-def averaging(count: int, seed: int) -> dict[str, float]:
+def averaging(count: int, seed: int, generated: Sequence[Picture]) -> dict[str, float]:
     """The share of marked pictures that still read when the average mark of 100 others of the key is subtracted at full power."""
     rng = np.random.default_rng(seed)
     total, made = np.zeros((512, 512, 3)), []
-    for sample in samples(100 + count, rng, None, 512):
+    for sample in samples(100 + count, rng, generated, 512):
         payload = payload_of(rng)
         marked = embed(sample.pixels[None], [payload], KEY)[0].astype(np.float64)
         if len(made) < count:
@@ -163,14 +172,14 @@ def ours() -> Method:
     return put, get, 48
 
 
-def beside(index: int, seed: int) -> Row:
+def beside(index: int, seed: int, generated: Sequence[Picture]) -> Row:
     """Each method on one picture of 512x512 (a slow one on some of them): PSNR, exact reads by attack, and by strength along each curve."""
     out: Row = {}
     for name, (put, get, bits) in {"ours": ours(), **competitors()}.items():
         if index % SLOW.get(name, 1):
             continue
         rng = np.random.default_rng([seed, index, 5])
-        sample, word = sample_at(index, rng, None, 512), rng.integers(0, 2, bits)
+        sample, word = sample_at(index, rng, generated, 512), rng.integers(0, 2, bits)
         marked = put(sample.pixels, word)
 
         def hit(attacked: Picture, word: Bits = word, get: Callable[[Picture, int], Bits] = get) -> bool:
@@ -185,18 +194,34 @@ def beside(index: int, seed: int) -> Row:
     return out
 
 
-def kept(path: Path, part: str, count: int, row: Callable[[int], Row]) -> list[Row]:
-    """The rows 0..`count` of a part: from the file where an earlier run left them, else measured now and appended to it."""
+def origin(seed: int, generated: Sequence[Picture]) -> str:
+    """What a row depends on beside its part and index: 16 hex digits of seed, code, packages and the generated pictures."""
+    said = hashlib.sha256(f"{seed} {KEYS_A_PICTURE} {sorted(competitors())}".encode())
+    for path in sorted([*ROOT.glob("pipeline/watermark/*.py"), *ROOT.glob("scripts/bench/watermark*.py")]):
+        if path.name != "watermark_report.py":
+            said.update(f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()}".encode())
+    for package in PACKAGES:
+        try:
+            said.update(f"{package} {importlib.metadata.version(package)}".encode())
+        except importlib.metadata.PackageNotFoundError:
+            said.update(f"{package} is not there".encode())
+    for picture in generated:
+        said.update(f"{picture.shape} {hashlib.sha256(picture.tobytes()).hexdigest()}".encode())
+    return said.hexdigest()[:16]
+
+
+def kept(path: Path, part: str, of: str, count: int, row: Callable[[int], Row]) -> list[Row]:
+    """The rows 0..`count` of a part: from the file where an earlier run of the same `origin` left them, else measured now and appended."""
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-    done = {line["index"]: line["row"] for line in lines if line["part"] == part}
+    done = {line["index"]: line["row"] for line in lines if line["part"] == part and line.get("of") == of}
     with path.open("a") as file:
         for index in range(count):
             if index not in done:
                 done[index] = row(index)
-                file.write(json.dumps({"part": part, "index": index, "row": done[index]}) + "\n")
+                file.write(json.dumps({"part": part, "of": of, "index": index, "row": done[index]}) + "\n")
                 file.flush()
-    return [done[index] for index in sorted(done)]
+    return [done[index] for index in range(count)]
 
 
 def main() -> None:
@@ -206,7 +231,8 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=100_000, help="(picture, key) pairs for the tail")
     parser.add_argument("--beside", type=int, default=24, help="pictures for the other methods and the plot")
     parser.add_argument("--parts", nargs="*", help=f"{', '.join(PARTS)}; all by default")
-    parser.add_argument("--generated", type=Path, help="a folder of generated PNG pictures to include")
+    parser.add_argument("--starter", type=int, default=32, help="pictures that the starter weights render")
+    parser.add_argument("--generated", type=Path, help="a folder of other generated PNG pictures to include")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--rows", type=Path, default=Path("outputs/watermark-bench.jsonl"), help="kept rows; a later run goes on from them")
     parser.add_argument("--out", type=Path, default=Path("outputs/watermark-bench.md"))
@@ -216,21 +242,25 @@ def main() -> None:
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     warnings.simplefilter("ignore")  # the other packages warn of NumPy's deprecations
-    seed = args.seed
+    competitors()  # first: blind-watermark refuses to be imported once anything has used multiprocessing
+    seed, started = args.seed, time.process_time()
+    made = [*rendered(args.starter, args.seed), *(of_folder(args.generated) if args.generated else ())]
+    print(f"{len(made)} generated pictures, {time.process_time() - started:.0f} CPU s", file=sys.stderr)
+    of = origin(seed, made)
     rows: dict[str, tuple[int, Callable[[int], Row]]] = {
-        "robustness": (args.images, lambda i: robustness(i, seed, args.generated)),
-        "quality": (args.images // 4, lambda i: quality(i, seed)),
+        "robustness": (args.images, lambda i: robustness(i, seed, made)),
+        "quality": (args.images // 4, lambda i: quality(i, seed, made)),
         "flat": (args.images // 2, lambda i: flat(i, seed)),
-        "beside": (args.beside, lambda i: beside(i, seed)),
-        "pairs": (args.pairs // KEYS_A_PICTURE, lambda i: pairs(i, seed)),
-        "null": (args.null, lambda i: null(i, seed)),
+        "beside": (args.beside, lambda i: beside(i, seed, made)),
+        "pairs": (args.pairs // KEYS_A_PICTURE, lambda i: pairs(i, seed, made)),
+        "null": (args.null, lambda i: null(i, seed, made)),
     }
     result: dict[str, Any] = {}
     for part in args.parts or PARTS:
         if part in rows:
-            result[part] = summary(part, kept(args.rows, part, *rows[part]))
+            result[part] = summary(part, kept(args.rows, part, of, *rows[part]))
         else:
-            result[part] = speed() if part == "speed" else averaging(args.images // 10, seed)
+            result[part] = speed() if part == "speed" else averaging(args.images // 10, seed, made)
     args.out.write_text(report(result))
     if "beside" in result:
         args.out.with_suffix(".svg").write_text(plot(result["beside"]))

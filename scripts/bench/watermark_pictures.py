@@ -1,9 +1,14 @@
-"""The pictures that `watermark.py` marks: photographs of installed packages, drawn posters, gradients, logos and dark ones."""
+"""The pictures that `watermark.py` marks: photographs of installed packages, pictures that the starter weights render, and drawn posters,
+gradients, logos and dark ones.
+
+Of eight pictures four are photographs, two generated (one of them at the 256x256 pixels it was rendered in, one enlarged as the others
+are) and two drawn; without generated ones photographs take their places.
+"""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -11,12 +16,17 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from pipeline.models import ModelSettings, resolve
+from pipeline.render import Renderer
+from pipeline.schema import Attempt, PlannedImage
 from pipeline.watermark import load_picture
 from scripts.bench.watermark_others import Picture
+from scripts.starter.world import captions, sample_spec
 
 Rng = np.random.Generator
 SIDES = (256, 320, 384, 512, 512, 640, 768, 1024, 1024, 1536, 2048)
 FLAT = ("poster", "gradient", "logo", "dark")
+STARTER_SIDE, STARTER_STEPS, STARTER_GUIDANCE = 256, 10, 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +37,9 @@ class Sample:
     pixels: Picture
 
 
-def photographs(generated: Path | None) -> list[Picture]:
-    """uint8 (H, W, 3) each: what installed packages carry, and the PNG files of `generated`."""
+@cache
+def photographs() -> list[Picture]:
+    """uint8 (H, W, 3) each: what installed packages carry."""
     from skimage import data
 
     names = "astronaut coffee chelsea camera rocket retina immunohistochemistry hubble_deep_field brick gravel grass coins moon"
@@ -40,9 +51,27 @@ def photographs(generated: Path | None) -> list[Picture]:
         out += [np.asarray(image) for image in load_sample_images().images]
     except ImportError:
         print("scikit-learn is not installed: without its two photographs", file=sys.stderr)
-    for path in sorted(generated.rglob("*.png"))[:60] if generated else []:
-        out.append(load_picture(path))
     return [np.repeat(p[..., None], 3, 2) if p.ndim == 2 else np.ascontiguousarray(p[..., :3]) for p in out]
+
+
+def of_folder(folder: Path) -> list[Picture]:
+    """uint8 (H, W, 3) each: the PNG files of a folder, sixty at most."""
+    out = [load_picture(path) for path in sorted(folder.rglob("*.png"))[:60]]
+    return [np.repeat(p[..., None], 3, 2) if p.ndim == 2 else np.ascontiguousarray(p[..., :3]) for p in out]
+
+
+def rendered(count: int, seed: int) -> list[Picture]:
+    """uint8 (256, 256, 3) each: what the starter weights draw for prompts that no training saw; unmarked. 1.1 s each."""
+    settings = ModelSettings(weights="starter", device="cpu")
+    renderer, out = Renderer(resolve(settings), settings), []
+    for n in range(count):
+        spec = sample_spec(np.random.default_rng([seed, n, 0xE7A1]), "held_out")
+        image = PlannedImage(
+            f"{n:032x}", f"row-{n}", "", 0, captions(spec)[0], "", n, STARTER_SIDE, STARTER_SIDE, STARTER_STEPS, STARTER_GUIDANCE,
+            None, (), None, None, None, None, None, None, (),
+        )  # fmt: skip
+        out.append(np.asarray(renderer.render([Attempt(image, 1, seed + n)])[0][0], np.uint8))
+    return out
 
 
 def draw(kind: str, height: int, width: int, rng: Rng) -> Picture:
@@ -66,29 +95,30 @@ def draw(kind: str, height: int, width: int, rng: Rng) -> Picture:
     return canvas
 
 
-@cache
-def photographs_of(generated: Path | None) -> list[Picture]:
-    """`photographs`, loaded once."""
-    return photographs(generated)
-
-
-def sample_at(index: int, rng: Rng, generated: Path | None, side: int | None = None) -> Sample:
-    """One picture: three of four are cut from photographs, one is drawn; of one size when `side` is given."""
+def sample_at(index: int, rng: Rng, generated: Sequence[Picture], side: int | None = None) -> Sample:
+    """One picture (module's text); of one size when `side` is given."""
     short = side or int(rng.choice(SIDES))
     long = short if side or rng.random() < 0.5 else min(2048, int(short * rng.uniform(1.05, 2.0)))
     height, width = (short, long) if rng.random() < 0.5 else (long, short)
     if index % 4 == 3:
         kind = FLAT[index // 4 % len(FLAT)]
         return Sample(kind, draw(kind, height, width, rng))
-    photos = photographs_of(generated)
-    photo = photos[index % len(photos)]
-    zoom = max(height / photo.shape[0], width / photo.shape[1])
-    size = (max(width, round(photo.shape[1] * zoom)), max(height, round(photo.shape[0] * zoom)))
-    big = cv2.resize(photo, size, interpolation=cv2.INTER_AREA if zoom < 1 else cv2.INTER_CUBIC)
+    if index % 4 == 1 and generated:
+        picture = generated[index // 4 % len(generated)]
+        return Sample("generated", picture if index % 8 == 1 and not side else _cut(picture, height, width, rng))
+    photos = photographs()
+    return Sample("photo", _cut(photos[index % len(photos)], height, width, rng))
+
+
+def _cut(picture: Picture, height: int, width: int, rng: Rng) -> Picture:
+    """A part of this size of the picture, resized to be just large enough."""
+    zoom = max(height / picture.shape[0], width / picture.shape[1])
+    size = (max(width, round(picture.shape[1] * zoom)), max(height, round(picture.shape[0] * zoom)))
+    big = cv2.resize(picture, size, interpolation=cv2.INTER_AREA if zoom < 1 else cv2.INTER_CUBIC)
     top, left = (int(rng.integers(0, have - want + 1)) for have, want in ((size[1], height), (size[0], width)))
-    return Sample("photo", np.ascontiguousarray(big[top : top + height, left : left + width]))
+    return np.ascontiguousarray(big[top : top + height, left : left + width])
 
 
-def samples(count: int, rng: Rng, generated: Path | None, side: int | None = None) -> Iterator[Sample]:
+def samples(count: int, rng: Rng, generated: Sequence[Picture], side: int | None = None) -> Iterator[Sample]:
     """`count` pictures."""
     return (sample_at(index, rng, generated, side) for index in range(count))

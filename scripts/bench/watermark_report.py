@@ -82,17 +82,18 @@ def report(result: dict[str, Any]) -> str:
     others, lines = result.get("beside", {}), []
     if "robustness" in result or others:
         lines += [
-            "| attack | bar | exact reads | 95 % | short side >= 384 | "
+            "| attack | bar | exact reads | 95 % | short side >= 384 | generated | "
             + " | ".join(f"{o}, 512 ({row['pictures']})" for o, row in others.items())
             + " |"
         ]
-        lines += ["|---" * (5 + len(others)) + "|"]
+        lines += ["|---" * (6 + len(others)) + "|"]
     for name, (bar, _) in ATTACKS.items() if lines else ():
         row = result.get("robustness", {}).get(name)
-        own = f"{row['rate']:.3f} of {row['n']} | {row['low']:.3f} to {row['high']:.3f} | {row['rate_384']:.3f}" if row else "| | "
+        own = f"{row['rate']:.3f} of {row['n']} | {row['low']:.3f} to {row['high']:.3f} | {row['rate_384']:.3f} | " if row else "| | | "
+        own += f"{row['generated_read']} of {row['generated']}" if row else ""
         lines.append(f"| {name} | {bar:.2f} | {own} | " + " | ".join(f"{o['hits'][name]:.2f}" for o in others.values()) + " |")
     if others:
-        lines.append("| PSNR, dB | 41 | | | | " + " | ".join(f"{o['psnr']:.1f}" for o in others.values()) + " |")
+        lines.append("| PSNR, dB | 41 | | | | | " + " | ".join(f"{o['psnr']:.1f}" for o in others.values()) + " |")
     for part in ("quality", "flat", "null", "pairs", "averaging", "speed"):
         if part in result:
             lines += ["", f"**{part}**: " + "; ".join(f"{k} {v:.4g}" for k, v in result[part].items())]
@@ -105,9 +106,10 @@ def summary(part: str, rows: list[Row]) -> dict[str, Any]:
         out: dict[str, Any] = {}
         for name, (bar, _) in ATTACKS.items():
             hits = np.array([row["hits"][name] for row in rows])
-            large = np.array([row["side"] >= 384 for row in rows])
+            large, made = np.array([row["side"] >= 384 for row in rows]), np.array([row["kind"] == "generated" for row in rows])
             low, high = interval(int(hits.sum()), len(hits))
             rates = {"rate": float(hits.mean()), "low": low, "high": high, "rate_384": float(hits[large].mean())}
+            rates |= {"generated": int(made.sum()), "generated_read": int(hits[made].sum())}
             out[name] = {"bar": bar, "n": len(hits), **rates}
         return out
     if part == "flat":
