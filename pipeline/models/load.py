@@ -75,6 +75,8 @@ def load(resolved: Resolved, settings: ModelSettings) -> LoadedModel:
     quieten()
     import torch
 
+    from pipeline.models.graphs import record_denoiser
+
     device = choose_device(settings)
     dtype = choose_dtype(settings, device)
     placement = _placement(resolved, settings, device, dtype)
@@ -90,6 +92,8 @@ def load(resolved: Resolved, settings: ModelSettings) -> LoadedModel:
     _place(pipe, device, placement.mode)
     if settings.speed.compile != "off":
         speed.compile_denoiser(pipe, family, settings.speed.compile)
+    if settings.speed.graphs and device.type == "cuda" and placement.mode == "full":
+        record_denoiser(getattr(pipe, family.denoiser), device)
     driver = driver_name(torch, device)
     if elsewhere is not None and elsewhere != device:
         driver += f"; text encoders: {driver_name(torch, elsewhere)}"

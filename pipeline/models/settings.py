@@ -36,6 +36,11 @@ class SpeedSettings(BaseModel):
         description="torch.compile: `regional` compiles the block that repeats (seconds), `full` the whole denoiser (minutes, "
         "once per size and batch; kept on disk).",
     )
+    graphs: bool = Field(
+        False,
+        description="CUDA graphs: a step's kernels are recorded once per size and batch and launched together. Gains most with small "
+        "batches; no effect without CUDA, or where memory makes sub-models move.",
+    )
     fuse_qkv: bool = Field(False, description="One matrix product for query, key and value. Not with adapters.")
     channels_last: bool | Literal["auto"] = Field("auto", description="Memory order of convolutions. `auto`: channels last on CUDA.")
     tf32: bool = Field(True, description="float32 products in TF32 on CUDA; never in deterministic mode.")
@@ -146,6 +151,8 @@ class ModelSettings(BaseModel):
             raise ValueError("adapters may change the text encoders: not with encoders elsewhere")
         if self.slots and (self.adapters or self.deterministic or self.lossy.reuse > 1):
             raise ValueError("slots mix images at different steps: not with adapters, deterministic or lossy.reuse")
+        if self.speed.graphs and (self.adapters or self.slots or self.lossy.reuse > 1 or self.memory in ("offload", "sequential")):
+            raise ValueError("speed.graphs repeats what was recorded: not with adapters, slots, lossy.reuse or memory offload, sequential")
         if self.speed.compile == "full" and self.lossy.reuse > 1:
             raise ValueError("lossy.reuse changes what a step computes: use speed.compile: regional with it")
         return self

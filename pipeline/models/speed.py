@@ -11,7 +11,7 @@ import os
 from typing import Any
 
 from pipeline.errors import WeightsError
-from pipeline.models.families import Family
+from pipeline.models.families import OTHER, Family
 from pipeline.models.fingerprint import cache_folder
 from pipeline.models.reuse import reuse_deep_features
 from pipeline.models.settings import ModelSettings
@@ -31,6 +31,10 @@ def refuse_modes(settings: ModelSettings, family: Family, scheduler: str) -> Non
     if settings.slots and SLOTTED.get(family.name) != scheduler:
         remedy = "set model.scheduler: euler" if family.name == "sd" else "remove it"
         raise WeightsError(f"slots cannot step {family.name} with {scheduler}", "model.slots", remedy)
+    wanted = (settings.speed.compile != "off", settings.speed.graphs, settings.speed.fuse_qkv, settings.lossy.quantise != "none")
+    if family is OTHER and any(wanted):
+        what = "nothing is known of what denoises in a pipeline outside the tested families"
+        raise WeightsError(what, "model.speed", "remove compile, graphs and fuse_qkv, and lossy.quantise")
     if settings.speed.fuse_qkv and family.name in UNFUSED:
         raise WeightsError(f"diffusers cannot fuse this family's attention ({family.name})", "model.speed.fuse_qkv", "remove it")
     if settings.lossy.reuse > 1 and not family.reuse:
@@ -65,12 +69,14 @@ def apply(pipe: Any, family: Family, settings: ModelSettings, *, cuda: bool) -> 
 
 def compile_denoiser(pipe: Any, family: Family, mode: str) -> None:
     """Compiles in place; the first batch of each shape pays. Compiled code is kept in the user's cache."""
+    import torch
+
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder() / "compiled"))
     denoiser = getattr(pipe, family.denoiser)
     if mode == "regional" and getattr(denoiser, "_repeated_blocks", None):
         denoiser.compile_repeated_blocks(dynamic=False)
     else:
-        denoiser.compile(dynamic=False)
+        denoiser.forward = torch.compile(denoiser.forward, dynamic=False)
 
 
 def _reuse(denoiser: Any, family: Family, every: int) -> None:

@@ -78,6 +78,7 @@ class Renderer:
         """Returns the batch size for this size on this device, remembered or measured now."""
         model = self.model
         key = f"{model.resolved.digest} {width}x{height} {model.dtype} {model.mode} {model.driver}"
+        key += " graphs" if self.settings.speed.graphs else ""
         known = self._tunings.get(key) or tuning.recall(cache_folder(), key)
         if known is None:
             most = tuning.CPU_BATCH_MAX if model.device.type == "cpu" else tuning.BATCH_MAX

@@ -68,6 +68,7 @@ STEPS = (
     bench("pipeline-sdxl", 180, "overhead.py", "--case sdxl --images 48 --batches 8 --rounds 1", SMALL_JOB),
     bench("sd35m", 120, "render.py", "--case sd35m --batches 1,8 --repeats 1", SMALL),
     bench("sdxl4", 90, "render.py", "--case sdxl4 --batches 1,8,16 --repeats 1", SMALL),
+    bench("sd21-graphs", 90, "render.py", "--case sd21 --batches 1,4 --repeats 1 --graphs", SMALL),
     bench("sd21-memory", 60, "render.py", "--case sd21 --batches 1 --repeats 1 --memory full", SMALL),
     bench("sd21-sequential", 90, "render.py", "--case sd21 --batches 1 --repeats 1 --memory sequential", SMALL),
     bench("sd21-compiled", 240, "render.py", "--case sd21 --batches 16 --repeats 2 --compile", SMALL),

@@ -39,6 +39,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from pipeline.errors import WeightsError
 from pipeline.models import ModelSettings, resolve
 from pipeline.models.quiet import without_foreign_warnings
+from pipeline.models.settings import SpeedSettings
 from pipeline.render import Renderer
 from pipeline.schema import Attempt, PlannedImage
 
@@ -247,6 +248,13 @@ def run(case: Case, settings: ModelSettings, args: argparse.Namespace, result: d
     note("renderer, deterministic", len(many), best_seconds(lambda: renderer.render(many), model.device, repeats))
     many = attempts(case, max(batches))
     renderer.settings = settings.model_copy(update={"batch": max(batches)})
+    if args.graphs:
+        repeating = settings.model_copy(update={"speed": SpeedSettings(graphs=True)})
+        recorded = Renderer(resolve(settings), repeating)
+        for count in batches:
+            recorded.settings = repeating.model_copy(update={"batch": count})
+            some = attempts(case, count)
+            note(f"renderer, graphs, batch {count}", count, best_seconds(lambda some=some: recorded.render(some), model.device, repeats))
     if args.lossy:
         result["lossy"] = lossy_modes(renderer, settings, case, max(batches), repeats)
     if args.compile:
@@ -273,6 +281,7 @@ def main() -> None:
     parser.add_argument("--size", type=int)
     parser.add_argument("--steps", type=int)
     parser.add_argument("--guidance", type=float)
+    parser.add_argument("--graphs", action="store_true", help="measure CUDA graphs too (without CUDA: the same again)")
     parser.add_argument("--compile", action="store_true", help="measure a compiled denoiser too (minutes of warm-up)")
     parser.add_argument("--memory", choices=("auto", "full", "offload", "sequential"), default="auto")
     parser.add_argument("--lossy", action="store_true", help="measure every lossy mode too")

@@ -109,8 +109,29 @@ def test_slots_draw_the_static_paths_pictures(folders: dict[str, Path], name: st
         assert np.abs(picture.astype(int) - static.render([one])[0][0]).max() <= 2
 
 
-@pytest.mark.parametrize("speed", [{"compile": "regional"}, {"fuse_qkv": True}, {"channels_last": True}])
+@pytest.mark.parametrize("speed", [{"compile": "regional"}, {"fuse_qkv": True}, {"channels_last": True}, {"graphs": True}])
 def test_faster_is_nearly_the_same_picture(folders: dict[str, Path], speed: dict[str, object]) -> None:
     plain, _ = renderer(folders["sd"], dtype="float32").render([attempt()])
     fast, _ = renderer(folders["sd"], dtype="float32", speed=speed).render([attempt()])
     assert np.abs(plain.astype(int) - fast).mean() < 2
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_graphs_repeat_what_was_recorded(folders: dict[str, Path], name: str) -> None:
+    """Two batch sizes by turns, from two threads: every step is a recording, and the picture is the one without."""
+    made, plain = renderer(folders[name], dtype="float32", speed={"graphs": True}), renderer(folders[name], dtype="float32")
+    units = [[attempt(f"u{u}i{i}", prompt=f"unit {u}", seed=10 * u + i, steps=4) for i in range(1 + u % 2)] for u in range(6)]
+    want = [plain.render(unit)[0] for unit in units]
+    with ThreadPoolExecutor(2) as pool:
+        got = [pictures for pictures, _ in pool.map(made.render, units)]
+    assert max(np.abs(a.astype(int) - b).max() for a, b in zip(want, got, strict=True)) <= 2
+    graphed = getattr(made.model.pipe, made.model.family.denoiser).forward
+    assert len(graphed.recordings) == 2 and not graphed.refused
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_encoders_on_the_cpu_draw_the_same_picture(folders: dict[str, Path], name: str) -> None:
+    beside, _ = renderer(folders[name], dtype="float32").render([attempt(negative="blurry")])
+    apart, info = renderer(folders[name], dtype="float32", encoders="cpu").render([attempt(negative="blurry")])
+    assert "text encoders: CPU" in info.driver
+    assert np.abs(beside.astype(int) - apart).mean() < 2

@@ -5,11 +5,14 @@ from __future__ import annotations
 import io
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 from pipeline.errors import WeightsError
 from pipeline.models import ModelSettings, resolve
@@ -161,3 +164,32 @@ def test_encoders_apart_draw_the_same_bytes(folders: Folders, name: str) -> None
     for attempts in work:
         want, got = (made.render(attempts, inputs=PICTURES) for made in (beside, apart))
         assert got[0].tobytes() == want[0].tobytes() and got[1] == want[1]
+
+
+class CpuTensors(TorchDispatchMode):
+    """Counts operations that make a tensor on the CPU."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.made: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        self.made += [str(func) for leaf in tree_leaves(out) if isinstance(leaf, torch.Tensor) and leaf.device.type == "cpu"]
+        return out
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_a_step_asks_nothing_of_the_host(folders: Folders, name: str) -> None:
+    """So a CUDA graph can hold it: no value is read back (a tensor without memory would raise), none is copied from the host."""
+    made = renderer(folders[name])
+    denoiser = getattr(made.model.pipe, made.model.family.denoiser)
+    forward, calls = denoiser.forward, []
+    denoiser.forward = lambda *args, **options: calls.append((args, options)) or forward(*args, **options)
+    made.render([attempt("a"), attempt("b")])
+    denoiser.forward = forward
+    denoiser.to("meta")
+    args, options = tree_map_only(torch.Tensor, lambda tensor: tensor.to("meta"), calls[0])
+    with torch.inference_mode(), CpuTensors() as seen:
+        denoiser(*args, **options)
+    assert seen.made == []
