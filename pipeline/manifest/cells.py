@@ -19,7 +19,12 @@ NO_TEXT = '""'
 """What a spreadsheet's cell holds to say: no text wanted. An empty cell says nothing."""
 
 _INT_BITS = {"seed": 63}
-_COUNT_FIRST = re.compile(r"([0-9]{1,9})\s+([^:;,]*[^:;,\s])")
+_COUNT_FIRST = re.compile(r"([0-9]{1,9})(?:\s*[x×])?\s+(.*\S)")
+_OWN_NUMBER = re.compile(r"(?:^|(?<=\s))[0-9]+(?:\s+|$)")
+_NUMBERED = re.compile(
+    r"(?:seat|seater|piece|pack|door|drawer|tier|person|way|burner|wheel|inch|foot|ft|[cm]?m|[cm]?l|oz|k?g|lit(?:re|er))\s+\S", re.I
+)
+"""What a number before it counts within one thing (a 2 seater sofa, a 6 pack), as often as things."""
 
 
 def known_key(key: str) -> bool:
@@ -125,19 +130,15 @@ def wanted_objects(value: Any) -> tuple[ObjectCount, ...]:
 
 
 def _objects(value: Any) -> list[dict[str, Any]] | None:
-    """`mug:2; box` or `2 mug, 1 box` or {"mug": 2} or [{"class": "mug", "count": 2}], the last two also as text."""
+    """`mug:2; box` or `2 mug, 1 box` or {"mug": 2} or [{"class": "mug", "count": 2}], the last two also as text. In a text `;`, `,` and a
+    new line separate alike, and each part may be said in either way."""
     if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
         try:
             value = json.loads(value)
         except (ValueError, RecursionError):
             raise _NotUnderstoodError("no JSON list of objects", 'write [{"class": "mug", "count": 2}], or mug:2; box:1') from None
     if isinstance(value, str):
-        parts = [part.strip() for part in value.split(";") if part.strip()]
-        counted = [_COUNT_FIRST.fullmatch(part.strip()) for part in value.split(",")]
-        if all(counted):
-            pairs = [(match[2], match[1]) for match in counted if match]
-        else:
-            pairs = [(name.strip(), number) for name, _, number in (_split_count(part) for part in parts)]
+        pairs = [_counted(part.strip()) for part in re.split(r"[;,\r\n]", value) if part.strip()]
     elif isinstance(value, dict):
         pairs = [(_text("objects", name) or "", number) for name, number in value.items()]
     elif isinstance(value, list) and all(isinstance(o, dict) and set(o) == {"class", "count"} for o in value):
@@ -147,9 +148,21 @@ def _objects(value: Any) -> list[dict[str, Any]] | None:
     return [{"class": name, "count": _whole("objects", number)} for name, number in pairs] or None
 
 
-def _split_count(part: str) -> tuple[str, str, str]:
+def _counted(part: str) -> tuple[str, str]:
+    """(class, count) of `mug:2`, `2 mug`, `2x mug` or `mug`. Raises: _NotUnderstoodError where a number may be either."""
     name, colon, number = part.rpartition(":")
-    return (name, colon, number.strip()) if colon else (part, "", "1")
+    if colon:
+        return name.strip(), number.strip()
+    counted = _COUNT_FIRST.fullmatch(part)
+    number, name = counted.groups() if counted else ("1", part)
+    inner = _OWN_NUMBER.search(name)
+    if inner or (counted and _NUMBERED.match(name)):
+        remedy = "write each class with its count behind a colon: mug:2; box:1"
+        if not (counted and inner):  # there is one number only
+            count, thing = (inner.group().strip(), name.replace(inner.group(), "").strip()) if inner else (number, name)
+            remedy = f"write {part}:1, or {thing or 'mug'}:{count}"
+        raise _NotUnderstoodError(f"in {part!r} a number may be a count or part of a name", remedy)
+    return name, number
 
 
 def _tags(value: Any) -> dict[str, str]:

@@ -33,6 +33,8 @@ SEED_MAX = 2**63 - 1
 _BIDI = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 _ID_ILLEGAL = re.compile(f"[\x00-\x1f\x7f-\x9f{_BIDI}]")
 _ABSENT = {"id": "give the row an id of its own", "prompt": "say what the picture shows, or remove the row"}
+_CLASS_ILLEGAL = re.compile("[,;:\r\n]")
+"""What separates classes and counts where people write them: inside one, it is two that were not told apart."""
 _TEXT_ILLEGAL = re.compile("[\x00-\x08\x0e-\x1f\x7f]")
 
 
@@ -181,6 +183,8 @@ def object_reasons(raw: Mapping[str, Any]) -> Iterator[Reason]:
         count = entry.get("count") if isinstance(entry, dict) else None
         if not isinstance(name, str) or not name.strip() or _TEXT_ILLEGAL.search(name):
             yield "objects", "an object has no readable class", "name what is to be counted, for example mug"
+        elif bad := _CLASS_ILLEGAL.search(name):
+            yield "objects", f"the class {name!r} holds {bad.group()!r}", "give each class an entry of its own: mug:2; box:1"
         elif name in seen:
             yield "objects", f"{name!r} is named twice", "name each class once, with its whole count"
         elif count is None or not 1 <= count <= OBJECT_COUNT_MAX:

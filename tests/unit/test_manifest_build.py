@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from pipeline import manifest
 from pipeline.errors import ManifestError
-from pipeline.manifest import BuildReport
+from pipeline.manifest import BuildReport, wanted_objects
 from pipeline.schema import ObjectCount, PromptRow
 
 ROOT = Path(__file__).parents[2]
@@ -56,6 +57,51 @@ def test_a_spreadsheet_with_semicolons_and_a_byte_order_mark(tmp_path: Path) -> 
 
 def _fields(row: PromptRow) -> dict[str, object]:
     return {name: getattr(row, name) for name in PromptRow.__slots__}
+
+
+@pytest.mark.parametrize(
+    ("cell", "asked"),
+    [
+        ("mug:2; box:1", {"mug": 2, "box": 1}),
+        ("mug:2, box:1", {"mug": 2, "box": 1}),
+        ("2 mug; 1 box", {"mug": 2, "box": 1}),
+        ("2 mug, box:3; lamp", {"mug": 2, "box": 3, "lamp": 1}),
+        ("mug, box", {"mug": 1, "box": 1}),
+        ("mug:2;", {"mug": 2}),
+        (" 2 mug , ", {"mug": 2}),
+        ("mug:2\nbox:1\r\n", {"mug": 2, "box": 1}),
+        ("2x mug, 3 × tote bag", {"mug": 2, "tote bag": 3}),
+        ("2xl shirt, 2-seater sofa", {"2xl shirt": 1, "2-seater sofa": 1}),
+        ("2 seater sofa:1; iPhone 15:2; mug : 4", {"2 seater sofa": 1, "iPhone 15": 2, "mug": 4}),
+        ("1 tote bag; 2 person", {"tote bag": 1, "person": 2}),
+        (" ; ,", {}),
+    ],
+)
+def test_wanted_objects_in_the_ways_people_write_them(cell: str, asked: dict[str, int]) -> None:
+    assert {one.name: one.count for one in wanted_objects(cell)} == asked
+
+
+@pytest.mark.parametrize(
+    ("cell", "told"),
+    [
+        ("2 seater sofa", "in '2 seater sofa' a number may be a count or part of a name; write 2 seater sofa:1, or seater sofa:2"),
+        ("box; 6 Pack beer", "in '6 Pack beer' a number may be a count or part of a name; write 6 Pack beer:1, or Pack beer:6"),
+        ("mug 2, box 1", "in 'mug 2' a number may be a count or part of a name; write mug 2:1, or mug:2"),
+        (
+            "2 mug 1 box",
+            "in '2 mug 1 box' a number may be a count or part of a name; write each class with its count behind a colon: mug:2; box:1",
+        ),
+        ("mug:2 box:1", "the class 'mug:2 box' holds ':'; give each class an entry of its own: mug:2; box:1"),
+        ("mug:2, 1 mug", "'mug' is named twice; name each class once, with its whole count"),
+        ("mug:", "'' is no whole number; write digits only, for example 24"),
+        (":2", "an object has no readable class; name what is to be counted, for example mug"),
+        ({"mug, box": 1}, "the class 'mug, box' holds ','; give each class an entry of its own: mug:2; box:1"),
+        ("3", "in '3' a number may be a count or part of a name; write 3:1, or mug:3"),
+    ],
+)
+def test_wanted_objects_that_may_mean_two_things_are_refused(cell: object, told: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(told)}$"):
+        wanted_objects(cell)
 
 
 def test_every_fault_of_a_spreadsheet_with_its_line(tmp_path: Path) -> None:

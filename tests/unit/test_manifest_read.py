@@ -138,6 +138,10 @@ def test_values_out_of_range_name_row_and_column(write: Write, column: str, valu
         ([{"class": "mug", "count": None}], "the count of 'mug' is null"),
         ([{"class": "mug", "count": 1}, {"class": "mug", "count": 2}], "'mug' is named twice"),
         ([{"class": None, "count": 1}], "an object has no readable class"),
+        ([{"class": "mug, box", "count": 1}], "the class 'mug, box' holds ','"),
+        ([{"class": "mug:2; box", "count": 1}], "the class 'mug:2; box' holds ':'"),
+        ([{"class": "2 mug; 1 box", "count": 1}], "the class '2 mug; 1 box' holds ';'"),
+        ([{"class": "mug\nbox", "count": 1}], "the class 'mug\\nbox' holds '\\n'"),
         ([None], "an object has no readable class"),
     ],
 )
