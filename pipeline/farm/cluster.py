@@ -164,19 +164,19 @@ def _start(job: JobSettings, quiet: dict[str, Any]) -> Room:
     import ray
 
     leftovers.sweep()
-    leftovers.mark_children()
     cpus = os.cpu_count() or 1
     wanted = sum(n if isinstance(n, int) else 1 for n in (job.farm.renderers, job.farm.finishers))
     for start in range(1, STARTS_MAX + 1):
         try:
-            ray.init(
-                address="local",  # whatever RAY_ADDRESS says: a cluster is joined by --address only
-                num_cpus=max(cpus, wanted),
-                include_dashboard=False,
-                object_store_memory=OBJECT_STORE_BYTES,
-                _system_config=HEALTH,
-                **quiet,
-            )
+            with leftovers.marked_children():
+                ray.init(
+                    address="local",  # whatever RAY_ADDRESS says: a cluster is joined by --address only
+                    num_cpus=max(cpus, wanted),
+                    include_dashboard=False,
+                    object_store_memory=OBJECT_STORE_BYTES,
+                    _system_config=HEALTH,
+                    **quiet,
+                )
             return plan_room(job, int(_resources().get("GPU", 0)), max(cpus, wanted))
         except (RuntimeError, OSError, TimeoutError) as error:
             ray.shutdown()

@@ -4,6 +4,9 @@ Ray's processes die with the driver that started them, but two of its agents, wh
 seen to live on (Ray 2.60). They do nothing, and hold memory. So each private cluster carries its driver's identity in the environment: a
 driver ends what is left of its own when it shuts Ray down, and the next start ends what a killed one left. Linux only; elsewhere nothing
 is found.
+
+Only what Ray starts may carry it: what a driver runs besides, such as the command of a notification, which may start something that
+outlives it, even another driver, is nobody's to end.
 """
 
 from __future__ import annotations
@@ -28,17 +31,25 @@ def identity(pid: int) -> str | None:
     return None if fields[0] == "Z" else f"{pid}:{fields[19]}"
 
 
-def mark_children() -> None:
-    """From now on this process's children carry its identity."""
-    mine = identity(os.getpid())
+@contextlib.contextmanager
+def marked_children() -> Iterator[None]:
+    """Processes that this one starts within the block carry its identity, and so do theirs."""
+    mine, before = identity(os.getpid()), os.environ.get(VARIABLE)
     if mine is not None:
         os.environ[VARIABLE] = mine
+    try:
+        yield
+    finally:
+        os.environ.pop(VARIABLE, None)
+        if before is not None:
+            os.environ[VARIABLE] = before
 
 
 def orphaned() -> Iterator[int]:
-    """Processes of this user that belong to a driver which is gone."""
+    """Processes of this user that belong to a driver which is gone; this one, and what it was started from, never."""
+    spared = {str(pid) for pid in _lineage()}
     for entry in PROC.iterdir() if PROC.is_dir() else ():
-        driver = _driver_of(entry) if entry.name.isdigit() else None
+        driver = _driver_of(entry) if entry.name.isdigit() and entry.name not in spared else None
         if driver is not None and identity(int(driver.partition(":")[0])) != driver:
             yield int(entry.name)
 
@@ -54,9 +65,20 @@ def _driver_of(process: Path) -> str | None:
     return found if found is not None and found.partition(":")[0].isdigit() else None
 
 
+def _lineage() -> Iterator[int]:
+    """This process, its parent, and so on."""
+    pid = os.getpid()
+    while pid > 0:
+        yield pid
+        try:
+            pid = int((PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()[1])
+        except (OSError, ValueError):
+            return
+
+
 def own() -> Iterator[int]:
-    """Processes that this one started after `mark_children`, and theirs."""
-    mine = os.environ.get(VARIABLE)
+    """Processes that this one started within `marked_children`, and theirs."""
+    mine = identity(os.getpid())
     for entry in PROC.iterdir() if mine and PROC.is_dir() else ():
         if entry.name.isdigit() and int(entry.name) != os.getpid() and _driver_of(entry) == mine:
             yield int(entry.name)

@@ -47,9 +47,9 @@ def test_only_what_a_dead_driver_left_is_ended(sleeper: list[subprocess.Popen[by
     assert living.poll() is None
 
 
-def test_a_driver_ends_what_is_left_of_its_own(sleeper: list[subprocess.Popen[bytes]], monkeypatch: pytest.MonkeyPatch) -> None:
-    mine = f"{os.getpid()}:77"
-    monkeypatch.setenv(leftovers.VARIABLE, mine)
+def test_a_driver_ends_what_is_left_of_its_own(sleeper: list[subprocess.Popen[bytes]]) -> None:
+    mine = leftovers.identity(os.getpid())
+    assert mine is not None
     left, other = start(mine), start(f"{os.getpid()}:78")
     sleeper += [left, other]
     time.sleep(0.3)
@@ -62,3 +62,22 @@ def test_a_process_that_is_gone_has_no_identity() -> None:
     done = subprocess.Popen([sys.executable, "-c", ""])
     done.wait()
     assert leftovers.identity(done.pid) is None
+
+
+def test_only_what_is_started_within_the_block_is_marked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command of a notification may start something that outlives the driver: it is not the driver's to end, nor a later one's."""
+    monkeypatch.setenv(leftovers.VARIABLE, "1:2")
+    with leftovers.marked_children():
+        assert os.environ[leftovers.VARIABLE] == leftovers.identity(os.getpid())
+    assert os.environ[leftovers.VARIABLE] == "1:2"
+    monkeypatch.delenv(leftovers.VARIABLE)
+    with leftovers.marked_children():
+        pass
+    assert leftovers.VARIABLE not in os.environ
+
+
+def test_a_driver_that_a_dead_one_started_spares_itself_and_what_started_it() -> None:
+    code = "import os; from pipeline.farm import leftovers; print(*({os.getpid(), os.getppid()} & set(leftovers.orphaned())))"
+    shell = ["sh", "-c", '"$0" -c "$1"; exit $?', sys.executable, code]
+    done = subprocess.run(shell, env={**os.environ, leftovers.VARIABLE: "999999999:1"}, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and not done.stdout.split(), done.stderr
