@@ -1,8 +1,9 @@
 """The first look at a manifest: every row judged, counted and digested in one pass, and what was found remembered.
 
 A manifest of a million rows takes half a minute to judge. What one look found is kept in the user's cache under everything that it
-follows from: the files as they were (name, size, time of change), the job's settings, the weights, and the code that judges. Files that
-changed within the last seconds are not remembered, since they could change again without it being seen.
+follows from: the files as they were (name, size, times, inode or ETag), the job's settings, the weights, and the code that judges. Files
+that changed within the last seconds are not remembered, since they could change again without it being seen; and a memory that is not
+as it was written is none.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline import manifest
+from pipeline import __version__, manifest
 from pipeline.errors import JobError, ManifestChanged, ManifestError, NotStored
 from pipeline.job import JobSettings
 from pipeline.manifest import Rules
@@ -25,14 +26,18 @@ from pipeline.models import Resolved
 from pipeline.models.families import FAMILIES
 from pipeline.models.fingerprint import cache_folder
 from pipeline.schema import PromptRow
-from pipeline.storage import list_inputs, stamp
+from pipeline.storage import Seen, stamp
 from pipeline.watermark import supported
 
 FAULTS_SHOWN_MAX = 50
 REMEMBERED_MAX = 32
+INPUTS_REMEMBERED_MAX = 10_000
+"""A memory with more input pictures is not kept: they are read and hashed anew in any case, which takes longer than the look."""
 SETTLED_S = 3.0
 """Storages that tell times of change in whole seconds cannot tell two changes within one."""
-Stamp = tuple[tuple[str, int, float], ...]
+JUDGES = ("manifest/*.py", "resolve/*.py", "watermark/*.py", "models/families.py", "schema.py")
+"""The code that a look follows from."""
+Stamp = tuple[Seen, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +68,7 @@ def survey(job: JobSettings, rules: Rules, weights: Resolved, seen: Stamp, *, sk
                 _refuse_faults(job, rules)
             raise
         require_same(job.manifest, seen)
-        if time.time() - max((changed for _, _, changed in seen), default=0.0) > SETTLED_S:
+        if _settled(seen) and len(found.inputs) + len(found.masked) <= INPUTS_REMEMBERED_MAX:
             _remember(memory, found)
     if found.bad and not skip_invalid:
         _refuse_faults(job, rules)
@@ -90,18 +95,27 @@ def _look(job: JobSettings, rules: Rules, weights: Resolved) -> Survey:
     return Survey(running.hexdigest(), rows, bad, planned + bad, tuple(sorted(inputs)), pairs)
 
 
+def _settled(seen: Stamp) -> bool:
+    """Whether the files lie there unchanged for a while, by this machine's clock; one that was put there with an old time does not."""
+    changed = [max(file.modified_s, 0.0 if file.uri.startswith("s3://") else int(file.version.split()[0]) / 1e9) for file in seen]
+    return time.time() - max(changed, default=0.0) > SETTLED_S
+
+
 def _memory(job: JobSettings, weights: Resolved, seen: Stamp) -> Path:
     """Where a look under these circumstances is remembered."""
-    code = [path for folder in ("manifest", "resolve") for path in sorted((Path(__file__).parents[1] / folder).glob("*.py"))]
+    code = [path for name in JUDGES for path in sorted(Path(__file__).parents[1].glob(name))]
     written = [(path.name, stat.st_size, stat.st_mtime_ns) for path in code for stat in (path.stat(),)]
-    facts = [job.model_dump(mode="json"), weights.digest, weights.pipeline_class, weights.size_multiple, seen, written]
+    facts = [__version__, job.model_dump(mode="json"), weights.digest, weights.pipeline_class, weights.size_multiple, seen, written]
     return cache_folder() / "manifests" / f"{hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]}.json"
 
 
 def _recall(memory: Path) -> Survey | None:
-    """A memory that cannot be read is none."""
+    """A memory that cannot be read, or is not as it was written, is none."""
     try:
-        said = json.loads(memory.read_text())
+        digest, _, text = memory.read_text().partition("\n")
+        if hashlib.sha256(text.encode()).hexdigest() != digest:
+            return None
+        said = json.loads(text)
         masked = tuple((str(init), str(mask), str(row_id)) for init, mask, row_id in said["masked"])
         inputs = tuple(str(uri) for uri in said["inputs"])
         return Survey(str(said["manifest_digest"]), int(said["rows"]), int(said["bad"]), int(said["planned"]), inputs, masked)
@@ -111,11 +125,17 @@ def _recall(memory: Path) -> Survey | None:
 
 def _remember(memory: Path, found: Survey) -> None:
     """Written beside its name first; the oldest are dropped."""
+    text = json.dumps(dataclasses.asdict(found))
     try:
         memory.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile("w", dir=memory.parent, suffix=".tmp", delete=False) as file:
-            json.dump(dataclasses.asdict(found), file)
-        os.replace(file.name, memory)
+            try:
+                file.write(f"{hashlib.sha256(text.encode()).hexdigest()}\n{text}")
+                file.flush()
+                os.replace(file.name, memory)
+            except OSError:
+                os.unlink(file.name)
+                raise
         known = sorted(memory.parent.glob("*.json"), key=lambda path: path.stat().st_mtime)
         for old in known[:-REMEMBERED_MAX]:
             old.unlink(missing_ok=True)
@@ -160,22 +180,22 @@ def _refuse_size(row: PromptRow, job: JobSettings, multiple: int) -> None:
         )
 
 
-def _stamp(uri: str) -> Stamp:
-    return stamp(list_inputs(uri, ".parquet"))
-
-
 def stamp_or_none(uri: str) -> Stamp:
     """Empty where nothing lies: reading it says so with a remedy."""
     try:
-        return _stamp(uri)
+        return stamp(uri, ".parquet")
     except NotStored:
         return ()
 
 
 def require_same(uri: str, before: Stamp) -> None:
-    """Raises: ManifestChanged."""
-    if stamp_or_none(uri) != before:
+    """That the files are those of before; a local one may have got another owner, mode or link meanwhile. Raises: ManifestChanged."""
+    if _content(stamp_or_none(uri)) != _content(before):
         raise ManifestChanged(
             f"{uri}: the manifest was replaced while the job ran; what was rendered is committed. "
             "Run the same command again: the new manifest is planned then."
         )
+
+
+def _content(seen: Stamp) -> Stamp:
+    return tuple(file if file.uri.startswith("s3://") else file._replace(version="") for file in seen)

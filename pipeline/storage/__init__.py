@@ -6,13 +6,14 @@ from pathlib import Path
 
 from pipeline.errors import StorageRefused
 from pipeline.storage.base import Storage, Stored, checked_key, put_if_absent_holds, segment
-from pipeline.storage.inputs import list_inputs, open_input, stamp
+from pipeline.storage.inputs import Seen, list_inputs, open_input, stamp
 from pipeline.storage.local import LocalStorage
 from pipeline.storage.s3 import BUDGET_S, S3Storage
 
 __all__ = [
     "LocalStorage",
     "S3Storage",
+    "Seen",
     "Storage",
     "Stored",
     "checked_key",

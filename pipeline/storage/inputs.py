@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO, NamedTuple, cast
 
 from pipeline.errors import NotStored, StorageRefused
 from pipeline.storage.s3 import S3Storage
@@ -56,7 +56,7 @@ def list_inputs(uri: str, suffix: str) -> list[str]:
         if key and storage.stat(key) is not None:
             return [uri]
         prefix = f"{key}/" if key else ""
-        found = [f"s3://{storage.bucket}/{stored.key}" for stored in storage.list(prefix) if stored.key.endswith(suffix)]
+        found = [f"s3://{storage.bucket}/{stored.key}" for stored in storage.list(prefix) if _is_input(stored.key, suffix)]
     else:
         found = _list_local(uri, suffix)
     if not found:
@@ -64,23 +64,40 @@ def list_inputs(uri: str, suffix: str) -> list[str]:
     return found
 
 
-def stamp(uris: list[str]) -> tuple[tuple[str, int, float], ...]:
-    """Name, size and time of change of each file: equal stamps mean that nobody replaced one meanwhile. Raises: NotStored, StorageAway."""
-    found = []
-    for uri in uris:
-        if uri.startswith("s3://"):
-            storage, key = _split(uri)
-            stored = storage.stat(key)
-            if stored is None:
-                raise NotStored(uri)
-            found.append((uri, stored.size, stored.modified_s))
-        else:
-            try:
-                seen = Path(uri).expanduser().stat()
-            except OSError as error:
-                raise NotStored(uri) from error
-            found.append((uri, seen.st_size, seen.st_mtime_ns / 1e9))
-    return tuple(found)
+class Seen(NamedTuple):
+    """One file as it lay there: name, size and time of change; `version` is its ETag, or of a local file the time at which its inode
+    changed and its number, which no `touch` or copy with its times puts back."""
+
+    uri: str
+    size: int
+    modified_s: float
+    version: str
+
+
+def stamp(uri: str, suffix: str) -> tuple[Seen, ...]:
+    """The files of `list_inputs` as they are now, by one listing. Raises: NotStored, StorageRefused, StorageAway."""
+    if uri.startswith("s3://"):
+        storage, key = _split(uri)
+        single = storage.head(key) if key else None
+        found = [single] if single else [item for item in storage.tagged(f"{key}/" if key else "") if _is_input(item[0].key, suffix)]
+        seen = [Seen(f"s3://{storage.bucket}/{stored.key}", stored.size, stored.modified_s, etag) for stored, etag in found]
+    else:
+        seen = [_seen(one) for one in _list_local(uri, suffix)]
+    if not seen:
+        raise NotStored(uri)
+    return tuple(seen)
+
+
+def _seen(uri: str) -> Seen:
+    try:
+        found = Path(uri).expanduser().stat()
+    except OSError as error:
+        raise NotStored(uri) from error
+    return Seen(uri, found.st_size, found.st_mtime_ns / 1e9, f"{found.st_ctime_ns} {found.st_ino}")
+
+
+def _is_input(key: str, suffix: str) -> bool:
+    return key.endswith(suffix) and not key.rpartition("/")[2].startswith((".", "_"))
 
 
 def _list_local(uri: str, suffix: str) -> list[str]:
@@ -88,7 +105,7 @@ def _list_local(uri: str, suffix: str) -> list[str]:
         path = Path(uri).expanduser()
         if path.is_file():
             return [str(path)]
-        return sorted(str(p) for p in path.rglob(f"*{suffix}") if p.is_file() and not p.name.startswith((".", "_")))
+        return sorted(str(p) for p in path.rglob(f"*{suffix}") if _is_input(p.name, suffix) and p.is_file())
     except (OSError, ValueError, RuntimeError) as error:
         raise StorageRefused(f"cannot be read: {error}", uri, "check the path and its permissions") from error
 

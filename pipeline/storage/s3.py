@@ -148,19 +148,29 @@ class S3Storage:
         return self._call(read, key)
 
     def stat(self, key: str) -> Stored | None:
+        found = self.head(key)
+        return None if found is None else found[0]
+
+    def head(self, key: str) -> tuple[Stored, str] | None:
+        """As `stat`, with the ETag, which differs where the bytes do (RFC 9110, 8.8.3). Raises: StorageAway."""
         name = self.prefix + checked_key(key)
         try:
             head = self._call(lambda: self.client.head_object(Bucket=self.bucket, Key=name), key)
         except NotStored:
             return None
-        return Stored(key, int(head["ContentLength"]), head["LastModified"].timestamp())
+        return Stored(key, int(head["ContentLength"]), head["LastModified"].timestamp()), str(head["ETag"])
 
     def list(self, prefix: str) -> Iterator[Stored]:
+        for stored, _ in self.tagged(prefix):
+            yield stored
+
+    def tagged(self, prefix: str) -> Iterator[tuple[Stored, str]]:
+        """As `list`, each with its ETag. Raises: StorageAway."""
         token: dict[str, str] = {}
         while True:
             page = self._call(lambda: self.client.list_objects_v2(Bucket=self.bucket, Prefix=self.prefix + prefix, **token), prefix)  # noqa: B023
             for entry in page.get("Contents", []):
-                yield Stored(entry["Key"][len(self.prefix) :], int(entry["Size"]), entry["LastModified"].timestamp())
+                yield Stored(entry["Key"][len(self.prefix) :], int(entry["Size"]), entry["LastModified"].timestamp()), str(entry["ETag"])
             if not page.get("IsTruncated"):
                 return
             token = {"ContinuationToken": page["NextContinuationToken"]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import AlreadyStored, StorageAway
-from pipeline.storage import S3Storage, put_if_absent_holds
+from pipeline.storage import S3Storage, list_inputs, put_if_absent_holds, stamp
 from scripts.faults.proxy import KINDS, FaultyProxy
 from tests.integration.conftest import Farm
 
@@ -100,3 +101,19 @@ def test_a_bucket_that_stays_away_pauses_the_job_and_nothing_is_lost(farm: Farm,
     assert (told["accepted"], told["remaining"]) == (60, 0)
     audit = farm.json("audit", f"s3://{bucket}/job")
     assert audit["verdict"] == "passed"
+
+
+def test_a_manifest_in_a_bucket_is_stamped_by_its_content_and_hidden_objects_are_none(bucket: str) -> None:
+    """Two manifests of one size within one second: S3 tells times in whole seconds, and a copy may bear an old one."""
+    import boto3
+
+    client = boto3.client("s3")
+    for key in ("m/b.parquet", "m/_temporary.parquet", "m/.c.parquet", "m/notes.txt", "mm/d.parquet"):
+        client.put_object(Bucket=bucket, Key=key, Body=b"one")
+    for uri, files in ((f"s3://{bucket}/m", ["m/b.parquet"]), (f"s3://{bucket}/m/b.parquet", ["m/b.parquet"])):
+        before = stamp(uri, ".parquet")
+        assert [file.uri for file in before] == list_inputs(uri, ".parquet") == [f"s3://{bucket}/{file}" for file in files]
+        assert stamp(uri, ".parquet") == before
+        client.put_object(Bucket=bucket, Key="m/b.parquet", Body=os.urandom(3))
+        after = stamp(uri, ".parquet")
+        assert after != before and after[0].size == before[0].size

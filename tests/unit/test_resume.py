@@ -20,13 +20,13 @@ from pipeline import keys, manifest
 from pipeline.checks.duplicates import DuplicateIndex
 from pipeline.checks.fingerprint import fingerprint
 from pipeline.checks.settings import DuplicatesSettings
-from pipeline.errors import ManifestError
+from pipeline.errors import ManifestChanged, ManifestError
 from pipeline.farm import session as farm
 from pipeline.job import JobSettings, load_job
 from pipeline.manifest import Rules, files, row_digest
 from pipeline.manifest.rows import examine
 from pipeline.plan import ImageIds, Intent, plan_row
-from pipeline.resolve import ResolvedJob, resolve_job
+from pipeline.resolve import ResolvedJob, resolve_job, survey
 from pipeline.schema import Record
 
 TEXTS = st.text(st.characters(min_codepoint=32, exclude_characters="\x7f"), max_size=12)
@@ -58,8 +58,9 @@ def test_the_ids_of_raw_rows_are_those_of_planned_images(raw: dict[str, Any], jo
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a job of ten good rows, four to a shard, written long enough ago to be remembered."""
+    """A folder with a job of ten good rows, four to a shard; what was looked at is remembered at once."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(survey, "SETTLED_S", -1.0)
     monkeypatch.setattr(files, "CHUNK_ROWS", 4)
     write(tmp_path, [{"id": f"r{n}", "prompt": f"mug {n}"} for n in range(10)])
     job = {"name": "tests", "manifest": "rows.parquet", "output": "out", "keys": "keys", "defaults": {"width": 256, "height": 256}}
@@ -109,22 +110,64 @@ def test_a_manifest_that_did_not_change_is_not_judged_again(folder: Path, monkey
     assert resolved(folder) == first
     (memory,) = (folder / "cache" / "renderfarm" / "manifests").iterdir()
     monkeypatch.setattr(manifest, "read", read)
-    memory.write_text(memory.read_text()[:40])
-    assert resolved(folder) == first, "half a memory is none"
+    good = memory.read_text()
+    assert '"planned": 10' in good
+    for bad in (good[:40], "", "\0" * 100, good.replace('"planned": 10', '"planned": 11')):
+        memory.write_text(bad)
+        assert resolved(folder) == first, "half a memory is none, nor is one that was edited"
+    assert memory.read_text() == good, "it is written anew"
     monkeypatch.setattr(manifest, "read", refuse)
     (folder / "job.yaml").write_text((folder / "job.yaml").read_text().replace("256", "320"))
     with pytest.raises(AssertionError, match="read again"):
         resolved(folder)
 
 
-def test_a_manifest_that_changed_or_is_young_is_judged(folder: Path) -> None:
+def test_a_manifest_that_changed_or_is_young_is_judged(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = resolved(folder)
     write(folder, [{"id": "r0", "prompt": ""}], age_s=30)
     with pytest.raises(ManifestError, match="prompt"):
         resolved(folder)
-    write(folder, [{"id": f"r{n}", "prompt": f"box {n}"} for n in range(10)], age_s=0)
+    monkeypatch.setattr(survey, "SETTLED_S", 3.0)
+    write(folder, [{"id": f"r{n}", "prompt": f"box {n}"} for n in range(10)], age_s=30)
     assert resolved(folder).manifest_digest != first.manifest_digest
-    assert len(list((folder / "cache" / "renderfarm" / "manifests").iterdir())) == 2, "what was written just now may change unseen"
+    memories = list((folder / "cache" / "renderfarm" / "manifests").iterdir())
+    assert len(memories) == 2, "what was written just now may change unseen, and says what it likes of its age"
+
+
+def test_another_manifest_of_the_same_size_and_time_is_not_taken_for_the_first(folder: Path) -> None:
+    """As `cp -p`, `rsync -t` and unpacked archives leave them: its images would be rendered under the old plan, too many for the log."""
+    rows = folder / "rows.parquet"
+    first, before, content = resolved(folder), rows.stat(), rows.read_bytes()
+    write(folder, [{"id": f"r{n}", "prompt": f"box {n}"} for n in range(10)])
+    os.utime(rows, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (rows.stat().st_size, rows.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+    assert resolved(folder).manifest_digest == manifest.digest(str(rows)) != first.manifest_digest
+    rows.write_bytes(content)
+    os.utime(rows, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert resolved(folder).manifest_digest == first.manifest_digest
+
+
+def test_another_mode_of_the_manifest_ends_no_run(folder: Path) -> None:
+    images = resolved(folder).images()
+    next(images)
+    (folder / "rows.parquet").chmod(0o400)
+    assert len(list(images)) == 9
+    images = resolved(folder).images()
+    next(images)
+    write(folder, [{"id": "r0", "prompt": "box"}])
+    with pytest.raises(ManifestChanged):
+        list(images)
+
+
+@pytest.mark.parametrize("cache", ["/proc/1/none", "/dev/null/none"])
+def test_a_cache_that_cannot_be_written_is_done_without(folder: Path, cache: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = resolved(folder)
+    monkeypatch.setenv("XDG_CACHE_HOME", cache)
+    assert survey.cache_folder() != folder / "cache" / "renderfarm"
+    assert (
+        survey.survey(first.job, first.rules, first.weights, survey.stamp_or_none(first.job.manifest), skip_invalid=False).manifest_digest
+        == first.manifest_digest
+    )
 
 
 def test_many_fingerprints_at_once_are_as_one_by_one() -> None:
