@@ -20,6 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import structlog
 
 from pipeline.checks.base import Bars, judge, not_run
 from pipeline.checks.fingerprint import SIGNATURE_BYTES, Fingerprint, Planes, derived_forms, planes, raw_planes, turned
@@ -28,6 +29,7 @@ from pipeline.checks.settings import DuplicatesSettings
 from pipeline.pdq import packed
 from pipeline.schema import Verdict
 
+log = structlog.get_logger(__name__)
 NAME = "duplicates"
 OWN_ROW, OTHER_ROW = "the same row", "another row"
 STRUCTURE_MIN, STRUCTURE_ALONE_MIN = 0.97, 0.985
@@ -54,21 +56,44 @@ def bars(settings: DuplicatesSettings, where: str) -> Bars | None:
 
 
 class _Thumbnails:
-    """Signatures by place, on disk: they are looked at only where a hash or a pooled thumbnail is near already."""
+    """Signatures by place, on disk: they are looked at only where a hash or a pooled thumbnail is near already.
+
+    The file is made with the first signature. Where the disk takes no more, that one and all later ones stay in memory: nothing is lost.
+    """
 
     def __init__(self) -> None:
-        self._file, path = tempfile.mkstemp(prefix="renderfarm-thumbnails-")
-        os.unlink(path)  # it is gone when this process is
-        weakref.finalize(self, os.close, self._file)
-        self._count = 0
+        self._file: int | None = None
+        self._on_disk = 0
+        self._in_memory = bytearray()
 
     def extend(self, raw: bytes) -> None:
         """Appends signatures of SIGNATURE_BYTES each."""
-        os.pwrite(self._file, raw, self._count * SIGNATURE_BYTES)
-        self._count += len(raw) // SIGNATURE_BYTES
+        written = 0
+        if not self._in_memory:
+            try:
+                written = self._write(raw)
+            except OSError as error:
+                log.warning("thumbnails_not_on_disk", error=str(error), kept="in memory", remedy="name a folder with room in TMPDIR")
+        self._on_disk += written
+        self._in_memory += raw[written * SIGNATURE_BYTES :]
+
+    def _write(self, raw: bytes) -> int:
+        """Puts all of them behind those on disk. Raises: OSError."""
+        if self._file is None:
+            self._file, path = tempfile.mkstemp(prefix="renderfarm-thumbnails-")
+            weakref.finalize(self, os.close, self._file)
+            os.unlink(path)  # it is gone when this process is
+        done = 0
+        while done < len(raw):  # a disk that fills up takes a part first
+            done += os.pwrite(self._file, memoryview(raw)[done:], self._on_disk * SIGNATURE_BYTES + done)
+        return len(raw) // SIGNATURE_BYTES
 
     def __getitem__(self, place: int) -> Planes:
-        return raw_planes(os.pread(self._file, SIGNATURE_BYTES, place * SIGNATURE_BYTES))
+        if place < self._on_disk:
+            assert self._file is not None, "what is on disk has a file"
+            return raw_planes(os.pread(self._file, SIGNATURE_BYTES, place * SIGNATURE_BYTES))
+        first = (place - self._on_disk) * SIGNATURE_BYTES
+        return raw_planes(bytes(self._in_memory[first : first + SIGNATURE_BYTES]))
 
 
 class DuplicateIndex:
@@ -98,6 +123,8 @@ class DuplicateIndex:
 
         Raises: ValueError for a hash or signature of another length.
         """
+        if not names:
+            return
         first, count = len(self._names), len(names)
         raw = b"".join(base64.b64decode(text, validate=True) for text in signatures)
         if len(raw) != count * SIGNATURE_BYTES:

@@ -34,10 +34,6 @@ class HammingIndex:
         """The hashes at these places."""
         return self._stored[: self._count][places]
 
-    def add(self, one: npt.NDArray[np.uint64]) -> None:
-        """Appends a hash, uint64 (4)."""
-        self.extend(one[None])
-
     def extend(self, many: Hashes) -> None:
         """Appends hashes."""
         need = self._count + len(many)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import resource
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+import structlog
 
 from pipeline.checks.broken import BrokenCheck
 from pipeline.checks.copies import CopiesCheck, several_wanted
@@ -142,6 +145,40 @@ def test_the_index_grows_past_its_first_allocation() -> None:
     assert index.judge("new", found).reason == "near-duplicate of late #0 in another row" and len(index) == 1101
 
 
+def test_nothing_is_added_by_an_empty_list_and_no_file_is_made_before_the_first_image(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    index = _index()
+    index.extend([], [], [], [], [])
+    assert len(index) == 0 and index.judge("r", fingerprint(_mug(1))).outcome == "accepted"
+
+
+@pytest.mark.parametrize("room", [None, 0, 384 * 5 + 100], ids=["no folder", "no room", "room for five and a bit"])
+def test_a_full_disk_loses_no_image_and_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int | None) -> None:
+    pictures = [fingerprint(drawn.texture(np.random.default_rng(seed), 256)) for seed in range(9)]
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path if room is not None else tmp_path / "gone"))
+    index, (soft, hard) = _index(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    with structlog.testing.capture_logs() as logs:
+        try:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft if room is None else room, hard))
+            for first, last in ((0, 3), (3, 8), (8, 9)):  # the second does not fit as a whole
+                part = pictures[first:last]
+                index.extend(
+                    [f"r{k}" for k in range(first, last)],
+                    [f"r{k} #0" for k in range(first, last)],
+                    [found.pdq for found in part],
+                    [found.quality for found in part],
+                    [found.signature for found in part],
+                )
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert [entry["event"] for entry in logs] == ["thumbnails_not_on_disk"] and list(tmp_path.iterdir()) == []
+    for seed, found in enumerate(pictures):
+        assert index.judge("late", found).reason == f"near-duplicate of r{seed} #0 in another row"
+    assert index.judge("late", fingerprint(drawn.texture(np.random.default_rng(99), 256))).outcome == "accepted"
+
+
 def test_flat_drawings_of_other_rows_are_compared_by_their_thumbnails() -> None:
     index = _index(min_quality=100)
     for seed in range(20):
@@ -166,7 +203,8 @@ def test_the_index_finds_exactly_what_looking_at_every_hash_finds(radius: int) -
     index = HammingIndex()
     index.extend(base)
     index.extend(near)
-    index.add(base[17])
+    index.extend(base[17:18])
+    index.extend(base[:0])
     assert len(index) == 18001
     for nth in (0, 17, 4000):
         forms = np.stack([base[nth], near[nth + 1]])
