@@ -8,14 +8,18 @@ import time
 
 from pipeline import report as pages
 from pipeline.cli import logs
+from pipeline.errors import UserError
 from pipeline.provenance import reading
-from pipeline.provenance.orphans import orphans
+from pipeline.provenance.orphans import orphans, still_old
 from pipeline.provenance.rate import last_rate
 from pipeline.resolve import read_job_file
 from pipeline.storage import Storage, open_storage
 
 REASONS_EACH = 3
 """Reasons that `status` shows of each check, the most frequent first."""
+
+OLDER_MIN_HOURS = 2
+"""A commit may come an hour after what it commits was stored, and wait for a storage that stays away."""
 
 
 def _job_of(storage: Storage) -> tuple[str, int]:
@@ -82,12 +86,17 @@ def gc(args: argparse.Namespace) -> int:
     logs.configure(quiet=True)
     storage = open_storage(args.output)
     _job_of(storage)
+    if args.delete and not args.older_than >= OLDER_MIN_HOURS:
+        what = "what a running job has stored and not committed yet would be removed"
+        raise UserError(what, "--older-than", f"keep what is younger than {OLDER_MIN_HOURS} hours")
     before_s = time.time() - args.older_than * 3600
     count = size = 0
     for found in orphans(storage, before_s):
-        count, size = count + 1, size + found.size
         if args.delete:
+            if not still_old(storage, found, before_s):
+                continue
             storage.delete(found.key)
+        count, size = count + 1, size + found.size
         print(json.dumps({"key": found.key, "bytes": found.size, "removed": args.delete}) if args.json else found.key)
     if not args.json:
         print(f"{count} orphans, {size} bytes" + (" removed" if args.delete else "; remove them with --delete" if count else ""))

@@ -211,7 +211,9 @@ def _gc(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     )
     _output(parser)
     parser.add_argument("--delete", action="store_true", help="remove them; without it they are only listed")
-    parser.add_argument("--older-than", metavar="HOURS", type=float, default=24.0, help="only orphans older than this (default 24)")
+    parser.add_argument(
+        "--older-than", metavar="HOURS", type=float, default=24.0, help="only orphans older than this (default 24, at least 2)"
+    )
     _json(parser)
 
 

@@ -35,7 +35,8 @@ class Storage(Protocol):
     uri: str
 
     def put_new(self, key: str, data: bytes, media_type: str = "application/octet-stream") -> None:
-        """Write if absent. The same bytes already there count as written. Raises: AlreadyStored (other bytes), StorageAway."""
+        """Write if absent. The same bytes already there count as written now: their time is renewed, so that what a crash left and is
+        rendered again is no old orphan any more. Raises: AlreadyStored (other bytes), StorageAway."""
 
     def put(self, key: str, data: bytes, media_type: str = "application/octet-stream") -> None:
         """Write or overwrite: only for caches and pages that can be derived again. Raises: StorageAway."""

@@ -63,6 +63,7 @@ class LocalStorage:
                 _sync_folder(path.parent)
             except FileExistsError:
                 same_bytes_or_raise(self, key, data)
+                os.utime(path)
             finally:
                 temporary.unlink(missing_ok=True)
         except OSError as error:

@@ -8,6 +8,7 @@ Endpoint, region and credentials come from the environment or the AWS configurat
 
 from __future__ import annotations
 
+import contextlib
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -36,6 +37,8 @@ REFUSED = {
 EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired", "RequestTimeTooSkewed"})
 BACKOFF_S, BACKOFF_S_MAX = 0.2, 10.0
 BUDGET_S = 120.0
+RENEW_AFTER_S = 600.0
+"""An object that lay there for longer was no write of ours that took effect without an answer."""
 
 
 class S3Storage:
@@ -129,6 +132,15 @@ class S3Storage:
             self._call(write, key)
         except ClientError:
             same_bytes_or_raise(self, key, data)
+            self._renew(key, data, media_type)
+
+    def _renew(self, key: str, data: bytes, media_type: str) -> None:
+        """Give an object that was there already the time of now, unless this is our own write of a moment ago. Not so where a policy
+        forbids it: parts are written once, and nobody collects them."""
+        found = self.stat(key)
+        if found is not None and time.time() - found.modified_s > RENEW_AFTER_S:
+            with contextlib.suppress(StorageRefused):
+                self.put(key, data, media_type)
 
     def put(self, key: str, data: bytes, media_type: str = "application/octet-stream") -> None:
         name = self.prefix + checked_key(key)
