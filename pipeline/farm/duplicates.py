@@ -1,16 +1,19 @@
 """Near-duplicates as the loop asks for them: judged in log order, remembered at once, rebuilt from the parts at resume.
 
 Rebuilding takes some ten microseconds an image and is not needed before the first pictures come back, so it goes on in a thread while
-they are rendered; the first judgement waits for it.
+they are rendered; the first judgement waits for it, unless the run is stopped. Whoever made one closes it, or its thread outlives the run.
 """
 
 from __future__ import annotations
 
 import itertools
-from concurrent.futures import Future, ThreadPoolExecutor
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING
 
 from pipeline.checks.duplicates import DuplicateIndex
+from pipeline.farm.cluster import FarmLost
 from pipeline.finish import Checked
 from pipeline.job import JobSettings
 from pipeline.provenance import reading
@@ -21,6 +24,7 @@ from pipeline.storage import Storage
 if TYPE_CHECKING:
     import pyarrow as pa
 
+ASK_S = 0.2
 COLUMNS = ("kind", "outcome", "image_id", "row_id", "index", "pdq", "pdq_quality", "signature")
 
 
@@ -32,11 +36,14 @@ class JobDuplicates:
         self._enabled = job.checks.duplicates.enabled
         self._open: dict[str, tuple[str, str]] = {}
         self._rebuilt: Future[None] | None = None
+        self._closed = threading.Event()
+        self._stopped: Callable[[], bool] = lambda: False
 
     @classmethod
-    def of(cls, job: JobSettings, storage: Storage, state: LogState) -> JobDuplicates:
-        """The index over what the log has accepted; superseded images are left out."""
+    def of(cls, job: JobSettings, storage: Storage, state: LogState, stopped: Callable[[], bool] = lambda: False) -> JobDuplicates:
+        """The index over what the log has accepted; superseded images are left out. `stopped`: whether nobody waits for it any more."""
         made = cls(job)
+        made._stopped = stopped
         if state.attempts and made._enabled:
             pool = ThreadPoolExecutor(1, "duplicates")
             made._rebuilt = pool.submit(made._rebuild, storage, state.superseded())
@@ -45,11 +52,20 @@ class JobDuplicates:
 
     def _rebuild(self, storage: Storage, away: set[str]) -> None:
         for _, table in reading.tables(storage, COLUMNS):
+            if self._closed.is_set():
+                return
             self._take(table, away)
 
+    def close(self) -> None:
+        """Rebuild no further; the index is not to be used any more."""
+        self._closed.set()
+
     def _settled(self) -> DuplicateIndex:
-        """The index, once it is rebuilt. Raises: StorageAway, PartDamaged."""
+        """The index, once it is rebuilt. Raises: StorageAway, PartDamaged; FarmLost when the run is stopped before."""
         if self._rebuilt is not None:
+            while not wait([self._rebuilt], ASK_S).done:
+                if self._stopped():
+                    raise FarmLost("stopped while the pictures that were accepted before were looked through: run the same command again")
             self._rebuilt.result()
             self._rebuilt = None
         return self._index

@@ -10,6 +10,7 @@ leaves:
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 from collections.abc import Callable, Iterator
@@ -282,10 +283,10 @@ def _render(session: Session, options: RunOptions, work: Iterator[Work], stop: S
         engine = RayEngine(job, resolved.plan_digest, resolved.weights, session.keys, room)
         size = max(engine.start(lambda: stop.draining(0.0)), unit_size(job))
         queue = WorkQueue(work, size * SLOT_TURNS, mixed_key) if job.model.slots else WorkQueue(work, size)
-        duplicates = JobDuplicates.of(job, session.storage, session.state)
         committer = session.writer if session.lease is None else session.lease.guard(session.writer)
-        loop = Loop(job, resolved.plan_digest, queue, engine, committer, duplicates, stop, tally, watch)
-        loop.run()
+        with contextlib.closing(JobDuplicates.of(job, session.storage, session.state, stop.abandon)) as duplicates:
+            loop = Loop(job, resolved.plan_digest, queue, engine, committer, duplicates, stop, tally, watch)
+            loop.run()
         return loop.paused
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import threading
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -20,14 +22,18 @@ from pipeline import keys, manifest
 from pipeline.checks.duplicates import DuplicateIndex
 from pipeline.checks.fingerprint import fingerprint
 from pipeline.checks.settings import DuplicatesSettings
-from pipeline.errors import ManifestChanged, ManifestError
+from pipeline.errors import ManifestChanged, ManifestError, StorageAway
 from pipeline.farm import session as farm
+from pipeline.farm.duplicates import JobDuplicates
+from pipeline.finish import Checked
 from pipeline.job import JobSettings, load_job
 from pipeline.manifest import Rules, files, row_digest
 from pipeline.manifest.rows import examine
 from pipeline.plan import ImageIds, Intent, plan_row
+from pipeline.provenance import parts
 from pipeline.resolve import ResolvedJob, resolve_job, survey
-from pipeline.schema import Record
+from pipeline.schema import Record, Verdict
+from pipeline.storage import Storage
 
 TEXTS = st.text(st.characters(min_codepoint=32, exclude_characters="\x7f"), max_size=12)
 RAWS = st.fixed_dictionaries(
@@ -186,3 +192,51 @@ def test_many_fingerprints_at_once_are_as_one_by_one() -> None:
     assert [one.judge(row, print_) for row, print_ in asked] == [many.judge(row, print_) for row, print_ in asked]
     with pytest.raises(ValueError, match="384 bytes"):
         many.extend(["r"], ["#"], [found[0].pdq], [90], ["AAAA"])
+
+
+def accepted(folder: Path) -> farm.Session:
+    """A session whose log has two parts with an accepted picture each."""
+    session = farm.open_session(resolved(folder))
+    found = fingerprint(np.random.default_rng(1).integers(0, 256, (256, 256, 3)).astype(np.uint8))
+    facts = {"job": "tests", "plan_digest": session.resolved.plan_digest, "attempt": 1, "outcome": "accepted", "index": 0}
+    looks = {"pdq": found.pdq, "pdq_quality": found.quality, "signature": found.signature}
+    for image in list(session.resolved.images())[:2]:
+        session.writer.append([Record(kind="attempt", image_id=image.image_id, row_id=image.row_id, **facts, **looks)])  # type: ignore[arg-type]
+    return session
+
+
+class Slow:
+    """A storage whose second part comes when it is let go."""
+
+    def __init__(self, inner: Storage) -> None:
+        self._inner, self.go, self.asked = inner, threading.Event(), threading.Event()
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._inner, name)
+
+    def get(self, key: str, bytes_max: int | None = None) -> bytes:
+        if key == parts.part_key(1):
+            self.asked.set()
+            assert self.go.wait(60)
+        return self._inner.get(key, bytes_max)
+
+
+def test_a_run_that_is_stopped_does_not_wait_for_what_was_accepted_before(folder: Path) -> None:
+    """A second Ctrl-C, or the end of the window, while the index of near-duplicates is being rebuilt."""
+    session, stopped = accepted(folder), threading.Event()
+    slow = Slow(session.storage)
+    known = JobDuplicates.of(session.job, slow, session.state, stopped.is_set)  # type: ignore[arg-type]
+    candidate = Checked((Verdict("text", "accepted"),), fingerprint(np.zeros((256, 256, 3), np.uint8)))
+    image = next(session.resolved.images())
+    assert slow.asked.wait(60)
+    threading.Timer(0.5, stopped.set).start()
+    with contextlib.closing(known), pytest.raises(StorageAway, match="stopped while"):
+        known.judge(image, candidate)
+    slow.go.set()
+    rebuilt = known._rebuilt
+    assert rebuilt is not None
+    rebuilt.result(60)
+    assert len(known._index) == 0, "a closed one takes in nothing more, so that the process can end"
+    whole = JobDuplicates.of(session.job, session.storage, session.state)
+    assert whole.judge(image, candidate)[0].check == "duplicates"
+    assert len(whole._settled()) == 3
