@@ -30,6 +30,8 @@ class Intent:
     weights_digest: str
     adapter_digests: Mapping[str, str] = field(default_factory=dict)
     input_digests: Mapping[str, str] = field(default_factory=dict)
+    control: str = ""
+    """The ControlNet's digest and scale; empty without one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,7 @@ class BatchKey:
     has_init: bool
     has_mask: bool
     strength: float | None
+    has_control: bool = False
 
 
 def plan_row(row: PromptRow, row_digest: str, intent: Intent) -> tuple[PlannedImage, ...]:
@@ -75,6 +78,8 @@ def _plan_image(row: PromptRow, row_digest: str, index: int, intent: Intent) -> 
         mask_digest=intent.input_digests.get(row.mask_image) if row.mask_image else None,
         strength=row.strength,
         tags=row.tags,
+        control_image=row.control_image,
+        control_digest=intent.input_digests.get(row.control_image) if row.control_image else None,
     )
     return replace(image, image_id=_image_id(image, intent))
 
@@ -97,6 +102,8 @@ def _image_id(image: PlannedImage, intent: Intent) -> str:
         "mask": image.mask_digest,
         "strength": image.strength,
     }
+    if image.control_image is not None:
+        content["control"] = [intent.control, image.control_digest]
     if intent.job.model.lossy.name:
         content["lossy"] = intent.job.model.lossy.name
     return _digest("image 1", content)[:32]
@@ -119,14 +126,15 @@ class ImageIds:
         """16 bytes for each image of the row, in index order."""
         intent, said = self._intent, raw.get
         job, defaults = intent.job, intent.job.defaults
-        row, seed, init, mask = raw["id"], said("seed"), said("init_image"), said("mask_image")
+        row, seed, init, mask, control = raw["id"], said("seed"), said("init_image"), said("mask_image"), said("control_image")
         adapter = said("adapter") or defaults.adapter
         guidance = defaults.guidance if said("guidance") is None else shortest(raw["guidance"])
         strength = "null" if said("strength") is None else repr(shortest(raw["strength"]))
         negative = ", ".join(part for part in (job.negative_prompt, said("negative_prompt")) if part)
         adapter_said = _text(intent.adapter_digests.get(adapter, adapter) if adapter else None)
         init_said, mask_said = (_text(intent.input_digests.get(uri) if uri else None) for uri in (init, mask))
-        head = f'["renderfarm image 1",{{"adapter":{adapter_said},"guidance":{guidance!r},"index":'
+        by = f'"control":[{_text(intent.control)},{_text(intent.input_digests.get(control))}],' if control is not None else ""
+        head = f'["renderfarm image 1",{{"adapter":{adapter_said},{by}"guidance":{guidance!r},"index":'
         middle = (
             f',"init":{init_said},{self._lossy}"mask":{mask_said},"negative_prompt":{_text(negative)},'
             f'"prompt":{_text(raw["prompt"])},"row":{_text(row)},"scheduler":{self._scheduler},"seed":'
@@ -195,13 +203,14 @@ def batch_key(image: PlannedImage) -> BatchKey:
         image.init_image is not None,
         image.mask_image is not None,
         image.strength,
+        image.control_image is not None,
     )
 
 
 def mixed_key(image: PlannedImage) -> BatchKey:
     """As `batch_key`, for a renderer with slots: steps and guidance may differ, but for whether there is any guidance."""
     key = batch_key(image)
-    return key if key.has_init else replace(key, steps=0, guidance=float(image.guidance > 1))
+    return key if key.has_init or key.has_control else replace(key, steps=0, guidance=float(image.guidance > 1))
 
 
 def batches(attempts: Iterable[Attempt], size: int) -> list[tuple[Attempt, ...]]:

@@ -175,7 +175,7 @@ def attempt_of(record: Record) -> Attempt:
     if record.kind != "attempt" or record.attempt is None or record.seed is None:
         raise UserError(f"a {record.kind} record cannot be rendered", remedy="name an image of this output")
     fields = {field.name: getattr(record, field.name) for field in dataclasses.fields(PlannedImage)}
-    optional = {"text", "adapter", "init_image", "init_digest", "mask_image", "mask_digest", "strength"}
+    optional = {"text", "adapter", "init_image", "init_digest", "mask_image", "mask_digest", "strength", "control_image", "control_digest"}
     missing = sorted(name for name, value in fields.items() if value is None and name not in optional)
     if missing:
         raise UserError(f"the record of image {record.image_id} lacks {', '.join(missing)}", remedy="run `renderfarm audit`")

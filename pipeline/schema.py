@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 MANIFEST_VERSION = 1
-RECORD_VERSION = 2
-"""What this program writes. Version 2 added reviews; parts and proofs of version 1 are read as they were written."""
+RECORD_VERSION = 3
+"""What this program writes. Version 2 added reviews, version 3 control images; those of earlier versions are read as they were written."""
 
 Outcome = Literal["accepted", "rejected", "flagged", "not_run"]
 """One check's answer. `flagged` lets the image pass and shows it to a person."""
@@ -53,6 +53,7 @@ class PromptRow:
     mask_image: str | None = None
     strength: float | None = None
     tags: tuple[tuple[str, str], ...] = ()
+    control_image: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +124,8 @@ class PlannedImage:
     mask_digest: str | None
     strength: float | None
     tags: tuple[tuple[str, str], ...]
+    control_image: str | None = None
+    control_digest: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +196,8 @@ class Record:
     mask_digest: str | None = None
     strength: float | None = None
     tags: tuple[tuple[str, str], ...] = ()
+    control_image: str | None = None
+    control_digest: str | None = None
     # attempt: how it was rendered
     weights: str | None = None
     weights_revision: str | None = None
@@ -237,7 +242,7 @@ AFTER_CREDENTIAL = ("claim_digest", "media_type", "file_sha256", "file_bytes", "
 
 RECORD_FIELDS = tuple(f.name for f in dataclasses.fields(Record))
 
-ADDED = {"reviewer": 2, "reviewed_digest": 2, "withdrawn_key": 2}
+ADDED = {"reviewer": 2, "reviewed_digest": 2, "withdrawn_key": 2, "control_image": 3, "control_digest": 3}
 """Record fields that are not of version 1, and the version that added each."""
 
 
@@ -266,4 +271,5 @@ def as_row(image: PlannedImage) -> PromptRow:
         mask_image=image.mask_image,
         strength=image.strength,
         tags=image.tags,
+        control_image=image.control_image,
     )

@@ -70,6 +70,20 @@ def save_family(name: str, folder: Path) -> Path:
     return folder
 
 
+def save_control(unet_of: Path, folder: Path) -> Path:
+    """Saves a tiny ControlNet for the UNet of the weights in `unet_of` into `folder`, which is returned. Its last layers are random, not
+    zero as before training, so that it counts."""
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.manual_seed(2)
+        unet = diffusers.UNet2DConditionModel.from_pretrained(unet_of, subfolder="unet")
+        control = diffusers.ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=(8, 8, 8, 16))
+        for layer in (*control.controlnet_down_blocks, control.controlnet_mid_block, control.controlnet_cond_embedding.conv_out):
+            torch.nn.init.normal_(layer.weight, std=0.2)
+        control.save_pretrained(folder, safe_serialization=True)
+    return folder
+
+
 def t5_tokenizer() -> Any:
     """A Unigram tokenizer of single characters."""
     letters = [("▁", -2.0), *((chr(code), -3.0) for code in range(33, 127))]

@@ -19,7 +19,7 @@ def _rules(args: argparse.Namespace) -> Rules:
     if args.job is None:
         return Rules()
     job = load_job(args.job)
-    return Rules(adapters=frozenset(job.model.adapters), forbidden_words=job.forbidden_words)
+    return Rules(adapters=frozenset(job.model.adapters), forbidden_words=job.forbidden_words, control=job.model.controlnet is not None)
 
 
 def build(args: argparse.Namespace) -> int:

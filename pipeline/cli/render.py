@@ -173,7 +173,7 @@ def _print_plan(content: dict[str, object], resolved: ResolvedJob) -> None:
     groups = content["groups"]
     assert isinstance(groups, list)
     for group in groups:
-        extras = f", adapter {group['adapter']}" if group["adapter"] else ""
+        extras = (f", adapter {group['adapter']}" if group["adapter"] else "") + (", ControlNet" if group["has_control"] else "")
         print(
             f"  {group['images']:>8} images  {group['width']}x{group['height']}, {group['steps']} steps, "
             f"guidance {group['guidance']}{extras}"

@@ -133,7 +133,12 @@ def read_inputs(attempts: Sequence[Attempt]) -> dict[str, bytes]:
     """
     named: dict[str, str] = {}
     for image in (attempt.image for attempt in attempts):
-        for uri, digest in ((image.init_image, image.init_digest), (image.mask_image, image.mask_digest)):
+        pictures = (
+            (image.init_image, image.init_digest),
+            (image.mask_image, image.mask_digest),
+            (image.control_image, image.control_digest),
+        )
+        for uri, digest in pictures:
             if uri and digest:
                 named[digest] = uri
     found = {}

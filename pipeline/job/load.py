@@ -181,6 +181,7 @@ def _anchored(settings: JobSettings, folder: Path) -> JobSettings:
 
     model = settings.model
     adapters = {name: a.model_copy(update={"path": place(a.path)}) for name, a in model.adapters.items()}
+    controlnet = model.controlnet and model.controlnet.model_copy(update={"weights": weights(model.controlnet.weights)})
     return settings.model_copy(
         update={
             "manifest": place(settings.manifest),
@@ -192,6 +193,7 @@ def _anchored(settings: JobSettings, folder: Path) -> JobSettings:
                     "weights": weights(model.weights),
                     "config": place(model.config) if model.config else None,
                     "adapters": adapters,
+                    "controlnet": controlnet,
                 }
             ),
             "inputs": settings.inputs.model_copy(update={"allow": tuple(place(a) for a in settings.inputs.allow)}),

@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 VERSION_KEY = "renderfarm.manifest.version"
 
-TEXTS = ("id", "prompt", "negative_prompt", "text", "adapter", "init_image", "mask_image")
+TEXTS = ("id", "prompt", "negative_prompt", "text", "adapter", "init_image", "mask_image", "control_image")
 WHOLES = ("seed", "width", "height", "steps", "images")
 FRACTIONS = ("guidance", "strength")
 COLUMNS = (
     "id", "prompt", "negative_prompt", "seed", "width", "height", "steps", "guidance", "images", "text", "objects",
-    "adapter", "init_image", "mask_image", "strength", "tags",
+    "adapter", "init_image", "mask_image", "strength", "tags", "control_image",
 )  # fmt: skip
 REQUIRED = ("id", "prompt")
 
@@ -30,7 +30,7 @@ _ALIASES = {
     "name": "id", "key": "id", "caption": "prompt", "description": "prompt", "positive_prompt": "prompt",
     "negative": "negative_prompt", "num_inference_steps": "steps", "guidance_scale": "guidance", "cfg": "guidance",
     "cfg_scale": "guidance", "count": "images", "num_images": "images", "n": "images", "lora": "adapter",
-    "image": "init_image", "mask": "mask_image", "include": "objects",
+    "image": "init_image", "mask": "mask_image", "control": "control_image", "controlnet_image": "control_image", "include": "objects",
 }  # fmt: skip
 
 _WANTED = {

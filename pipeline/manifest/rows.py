@@ -133,7 +133,7 @@ def _string_reasons(column: str, value: str) -> Iterator[Reason]:
         yield column, "empty", _ABSENT[column]
     elif bad := _TEXT_ILLEGAL.search(value):
         yield column, f"holds the control character {_named(bad.group())}", "remove it"
-    elif value == "" and column in ("adapter", "init_image", "mask_image"):
+    elif value == "" and column in ("adapter", "init_image", "mask_image", "control_image"):
         yield column, "empty", "leave it null when there is none"
 
 
@@ -219,6 +219,8 @@ def _rule_reasons(raw: Mapping[str, Any], rules: Rules) -> Iterator[Reason]:
         yield "prompt", f"{len(prompt)} characters long", remedy
     if isinstance(adapter, str) and adapter and rules.adapters is not None and adapter not in rules.adapters:
         yield "adapter", f"the job has no adapter {adapter!r}", _adapter_remedy(adapter, rules.adapters)
+    if raw.get("control_image") and rules.control is False:
+        yield "control_image", "the job has no ControlNet", "set model.controlnet in the job, or leave this null"
     if "init_image" not in raw or raw["init_image"] is None:
         for column in ("mask_image", "strength"):
             if raw.get(column) is not None:

@@ -11,12 +11,14 @@ from pipeline.schema import Fault, PromptRow
 class Rules:
     """What a row must keep to beyond its types; the job narrows it. Sizes are pixels.
 
-    `adapters` None: any name passes (the job is not known yet). `forbidden_words` are matched as whole words in the
+    `adapters` None: any name passes (the job is not known yet); `control` says whether the job has a ControlNet,
+    None: not known either. `forbidden_words` are matched as whole words in the
     prompt and in the wanted text, whatever their case, accents or form of Unicode; negative prompts may name them.
     """
 
     adapters: frozenset[str] | None = None
     forbidden_words: tuple[str, ...] = ()
+    control: bool | None = None
     size_min: int = 64
     size_max: int = 4096
     steps_max: int = 1000

@@ -24,7 +24,8 @@ class Family:
     as 2×2 patches in a sequence. `samplers`: the only ones that its pipeline can drive; empty: all that fit the prediction.
 
     `image`, `inpaint`: whether it draws from an init image, and inside a mask. `adapters`: whether diffusers loads LoRA files for
-    it. `single_file`: whether diffusers reads its weights from one file. `reuse`: whether features can be reused between steps.
+    it. `single_file`: whether diffusers reads its weights from one file. `reuse`: whether features can be reused between steps. `control`:
+    whether a ControlNet can guide it.
     """
 
     name: str
@@ -42,10 +43,11 @@ class Family:
     adapters: bool = True
     single_file: bool = True
     reuse: bool = True
+    control: bool = False
 
 
 FAMILIES: tuple[Family, ...] = (
-    Family("sd", ("StableDiffusionPipeline",), "unet", "diffusion", ("prompt_embeds",), (0,)),
+    Family("sd", ("StableDiffusionPipeline",), "unet", "diffusion", ("prompt_embeds",), (0,), control=True),
     Family(
         "lcm",
         ("LatentConsistencyModelPipeline",),
@@ -56,7 +58,7 @@ FAMILIES: tuple[Family, ...] = (
         negative=False,
         samplers=("lcm",),
     ),
-    Family("sdxl", ("StableDiffusionXLPipeline",), "unet", "diffusion", ("prompt_embeds", "pooled_prompt_embeds"), (0, 2)),
+    Family("sdxl", ("StableDiffusionXLPipeline",), "unet", "diffusion", ("prompt_embeds", "pooled_prompt_embeds"), (0, 2), control=True),
     Family(
         "sd3",
         ("StableDiffusion3Pipeline",),

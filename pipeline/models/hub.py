@@ -18,8 +18,11 @@ HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+", re.ASCII)
 _WANTED = ["model_index.json", "README.md", "*/*.json", "*/*.txt", "*/*.model", "*/*.jinja", "*/*.safetensors"]
 
 
-def fetch(repository: str, revision: str) -> Path:
-    """Returns the local folder that holds the repository at this commit. Raises WeightsError when it cannot be had."""
+def fetch(repository: str, revision: str, wanted: list[str] | None = None) -> Path:
+    """Returns the local folder that holds the repository at this commit: its files `wanted` (patterns), or those of a pipeline.
+
+    Raises WeightsError when it cannot be had.
+    """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import (
         GatedRepoError,
@@ -35,7 +38,7 @@ def fetch(repository: str, revision: str) -> Path:
         snapshot_download,
         repository,
         revision=revision,
-        allow_patterns=_WANTED,
+        allow_patterns=wanted or _WANTED,
         ignore_patterns=[f"{name}/*" for name in SKIPPED],
     )
     try:

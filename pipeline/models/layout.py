@@ -54,7 +54,7 @@ class Layout:
 
 def read_parts(folder: Path) -> tuple[str, tuple[Part, ...]]:
     """Returns the pipeline's class and its components, from model_index.json alone. Raises WeightsError."""
-    index = _json(folder / "model_index.json")
+    index = read_json(folder / "model_index.json")
     pipeline_class = index.get("_class_name")
     if not isinstance(pipeline_class, str):
         raise WeightsError(
@@ -72,7 +72,7 @@ def read_layout(folder: Path, elsewhere: tuple[str, ...] = ()) -> Layout:
     Raises WeightsError for anything that must not or cannot be loaded.
     """
     pipeline_class, _ = read_parts(folder)
-    index = _json(folder / "model_index.json")
+    index = read_json(folder / "model_index.json")
     components = {name: spec for name, spec in index.items() if isinstance(spec, list) and spec and spec[0] is not None}
     chosen = {name: _component(folder, name, spec, name in elsewhere) for name, spec in components.items() if name not in SKIPPED}
     lacking = [name for name, variants in chosen.items() if variants and None not in variants]
@@ -112,8 +112,33 @@ def _component(folder: Path, name: str, spec: list[object], elsewhere: bool) -> 
         )
     if not place.is_dir():
         raise WeightsError(f"component {name!r} is missing", str(place), "download the whole folder again")
+    _refuse_code(place)
+    if elsewhere:
+        return {}
+    variants = _variants(place, f"{name}/")
+    if not variants and (place / "config.json").is_file() and spec[1] != "CLIPImageProcessor":
+        raise WeightsError(f"component {name!r} has a config but no weights", str(place), "download the whole folder again")
+    return variants
+
+
+def part_files(place: Path) -> tuple[str | None, tuple[str, ...]]:
+    """Returns the variant ("fp16" when there are no plain weights) and the weight files of a part that lies alone in its folder.
+
+    Raises WeightsError for one that must not or cannot be loaded.
+    """
+    _refuse_code(place)
+    variants = _variants(place, "")
+    variant = None if None in variants else "fp16"
+    if variant not in variants:
+        raise WeightsError("there are no plain and no fp16 .safetensors weights in it", str(place), "download the whole folder again")
+    _check_shards(place, set(variants[variant]))
+    return variant, tuple(variants[variant])
+
+
+def _refuse_code(place: Path) -> None:
+    """Raises WeightsError for a part of a pipeline that comes with code."""
     for config in ("config.json", "tokenizer_config.json"):
-        if (place / config).is_file() and _json(place / config).get("auto_map"):
+        if (place / config).is_file() and read_json(place / config).get("auto_map"):
             raise WeightsError(
                 "it asks for code of its own (auto_map), and renderfarm never runs code that comes with weights",
                 str(place / config),
@@ -122,18 +147,18 @@ def _component(folder: Path, name: str, spec: list[object], elsewhere: bool) -> 
     code = next(iter(sorted(place.glob("*.py"))), None)
     if code is not None:
         raise WeightsError("code lies among the weights, and renderfarm never runs it", str(code), "remove it if it is not needed")
-    if elsewhere:
-        return {}
+
+
+def _variants(place: Path, prefix: str) -> dict[str | None, list[str]]:
+    """Returns the weight files of a part by variant, each name after `prefix`. Raises WeightsError when there are pickles only."""
     variants: dict[str | None, list[str]] = {}
     for file in sorted(place.glob("*.safetensors")):
         match = _WEIGHT.fullmatch(file.name)
         if match is not None:
-            variants.setdefault(match["variant"], []).append(f"{name}/{file.name}")
+            variants.setdefault(match["variant"], []).append(f"{prefix}{file.name}")
     pickle = next((file for file in sorted(place.iterdir()) if file.suffix in PICKLES), None)
     if not variants and pickle is not None:
         raise pickle_error(pickle)
-    if not variants and (place / "config.json").is_file() and spec[1] != "CLIPImageProcessor":
-        raise WeightsError(f"component {name!r} has a config but no weights", str(place), "download the whole folder again")
     return variants
 
 
@@ -179,13 +204,13 @@ def read_header(path: Path) -> dict[str, dict[str, list[int]]]:
 def _check_shards(place: Path, present: set[str]) -> None:
     """Raises WeightsError when an index of shards that is in use names a file that is not there."""
     for index in place.glob("*.safetensors.index.json"):
-        wanted = set(_json(index).get("weight_map", {}).values())
+        wanted = set(read_json(index).get("weight_map", {}).values())
         missing = sorted(wanted - present)
         if missing and wanted & present:
             raise WeightsError(f"shard {missing[0]} is missing", str(place), "download the whole folder again")
 
 
-def _json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
     """Returns a JSON object from a file. Raises WeightsError when it is missing or something else."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))

@@ -14,6 +14,7 @@ from pipeline.errors import WeightsError
 from pipeline.models import speed
 from pipeline.models.adapters import load_adapters
 from pipeline.models.checkpoint import load_checkpoint
+from pipeline.models.control import load_control
 from pipeline.models.encoders import place_of, set_apart
 from pipeline.models.families import OTHER, SCHEDULERS, Family, family_of
 from pipeline.models.fingerprint import combined
@@ -48,24 +49,28 @@ class LoadedModel:
     encoders: Any
     encoders_device: torch.device | None = None
     mode: Mode = "full"
-    variants: dict[str, Any] = field(default_factory=dict)
+    control: Any = None
+    variants: dict[tuple[Task, bool], Any] = field(default_factory=dict)
 
-    def pipe_for(self, task: Task) -> Any:
-        """Returns the pipeline for a task, made of the same weights. Raises ValueError when the family has none for
-        it."""
+    def pipe_for(self, task: Task, *, controlled: bool = False) -> Any:
+        """Returns the pipeline for a task, made of the same weights, with the ControlNet if it is to be `controlled`.
+
+        Raises ValueError when the family has none for it."""
         import diffusers
 
-        if task == "text":
+        if task == "text" and not controlled:
             return self.pipe
-        if task not in self.variants:
+        if (task, controlled) not in self.variants:
             auto: dict[Task, Any] = {
+                "text": diffusers.AutoPipelineForText2Image,
                 "image": diffusers.AutoPipelineForImage2Image,
                 "inpaint": diffusers.AutoPipelineForInpainting,
             }
             with without_foreign_warnings():
-                self.variants[task] = auto[task].from_pipe(self.pipe)
-            self.variants[task].set_progress_bar_config(disable=True)
-        return self.variants[task]
+                made = auto[task].from_pipe(self.pipe, **({"controlnet": self.control} if controlled else {}))
+            made.set_progress_bar_config(disable=True)
+            self.variants[task, controlled] = made
+        return self.variants[task, controlled]
 
 
 def load(resolved: Resolved, settings: ModelSettings) -> LoadedModel:
@@ -97,7 +102,8 @@ def load(resolved: Resolved, settings: ModelSettings) -> LoadedModel:
     driver = driver_name(torch, device)
     if elsewhere is not None and elsewhere != device:
         driver += f"; text encoders: {driver_name(torch, elsewhere)}"
-    return LoadedModel(pipe, resolved, family, device, dtype, driver, scheduler, encoders, elsewhere, placement.mode)
+    control = None if resolved.control is None else load_control(resolved.control, dtype, device)
+    return LoadedModel(pipe, resolved, family, device, dtype, driver, scheduler, encoders, elsewhere, placement.mode, control)
 
 
 def _placement(resolved: Resolved, settings: ModelSettings, device: torch.device, dtype: torch.dtype) -> Placement:

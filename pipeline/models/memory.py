@@ -38,15 +38,22 @@ class Placement:
     encoders: str = BESIDE
 
 
+RESIDENT = ("controlnet",)
+"""Components that stay on the GPU in every mode: no hook of diffusers moves them."""
+
+
 def is_encoder(component: str) -> bool:
     """Whether a component of a pipeline encodes prompts."""
     return component.startswith("text_encoder")
 
 
-def needs(components: Sequence[int]) -> dict[Mode, int]:
-    """Returns the bytes each mode needs on the GPU, from the bytes of each component in the dtype it is loaded in."""
-    total, largest = sum(components), max(components, default=0)
-    return {"full": total + ACTIVATIONS_BYTES, "offload": largest + ACTIVATIONS_BYTES, "sequential": ACTIVATIONS_BYTES}
+def needs(components: Sequence[int], resident: int = 0) -> dict[Mode, int]:
+    """Returns the bytes each mode needs on the GPU, from the bytes of each component in the dtype it is loaded in.
+
+    `resident`: bytes that stay there in every mode.
+    """
+    always = ACTIVATIONS_BYTES + resident
+    return {"full": sum(components) + always, "offload": max(components, default=0) + always, "sequential": always}
 
 
 def place(
@@ -62,25 +69,35 @@ def place(
     `auto` in both: the first that fits of everything on the GPU, the text encoders on the CPU (if they are light enough for it), offload;
     else sequential. Raises WeightsError naming both sizes, and what would fit, when what is wanted does not.
     """
-    everything = list(components.values())
-    without = [size for name, size in components.items() if not is_encoder(name)]
+    resident = sum(size for name, size in components.items() if name in RESIDENT)
+    everything = [size for name, size in components.items() if name not in RESIDENT]
+    without = [size for name, size in components.items() if name not in RESIDENT and not is_encoder(name)]
     rest = without if encoders not in ("auto", BESIDE) else everything
     where = encoders if rest is without else BESIDE
-    if memory == "auto" and encoders == "auto" and light_encoders and needs(without)["full"] <= free < needs(everything)["full"]:
+    if (
+        memory == "auto"
+        and encoders == "auto"
+        and light_encoders
+        and needs(without, resident)["full"] <= free < needs(everything, resident)["full"]
+    ):
         return Placement("full", "cpu")
-    advice = "set model.encoders: cpu" if rest is everything and needs(without)["full"] <= free else ""
-    return Placement(choose_mode(memory, rest, free, advice), where)
+    advice = "set model.encoders: cpu" if rest is everything and needs(without, resident)["full"] <= free else ""
+    return Placement(choose_mode(memory, rest, free, advice, resident), where)
 
 
 def choose_mode(
-    wanted: Literal["auto", "full", "offload", "sequential"], components: Sequence[int], free: int, better_advice: str = ""
+    wanted: Literal["auto", "full", "offload", "sequential"],
+    components: Sequence[int],
+    free: int,
+    better_advice: str = "",
+    resident: int = 0,
 ) -> Mode:
     """Returns the mode to run in: the one that is wanted, or for `auto` the fastest that fits into `free` bytes of the
     GPU.
 
     Raises WeightsError naming both sizes, and a mode that would fit (or `better_advice` before it), when the wanted one does not.
     """
-    required = needs(components)
+    required = needs(components, resident)
     fitting = [mode for mode in MODES if required[mode] <= free]
     if wanted == "auto":
         return fitting[0] if fitting else "sequential"

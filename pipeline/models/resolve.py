@@ -14,6 +14,7 @@ from pipeline.errors import WeightsError
 from pipeline.models import hub
 from pipeline.models.adapters import ResolvedAdapter, resolve_adapter
 from pipeline.models.checkpoint import supplied_by, weights_in
+from pipeline.models.control import COMPONENT, ResolvedControl, resolve_control
 from pipeline.models.encoders import refuse_apart
 from pipeline.models.families import OTHER, SCHEDULERS, family_of, samplers_for
 from pipeline.models.fingerprint import FileDigest, cache_folder, combined, fingerprint
@@ -54,6 +55,7 @@ class Resolved:
     warnings: tuple[str, ...] = ()
     checkpoint: str = ""
     supplied: tuple[str, ...] = ()
+    control: ResolvedControl | None = None
 
 
 def resolve(settings: ModelSettings) -> Resolved:
@@ -81,6 +83,9 @@ def resolve(settings: ModelSettings) -> Resolved:
     scheduler = _scheduler(settings, layout)
     refuse_modes(settings, family, scheduler)
     refuse_apart(settings.encoders, family)
+    control = None
+    if settings.controlnet is not None:
+        control = resolve_control(settings.controlnet, family, folder, accept_licence=settings.accept_licence)
     return Resolved(
         weights=name,
         path=str(folder),
@@ -95,11 +100,14 @@ def resolve(settings: ModelSettings) -> Resolved:
         size_multiple=family.size_multiple,
         files=layout.files,
         variant=layout.variant,
-        parameters=layout.parameters + (weights_in(checkpoint) if checkpoint else ()),
+        parameters=layout.parameters
+        + (weights_in(checkpoint) if checkpoint else ())
+        + (((COMPONENT, control.parameters),) if control else ()),
         adapters=tuple(resolve_adapter(key, value, family, folder) for key, value in sorted(settings.adapters.items())),
         warnings=tuple(_warnings(name, layout, licence)),
         checkpoint=str(checkpoint or ""),
         supplied=supplied,
+        control=control,
     )
 
 

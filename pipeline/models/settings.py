@@ -26,6 +26,27 @@ class AdapterSettings(BaseModel):
     scale: float = Field(1.0, ge=-4, le=4, description="Strength of the adapter; 1 is as it was trained.")
 
 
+class ControlSettings(BaseModel):
+    """A ControlNet that guides the rows with a `control_image`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    weights: str = Field(min_length=1, description="Local folder with its config.json and .safetensors, or a Hub id.")
+    revision: str | None = Field(None, description="For a Hub id: the full commit hash (40 hex digits). Required there.")
+    scale: float = Field(1.0, ge=0, le=2, description="How much it counts; 1 is as it was trained.")
+
+    @field_validator("revision")
+    @classmethod
+    def _revision_is_a_commit(cls, value: str | None) -> str | None:
+        return _commit(value)
+
+
+def _commit(value: str | None) -> str | None:
+    if value is not None and not COMMIT.fullmatch(value):
+        raise ValueError("a branch or tag can move: give the full commit hash, 40 lower-case hex digits")
+    return value
+
+
 class SpeedSettings(BaseModel):
     """What makes rendering faster and, but for rounding, draws the same pictures."""
 
@@ -102,6 +123,9 @@ class ModelSettings(BaseModel):
     adapters: dict[str, AdapterSettings] = Field(
         default_factory=dict, description="LoRA adapters by the name that a row's `adapter` column uses."
     )
+    controlnet: ControlSettings | None = Field(
+        None, description="A ControlNet for rows with a `control_image`. Stable Diffusion 1/2 and SDXL."
+    )
     memory: Literal["auto", "full", "offload", "sequential"] = Field(
         "auto",
         description="`full`: all weights on the GPU. `offload`: one sub-model at a time. `sequential`: one layer at a "
@@ -132,9 +156,7 @@ class ModelSettings(BaseModel):
     @field_validator("revision")
     @classmethod
     def _revision_is_a_commit(cls, value: str | None) -> str | None:
-        if value is not None and not COMMIT.fullmatch(value):
-            raise ValueError("a branch or tag can move: give the full commit hash, 40 lower-case hex digits")
-        return value
+        return _commit(value)
 
     @model_validator(mode="after")
     def _adapter_names_are_plain(self) -> Self:

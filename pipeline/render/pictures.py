@@ -41,6 +41,13 @@ def read_inputs(image: PlannedImage, inputs: Mapping[str, bytes]) -> tuple[torch
     return _tensor(init, size), None if mask is None else _tensor(mask, size)
 
 
+def read_control(image: PlannedImage, inputs: Mapping[str, bytes]) -> torch.Tensor | None:
+    """Returns the control image (3, H, W), float32 in 0..1, of one planned image; None where it has none. As `read_inputs`."""
+    if image.control_digest is None:
+        return None
+    return _tensor(_open(image.control_digest, image.control_image, inputs).convert("RGB"), (image.width, image.height))
+
+
 def _open(digest: str, name: str | None, inputs: Mapping[str, bytes]) -> Picture:
     """Returns the opened picture, upright. Raises RenderFailed when there are no bytes or they are no picture."""
     if digest not in inputs:

@@ -118,7 +118,7 @@ class Renderer:
 
     def _pools(self, attempts: Sequence[Attempt]) -> bool:
         """Says whether these go through slots: asked for, possible, drawn from words alone, of one size, all guided or none."""
-        if not self.settings.slots or any(attempt.image.init_digest or attempt.image.adapter for attempt in attempts):
+        if not self.settings.slots or any(a.image.init_digest or a.image.adapter or a.image.control_digest for a in attempts):
             return False
         shared = {(a.image.width, a.image.height, a.image.guidance > 1) for a in attempts}
         return len(shared) == 1 and self._slots.poolable(self.model)
@@ -171,7 +171,7 @@ class Renderer:
         texts = [(attempt.image.prompt, attempt.image.negative_prompt) for attempt in batch]
         seeds = [attempt.seed for attempt in batch]
         pictures = None
-        if request.task != "text":
+        if request.task != "text" or request.controlled:
             pictures = self._stages.stack_pictures([attempt.image for attempt in batch], inputs)
         return self._stages.render_batch(self.model, self._prompts, self.lanes, request, texts, seeds, pictures)
 
@@ -185,31 +185,35 @@ class Renderer:
         self._refuse_size(width, height)
         if adapter is not None and adapter not in {known.name for known in self.model.resolved.adapters}:
             raise RenderFailed(f"adapter {adapter!r} is not among the job's model.adapters")
-        task, strength = self._start(attempts, steps)
-        return self._stages.Request(width, height, steps, guidance, adapter, task, strength)
+        task, strength, controlled = self._start(attempts, steps)
+        return self._stages.Request(width, height, steps, guidance, adapter, task, strength, controlled)
 
-    def _start(self, attempts: Sequence[Attempt], steps: int) -> tuple[Task, float]:
-        """Returns what the batch is drawn from, and the strength. Raises RenderFailed when these weights cannot do
-        that."""
-        starts = {(a.image.init_digest is not None, a.image.mask_digest is not None, a.image.strength) for a in attempts}
+    def _start(self, attempts: Sequence[Attempt], steps: int) -> tuple[Task, float, bool]:
+        """Returns what the batch is drawn from, the strength, and whether a ControlNet guides it. Raises RenderFailed when these weights
+        cannot do that."""
+        named = [(a.image.init_digest, a.image.mask_digest, a.image.control_digest) for a in attempts]
+        starts = {(*(digest is not None for digest in digests), a.image.strength) for digests, a in zip(named, attempts, strict=True)}
         if len(starts) != 1:
-            raise RenderFailed("a batch shares the strength and whether there is an init_image and a mask_image; these differ")
-        ((has_init, has_mask, wanted),) = starts
+            raise RenderFailed("a batch shares the strength and which of init_image, mask_image and control_image there are; these differ")
+        ((has_init, has_mask, controlled, wanted),) = starts
+        if controlled and self.model.control is None:
+            raise RenderFailed("a control_image needs the job's model.controlnet")
         if has_mask and not has_init:
             raise RenderFailed("a mask_image needs an init_image to be inpainted")
         task: Task = "inpaint" if has_mask else "image" if has_init else "text"
         strength = STRENGTH[task] if wanted is None else wanted
         if task == "text":
-            return task, strength
+            return task, strength, bool(controlled)
         if int(steps * strength) < 1:
             raise RenderFailed(f"{steps} steps at strength {strength} leave nothing to draw: raise one of them")
         try:
             with self.lanes.turn:
-                self.model.pipe_for("image" if task == "image" or self._stages.blends(self.model) else "inpaint")
+                starts_from: Task = "image" if task == "image" or self._stages.blends(self.model) else "inpaint"
+                self.model.pipe_for(starts_from, controlled=bool(controlled))
         except ValueError as error:
             what = "image-to-image" if task == "image" else "inpainting"
             raise RenderFailed(f"{self.model.resolved.pipeline_class} has no {what} in diffusers") from error
-        return task, strength
+        return task, strength, bool(controlled)
 
     def _info(self, company: tuple[str, ...]) -> RenderInfo:
         """Returns what the record keeps about how the pixels were made."""

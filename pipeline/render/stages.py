@@ -22,7 +22,7 @@ from pipeline.models.quiet import without_foreign_warnings
 from pipeline.models.reuse import begin_batch
 from pipeline.render import tuning
 from pipeline.render.lanes import Lanes
-from pipeline.render.pictures import read_inputs
+from pipeline.render.pictures import read_control, read_inputs
 from pipeline.schema import PlannedImage
 
 Encoded = tuple[torch.Tensor, ...]
@@ -46,6 +46,7 @@ class Request:
     adapter: str | None = None
     task: Task = "text"
     strength: float = 1.0
+    controlled: bool = False
 
     @property
     def size(self) -> tuple[int, int]:
@@ -55,18 +56,19 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Pictures:
-    """What a batch starts from, float32 in 0..1: init images (B, 3, H, W), masks (B, 1, H, W) where white is drawn
-    anew."""
+    """What a batch starts from and is guided by, float32 in 0..1: init images (B, 3, H, W), masks (B, 1, H, W) where white is drawn
+    anew, control images (B, 3, H, W)."""
 
-    init: torch.Tensor
+    init: torch.Tensor | None
     mask: torch.Tensor | None
+    control: torch.Tensor | None = None
 
 
 def stack_pictures(images: Sequence[PlannedImage], inputs: Mapping[str, bytes]) -> Pictures:
-    """Returns the init images and masks of a batch. Raises RenderFailed for one that cannot be read."""
-    read = [read_inputs(image, inputs) for image in images]
-    masks = [mask for _, mask in read if mask is not None]
-    return Pictures(torch.stack([init for init, _ in read if init is not None]), torch.stack(masks) if masks else None)
+    """Returns the pictures that a batch's images name. Raises RenderFailed for one that cannot be read."""
+    read = [(*read_inputs(image, inputs), read_control(image, inputs)) for image in images]
+    inits, masks, controls = ([picture for picture in kind if picture is not None] for kind in zip(*read, strict=True))
+    return Pictures(*(torch.stack(kind) if kind else None for kind in (inits, masks, controls)))
 
 
 @dataclass(slots=True)
@@ -163,7 +165,7 @@ def denoise(
     """
     names = model.family.embeddings
     blended = request.task == "inpaint" and blends(model)
-    pipe = model.pipe_for("image" if blended else request.task)
+    pipe = model.pipe_for("image" if blended else request.task, controlled=request.controlled)
     known = inspect.signature(type(pipe).__call__).parameters
     arguments: dict[str, Any] = {
         "generator": generators,
@@ -178,11 +180,14 @@ def denoise(
     if negatives:
         parts = zip(names, zip(*negatives, strict=True), strict=True)
         arguments |= {f"negative_{name}": torch.cat(tensors) for name, tensors in parts}
-    if pictures is None:
+    if pictures is None or pictures.init is None:
         arguments["latents"] = draw_noise(model, generators, request.width, request.height)
     else:
         arguments |= {"image": pictures.init, "mask_image": pictures.mask, "strength": request.strength}
-    if blended and pictures is not None and pictures.mask is not None:
+    if pictures is not None and pictures.control is not None and model.resolved.control is not None:
+        arguments["image" if pictures.init is None else "control_image"] = pictures.control
+        arguments["controlnet_conditioning_scale"] = model.resolved.control.scale
+    if blended and pictures is not None and pictures.init is not None and pictures.mask is not None:
         known_latents = encode_pictures(model, pictures.init)
         arguments["callback_on_step_end"] = Blend(known_latents, pictures.mask, draw_noise(model, copies(generators), *request.size))
     if known.get("negative_prompt") is not None and known["negative_prompt"].default is not None:
@@ -295,7 +300,7 @@ def plain_call(
 
 def keep_unmasked(drawn: torch.Tensor, pictures: Pictures) -> torch.Tensor:
     """Returns pictures (B, 3, H, W) in -1..1 with the init image's own pixels where the mask is black; grey blends."""
-    if pictures.mask is None:
+    if pictures.mask is None or pictures.init is None:
         return drawn
     init, mask = pictures.init.to(drawn) * 2 - 1, pictures.mask.to(drawn)
     return drawn * mask + init * (1 - mask)

@@ -99,7 +99,7 @@ def resolve_job(job: JobSettings, *, skip_invalid: bool = False) -> ResolvedJob:
     """Read everything the job names. Raises: ManifestError naming every fault, WeightsError, JobError, StorageRefused."""
     weights = resolve_weights(job.model)
     before = stamp_or_none(job.manifest)
-    rules = Rules(adapters=frozenset(job.model.adapters), forbidden_words=job.forbidden_words)
+    rules = Rules(adapters=frozenset(job.model.adapters), forbidden_words=job.forbidden_words, control=job.model.controlnet is not None)
     _refuse_default_adapter(job)
     try:
         read = survey(job, rules, weights, before, skip_invalid=skip_invalid)
@@ -109,7 +109,7 @@ def resolve_job(job: JobSettings, *, skip_invalid: bool = False) -> ResolvedJob:
     _refuse_masks(read.masked, {uri: size for uri, (_, size) in found.items()})
     input_digests = {uri: digest for uri, (digest, _) in found.items()}
     adapters = {adapter.name: f"{adapter.sha256} at {adapter.scale}" for adapter in weights.adapters}
-    intent = Intent(job, weights.digest, adapters, input_digests)
+    intent = Intent(job, weights.digest, adapters, input_digests, weights.control.identity if weights.control else "")
     job_json = _job_json(job, weights, read.manifest_digest)
     settings_digest = hashlib.sha256(job_json).hexdigest()
     digest = plan_digest(read.manifest_digest, settings_digest, read.planned)
@@ -176,6 +176,7 @@ def _job_json(job: JobSettings, weights: Resolved, manifest_digest: str) -> byte
             "digest": weights.digest,
             "licence": weights.licence,
             "adapters": {adapter.name: adapter.sha256 for adapter in weights.adapters},
+            "controlnet": weights.control and {"name": weights.control.weights, "digest": weights.control.digest},
         },
     }
     return json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False).encode() + b"\n"

@@ -86,7 +86,7 @@ def _look(job: JobSettings, rules: Rules, weights: Resolved) -> Survey:
         for row in shard.rows:
             rows += 1
             planned += row.images if row.images is not None else job.defaults.images
-            inputs.update(uri for uri in (row.init_image, row.mask_image) if uri)
+            inputs.update(uri for uri in (row.init_image, row.mask_image, row.control_image) if uri)
             if row.init_image and row.mask_image:
                 masked.setdefault((row.init_image, row.mask_image), row.id)
             _refuse_size(row, job, weights.size_multiple)

@@ -99,6 +99,7 @@ def flip(path: Path) -> None:
 
 
 OTHER: dict[str, Any] = {"reviewer": "Eve", "reviewed_digest": "0" * 64, "withdrawn_key": "images/row-9/0-0.png"}
+OTHER |= {"control_image": "/in/edges.png", "control_digest": "0" * 64}
 CASES: dict[str, tuple[Callable[[Output], None], str, str]] = {
     "the published picture: a byte flipped": (on_file("images/row-2", flip), "object-altered", "images/row-2/"),
     "the published picture: deleted": (on_file("images/row-2", Path.unlink), "object-missing", "images/row-2/"),

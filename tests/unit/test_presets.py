@@ -16,6 +16,7 @@ JOBS = Path(__file__).parents[2] / "jobs"
 FAMILY = {
     "lcm": "lcm",
     "sd15": "sd",
+    "sd15-controlnet": "sd",
     "sd21": "sd",
     "sdxl": "sdxl",
     "sdxl-lcm": "sdxl",
@@ -25,8 +26,10 @@ FAMILY = {
     "sd35-turbo": "sd3",
     "flux-schnell": "flux",
     "flux-dev": "flux",
+    "flux2-klein": "flux2",
+    "sana": "sana",
 }
-FEW_STEPS = ("lcm", "sdxl-lcm", "sdxl-lightning", "sdxl-turbo", "sd35-turbo", "flux-schnell")
+FEW_STEPS = ("lcm", "sdxl-lcm", "sdxl-lightning", "sdxl-turbo", "sd35-turbo", "flux-schnell", "flux2-klein")
 
 
 def test_every_preset_is_judged_here() -> None:

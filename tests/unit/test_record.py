@@ -55,7 +55,7 @@ SLOW = settings(max_examples=60, deadline=None, suppress_health_check=[HealthChe
 def test_the_schema_has_every_field_in_order_and_a_version() -> None:
     schema = arrow_schema()
     assert tuple(schema.names) == RECORD_FIELDS
-    assert schema.metadata[VERSION_KEY] == b"2"
+    assert schema.metadata[VERSION_KEY] == b"3"
     assert tuple(arrow_schema(1).names) == tuple(name for name in RECORD_FIELDS if name not in ADDED)
     assert not schema.field("kind").nullable and schema.field("prompt").nullable
     assert schema.field("guidance").type == pa.float64()
@@ -158,17 +158,23 @@ def test_the_canonical_bytes_of_version_2_are_fixed() -> None:
     assert digest != hashlib.sha256(canonical.record_bytes(dataclasses.replace(record, reviewer="Bob"))).hexdigest()
 
 
+def test_the_canonical_bytes_of_version_3_are_fixed() -> None:
+    record = Record("attempt", 3, job="m", image_id="00", attempt=1, finished_us=5, control_image="/in/edges.png", control_digest="0f")
+    assert hashlib.sha256(canonical.record_bytes(record)).hexdigest() == "976375137c07d0fffd41e426b0c6dd98ee460809b634974605d3c9ea4c82baf7"
+
+
 def test_a_record_of_version_1_has_no_later_fields_and_comes_back_from_json_and_arrow() -> None:
     record = Record("attempt", 1, image_id="00", attempt=1, prompt="a mug")
     row = as_dict(record)
-    assert not set(ADDED) & set(row) and set(ADDED) <= set(as_dict(dataclasses.replace(record, version=2)))
+    assert not set(ADDED) & set(row) and set(ADDED) <= set(as_dict(dataclasses.replace(record, version=3)))
+    assert set(as_dict(dataclasses.replace(record, version=2))) - set(row) == {"reviewer", "reviewed_digest", "withdrawn_key"}
     assert from_dict(json.loads(json.dumps(row))) == record
     assert list(from_table(upgraded(to_table([record], 1)))) == [record]
     with pytest.raises(ValueError, match="not the fields of a record: reviewed_digest, reviewer, withdrawn_key"):
         from_dict({**row, "version": 2})
-    with pytest.raises(ValueError, match="records of version 3; this program knows 1 to 2"):
-        from_dict({**row, "version": 3})
-    with pytest.raises(ValueError, match="a record of version 1 among those of version 2"):
+    with pytest.raises(ValueError, match="records of version 4; this program knows 1 to 3"):
+        from_dict({**row, "version": 4})
+    with pytest.raises(ValueError, match="a record of version 1 among those of version 3"):
         to_table([record])
 
 
@@ -188,7 +194,7 @@ def test_the_claim_leaves_out_only_what_follows_the_credential() -> None:
         (Record("attempt", verdicts=(Verdict("text", "rejected", score=float("nan")),)), "NaN"),
         (Record("attempt", seed=2**63), "seed"),
         (Record("attempt", prompt="\ud800"), "prompt"),
-        (Record("attempt", version=3), "version"),
+        (Record("attempt", version=4), "version"),
         (Record("attempt", job=None), "job"),  # type: ignore[arg-type]
         (Record("attempt", prompt=7), "prompt"),  # type: ignore[arg-type]
     ],
