@@ -23,8 +23,10 @@ from scripts.faults import processes
 from scripts.faults.processes import HOST_MARK
 from scripts.faults.servers import NoServer
 
-HEAD, HUB, PORT = "rfh0", "rfhub", 6379
+PORT = 6379
 START_S = 300
+_OURS = "renderfarm-"
+"""Begins the name of every namespace; the process that made it comes next, so that two runs do not meet."""
 
 
 class Hosts:
@@ -32,6 +34,7 @@ class Hosts:
 
     def __init__(self, folder: Path, env: dict[str, str], workers: int = 2) -> None:
         self.folder, self.workers = folder, workers
+        self._hub = f"{_OURS}{os.getpid()}-hub"
         self.env = {
             **env,
             "RAY_USAGE_STATS_ENABLED": "0",
@@ -48,6 +51,7 @@ class Hosts:
         """Namespaces and Ray for the time of the block. Raises: NoServer where they cannot be had."""
         if os.geteuid() or shutil.which("ip") is None:
             raise NoServer("namespaces need root and iproute2 (`ip`)")
+        _sweep()
         try:
             self._wire()
             self._start_head()
@@ -57,18 +61,22 @@ class Hosts:
             yield self
         finally:
             processes.end_all(self.folder)
-            for name in (*map(_name, range(self.workers, -1, -1)), HUB):
+            for name in (*map(_name, range(self.workers, -1, -1)), self._hub):
                 subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)
 
     def _wire(self) -> None:
-        _ip_run(["netns", "add", HUB], ["-n", HUB, "link", "add", "br0", "type", "bridge"], ["-n", HUB, "link", "set", "br0", "up"])
+        _ip_run(
+            ["netns", "add", self._hub],
+            ["-n", self._hub, "link", "add", "br0", "type", "bridge"],
+            ["-n", self._hub, "link", "set", "br0", "up"],
+        )
         for host in range(self.workers + 1):
             name, end = _name(host), _wire_end(host)
             _ip_run(
                 ["netns", "add", name],
-                ["link", "add", end, "netns", HUB, "type", "veth", "peer", "name", "eth0", "netns", name],
-                ["-n", HUB, "link", "set", end, "master", "br0"],
-                ["-n", HUB, "link", "set", end, "up"],
+                ["link", "add", end, "netns", self._hub, "type", "veth", "peer", "name", "eth0", "netns", name],
+                ["-n", self._hub, "link", "set", end, "master", "br0"],
+                ["-n", self._hub, "link", "set", end, "up"],
                 ["-n", name, "link", "set", "lo", "up"],
                 ["-n", name, "link", "set", "eth0", "up"],
                 ["-n", name, "addr", "add", f"{_ip(host)}/24", "dev", "eth0"],
@@ -113,11 +121,11 @@ class Hosts:
 
     def cut(self, host: int) -> None:
         """The host's wire is pulled; its processes know nothing."""
-        _ip_run(["-n", HUB, "link", "set", _wire_end(host), "down"])
+        _ip_run(["-n", self._hub, "link", "set", _wire_end(host), "down"])
 
     def heal(self, host: int) -> None:
         """The wire is back. A raylet that was cut off for too long has exited or will; `start` starts another."""
-        _ip_run(["-n", HUB, "link", "set", _wire_end(host), "up"])
+        _ip_run(["-n", self._hub, "link", "set", _wire_end(host), "up"])
 
     def terminate(self, host: int, *programs: str) -> None:
         """SIGTERM to these programs of the host: `ray` is `ray start`, which then drains its host for up to 30 s (Ray 2.60)."""
@@ -155,7 +163,16 @@ class Hosts:
 
 
 def _name(host: int) -> str:
-    return f"rfh{host}"
+    return f"{_OURS}{os.getpid()}-{host}"
+
+
+def _sweep() -> None:
+    """Delete the namespaces of runs that were killed: their process is no more."""
+    listed = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True, timeout=30, check=False).stdout
+    for name in (line.split()[0] for line in listed.splitlines() if line.startswith(_OURS)):
+        pid = name.removeprefix(_OURS).partition("-")[0]
+        if pid.isdecimal() and not Path(f"/proc/{pid}").exists():
+            subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)
 
 
 def _wire_end(host: int) -> str:
