@@ -1,51 +1,112 @@
-"""The cached training pictures: a memory-mapped array that any process can redraw from its seed."""
+"""The cached training pictures: memory-mapped arrays that any process can redraw from their seed.
+
+There are two sets: one of the whole world, evenly, and one in which every scene bears a word, since a word is on one picture in
+seven of the first, and letters are what takes longest to learn.
+"""
 
 from __future__ import annotations
 
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from scripts.starter.drawing import SIZE
-from scripts.starter.world import Spec, Split, draw, sample_spec
+from scripts.starter.world import Spec, Split, compose, sample_spec
 
 _CHUNK = 250
+_WORDED_SEED = 0x10EA  # tells the second set's random numbers from the first's
 
 
-def spec_at(index: int, seed: int, split: Split = "train") -> Spec:
-    """The scene number `index` of the data set `seed`; independent of how many there are."""
-    return sample_spec(np.random.default_rng([seed, index]), split)
+def spec_at(index: int, seed: int, split: Split = "train", worded: bool = False) -> Spec:
+    """The scene number `index` of the data set `seed`; independent of how many there are. `worded`: of the second set."""
+    if not worded:
+        return sample_spec(np.random.default_rng([seed, index]), split)
+    rng = np.random.default_rng([seed, _WORDED_SEED, index])
+    while (spec := sample_spec(rng, split)).word is None:
+        pass
+    return spec
 
 
-def pictures(folder: Path, count: int, seed: int, workers: int = 1) -> NDArray[np.uint8]:
-    """The first `count` training pictures, uint8 (count, SIZE, SIZE, 3), drawn once and then mapped from disk.
+def pictures(folder: Path, count: int, seed: int, workers: int = 1, worded: bool = False) -> NDArray[np.uint8]:
+    """The first `count` training pictures of a set, uint8 (count, SIZE, SIZE, 3), drawn once and then mapped from disk."""
+    pixels, _ = _drawn(folder, count, seed, workers, worded)
+    return pixels
 
-    The array gets its final name only when it is whole, so an interrupted drawing is begun again. The number of
-    worker processes does not change a pixel.
+
+@dataclass(frozen=True, slots=True)
+class Scenes:
+    """Both sets in one row, first the even one. `lettering`: float32 (N, 4), x0, y0, x1, y1 of each word as shares of the
+    frame, zeros where there is none. `worded`: int64, which scenes of either set bear a word."""
+
+    parts: tuple[NDArray[np.uint8], NDArray[np.uint8]]
+    specs: list[Spec]
+    lettering: torch.Tensor
+    worded: torch.Tensor
+
+    def __len__(self) -> int:
+        return len(self.specs)
+
+    def picture(self, index: int) -> NDArray[np.uint8]:
+        """uint8 (SIZE, SIZE, 3), a view into the mapped file."""
+        even, worded = self.parts
+        return even[index] if index < len(even) else worded[index - len(even)]
+
+
+def scenes(folder: Path, even: int, worded: int, seed: int, workers: int = 1) -> Scenes:
+    """The first `even` and `worded` scenes of the two sets, drawn where they are not yet."""
+    drawn = [_drawn(folder, count, seed, workers, kind) for count, kind in ((even, False), (worded, True))]
+    specs = [spec_at(index, seed) for index in range(even)] + [spec_at(index, seed, worded=True) for index in range(worded)]
+    lettering = torch.from_numpy(np.concatenate([boxes for _, boxes in drawn]))
+    bearing = torch.tensor([index for index, spec in enumerate(specs) if spec.word is not None])
+    return Scenes((drawn[0][0], drawn[1][0]), specs, lettering, bearing)
+
+
+def letter_share(lettering: torch.Tensor, cells: int) -> torch.Tensor:
+    """How much of each cell of a `cells` x `cells` grid lies in the word's rectangle: (N, 4) to float (N, 1, cells, cells)."""
+    edge = torch.arange(cells, dtype=torch.float32)
+    across, down = (
+        (torch.minimum(high * cells, edge + 1) - torch.maximum(low * cells, edge)).clamp(0, 1)
+        for low, high in ((lettering[:, 0, None], lettering[:, 2, None]), (lettering[:, 1, None], lettering[:, 3, None]))
+    )
+    return (down[:, :, None] * across[:, None, :])[:, None]
+
+
+def _drawn(folder: Path, count: int, seed: int, workers: int, worded: bool) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """Pictures and letterings of a set.
+
+    The pictures get their final name last and only when they are whole, so an interrupted drawing is begun again. The
+    number of worker processes does not change a pixel.
     """
-    path = folder / f"pictures-{seed}-{count}.npy"
-    if not path.exists():
+    name = f"{'worded' if worded else 'pictures'}-{seed}-{count}"
+    path, boxes = folder / f"{name}.npy", folder / f"{name}-lettering.npy"
+    if not (path.exists() and boxes.exists()):
         unfinished = path.with_suffix(".partial")
         np.lib.format.open_memmap(unfinished, mode="w+", dtype=np.uint8, shape=(count, SIZE, SIZE, 3)).flush()
         starts = range(0, count, _CHUNK)
-        job = partial(_draw_chunk, unfinished, count, seed)
+        job = partial(_draw_chunk, unfinished, count, seed, worded)
         if workers > 1:
             with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-                list(pool.map(job, starts))
+                found = list(pool.map(job, starts))
         else:
-            for start in starts:
-                job(start)
+            found = [job(start) for start in starts]
+        np.save(boxes, np.concatenate(found))
         unfinished.rename(path)
-    loaded: NDArray[np.uint8] = np.load(path, mmap_mode="r")
-    return loaded
+    return np.load(path, mmap_mode="r"), np.load(boxes)
 
 
-def _draw_chunk(path: Path, count: int, seed: int, start: int) -> None:
+def _draw_chunk(path: Path, count: int, seed: int, worded: bool, start: int) -> NDArray[np.float32]:
     array = np.lib.format.open_memmap(path, mode="r+")
-    for index in range(start, min(start + _CHUNK, count)):
-        array[index] = draw(spec_at(index, seed), seed * 10_000_019 + index)
+    indices = range(start, min(start + _CHUNK, count))
+    lettering = np.zeros((len(indices), 4), np.float32)
+    for row, index in enumerate(indices):
+        canvas = compose(spec_at(index, seed, worded=worded), seed * 10_000_019 + index + (500_000 if worded else 0))
+        array[index] = canvas.finish()
+        lettering[row] = canvas.lettering or (0.0, 0.0, 0.0, 0.0)
     array.flush()
+    return lettering

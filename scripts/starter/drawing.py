@@ -61,6 +61,7 @@ class Canvas:
     def __init__(self, light: Light) -> None:
         self.pixels: NDArray[np.float32] = np.zeros((_CANVAS, _CANVAS, 3), np.float32)
         self.light = light
+        self.lettering: tuple[float, float, float, float] | None = None  # x0, y0, x1, y1 of the word, scene units
 
     def fill(self, outline: Points, colour: Rgb, shade: str = "flat", gain: float = 1.0) -> None:
         """Fill a closed outline (N, 2). `shade`: "flat" slants gently, "round" turns like a cylinder, "none"."""
@@ -181,8 +182,12 @@ def letter(canvas: Canvas, word: str, pose: Pose, centre: tuple[float, float], w
     total = advance * len(word) - 1.6
     unit = min(width / 20.8, width / (total + 0.0))
     upright = Pose(pose.x, pose.base, pose.half, 1.0)
+    middle, rise = centre[0] * pose.flip, 1.12 * 3 * unit
+    corners = [[middle - unit * total / 2, centre[1] - rise], [middle + unit * total / 2, centre[1] + rise]]
+    (x0, y0), (x1, y1) = upright.at(corners).tolist()
+    canvas.lettering = (x0, y0, x1, y1)
     for index, character in enumerate(word):
-        left = centre[0] * pose.flip + unit * (index * advance - total / 2)
+        left = middle + unit * (index * advance - total / 2)
         for strokes in _GLYPHS[character]:
             points = np.asarray(strokes, np.float64).reshape(-1, 2)
             local = np.stack([left + unit * points[:, 0], centre[1] + unit * 1.12 * (points[:, 1] - 3)], 1)

@@ -60,10 +60,12 @@ def _keep_variance(vae: Any) -> None:
 
 
 def denoiser(widths: tuple[int, int, int]) -> Any:
-    """The `UNet2DConditionModel`: cross-attention at 8x8 and in the middle, the caption pooled into the time embedding.
+    """The `UNet2DConditionModel`: cross-attention at 8x8, in the middle and on the way up at 16x16; the caption also pooled
+    into the time embedding.
 
     The pooled caption (`addition_embed_type="text"`) reaches every block as scale and shift, so colour and kind of
-    object are learnt in far fewer steps than through cross-attention alone.
+    object are learnt in far fewer steps than through cross-attention alone. Letters are one latent wide: which one comes where
+    is decided at 16x16, so the last blocks attend to the caption too.
     """
     from diffusers import UNet2DConditionModel
 
@@ -74,14 +76,26 @@ def denoiser(widths: tuple[int, int, int]) -> Any:
         block_out_channels=widths,
         layers_per_block=1,
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
-        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
         cross_attention_dim=TEXT_WIDTH,
-        attention_head_dim=4,
+        attention_head_dim=(1, 4, 4),  # diffusers reads it as the number of heads; 48 channels are one
         norm_num_groups=16,
         resnet_time_scale_shift="scale_shift",
         addition_embed_type="text",
         addition_embed_type_num_heads=4,
     )
+
+
+def take_over(unet: Any, start: Any) -> None:
+    """Load the weights of `start` into `unet`, which may have attention blocks that `start` lacks: those begin silent.
+
+    Raises RuntimeError if a weight of `start` has no place in `unet`, or anything but attention is missing."""
+    missing, foreign = unet.load_state_dict(start.state_dict(), strict=False)
+    if foreign or not all(".attentions." in name for name in missing):
+        raise RuntimeError(f"these weights are of another shape: {[*foreign, *missing][:3]}")
+    for name in missing:
+        if ".proj_out." in name:
+            torch.nn.init.zeros_(unet.get_parameter(name))
 
 
 def schedule() -> Any:

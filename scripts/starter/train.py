@@ -18,31 +18,36 @@ import math
 import os
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as functional
 from numpy.typing import NDArray
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from scripts.starter import model
-from scripts.starter.data import pictures, spec_at
+from scripts.starter.data import Scenes, letter_share, scenes
 from scripts.starter.sampling import grid, sample
 from scripts.starter.world import captions
 
 STAGES = ("draw", "autoencoder", "latents", "decoder", "denoiser", "export")
 _CHECKPOINT_EVERY_S = 120.0
 _CAPTION_DROPPED = 0.1  # share of captions replaced by "", for classifier-free guidance (arXiv:2207.12598)
+_WORDED = 0.75  # share of a denoiser's batch that bears a word
+_LETTERS = 5.0  # weight of an error where letters are, against 1 elsewhere
+_CELLS = 16  # latents a side
+_HELD_BACK = 16  # pictures that the autoencoder's figures are of
 
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """How much data and time the stages get on a kind of machine."""
+    """How much data (scenes of the whole world, and more that bear a word) and time the stages get on a kind of machine."""
 
     pictures: int
-    encoded: int
+    worded: int
     crops: int
     autoencoder_minutes: float
     batch: int
@@ -54,7 +59,7 @@ class Preset:
 
 
 PRESETS = {
-    "cpu": Preset(10_000, 10_000, 8, 45.0, 32, 75.0, 15.0, 2e-3, 8e-4, (48, 96, 192)),
+    "cpu": Preset(10_000, 20_000, 8, 45.0, 32, 90.0, 15.0, 2e-3, 8e-4, (48, 96, 192)),
     "gpu": Preset(40_000, 40_000, 64, 3.0, 256, 4.0, 0.5, 2e-3, 1.2e-3, (64, 128, 192)),
     "smoke": Preset(48, 32, 2, 0.05, 4, 0.05, 0.05, 1e-3, 1e-3, (32, 32, 64)),
 }
@@ -71,6 +76,11 @@ class Run:
     pipeline: Path
     workers: int
     start: Path | None = None
+    compiled: bool = False
+
+    def scenes(self) -> Scenes:
+        """The training scenes, drawn once."""
+        return scenes(self.work, self.preset.pictures, self.preset.worded, self.seed, self.workers)
 
 
 class Average:
@@ -102,7 +112,7 @@ def fit(
     """
     path = run.work / f"{name}.pt"
     average = Average(modules, 0.999)
-    optimiser = torch.optim.AdamW(modules.parameters(), rate, betas=(0.9, 0.99), weight_decay=1e-4)
+    optimiser = torch.optim.AdamW(modules.parameters(), rate, betas=(0.9, 0.99), weight_decay=1e-4, fused=True)
     step, used = 0, 0.0
     if path.exists():
         state = torch.load(path, map_location=run.device, weights_only=True)
@@ -161,24 +171,22 @@ def _to_tensor(images: NDArray[np.uint8], device: str) -> torch.Tensor:
 
 def train_autoencoder(run: Run) -> None:
     """128x128 crops, half of them lettering; L1 on pixels and on their differences, latents held to mean 0 and deviation 1."""
-    data = pictures(run.work, run.preset.pictures, run.seed, run.workers)
+    data = run.scenes()
     torch.manual_seed(run.seed)
     vae = model.autoencoder()
     if run.start is not None:
         vae.load_state_dict(model.weights_of(run.start).vae.float().state_dict())
     vae.to(run.device, memory_format=torch.channels_last)
-    held_back = 16
-    worded = _worded(run, len(data) - held_back)
 
     def loss_of(rng: torch.Generator) -> dict[str, torch.Tensor]:
-        target = _crops(run, data[:-held_back], worded, rng)
+        target = _crops(run, data, rng)
         with torch.autocast(run.device, torch.bfloat16):
             latents = vae.encoder(target)
             output = vae.decoder(latents + 0.05 * torch.randn_like(latents))
         return _reconstruction(output.float(), target, latents.float())
 
     def show(average: Average) -> None:
-        _report_autoencoder(run, average.shadow, _to_tensor(np.array(data[-held_back:]), run.device))
+        _report_autoencoder(run, average.shadow, _held_back(run, data))
 
     minutes, rate = run.preset.autoencoder_minutes, run.preset.autoencoder_rate
     fit(run, "autoencoder", vae, loss_of, minutes, rate, show)
@@ -186,15 +194,13 @@ def train_autoencoder(run: Run) -> None:
 
 def train_decoder(run: Run) -> None:
     """The decoder alone, on the frozen encoder: cached latents stay valid, so it may run beside the denoiser's training."""
-    data = pictures(run.work, run.preset.pictures, run.seed, run.workers)
+    data = run.scenes()
     torch.manual_seed(run.seed + 2)
     vae = trained_autoencoder(run).to(memory_format=torch.channels_last)
     vae.decoder.requires_grad_(True)
-    held_back = 16
-    worded = _worded(run, len(data) - held_back)
 
     def loss_of(rng: torch.Generator) -> dict[str, torch.Tensor]:
-        target = _crops(run, data[:-held_back], worded, rng)
+        target = _crops(run, data, rng)
         with torch.autocast(run.device, torch.bfloat16):
             with torch.no_grad():
                 encoded = vae.encoder(target)
@@ -205,33 +211,33 @@ def train_decoder(run: Run) -> None:
     def show(average: Average) -> None:
         decoder = {f"decoder.{name}": value for name, value in average.shadow.items()}
         whole = vae.state_dict() | decoder
-        _report_autoencoder(run, whole, _to_tensor(np.array(data[-held_back:]), run.device))
+        _report_autoencoder(run, whole, _held_back(run, data))
 
     fit(run, "decoder", vae.decoder, loss_of, run.preset.decoder_minutes, 0.5 * run.preset.autoencoder_rate, show)
 
 
-def _worded(run: Run, count: int) -> torch.Tensor:
-    """Which of the first `count` training pictures bear a word, int64 (N,)."""
-    return torch.tensor([index for index in range(count) if spec_at(index, run.seed).word is not None])
-
-
-def _half_worded(count: int, size: int, worded: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
-    """`size` random indices below `count`, the first half of them into `worded`: a third of the world's area of interest is
+def _part_worded(count: int, size: int, part: int, worded: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
+    """`size` random indices below `count`, the first `part` of them into `worded`: a third of the world's area of interest is
     lettering, and evenly drawn pictures and steps hardly ever show it."""
     index = torch.randint(count, (size,), generator=rng)
-    half = size // 2
-    index[:half] = worded[torch.randint(len(worded), (half,), generator=rng)]
+    index[:part] = worded[torch.randint(len(worded), (part,), generator=rng)]
     return index
 
 
-def _crops(run: Run, data: NDArray[np.uint8], worded: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
+def _crops(run: Run, data: Scenes, rng: torch.Generator) -> torch.Tensor:
     """A batch of 128x128 crops, as `_to_tensor` gives them: half from anywhere, half from the middle of pictures that bear a word."""
     size = run.preset.crops
-    index = _half_worded(len(data), size, worded, rng).tolist()
+    trained = len(data) - _HELD_BACK
+    index = _part_worded(trained, size, size // 2, data.worded[data.worded < trained], rng).tolist()
     corner = torch.randint(129, (size, 2), generator=rng)
     corner[: size // 2] = 36 + corner[: size // 2] % 65
-    crops = [data[i, y : y + 128, x : x + 128] for i, (y, x) in zip(index, corner.tolist(), strict=True)]
+    crops = [data.picture(i)[y : y + 128, x : x + 128] for i, (y, x) in zip(index, corner.tolist(), strict=True)]
     return _to_tensor(np.stack(crops), run.device)
+
+
+def _held_back(run: Run, data: Scenes) -> torch.Tensor:
+    """The last pictures, which no autoencoder is trained on; all bear a word."""
+    return _to_tensor(np.stack([data.picture(index) for index in range(len(data) - _HELD_BACK, len(data))]), run.device)
 
 
 def _reconstruction(output: torch.Tensor, target: torch.Tensor, latents: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -255,9 +261,12 @@ def _report_autoencoder(run: Run, state: dict[str, torch.Tensor], images: torch.
 
 
 def trained_autoencoder(run: Run) -> Any:
-    """The averaged autoencoder of the last checkpoints, in evaluation mode."""
-    vae = model.autoencoder()
-    vae.load_state_dict(torch.load(run.work / "autoencoder.pt", map_location="cpu", weights_only=True)["average"])
+    """The averaged autoencoder of the last checkpoints, else that of the weights to go on from; in evaluation mode."""
+    vae, own = model.autoencoder(), run.work / "autoencoder.pt"
+    if own.exists() or run.start is None:
+        vae.load_state_dict(torch.load(own, map_location="cpu", weights_only=True)["average"])
+    else:
+        vae.load_state_dict(model.weights_of(run.start).vae.float().state_dict())
     refined = run.work / "decoder.pt"
     if refined.exists():
         vae.decoder.load_state_dict(torch.load(refined, map_location="cpu", weights_only=True)["average"])
@@ -266,16 +275,17 @@ def trained_autoencoder(run: Run) -> Any:
 
 @torch.no_grad()
 def latents(run: Run) -> torch.Tensor:
-    """Latents of the first `encoded` training pictures, float16 (N, C, 16, 16); computed once per autoencoder checkpoint."""
+    """Latents of all training pictures, float16 (N, C, 16, 16); computed once per autoencoder checkpoint."""
     source, path = run.work / "autoencoder.pt", run.work / "latents.pt"
-    if path.exists() and path.stat().st_mtime > source.stat().st_mtime:
+    if path.exists() and not (source.exists() and path.stat().st_mtime < source.stat().st_mtime):
         return torch.load(path, weights_only=True)["latents"]  # type: ignore[no-any-return]
-    data = pictures(run.work, run.preset.pictures, run.seed, run.workers)[: run.preset.encoded]
+    data = run.scenes()
     vae = trained_autoencoder(run).to(memory_format=torch.channels_last)
     parts = []
     for start in range(0, len(data), 16):
+        batch = np.stack([data.picture(index) for index in range(start, min(start + 16, len(data)))])
         with torch.autocast(run.device, torch.bfloat16):
-            part = vae.encoder(_to_tensor(np.array(data[start : start + 16]), run.device))
+            part = vae.encoder(_to_tensor(batch, run.device))
         parts.append(part.to("cpu", torch.float16))
     cached = torch.cat(parts)
     spread = cached.float().std((0, 2, 3))
@@ -291,35 +301,40 @@ def _conditioned(run: Run) -> tuple[Any, torch.nn.ModuleDict]:
     if run.start is not None:
         start = model.weights_of(run.start)
         text.load_state_dict(start.text_encoder.float().state_dict())
-        unet.load_state_dict(start.unet.float().state_dict())
+        model.take_over(unet, start.unet.float())
     return words, torch.nn.ModuleDict({"text": text, "unet": unet.to(memory_format=torch.channels_last)}).to(run.device)
 
 
 def train_denoiser(run: Run) -> None:
-    """Text encoder and denoiser together: v-prediction on cached latents, a random phrasing at each step."""
+    """Text encoder and denoiser together: v-prediction on cached latents, a random phrasing at each step; three pictures in four
+    bear a word, and an error in its letters counts five times."""
     clean = latents(run).to(run.device)
+    data = run.scenes()
     words, modules = _conditioned(run)
-    specs = [spec_at(index, run.seed) for index in range(len(clean))]
-    worded = _worded(run, len(clean))
     alphas = model.schedule().alphas_cumprod.to(run.device)
     vae = trained_autoencoder(run)
+    size, part = run.preset.batch, round(_WORDED * run.preset.batch)
+    unet = torch.compile(modules["unet"]) if run.compiled else modules["unet"]
 
     def loss_of(rng: torch.Generator) -> dict[str, torch.Tensor]:
-        index = _half_worded(len(clean), run.preset.batch, worded, rng)
-        kept = torch.rand(run.preset.batch, generator=rng) >= _CAPTION_DROPPED
-        choice = torch.randint(1 << 30, (run.preset.batch,), generator=rng).tolist()
-        texts = [captions(specs[i]) for i in index.tolist()]
+        index = _part_worded(len(clean), size, part, data.worded, rng)
+        kept = torch.rand(size, generator=rng) >= _CAPTION_DROPPED
+        choice = torch.randint(1 << 30, (size,), generator=rng).tolist()
+        texts = [captions(data.specs[i]) for i in index.tolist()]
         picked = [text[c % len(text)] if k else "" for text, c, k in zip(texts, choice, kept.tolist(), strict=True)]
         ids = words(picked, padding="max_length", truncation=True, return_tensors="pt").input_ids.to(run.device)
-        time_step = torch.randint(1000, (run.preset.batch,), generator=rng).to(run.device)
+        time_step = _time_steps(size, part, rng).to(run.device)
         x = clean[index.to(run.device)].float().contiguous(memory_format=torch.channels_last)
         noise = torch.randn(x.shape, generator=rng).to(run.device)
         signal = alphas[time_step].sqrt()[:, None, None, None]
         sigma = (1 - alphas[time_step]).sqrt()[:, None, None, None]
-        with torch.autocast(run.device, torch.bfloat16):
+        with torch.autocast(run.device, torch.bfloat16), _attention(run):
             hidden = modules["text"](input_ids=ids)[0]
-            output = modules["unet"](signal * x + sigma * noise, time_step, hidden).sample
-        return {"loss": functional.mse_loss(output.float(), signal * noise - sigma * x)}
+            output = unet(signal * x + sigma * noise, time_step, hidden).sample
+        error = (output.float() - (signal * noise - sigma * x)).square().mean(1, keepdim=True)
+        letters = letter_share(data.lettering[index], _CELLS).to(run.device)
+        of_letters = (error * letters).sum() / letters.sum().clamp(min=1.0)
+        return {"loss": (error * (1 + (_LETTERS - 1) * letters)).mean(), "error": error.mean(), "letters": of_letters}
 
     def show(average: Average) -> None:
         pipeline = _pipeline(run, vae, words, average.shadow)
@@ -327,6 +342,20 @@ def train_denoiser(run: Run) -> None:
 
     minutes, rate = run.preset.denoiser_minutes, run.preset.denoiser_rate
     fit(run, "denoiser", modules, loss_of, minutes, rate, show)
+
+
+def _attention(run: Run) -> AbstractContextManager[None]:
+    """On a CPU attention by plain products: at 256 tokens the backward pass of torch 2.13's flash attention is slower than all
+    else in a step together (1.10 s a step of 32 against 0.59 s, one thread)."""
+    return sdpa_kernel(SDPBackend.MATH) if run.device == "cpu" else nullcontext()  # type: ignore[no-any-return]
+
+
+def _time_steps(size: int, part: int, rng: torch.Generator) -> torch.Tensor:
+    """int64 (size,) in 0..999: logit-normal for the first `part` (arXiv:2403.03206), whose letters are decided at middling noise;
+    even for the rest."""
+    steps = torch.randint(1000, (size,), generator=rng)
+    steps[:part] = (1000 * torch.randn(part, generator=rng).sigmoid()).long().clamp(max=999)
+    return steps
 
 
 def _pipeline(run: Run, vae: Any, words: Any, shadow: dict[str, torch.Tensor]) -> Any:
@@ -365,6 +394,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of torch")
     parser.add_argument("--pipeline", type=Path, default=Path(".training/pipeline"), help="folder to export to")
     parser.add_argument("--start", type=Path, help="a pipeline folder of the same sizes whose weights training goes on from")
+    parser.add_argument("--compile", action="store_true", help="compile the denoiser (needs a C++ compiler; a quarter faster on a CPU)")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     arguments.work.mkdir(parents=True, exist_ok=True)
@@ -374,9 +404,9 @@ def main() -> None:
         preset = replace(preset, **bounds)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     workers = (os.cpu_count() or 1) if arguments.preset == "gpu" else arguments.threads
-    run = Run(arguments.work, preset, arguments.seed, device, arguments.pipeline, workers, arguments.start)
+    run = Run(arguments.work, preset, arguments.seed, device, arguments.pipeline, workers, arguments.start, arguments.compile)
     actions: dict[str, Callable[[], object]] = {
-        "draw": lambda: pictures(run.work, preset.pictures, run.seed, run.workers),
+        "draw": run.scenes,
         "autoencoder": lambda: train_autoencoder(run),
         "latents": lambda: latents(run),
         "decoder": lambda: train_decoder(run),

@@ -111,6 +111,11 @@ def draw(spec: Spec, seed: int) -> NDArray[np.uint8]:
 
     The seed moves the objects, their size, the light, the horizon and the shade of the colour.
     """
+    return compose(spec, seed).finish()
+
+
+def compose(spec: Spec, seed: int) -> Canvas:
+    """The scene before it is scaled down; its `lettering` says where the word stands."""
     rng = np.random.default_rng([seed, 0x57A2])
     light = Light(side=float(rng.choice((-1.0, 1.0)) * rng.uniform(0.6, 1.0)), strength=float(rng.uniform(0.85, 1.15)))
     canvas = Canvas(light)
@@ -122,7 +127,7 @@ def draw(spec: Spec, seed: int) -> NDArray[np.uint8]:
     for x, base, half in slots(spec):
         pose = Pose(x + float(shift), base + float(rise), half * float(size), flip)
         PAINTERS[spec.object](canvas, pose, colour, spec.word)
-    return canvas.finish()
+    return canvas
 
 
 def slots(spec: Spec) -> list[tuple[float, float, float]]:
