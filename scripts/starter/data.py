@@ -52,10 +52,14 @@ class Scenes:
     def __len__(self) -> int:
         return len(self.specs)
 
+    @property
+    def even(self) -> int:
+        """How many of the first set there are; the second begins here."""
+        return len(self.parts[0])
+
     def picture(self, index: int) -> NDArray[np.uint8]:
         """uint8 (SIZE, SIZE, 3), a view into the mapped file."""
-        even, worded = self.parts
-        return even[index] if index < len(even) else worded[index - len(even)]
+        return self.parts[0][index] if index < self.even else self.parts[1][index - self.even]
 
 
 def scenes(folder: Path, even: int, worded: int, seed: int, workers: int = 1) -> Scenes:

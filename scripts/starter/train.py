@@ -4,6 +4,7 @@
     python -m scripts.starter.train --work .training --preset gpu            # one ten-minute call with CUDA, bf16
     python -m scripts.starter.train --work .training --stage denoiser --minutes 30
     python -m scripts.starter.train --work .training --start pipeline/starter    # goes on from weights that are there
+    python -m scripts.starter.train --work .training --start pipeline/starter --stage blend --minutes 74    # see `blend`
 
 Each stage is bounded by time (the learning rate falls by the clock), keeps a checkpoint in the work folder every two
 minutes, and goes on from it when called again with more minutes. Losses go to `<work>/log.jsonl`, sample grids to
@@ -36,9 +37,11 @@ from scripts.starter.world import captions
 STAGES = ("draw", "autoencoder", "latents", "decoder", "denoiser", "export")
 _CHECKPOINT_EVERY_S = 120.0
 _CAPTION_DROPPED = 0.1  # share of captions replaced by "", for classifier-free guidance (arXiv:2207.12598)
-_WORDED = 0.75  # share of a denoiser's batch that bears a word
+_WORDED = 0.5  # share of a denoiser's batch that bears a word
 _LETTERS = 5.0  # weight of an error where letters are, against 1 elsewhere
 _CELLS = 16  # latents a side
+_BLENDED = 0.7  # share of the trained weights where they are mixed with those that training began from
+_BLENDED_AT = 0.58  # share of the denoiser's time that counts as used then: the learning rate goes on from 0.38 of its height
 _HELD_BACK = 16  # pictures that the autoencoder's figures are of
 
 
@@ -216,10 +219,25 @@ def train_decoder(run: Run) -> None:
     fit(run, "decoder", vae.decoder, loss_of, run.preset.decoder_minutes, 0.5 * run.preset.autoencoder_rate, show)
 
 
-def _part_worded(count: int, size: int, part: int, worded: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
-    """`size` random indices below `count`, the first `part` of them into `worded`: a third of the world's area of interest is
-    lettering, and evenly drawn pictures and steps hardly ever show it."""
-    index = torch.randint(count, (size,), generator=rng)
+def blend(run: Run) -> None:
+    """Mix the denoiser's averaged weights with those that training began from, and go on from there (arXiv:2109.01903): what was
+    learnt stays, and what was forgotten meanwhile comes back. Attention that those weights lack stays as it is."""
+    if run.start is None:
+        raise SystemExit("train: blend needs --start, the weights that training began from")
+    path = run.work / "denoiser.pt"
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    start = model.weights_of(run.start)
+    before = torch.nn.ModuleDict({"text": start.text_encoder.float(), "unet": start.unet.float()}).state_dict()
+    mixed = {name: torch.lerp(before[name], value, _BLENDED) if name in before else value for name, value in state["average"].items()}
+    state |= {"average": mixed, "modules": state["modules"] | mixed, "used": _BLENDED_AT * run.preset.denoiser_minutes * 60}
+    torch.save(state, path.with_suffix(".partial"))
+    path.with_suffix(".partial").replace(path)
+
+
+def _part_worded(even: int, size: int, part: int, worded: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
+    """`size` random scenes, int64: `part` of those that bear a word, then the rest from the `even` ones that come first. Evenly drawn
+    scenes hardly ever show letters; where the rest was drawn from both sets, lamps and counts were forgotten."""
+    index = torch.randint(even, (size,), generator=rng)
     index[:part] = worded[torch.randint(len(worded), (part,), generator=rng)]
     return index
 
@@ -227,8 +245,7 @@ def _part_worded(count: int, size: int, part: int, worded: torch.Tensor, rng: to
 def _crops(run: Run, data: Scenes, rng: torch.Generator) -> torch.Tensor:
     """A batch of 128x128 crops, as `_to_tensor` gives them: half from anywhere, half from the middle of pictures that bear a word."""
     size = run.preset.crops
-    trained = len(data) - _HELD_BACK
-    index = _part_worded(trained, size, size // 2, data.worded[data.worded < trained], rng).tolist()
+    index = _part_worded(data.even, size, size // 2, data.worded[:-_HELD_BACK], rng).tolist()
     corner = torch.randint(129, (size, 2), generator=rng)
     corner[: size // 2] = 36 + corner[: size // 2] % 65
     crops = [data.picture(i)[y : y + 128, x : x + 128] for i, (y, x) in zip(index, corner.tolist(), strict=True)]
@@ -306,8 +323,8 @@ def _conditioned(run: Run) -> tuple[Any, torch.nn.ModuleDict]:
 
 
 def train_denoiser(run: Run) -> None:
-    """Text encoder and denoiser together: v-prediction on cached latents, a random phrasing at each step; three pictures in four
-    bear a word, and an error in its letters counts five times."""
+    """Text encoder and denoiser together: v-prediction on cached latents, a random phrasing at each step; half of the pictures
+    are chosen for their word, the rest evenly from the whole world; an error in letters counts five times."""
     clean = latents(run).to(run.device)
     data = run.scenes()
     words, modules = _conditioned(run)
@@ -317,13 +334,13 @@ def train_denoiser(run: Run) -> None:
     unet = torch.compile(modules["unet"]) if run.compiled else modules["unet"]
 
     def loss_of(rng: torch.Generator) -> dict[str, torch.Tensor]:
-        index = _part_worded(len(clean), size, part, data.worded, rng)
+        index = _part_worded(data.even, size, part, data.worded, rng)
         kept = torch.rand(size, generator=rng) >= _CAPTION_DROPPED
         choice = torch.randint(1 << 30, (size,), generator=rng).tolist()
         texts = [captions(data.specs[i]) for i in index.tolist()]
         picked = [text[c % len(text)] if k else "" for text, c, k in zip(texts, choice, kept.tolist(), strict=True)]
         ids = words(picked, padding="max_length", truncation=True, return_tensors="pt").input_ids.to(run.device)
-        time_step = _time_steps(size, part, rng).to(run.device)
+        time_step = _time_steps(size, part // 2, rng).to(run.device)
         x = clean[index.to(run.device)].float().contiguous(memory_format=torch.channels_last)
         noise = torch.randn(x.shape, generator=rng).to(run.device)
         signal = alphas[time_step].sqrt()[:, None, None, None]
@@ -352,7 +369,7 @@ def _attention(run: Run) -> AbstractContextManager[None]:
 
 def _time_steps(size: int, part: int, rng: torch.Generator) -> torch.Tensor:
     """int64 (size,) in 0..999: logit-normal for the first `part` (arXiv:2403.03206), whose letters are decided at middling noise;
-    even for the rest."""
+    even for the rest. Not for all that bear a word: what a picture is of is decided in the first step, at nearly pure noise."""
     steps = torch.randint(1000, (size,), generator=rng)
     steps[:part] = (1000 * torch.randn(part, generator=rng).sigmoid()).long().clamp(max=999)
     return steps
@@ -388,7 +405,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, default=Path(".training"), help="folder for data, checkpoints and logs")
     parser.add_argument("--preset", choices=PRESETS, default="cpu")
-    parser.add_argument("--stage", choices=STAGES, help="only this stage; all in order otherwise")
+    parser.add_argument("--stage", choices=(*STAGES, "blend"), help="only this stage; all but blend in order otherwise")
     parser.add_argument("--minutes", type=float, help="time of the chosen training stage, instead of the preset's")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of torch")
@@ -412,6 +429,7 @@ def main() -> None:
         "decoder": lambda: train_decoder(run),
         "denoiser": lambda: train_denoiser(run),
         "export": lambda: export(run),
+        "blend": lambda: blend(run),
     }
     for stage in STAGES if arguments.stage is None else (arguments.stage,):
         actions[stage]()

@@ -92,3 +92,25 @@ def test_lettered_pictures_train_at_middling_noise_and_the_rest_evenly() -> None
     assert steps.min() >= 0 and steps.max() <= 999
     assert ((lettered > 0.25) & (lettered < 0.75)).float().mean() > 0.65
     assert ((rest > 0.25) & (rest < 0.75)).float().mean() == pytest.approx(0.5, abs=0.05)
+
+
+def test_a_batch_has_its_worded_part_and_the_rest_from_the_even_set() -> None:
+    worded = torch.tensor([2, 5, *range(10, 40)])
+    drawn = torch.stack([train._part_worded(10, 8, 5, worded, torch.Generator().manual_seed(seed)) for seed in range(200)])
+    assert set(drawn[:, :5].flatten().tolist()) == set(worded.tolist()) and set(drawn[:, 5:].flatten().tolist()) == set(range(10))
+
+
+def test_blending_mixes_what_both_have_and_winds_the_clock_back(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    words, widths = model.tokenizer(), train.PRESETS["smoke"].widths
+    start = torch.nn.ModuleDict({"text": model.text_encoder(words), "unet": model.denoiser(widths)})
+    model.save(model.assemble(model.autoencoder(), words, start["text"], start["unet"]), tmp_path / "start")
+    trained = {name: value + 1 for name, value in start.float().state_dict().items()} | {"unet.new.attentions.weight": torch.ones(2)}
+    state = {"modules": trained, "average": trained, "optimiser": {}, "step": 9, "used": 1e6}
+    torch.save(state, tmp_path / "denoiser.pt")
+    train.blend(train.Run(tmp_path, train.PRESETS["smoke"], 1, "cpu", tmp_path, 1, tmp_path / "start"))
+    after = torch.load(tmp_path / "denoiser.pt", weights_only=True)
+    name = "unet.conv_in.weight"
+    assert torch.allclose(after["average"][name], trained[name] - 0.3, atol=2e-3)  # the start is kept in fp16
+    assert torch.equal(after["average"]["unet.new.attentions.weight"], torch.ones(2)) and after["step"] == 9
+    assert after["used"] == pytest.approx(0.58 * 0.05 * 60) and torch.equal(after["modules"][name], after["average"][name])
