@@ -6,18 +6,20 @@ seven of the first, and letters are what takes longest to learn.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from scripts.starter.drawing import SIZE
-from scripts.starter.world import Spec, Split, compose, sample_spec
+from scripts.starter.world import Spec, Split, captions, compose, sample_spec
 
 _CHUNK = 250
 _WORDED_SEED = 0x10EA  # tells the second set's random numbers from the first's
@@ -35,8 +37,16 @@ def spec_at(index: int, seed: int, split: Split = "train", worded: bool = False)
 
 def pictures(folder: Path, count: int, seed: int, workers: int = 1, worded: bool = False) -> NDArray[np.uint8]:
     """The first `count` training pictures of a set, uint8 (count, SIZE, SIZE, 3), drawn once and then mapped from disk."""
-    pixels, _ = _drawn(folder, count, seed, workers, worded)
-    return pixels
+    return _drawn(folder, count, seed, workers, worded).pixels
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """One set as it lies in its files."""
+
+    pixels: NDArray[np.uint8]
+    specs: list[Spec]
+    lettering: NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,15 +75,34 @@ class Scenes:
 def scenes(folder: Path, even: int, worded: int, seed: int, workers: int = 1) -> Scenes:
     """The first `even` and `worded` scenes of the two sets, drawn where they are not yet."""
     drawn = [_drawn(folder, count, seed, workers, kind) for count, kind in ((even, False), (worded, True))]
-    specs = [spec_at(index, seed) for index in range(even)] + [spec_at(index, seed, worded=True) for index in range(worded)]
-    lettering = torch.from_numpy(np.concatenate([boxes for _, boxes in drawn]))
+    specs = [spec for part in drawn for spec in part.specs]
+    lettering = torch.from_numpy(np.concatenate([part.lettering for part in drawn]))
     bearing = torch.tensor([index for index, spec in enumerate(specs) if spec.word is not None])
-    return Scenes((drawn[0][0], drawn[1][0]), specs, lettering, bearing)
+    return Scenes((drawn[0].pixels, drawn[1].pixels), specs, lettering, bearing)
+
+
+class Phrasings:
+    """Every caption of a list of scenes as token ids on `device`, so that a training step only looks them up."""
+
+    def __init__(self, specs: Sequence[Spec], tokenizer: Any, device: str) -> None:
+        texts, rows = [""], {}
+        for spec in dict.fromkeys(specs):
+            rows[spec] = (len(texts), len(captions(spec)))
+            texts += captions(spec)
+        ids = tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt").input_ids
+        self.ids: torch.Tensor = ids.to(device)
+        self.rows = torch.tensor([rows[spec] for spec in specs], device=device)
+
+    def pick(self, index: torch.Tensor, rng: torch.Generator, dropped: float) -> torch.Tensor:
+        """A random caption of each scene of `index`, int64 (B, tokens); in a share of `dropped` the empty one."""
+        choice, kept = torch.rand(2, len(index), generator=rng).to(self.ids.device)
+        first, count = self.rows[index].unbind(1)
+        return self.ids[(first + (choice * count).long()) * (kept >= dropped)]
 
 
 def letter_share(lettering: torch.Tensor, cells: int) -> torch.Tensor:
     """How much of each cell of a `cells` x `cells` grid lies in the word's rectangle: (N, 4) to float (N, 1, cells, cells)."""
-    edge = torch.arange(cells, dtype=torch.float32)
+    edge = torch.arange(cells, dtype=torch.float32, device=lettering.device)
     across, down = (
         (torch.minimum(high * cells, edge + 1) - torch.maximum(low * cells, edge)).clamp(0, 1)
         for low, high in ((lettering[:, 0, None], lettering[:, 2, None]), (lettering[:, 1, None], lettering[:, 3, None]))
@@ -81,15 +110,15 @@ def letter_share(lettering: torch.Tensor, cells: int) -> torch.Tensor:
     return (down[:, :, None] * across[:, None, :])[:, None]
 
 
-def _drawn(folder: Path, count: int, seed: int, workers: int, worded: bool) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """Pictures and letterings of a set.
+def _drawn(folder: Path, count: int, seed: int, workers: int, worded: bool) -> Drawn:
+    """A set, drawn where it is not yet.
 
     The pictures get their final name last and only when they are whole, so an interrupted drawing is begun again. The
     number of worker processes does not change a pixel.
     """
     name = f"{'worded' if worded else 'pictures'}-{seed}-{count}"
-    path, boxes = folder / f"{name}.npy", folder / f"{name}-lettering.npy"
-    if not (path.exists() and boxes.exists()):
+    path, labels = folder / f"{name}.npy", folder / f"{name}-labels.npz"
+    if not (path.exists() and labels.exists()):
         unfinished = path.with_suffix(".partial")
         np.lib.format.open_memmap(unfinished, mode="w+", dtype=np.uint8, shape=(count, SIZE, SIZE, 3)).flush()
         starts = range(0, count, _CHUNK)
@@ -99,18 +128,20 @@ def _drawn(folder: Path, count: int, seed: int, workers: int, worded: bool) -> t
                 found = list(pool.map(job, starts))
         else:
             found = [job(start) for start in starts]
-        np.save(boxes, np.concatenate(found))
+        np.savez(labels, codes=np.concatenate([codes for codes, _ in found]), lettering=np.concatenate([boxes for _, boxes in found]))
         unfinished.rename(path)
-    return np.load(path, mmap_mode="r"), np.load(boxes)
+    with np.load(labels) as known:
+        return Drawn(np.load(path, mmap_mode="r"), [Spec.decoded(code) for code in known["codes"]], known["lettering"])
 
 
-def _draw_chunk(path: Path, count: int, seed: int, worded: bool, start: int) -> NDArray[np.float32]:
+def _draw_chunk(path: Path, count: int, seed: int, worded: bool, start: int) -> tuple[NDArray[np.int16], NDArray[np.float32]]:
+    """Draws up to _CHUNK pictures into the file; returns their scenes as `Spec.code` and where their words stand."""
     array = np.lib.format.open_memmap(path, mode="r+")
-    indices = range(start, min(start + _CHUNK, count))
-    lettering = np.zeros((len(indices), 4), np.float32)
-    for row, index in enumerate(indices):
-        canvas = compose(spec_at(index, seed, worded=worded), seed * 10_000_019 + index + (500_000 if worded else 0))
-        array[index] = canvas.finish()
+    specs = [spec_at(index, seed, worded=worded) for index in range(start, min(start + _CHUNK, count))]
+    lettering = np.zeros((len(specs), 4), np.float32)
+    for row, spec in enumerate(specs):
+        canvas = compose(spec, seed * 10_000_019 + start + row + (500_000 if worded else 0))
+        array[start + row] = canvas.finish()
         lettering[row] = canvas.lettering or (0.0, 0.0, 0.0, 0.0)
     array.flush()
-    return lettering
+    return np.array([spec.code() for spec in specs], np.int16), lettering

@@ -1,10 +1,9 @@
 """Train the starter weights: draw, autoencoder, latents, denoiser, export. Everything follows from a seed.
 
-    python -m scripts.starter.train --work .training --preset cpu            # about 80 minutes on two cores
-    python -m scripts.starter.train --work .training --preset gpu            # one ten-minute call with CUDA, bf16
+    python -m scripts.starter.train --work .training --preset cpu            # hours on two cores
+    python -m scripts.starter.train --work .training --preset gpu --compile  # minutes with CUDA and 16 cores, bf16
     python -m scripts.starter.train --work .training --stage denoiser --minutes 30
     python -m scripts.starter.train --work .training --start pipeline/starter    # goes on from weights that are there
-    python -m scripts.starter.train --work .training --start pipeline/starter --stage blend --minutes 74    # see `blend`
 
 Each stage is bounded by time (the learning rate falls by the clock), keeps a checkpoint in the work folder every two
 minutes, and goes on from it when called again with more minutes. Losses go to `<work>/log.jsonl`, sample grids to
@@ -21,6 +20,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -30,18 +30,17 @@ from numpy.typing import NDArray
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from scripts.starter import model
-from scripts.starter.data import Scenes, letter_share, scenes
+from scripts.starter.data import Phrasings, Scenes, letter_share, scenes
 from scripts.starter.sampling import grid, sample
-from scripts.starter.world import captions
 
 STAGES = ("draw", "autoencoder", "latents", "decoder", "denoiser", "export")
 _CHECKPOINT_EVERY_S = 120.0
 _CAPTION_DROPPED = 0.1  # share of captions replaced by "", for classifier-free guidance (arXiv:2207.12598)
-_WORDED = 0.5  # share of a denoiser's batch that bears a word
+_WORDED = 0.6  # share of a denoiser's batch that is chosen for its word
 _LETTERS = 5.0  # weight of an error where letters are, against 1 elsewhere
 _CELLS = 16  # latents a side
-_BLENDED = 0.7  # share of the trained weights where they are mixed with those that training began from
-_BLENDED_AT = 0.58  # share of the denoiser's time that counts as used then: the learning rate goes on from 0.38 of its height
+_WIDTHS = (96, 128, 192)  # channels of the denoiser at 16x16, 8x8 and 4x4 latents: wide where letters are
+_NARROW = (48, 96, 192)  # what two CPU cores can train
 _HELD_BACK = 16  # pictures that the autoencoder's figures are of
 
 
@@ -62,10 +61,13 @@ class Preset:
 
 
 PRESETS = {
-    "cpu": Preset(10_000, 20_000, 8, 45.0, 32, 90.0, 15.0, 2e-3, 8e-4, (48, 96, 192)),
-    "gpu": Preset(40_000, 40_000, 64, 3.0, 256, 4.0, 0.5, 2e-3, 1.2e-3, (64, 128, 192)),
-    "smoke": Preset(48, 32, 2, 0.05, 4, 0.05, 0.05, 1e-3, 1e-3, (32, 32, 64)),
+    "cpu": Preset(10_000, 10_000, 8, 45.0, 32, 150.0, 15.0, 2e-3, 8e-4, _NARROW),
+    "gpu": Preset(30_000, 30_000, 64, 0.8, 512, 3.6, 0.0, 2e-3, 1.2e-3, _WIDTHS),
+    "smoke": Preset(48, 32, 2, 0.05, 4, 0.05, 0.05, 1e-3, 1e-3, (48, 32, 64)),
 }
+
+
+_scenes = cache(scenes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,7 @@ class Run:
 
     def scenes(self) -> Scenes:
         """The training scenes, drawn once."""
-        return scenes(self.work, self.preset.pictures, self.preset.worded, self.seed, self.workers)
+        return _scenes(self.work, self.preset.pictures, self.preset.worded, self.seed, self.workers)
 
 
 class Average:
@@ -96,8 +98,7 @@ class Average:
     @torch.no_grad()
     def update(self, modules: torch.nn.Module, step: int) -> None:
         decay = min(self.bound, (1 + step) / (10 + step))
-        for name, value in modules.named_parameters():
-            self.shadow[name].lerp_(value, 1 - decay)
+        torch._foreach_lerp_([self.shadow[name] for name, _ in modules.named_parameters()], list(modules.parameters()), 1 - decay)
 
 
 def fit(
@@ -122,7 +123,7 @@ def fit(
         modules.load_state_dict(state["modules"])
         optimiser.load_state_dict(state["optimiser"])
         average.shadow, step, used = state["average"], state["step"], state["used"]
-    rng = torch.Generator().manual_seed(run.seed * 1_000_003 + step)
+    rng = torch.manual_seed(run.seed * 1_000_003 + step)  # the CPU's, for choices; noise comes from the device's own
     mark, saved, logged = time.monotonic(), time.monotonic(), 0.0
     while used < minutes * 60:
         for group in optimiser.param_groups:
@@ -183,7 +184,7 @@ def train_autoencoder(run: Run) -> None:
 
     def loss_of(rng: torch.Generator) -> dict[str, torch.Tensor]:
         target = _crops(run, data, rng)
-        with torch.autocast(run.device, torch.bfloat16):
+        with _half(run):
             latents = vae.encoder(target)
             output = vae.decoder(latents + 0.05 * torch.randn_like(latents))
         return _reconstruction(output.float(), target, latents.float())
@@ -204,7 +205,7 @@ def train_decoder(run: Run) -> None:
 
     def loss_of(rng: torch.Generator) -> dict[str, torch.Tensor]:
         target = _crops(run, data, rng)
-        with torch.autocast(run.device, torch.bfloat16):
+        with _half(run):
             with torch.no_grad():
                 encoded = vae.encoder(target)
             output = vae.decoder(encoded + 0.1 * torch.randn_like(encoded))
@@ -217,21 +218,6 @@ def train_decoder(run: Run) -> None:
         _report_autoencoder(run, whole, _held_back(run, data))
 
     fit(run, "decoder", vae.decoder, loss_of, run.preset.decoder_minutes, 0.5 * run.preset.autoencoder_rate, show)
-
-
-def blend(run: Run) -> None:
-    """Mix the denoiser's averaged weights with those that training began from, and go on from there (arXiv:2109.01903): what was
-    learnt stays, and what was forgotten meanwhile comes back. Attention that those weights lack stays as it is."""
-    if run.start is None:
-        raise SystemExit("train: blend needs --start, the weights that training began from")
-    path = run.work / "denoiser.pt"
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    start = model.weights_of(run.start)
-    before = torch.nn.ModuleDict({"text": start.text_encoder.float(), "unet": start.unet.float()}).state_dict()
-    mixed = {name: torch.lerp(before[name], value, _BLENDED) if name in before else value for name, value in state["average"].items()}
-    state |= {"average": mixed, "modules": state["modules"] | mixed, "used": _BLENDED_AT * run.preset.denoiser_minutes * 60}
-    torch.save(state, path.with_suffix(".partial"))
-    path.with_suffix(".partial").replace(path)
 
 
 def _part_worded(even: int, size: int, part: int, worded: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
@@ -299,9 +285,9 @@ def latents(run: Run) -> torch.Tensor:
     data = run.scenes()
     vae = trained_autoencoder(run).to(memory_format=torch.channels_last)
     parts = []
-    for start in range(0, len(data), 16):
-        batch = np.stack([data.picture(index) for index in range(start, min(start + 16, len(data)))])
-        with torch.autocast(run.device, torch.bfloat16):
+    for start in range(0, len(data), 64):
+        batch = np.stack([data.picture(index) for index in range(start, min(start + 64, len(data)))])
+        with _half(run):
             part = vae.encoder(_to_tensor(batch, run.device))
         parts.append(part.to("cpu", torch.float16))
     cached = torch.cat(parts)
@@ -312,44 +298,43 @@ def latents(run: Run) -> torch.Tensor:
 
 
 def _conditioned(run: Run) -> tuple[Any, torch.nn.ModuleDict]:
+    """Tokenizer, and text encoder and denoiser: new ones where those to go on from are of another width."""
     torch.manual_seed(run.seed + 1)
     words = model.tokenizer()
     text, unet = model.text_encoder(words), model.denoiser(run.preset.widths)
-    if run.start is not None:
-        start = model.weights_of(run.start)
+    start = None if run.start is None else model.weights_of(run.start)
+    if start is not None and tuple(start.unet.config.block_out_channels) == run.preset.widths:
         text.load_state_dict(start.text_encoder.float().state_dict())
         model.take_over(unet, start.unet.float())
     return words, torch.nn.ModuleDict({"text": text, "unet": unet.to(memory_format=torch.channels_last)}).to(run.device)
 
 
 def train_denoiser(run: Run) -> None:
-    """Text encoder and denoiser together: v-prediction on cached latents, a random phrasing at each step; half of the pictures
+    """Text encoder and denoiser together: v-prediction on cached latents, a random phrasing at each step; three pictures in five
     are chosen for their word, the rest evenly from the whole world; an error in letters counts five times."""
     clean = latents(run).to(run.device)
     data = run.scenes()
     words, modules = _conditioned(run)
+    phrasings = Phrasings(data.specs, words, run.device)
+    lettering = data.lettering.to(run.device)
     alphas = model.schedule().alphas_cumprod.to(run.device)
     vae = trained_autoencoder(run)
     size, part = run.preset.batch, round(_WORDED * run.preset.batch)
     unet = torch.compile(modules["unet"]) if run.compiled else modules["unet"]
 
     def loss_of(rng: torch.Generator) -> dict[str, torch.Tensor]:
-        index = _part_worded(data.even, size, part, data.worded, rng)
-        kept = torch.rand(size, generator=rng) >= _CAPTION_DROPPED
-        choice = torch.randint(1 << 30, (size,), generator=rng).tolist()
-        texts = [captions(data.specs[i]) for i in index.tolist()]
-        picked = [text[c % len(text)] if k else "" for text, c, k in zip(texts, choice, kept.tolist(), strict=True)]
-        ids = words(picked, padding="max_length", truncation=True, return_tensors="pt").input_ids.to(run.device)
+        index = _part_worded(data.even, size, part, data.worded, rng).to(run.device)
+        ids = phrasings.pick(index, rng, dropped=_CAPTION_DROPPED)
         time_step = _time_steps(size, part // 2, rng).to(run.device)
-        x = clean[index.to(run.device)].float().contiguous(memory_format=torch.channels_last)
-        noise = torch.randn(x.shape, generator=rng).to(run.device)
+        x = clean[index].float().contiguous(memory_format=torch.channels_last)
+        noise = torch.randn_like(x)
         signal = alphas[time_step].sqrt()[:, None, None, None]
         sigma = (1 - alphas[time_step]).sqrt()[:, None, None, None]
-        with torch.autocast(run.device, torch.bfloat16), _attention(run):
+        with _half(run), _attention(run):
             hidden = modules["text"](input_ids=ids)[0]
             output = unet(signal * x + sigma * noise, time_step, hidden).sample
         error = (output.float() - (signal * noise - sigma * x)).square().mean(1, keepdim=True)
-        letters = letter_share(data.lettering[index], _CELLS).to(run.device)
+        letters = letter_share(lettering[index], _CELLS)
         of_letters = (error * letters).sum() / letters.sum().clamp(min=1.0)
         return {"loss": (error * (1 + (_LETTERS - 1) * letters)).mean(), "error": error.mean(), "letters": of_letters}
 
@@ -365,6 +350,12 @@ def _attention(run: Run) -> AbstractContextManager[None]:
     """On a CPU attention by plain products: at 256 tokens the backward pass of torch 2.13's flash attention is slower than all
     else in a step together (1.10 s a step of 32 against 0.59 s, one thread)."""
     return sdpa_kernel(SDPBackend.MATH) if run.device == "cpu" else nullcontext()  # type: ignore[no-any-return]
+
+
+def _half(run: Run) -> AbstractContextManager[None]:
+    """bf16 where the device has it. A CPU without it (AVX2 only) imitates it, nine times slower than float32."""
+    able = run.device != "cpu" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return torch.autocast(run.device, torch.bfloat16, enabled=able)
 
 
 def _time_steps(size: int, part: int, rng: torch.Generator) -> torch.Tensor:
@@ -405,8 +396,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, default=Path(".training"), help="folder for data, checkpoints and logs")
     parser.add_argument("--preset", choices=PRESETS, default="cpu")
-    parser.add_argument("--stage", choices=(*STAGES, "blend"), help="only this stage; all but blend in order otherwise")
+    parser.add_argument("--stage", choices=STAGES, help="only this stage; all in order otherwise")
     parser.add_argument("--minutes", type=float, help="time of the chosen training stage, instead of the preset's")
+    parser.add_argument("--scenes", type=int, help="of either set, instead of the preset's")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of torch")
     parser.add_argument("--pipeline", type=Path, default=Path(".training/pipeline"), help="folder to export to")
@@ -419,7 +411,10 @@ def main() -> None:
     if arguments.minutes is not None:
         bounds = dict.fromkeys(("autoencoder_minutes", "denoiser_minutes", "decoder_minutes"), arguments.minutes)
         preset = replace(preset, **bounds)
+    if arguments.scenes is not None:
+        preset = replace(preset, pictures=arguments.scenes, worded=arguments.scenes)
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    torch.backends.cudnn.benchmark = True  # every batch has one shape
     workers = (os.cpu_count() or 1) if arguments.preset == "gpu" else arguments.threads
     run = Run(arguments.work, preset, arguments.seed, device, arguments.pipeline, workers, arguments.start, arguments.compile)
     actions: dict[str, Callable[[], object]] = {
@@ -429,7 +424,6 @@ def main() -> None:
         "decoder": lambda: train_decoder(run),
         "denoiser": lambda: train_denoiser(run),
         "export": lambda: export(run),
-        "blend": lambda: blend(run),
     }
     for stage in STAGES if arguments.stage is None else (arguments.stage,):
         actions[stage]()

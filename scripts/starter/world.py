@@ -7,6 +7,7 @@ so evaluation prompts were never a caption. How things look is left to `drawing`
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Literal
@@ -42,6 +43,7 @@ _PLURALS = {"box": "boxes"}
 _HALF = {1: 0.335, 2: 0.24, 3: 0.172}  # half height of an object, in frame heights
 _LEAN = {"mug": 0.84, "box": 0.92, "T-shirt": 0.96, "sign": 0.96}  # wide objects are drawn a little smaller
 _CROWD = {"T-shirt": 0.86, "sign": 0.84, "box": 0.9, "lamp": 0.96, "mug": 0.94}  # and smaller again when in company
+_CELL = 1 / 16  # of the frame: a word moves by whole latents, so a small model needs to know its letters at one phase only
 _OPENINGS = ("", "", "a photo of ", "a product photo of ", "a mockup of ", "an image of ")
 
 
@@ -59,6 +61,18 @@ class Spec:
         assert self.object in OBJECTS and self.colour in COLOURS and self.background in BACKGROUNDS
         assert self.count in COUNTS
         assert self.word is None or (self.word in WORDS and self.count == 1 and self.object in LETTERED)
+
+    def code(self) -> tuple[int, int, int, int, int]:
+        """The scene as numbers, each the place of a value in its list; `decoded` is the way back."""
+        places = OBJECTS.index(self.object), list(COLOURS).index(self.colour), list(BACKGROUNDS).index(self.background)
+        return *places, self.count, -1 if self.word is None else WORDS.index(self.word)
+
+    @classmethod
+    def decoded(cls, code: Sequence[int]) -> Spec:
+        """The scene of a `code`."""
+        thing, colour, background, count, word = (int(part) for part in code)
+        known = OBJECTS[thing], list(COLOURS)[colour], list(BACKGROUNDS)[background]
+        return cls(*known, count, None if word < 0 else WORDS[word])
 
 
 def is_held_out(spec: Spec) -> bool:
@@ -109,7 +123,8 @@ def captions(spec: Spec) -> tuple[str, ...]:
 def draw(spec: Spec, seed: int) -> NDArray[np.uint8]:
     """The scene as uint8 (256, 256, 3), sRGB. The same spec and seed give the same pixels.
 
-    The seed moves the objects, their size, the light, the horizon and the shade of the colour.
+    The seed moves the objects, their size, the light, the horizon and the shade of the colour. What bears a word has one
+    size and three places.
     """
     return compose(spec, seed).finish()
 
@@ -124,6 +139,8 @@ def compose(spec: Spec, seed: int) -> Canvas:
     colour = _vary(COLOURS[spec.colour], rng)
     flip = float(rng.choice((-1.0, 1.0)))
     size, rise, shift = rng.uniform(0.9, 1.08), rng.uniform(-0.025, 0.025), rng.uniform(-0.055, 0.055) / spec.count
+    if spec.word is not None:
+        size, rise, shift = 1.05, 0.0, float(rng.choice((-1, 0, 1))) * _CELL
     for x, base, half in slots(spec):
         pose = Pose(x + float(shift), base + float(rise), half * float(size), flip)
         PAINTERS[spec.object](canvas, pose, colour, spec.word)

@@ -1,4 +1,4 @@
-"""What the starter weights are trained on: where letters are, which scenes bear them, and weights that are gone on from."""
+"""What the starter weights are trained on: where letters are, which scenes bear them, how they are told, and weights gone on from."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from scripts.starter import model, train
-from scripts.starter.data import letter_share, scenes, spec_at
-from scripts.starter.world import Spec, compose, draw, is_held_out
+from scripts.starter.data import Phrasings, letter_share, scenes, spec_at
+from scripts.starter.world import Spec, captions, compose, draw, is_held_out
 
 
 @pytest.mark.parametrize("thing", ["box", "T-shirt", "tote bag", "sign"])
@@ -29,6 +29,13 @@ def test_the_lettering_holds_all_that_a_word_changes_and_little_more(thing: str)
         assert columns.min() >= x0 - stroke and columns.max() <= x1 + stroke
         assert rows.min() >= y0 - stroke and rows.max() <= y1 + stroke
         assert columns.max() - columns.min() > 0.8 * (x1 - x0) and rows.max() - rows.min() > 0.8 * (y1 - y0)
+
+
+def test_a_word_moves_by_whole_latents_only() -> None:
+    boxes = [compose(Spec("sign", "blue", "beach", 1, "OPEN"), seed).lettering for seed in range(12)]
+    edges = {tuple(round(16 * edge, 3) for edge in box) for box in boxes if box is not None}
+    assert len(edges) == 3 and len({top for _, top, _, _ in edges}) == 1
+    assert len({round(left % 1, 3) for left, *_ in edges}) == 1
 
 
 def test_a_scene_without_a_word_has_no_lettering() -> None:
@@ -63,27 +70,35 @@ def test_both_sets_are_drawn_once_and_lie_in_one_row(tmp_path: Path) -> None:
 
 def test_an_interrupted_drawing_is_begun_again(tmp_path: Path) -> None:
     whole = np.array(scenes(tmp_path, 2, 2, seed=2).picture(3))
-    (tmp_path / "worded-2-2-lettering.npy").unlink()
+    (tmp_path / "worded-2-2-labels.npz").unlink()
     assert np.array_equal(scenes(tmp_path, 2, 2, seed=2).picture(3), whole)
 
 
-def test_weights_without_the_new_attention_draw_the_same_at_first() -> None:
-    from diffusers import UNet2DConditionModel
-
+@pytest.mark.parametrize(("widths", "goes_on"), [((48, 32, 64), True), ((48, 48, 64), False)])
+def test_training_goes_on_from_a_denoiser_of_the_same_widths_only(tmp_path: Path, widths: tuple[int, int, int], goes_on: bool) -> None:
     torch.manual_seed(0)
-    new = model.denoiser((32, 32, 64)).eval()
-    old_config = dict(new.config) | {"up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D")}
-    old = UNet2DConditionModel.from_config(old_config).eval()
-    inputs = torch.randn(2, 16, 16, 16), torch.tensor([3, 900]), torch.randn(2, model.TOKENS, model.TEXT_WIDTH)
-    with torch.no_grad():
-        assert not torch.allclose(new(*inputs).sample, old(*inputs).sample, atol=1e-3)
-        model.take_over(new, old)
-        assert torch.allclose(new(*inputs).sample, old(*inputs).sample, atol=1e-5)
+    words = model.tokenizer()
+    text, unet = model.text_encoder(words), model.denoiser(widths)
+    kept = text.final_layer_norm.bias.detach().fill_(3.0).clone()
+    model.save(model.assemble(model.autoencoder(), words, text, unet), tmp_path)
+    run = train.Run(tmp_path, train.PRESETS["smoke"], 1, "cpu", tmp_path, 1, tmp_path)
+    _, modules = train._conditioned(run)
+    assert torch.equal(modules["text"].final_layer_norm.bias, kept) == goes_on
+    assert modules["unet"].config.block_out_channels == (48, 32, 64)
 
 
-def test_weights_of_another_shape_are_refused() -> None:
-    with pytest.raises(RuntimeError):
-        model.take_over(model.denoiser((32, 32, 64)), model.denoiser((32, 32, 32)))
+def test_a_scene_gets_each_of_its_phrasings_and_now_and_then_none() -> None:
+    words = model.tokenizer()
+    specs = [Spec("mug", "red", "table", 2), Spec("sign", "blue", "beach", 1, "OPEN"), Spec("mug", "red", "table", 2)]
+    phrasings = Phrasings(specs, words, "cpu")
+    rng = torch.Generator().manual_seed(1)
+    for index, spec in enumerate(specs):
+        ids = phrasings.pick(torch.full((900,), index), rng, dropped=0.1)
+        wanted = {tuple(words(text, padding="max_length").input_ids) for text in captions(spec)}
+        empty = tuple(words("", padding="max_length").input_ids)
+        found = [tuple(row) for row in ids.tolist()]
+        assert set(found) == wanted | {empty}
+        assert found.count(empty) / 900 == pytest.approx(0.1, abs=0.03)
 
 
 def test_lettered_pictures_train_at_middling_noise_and_the_rest_evenly() -> None:
@@ -98,19 +113,3 @@ def test_a_batch_has_its_worded_part_and_the_rest_from_the_even_set() -> None:
     worded = torch.tensor([2, 5, *range(10, 40)])
     drawn = torch.stack([train._part_worded(10, 8, 5, worded, torch.Generator().manual_seed(seed)) for seed in range(200)])
     assert set(drawn[:, :5].flatten().tolist()) == set(worded.tolist()) and set(drawn[:, 5:].flatten().tolist()) == set(range(10))
-
-
-def test_blending_mixes_what_both_have_and_winds_the_clock_back(tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    words, widths = model.tokenizer(), train.PRESETS["smoke"].widths
-    start = torch.nn.ModuleDict({"text": model.text_encoder(words), "unet": model.denoiser(widths)})
-    model.save(model.assemble(model.autoencoder(), words, start["text"], start["unet"]), tmp_path / "start")
-    trained = {name: value + 1 for name, value in start.float().state_dict().items()} | {"unet.new.attentions.weight": torch.ones(2)}
-    state = {"modules": trained, "average": trained, "optimiser": {}, "step": 9, "used": 1e6}
-    torch.save(state, tmp_path / "denoiser.pt")
-    train.blend(train.Run(tmp_path, train.PRESETS["smoke"], 1, "cpu", tmp_path, 1, tmp_path / "start"))
-    after = torch.load(tmp_path / "denoiser.pt", weights_only=True)
-    name = "unet.conv_in.weight"
-    assert torch.allclose(after["average"][name], trained[name] - 0.3, atol=2e-3)  # the start is kept in fp16
-    assert torch.equal(after["average"]["unet.new.attentions.weight"], torch.ones(2)) and after["step"] == 9
-    assert after["used"] == pytest.approx(0.58 * 0.05 * 60) and torch.equal(after["modules"][name], after["average"][name])
