@@ -102,11 +102,13 @@ def reproduce(
     mark_keys: Sequence[MarkKey],
     quality: int = 92,
     neighbours: Mapping[str, Record] = MappingProxyType({}),
+    changed: tuple[str, ...] = (),
 ) -> Reproduction:
     """Renders `record`'s attempt again and compares it with `stored`, the file under its object key.
 
     mark_keys: watermark keys, one of them the one that the record names; quality: of the job, for JPEG and WebP; neighbours: as
-    `neighbours` finds them. Unless all are there, and can still be rendered, the attempt is rendered alone.
+    `neighbours` finds them. Unless all are there, and can still be rendered, the attempt is rendered alone. changed: reasons that no
+    record tells, see `changed_beside`.
     Raises: PictureError when the file is not the one that was recorded; UserError for a record without a picture.
     """
     if record.file_sha256 is None or record.media_type is None:
@@ -120,7 +122,7 @@ def reproduce(
     if record.media_type in LOSSY:
         pixels = encode.decode(encode.encode(pixels, record.media_type, quality=quality))
     recorded = dataclasses.replace(info_of(record), batch=_together(record) or record.batch)
-    reasons = differences(recorded, info) + ((unmarked,) if unmarked else ())
+    reasons = changed + differences(recorded, info) + ((unmarked,) if unmarked else ())
     return Reproduction(attempt.image.image_id, attempt.number, compare(encode.decode(stored), pixels), reasons)
 
 
@@ -155,6 +157,12 @@ def differences(recorded: RenderInfo, now: RenderInfo) -> tuple[str, ...]:
     if recorded.batch != now.batch:
         said.append(f"another batch: {len(recorded.batch)} attempts then, {len(now.batch)} now")
     return tuple(said)
+
+
+def changed_beside(before: Mapping[str, str], now: Mapping[str, str]) -> tuple[str, ...]:
+    """What was loaded beside the weights (adapters, a ControlNet) and is not as it was, in words; both by name, as digests."""
+    names = [name for name in sorted({*before, *now}) if before.get(name) != now.get(name)]
+    return tuple(f"another {name}: {before.get(name, 'none')} then, {now.get(name, 'none')} now" for name in names)
 
 
 def info_of(record: Record) -> RenderInfo:

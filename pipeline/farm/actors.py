@@ -17,6 +17,7 @@ from pipeline.errors import MarkUnsupported, NotStored, RenderFailed, Renderfarm
 from pipeline.finish import Checked, Decision, Finished, Finisher, Pixels, now_us, payload_of
 from pipeline.job import JobSettings
 from pipeline.models import Resolved
+from pipeline.render.batching import out_of_memory
 from pipeline.schema import Attempt, RenderInfo
 from pipeline.storage import open_input, open_storage
 from pipeline.watermark import MarkKey
@@ -121,9 +122,9 @@ def node_id() -> str:
 def device_lost(error: Exception) -> bool:
     """Whether a CUDA fault broke the process's context: every later call would fail too, and whole jobs be recorded as failed.
 
-    Out of memory is none: PyTorch reports it as `CUDA out of memory`, and smaller units may fit.
+    Out of memory is none: smaller units may fit.
     """
-    return isinstance(error, RuntimeError) and "CUDA error" in str(error)
+    return isinstance(error, RuntimeError) and "CUDA error" in str(error) and not out_of_memory(error)
 
 
 def read_inputs(attempts: Sequence[Attempt]) -> dict[str, bytes]:

@@ -55,16 +55,11 @@ def weights_in(file: Path) -> tuple[tuple[str, int], ...]:
 def load_checkpoint(pipeline_class: str, folder: Path, file: Path, supplied: tuple[str, ...], dtype: Any, left_out: dict[str, Any]) -> Any:
     """Returns the pipeline with the file's weights in it. Raises what diffusers raises."""
     import diffusers
-    import torch
 
-    plain: torch.dtype = dtype["default"] if isinstance(dtype, dict) else dtype
-    single = {"config": str(folder), "local_files_only": True, "torch_dtype": plain}
+    single = {"config": str(folder), "local_files_only": True, "torch_dtype": dtype}
     kind = getattr(diffusers, pipeline_class)
     if "vae" in supplied:
-        pipe = kind.from_single_file(str(file), **single, **left_out)
-        if isinstance(dtype, dict):
-            pipe.vae.to(dtype["vae"])
-        return pipe
+        return kind.from_single_file(str(file), **single, **left_out)
     (name,) = supplied
     part = getattr(diffusers, _class_of(folder, name)).from_single_file(str(file), subfolder=name, **single)
     return kind.from_pretrained(str(folder), dtype=dtype, use_safetensors=True, local_files_only=True, **{name: part}, **left_out)

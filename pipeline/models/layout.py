@@ -23,7 +23,7 @@ HEADER_BYTES_MAX = 100_000_000
 """The format's own limit."""
 
 _WEIGHT = re.compile(r"(?P<stem>[^.]+?)(-\d{5}-of-\d{5})?(\.(?P<variant>\w+?))?(-\d{5}-of-\d{5})?\.safetensors")
-_LIBRARIES = ("diffusers", "transformers")
+_STEMS = {"diffusers": "diffusion_pytorch_model", "transformers": "model"}  # what each library calls a part's weights
 _TEXT_SUFFIXES = (".json", ".txt", ".model", ".jinja")
 
 
@@ -104,7 +104,7 @@ job."""
 def _component(folder: Path, name: str, spec: list[object], elsewhere: bool) -> dict[str | None, list[str]]:
     """Returns the component's weight files by variant; empty for one without weights here (a tokenizer, a scheduler)."""
     place = folder / name
-    if not re.fullmatch(r"\w+", name) or spec[0] not in _LIBRARIES:
+    if not re.fullmatch(r"\w+", name) or spec[0] not in _STEMS:
         raise WeightsError(
             f"component {name!r} comes from {spec[0]!r}, which is neither diffusers nor transformers",
             str(folder / "model_index.json"),
@@ -115,7 +115,7 @@ def _component(folder: Path, name: str, spec: list[object], elsewhere: bool) -> 
     _refuse_code(place)
     if elsewhere:
         return {}
-    variants = _variants(place, f"{name}/")
+    variants = _variants(place, f"{name}/", str(spec[0]))
     if not variants and (place / "config.json").is_file() and spec[1] != "CLIPImageProcessor":
         raise WeightsError(f"component {name!r} has a config but no weights", str(place), "download the whole folder again")
     return variants
@@ -149,13 +149,15 @@ def _refuse_code(place: Path) -> None:
         raise WeightsError("code lies among the weights, and renderfarm never runs it", str(code), "remove it if it is not needed")
 
 
-def _variants(place: Path, prefix: str) -> dict[str | None, list[str]]:
-    """Returns the weight files of a part by variant, each name after `prefix`. Raises WeightsError when there are pickles only."""
+def _variants(place: Path, prefix: str, library: str = "diffusers") -> dict[str | None, list[str]]:
+    """Returns the weight files of a part by variant, each name after `prefix`; where there are several, those that its library reads.
+
+    Raises WeightsError when there are pickles only."""
     variants: dict[str | None, list[str]] = {}
-    for file in sorted(place.glob("*.safetensors")):
-        match = _WEIGHT.fullmatch(file.name)
-        if match is not None:
-            variants.setdefault(match["variant"], []).append(f"{prefix}{file.name}")
+    matches = [match for file in sorted(place.glob("*.safetensors")) if (match := _WEIGHT.fullmatch(file.name))]
+    known = [match for match in matches if match["stem"] == _STEMS[library]]
+    for match in known or matches:
+        variants.setdefault(match["variant"], []).append(f"{prefix}{match.string}")
     pickle = next((file for file in sorted(place.iterdir()) if file.suffix in PICKLES), None)
     if not variants and pickle is not None:
         raise pickle_error(pickle)

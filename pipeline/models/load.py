@@ -20,7 +20,7 @@ from pipeline.models.families import OTHER, SCHEDULERS, Family, family_of
 from pipeline.models.fingerprint import combined
 from pipeline.models.layout import SKIPPED
 from pipeline.models.memory import BESIDE, CPU_ENCODERS_MAX, Mode, Placement, available_bytes, check_host, is_encoder, place
-from pipeline.models.quiet import quieten, without_foreign_warnings
+from pipeline.models.quiet import quieten
 from pipeline.models.resolve import Resolved, digests, locate
 from pipeline.models.settings import ModelSettings
 
@@ -52,6 +52,17 @@ class LoadedModel:
     control: Any = None
     variants: dict[tuple[Task, bool], Any] = field(default_factory=dict)
 
+    @property
+    def moves(self) -> bool:
+        """Whether parts move, are switched or change their dtype from batch to batch, so that batches must not overlap."""
+        upcast = getattr(getattr(getattr(self.pipe, "vae", None), "config", None), "force_upcast", False)
+        return bool(self.resolved.adapters) or self.mode != "full" or bool(upcast)
+
+    @property
+    def tiled(self) -> bool:
+        """Whether pictures are decoded in overlapping tiles, which changes pixels where they meet."""
+        return bool(getattr(getattr(self.pipe, "vae", None), "use_tiling", False))
+
     def pipe_for(self, task: Task, *, controlled: bool = False) -> Any:
         """Returns the pipeline for a task, made of the same weights, with the ControlNet if it is to be `controlled`.
 
@@ -66,8 +77,7 @@ class LoadedModel:
                 "image": diffusers.AutoPipelineForImage2Image,
                 "inpaint": diffusers.AutoPipelineForInpainting,
             }
-            with without_foreign_warnings():
-                made = auto[task].from_pipe(self.pipe, **({"controlnet": self.control} if controlled else {}))
+            made = auto[task].from_pipe(self.pipe, **({"controlnet": self.control} if controlled else {}))
             made.set_progress_bar_config(disable=True)
             self.variants[task, controlled] = made
         return self.variants[task, controlled]
@@ -89,13 +99,14 @@ def load(resolved: Resolved, settings: ModelSettings) -> LoadedModel:
     pipe = _from_pretrained(folder, resolved, dtype)
     _set_scheduler(pipe, settings)
     pipe.set_progress_bar_config(disable=True)
-    with without_foreign_warnings():  # peft warns of a second adapter; more than one is what a job may have
-        load_adapters(pipe, resolved.adapters)
+    load_adapters(pipe, resolved.adapters)
+    _settle_vae(pipe, dtype)
     family, scheduler = family_of(resolved.pipeline_class), type(pipe.scheduler).__name__
     speed.apply(pipe, family, settings, cuda=device.type == "cuda")
     encoders = pipe if elsewhere is None else set_apart(pipe, elsewhere)
     _place(pipe, device, placement.mode)
     if settings.speed.compile != "off":
+        speed.refuse_compiled(settings, placement.mode)
         speed.compile_denoiser(pipe, family, settings.speed.compile)
     if settings.speed.graphs and device.type == "cuda" and placement.mode == "full":
         record_denoiser(getattr(pipe, family.denoiser), device)
@@ -126,6 +137,23 @@ def _bytes(resolved: Resolved, dtype: torch.dtype) -> dict[str, int]:
     return {name: count * dtype.itemsize for name, count in resolved.parameters}
 
 
+def _settle_vae(pipe: Any, dtype: torch.dtype) -> None:
+    """Where the VAE's config says that float16 overflows in it (`force_upcast`, SDXL), makes it float32 in float16 pipelines.
+
+    In others nothing overflows, and image-to-image shall not make it float32 and back while another batch is decoded. The weights are
+    rounded to float16 first, as that round trip leaves them, so that a picture does not depend on what was drawn before.
+    """
+    import torch
+
+    vae = getattr(pipe, "vae", None)
+    if vae is None or not getattr(vae.config, "force_upcast", False):
+        return
+    if dtype is torch.float16:
+        vae.to(torch.float32)
+    else:
+        vae.register_to_config(force_upcast=False)
+
+
 def _place(pipe: Any, device: torch.device, mode: Mode) -> None:
     """Puts the weights where the memory mode wants them."""
     if mode == "full":
@@ -141,20 +169,18 @@ def _from_pretrained(folder: Path, resolved: Resolved, dtype: torch.dtype) -> An
     from diffusers import DiffusionPipeline
 
     pipeline_class: Any = DiffusionPipeline
-    dtypes = _component_dtypes(folder, dtype)
     try:
-        with without_foreign_warnings():
-            if resolved.checkpoint:
-                file = Path(resolved.checkpoint)
-                return load_checkpoint(resolved.pipeline_class, folder, file, resolved.supplied, dtypes, _left_out(folder))
-            return pipeline_class.from_pretrained(
-                str(folder),
-                dtype=dtypes,
-                variant=resolved.variant,
-                use_safetensors=True,
-                local_files_only=True,
-                **_left_out(folder),
-            )
+        if resolved.checkpoint:
+            file = Path(resolved.checkpoint)
+            return load_checkpoint(resolved.pipeline_class, folder, file, resolved.supplied, dtype, _left_out(folder))
+        return pipeline_class.from_pretrained(
+            str(folder),
+            dtype=dtype,
+            variant=resolved.variant,
+            use_safetensors=True,
+            local_files_only=True,
+            **_left_out(folder),
+        )
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError) as error:
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise WeightsError(
@@ -215,19 +241,6 @@ def driver_name(torch: Any, device: torch.device) -> str:
     return f"CPU {torch.backends.cpu.get_cpu_capability()}, threads {torch.get_num_threads()}"
 
 
-def _component_dtypes(folder: Path, dtype: torch.dtype) -> Any:
-    """Returns the dtype, with a float32 VAE where its config says that float16 overflows (`force_upcast`, SDXL)."""
-    import json
-
-    import torch
-
-    try:
-        upcast = json.loads((folder / "vae" / "config.json").read_text()).get("force_upcast", False)
-    except (OSError, ValueError):
-        upcast = False
-    return {"default": dtype, "vae": torch.float32} if upcast and dtype is torch.float16 else dtype
-
-
 def _left_out(folder: Path) -> dict[str, Any]:
     """Returns the arguments that keep the components out which are not loaded, and so are not in the digest either."""
     import json
@@ -247,5 +260,4 @@ def _set_scheduler(pipe: Any, settings: ModelSettings) -> None:
     config = pipe.scheduler.config
     if "use_flow_sigmas" in changes:  # the same shift under another name
         changes = {**changes, "flow_shift": config.get("shift", config.get("flow_shift", 1.0))}
-    with without_foreign_warnings():
-        pipe.scheduler = getattr(diffusers, name).from_config(config, **changes)
+    pipe.scheduler = getattr(diffusers, name).from_config(config, **changes)

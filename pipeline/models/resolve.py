@@ -57,6 +57,12 @@ class Resolved:
     supplied: tuple[str, ...] = ()
     control: ResolvedControl | None = None
 
+    @property
+    def beside(self) -> dict[str, str]:
+        """Digests of what is loaded beside the weights: "adapter NAME" or "controlnet" → SHA-256."""
+        named = {f"adapter {adapter.name}": adapter.sha256 for adapter in self.adapters}
+        return named | ({"controlnet": self.control.digest} if self.control else {})
+
 
 def resolve(settings: ModelSettings) -> Resolved:
     """Returns the files and the identity of the weights that `settings` name; a Hub id is downloaded if it is not

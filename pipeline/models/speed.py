@@ -13,6 +13,7 @@ from typing import Any
 from pipeline.errors import WeightsError
 from pipeline.models.families import OTHER, Family
 from pipeline.models.fingerprint import cache_folder
+from pipeline.models.memory import Mode
 from pipeline.models.reuse import reuse_deep_features
 from pipeline.models.settings import ModelSettings
 
@@ -42,6 +43,13 @@ def refuse_modes(settings: ModelSettings, family: Family, scheduler: str) -> Non
         raise WeightsError(what, "model.lossy.reuse", "remove it")
     if settings.lossy.quantise != "none" and importlib.util.find_spec("torchao") is None:
         raise WeightsError("torchao is not installed", "model.lossy.quantise", "pip install torchao, or remove the setting")
+
+
+def refuse_compiled(settings: ModelSettings, mode: Mode) -> None:
+    """Raises WeightsError where sub-models move, which a wholly compiled denoiser would be compiled again for."""
+    if settings.speed.compile == "full" and mode != "full":
+        what = f"the weights do not fit on the GPU whole (memory: {mode}), and speed.compile: full needs them there"
+        raise WeightsError(what, "model.speed.compile", "use speed.compile: regional, or a GPU with more memory")
 
 
 def apply(pipe: Any, family: Family, settings: ModelSettings, *, cuda: bool) -> None:

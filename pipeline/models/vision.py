@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.errors import WeightsError
-from pipeline.models.quiet import quieten, without_foreign_warnings
+from pipeline.models.quiet import quieten
 
 Image = npt.NDArray[np.uint8]
 DETECTORS = ("grounding-dino", "owlv2", "owlvit")
@@ -57,7 +57,7 @@ class Detector:
 
         torch.set_num_threads(1)
         words: Any = f"a {name.strip().lower()}." if self.dino else [[f"a photo of a {name.strip().lower()}"]]
-        with torch.inference_mode(), without_foreign_warnings():
+        with torch.inference_mode():
             inputs = self._processor(images=image, text=words, return_tensors="pt")
             outputs = self._model(**inputs)
             options = {"threshold": confidence_min, "target_sizes": [image.shape[:2]]}
@@ -102,7 +102,7 @@ class Safety:
         import torch
 
         torch.set_num_threads(1)
-        with torch.inference_mode(), without_foreign_warnings():
+        with torch.inference_mode():
             pixels = self._processor(images=image, return_tensors="pt")["pixel_values"]
             if not self._checker:
                 return float(self._model(pixels).logits.softmax(-1)[0, self._unsafe].sum())
@@ -147,8 +147,7 @@ def _loaded(kind: Any, folder: Path, **options: Any) -> Any:
     """`from_pretrained` of local files. Raises WeightsError with what the library said."""
     quieten()
     try:
-        with without_foreign_warnings():
-            return kind.from_pretrained(folder, local_files_only=True, **options)
+        return kind.from_pretrained(folder, local_files_only=True, **options)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         said = " ".join(str(error).split())[:200]
         raise WeightsError(f"the weights cannot be loaded: {said}", str(folder), "a complete folder with model.safetensors") from error

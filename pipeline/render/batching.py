@@ -13,11 +13,16 @@ class DoesNotFit(Exception):
     """Not even one item fits into memory. Raised from the allocator's own error."""
 
 
+_NO_MEMORY = ("can't allocate memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
+"""What c10/core/CPUAllocator.cpp writes; the driver, when a neighbour on the GPU took what was left; and cuBLAS and cuDNN, when there is
+no room for their workspace."""
+
+
 def out_of_memory(error: BaseException) -> bool:
-    """Says whether an allocator gave up: CUDA's by its type, the CPU's by what c10/core/CPUAllocator.cpp writes."""
+    """Says whether an allocator gave up: PyTorch's for CUDA by its type, the others by what they write."""
     if not isinstance(error, RuntimeError):
         return isinstance(error, MemoryError)
-    return type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)
+    return type(error).__name__ == "OutOfMemoryError" or any(words in str(error) for words in _NO_MEMORY)
 
 
 def in_fitting_batches(

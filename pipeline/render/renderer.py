@@ -51,14 +51,14 @@ class Renderer:
         from pipeline.render.lanes import Lanes
 
         torch.set_num_threads(threads)
-        _choose_kernels(settings.deterministic, settings.speed.tf32)
+        choose_kernels(settings.deterministic, settings.speed.tf32)
         self.settings = settings
         self.model = load(resolved, settings)
         if self.model.device.type == "cuda" and self.model.encoders_device == torch.device("cpu"):
             torch.set_num_threads(threads_beside_a_gpu(threads))
         self._stages, self._slots = stages, slots
         self._prompts = stages.PromptCache(self.model)
-        self.lanes = Lanes(self.model.device, alone=bool(resolved.adapters) or self.model.mode != "full")
+        self.lanes = Lanes(self.model.device, alone=self.model.moves)
         self._speed = rates.Speed(resolved.digest, self.model.driver)
         self._fits: dict[tuple[int, int], int] = {}
         self._tunings: dict[str, int] = {}
@@ -78,7 +78,7 @@ class Renderer:
         """Returns the batch size for this size on this device, remembered or measured now."""
         model = self.model
         key = f"{model.resolved.digest} {width}x{height} {model.dtype} {model.mode} {model.driver}"
-        key += " graphs" if self.settings.speed.graphs else ""
+        key += f" {self.settings.speed.model_dump_json()} {self.settings.lossy.name}"
         known = self._tunings.get(key) or tuning.recall(cache_folder(), key)
         if known is None:
             most = tuning.CPU_BATCH_MAX if model.device.type == "cpu" else tuning.BATCH_MAX
@@ -221,12 +221,13 @@ class Renderer:
         import torch
 
         model = self.model
+        lossy = [self.settings.lossy.name] * bool(self.settings.lossy.name) + ["tiled VAE"] * model.tiled
         return RenderInfo(
             weights=model.resolved.weights,
             weights_revision=model.resolved.revision,
             weights_digest=model.resolved.digest,
             weights_licence=model.resolved.licence,
-            scheduler=model.scheduler + (f" ({lossy})" if (lossy := self.settings.lossy.name) else ""),
+            scheduler=model.scheduler + (f" ({', '.join(lossy)})" if lossy else ""),
             dtype=str(model.dtype).removeprefix("torch."),
             device=model.device.type,
             driver=model.driver,
@@ -236,13 +237,14 @@ class Renderer:
         )
 
 
-def _choose_kernels(deterministic: bool, tf32: bool) -> None:
+def choose_kernels(deterministic: bool, tf32: bool) -> None:
     """Sets what CUDA kernels may trade for speed; the CPU takes no notice. cuBLAS repeats itself only with a fixed
     workspace."""
     import torch
 
     torch.backends.cudnn.deterministic = deterministic
     torch.backends.cudnn.benchmark = not deterministic
+    torch.backends.cudnn.allow_tf32 = tf32 and not deterministic
     torch.set_float32_matmul_precision("high" if tf32 and not deterministic else "highest")
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")

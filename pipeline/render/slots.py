@@ -16,9 +16,10 @@ from typing import Any
 import torch
 
 from pipeline.models import LoadedModel
-from pipeline.models.quiet import without_foreign_warnings
+from pipeline.models.quiet import drop_foreign_warnings
 from pipeline.render.lanes import Lanes
-from pipeline.render.stages import Encoded, PromptCache, decode, draw_noise, guided, quantise
+from pipeline.render.stages import Encoded, PromptCache, draw_noise, guided
+from pipeline.render.vae import decode, quantise
 from pipeline.schema import Attempt
 
 PREDICTIONS = ("epsilon", "v_prediction")
@@ -114,11 +115,11 @@ class Pool:
 
 
 @torch.inference_mode()
-@without_foreign_warnings()
 def render_pooled(
     model: LoadedModel, cache: PromptCache, lanes: Lanes, attempts: Sequence[Attempt], size: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Returns what `stages.render_batch` returns, for attempts that share a size in pixels and whether they are guided."""
+    drop_foreign_warnings()
     pool, images = Pool(model, size), [attempt.image for attempt in attempts]
     pictures: dict[int, torch.Tensor] = {}
     finite: dict[int, torch.Tensor] = {}

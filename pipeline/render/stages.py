@@ -18,11 +18,12 @@ import torch
 
 from pipeline.models import LoadedModel, Task
 from pipeline.models.adapters import switch_adapter
-from pipeline.models.quiet import without_foreign_warnings
+from pipeline.models.quiet import drop_foreign_warnings
 from pipeline.models.reuse import begin_batch
 from pipeline.render import tuning
 from pipeline.render.lanes import Lanes
 from pipeline.render.pictures import read_control, read_inputs
+from pipeline.render.vae import decode, encode_pictures, quantise
 from pipeline.schema import PlannedImage
 
 Encoded = tuple[torch.Tensor, ...]
@@ -197,6 +198,8 @@ def denoise(
     arguments = {name: value for name, value in arguments.items() if name in known}
     begin_batch(getattr(pipe, model.family.denoiser))
     latents: torch.Tensor = pipe(**arguments)[0]
+    if pipe is not model.pipe:
+        model.pipe.maybe_free_model_hooks()  # a variant shares the sub-models, and knows nothing of what moves them
     if model.family.packed:
         latents = model.pipe._unpack_latents(latents, request.height, request.width, model.pipe.vae_scale_factor)
     return latents
@@ -239,40 +242,6 @@ def copies(generators: Sequence[torch.Generator]) -> list[torch.Generator]:
     return [generator.clone_state() for generator in generators]
 
 
-def encode_pictures(model: LoadedModel, pictures: torch.Tensor) -> torch.Tensor:
-    """Returns latents (B, C, h, w) of pictures (B, 3, H, W) in 0..1: the mean, not a sample."""
-    vae = model.pipe.vae
-    encoded = vae.encode((pictures * 2 - 1).to(model.device, vae.dtype))
-    latents: torch.Tensor = encoded.latents if hasattr(encoded, "latents") else encoded.latent_dist.mode()
-    scaled: torch.Tensor = latents * vae.config.scaling_factor
-    return scaled.to(model.dtype)
-
-
-def decode(model: LoadedModel, latents: torch.Tensor) -> torch.Tensor:
-    """Returns pictures (B, 3, H, W), about -1..1, from latents (B, C, h, w), undoing the VAE's normalisation."""
-    vae = model.pipe.vae
-    config = vae.config
-    if vae.dtype is torch.float16 and getattr(config, "force_upcast", False):
-        vae.to(torch.float32)  # SDXL's image-to-image leaves it in float16, where it overflows
-    latents = latents.to(vae.dtype)
-    mean, std = getattr(config, "latents_mean", None), getattr(config, "latents_std", None)
-    if mean is not None and std is not None:
-        shape = (1, -1, 1, 1)
-        centre = torch.tensor(mean, device=latents.device, dtype=latents.dtype).view(shape)
-        spread = torch.tensor(std, device=latents.device, dtype=latents.dtype).view(shape)
-        latents = latents * spread / config.scaling_factor + centre
-    else:
-        latents = latents / config.scaling_factor + (getattr(config, "shift_factor", None) or 0.0)
-    pictures: torch.Tensor = vae.decode(latents, return_dict=False)[0]
-    return pictures
-
-
-def quantise(pictures: torch.Tensor) -> torch.Tensor:
-    """Returns uint8 (B, H, W, 3) from pictures (B, 3, H, W) in -1..1, rounded to the nearest level."""
-    levels = ((pictures.float() / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8)
-    return levels.permute(0, 2, 3, 1).contiguous()
-
-
 def plain_call(
     model: LoadedModel, request: Request, prompts: list[str], negatives: list[str], generators: list[torch.Generator]
 ) -> torch.Tensor:
@@ -307,7 +276,6 @@ def keep_unmasked(drawn: torch.Tensor, pictures: Pictures) -> torch.Tensor:
 
 
 @torch.inference_mode()
-@without_foreign_warnings()
 def render_batch(
     model: LoadedModel,
     cache: PromptCache,
@@ -321,6 +289,7 @@ def render_batch(
 
     Both are on the device, in the lane `behind`. `texts`: prompt and negative prompt of each image; `seeds`: of its noise.
     """
+    drop_foreign_warnings()
     generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
     with lanes.batch():
         switch_adapter(model.pipe, model.resolved.adapters, request.adapter)
@@ -346,7 +315,7 @@ def render_batch(
 
 
 def time_batch(model: LoadedModel, cache: PromptCache, lanes: Lanes, width: int, height: int, count: int) -> float:
-    """Returns the seconds that `count` images of this size take at `TIMED_STEPS` steps, after one unmeasured run.
+    """Returns the seconds that `count` images of this size take at `TIMED_STEPS` steps, after one run that does not count: it may compile.
 
     On a CPU, of this thread's own time, which neighbours on the machine do not lengthen.
     """
@@ -360,6 +329,6 @@ def time_batch(model: LoadedModel, cache: PromptCache, lanes: Lanes, width: int,
         with lanes.behind():
             lanes.to_host(pictures)
         took.append(clock() - started)
-        if took[-1] > tuning.SLOW_S:
+        if len(took) > 1 and took[-1] > tuning.SLOW_S:
             break
-    return min(took[1:] or took)
+    return min(took[1:])

@@ -38,7 +38,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from pipeline.errors import WeightsError
 from pipeline.models import ModelSettings, resolve
-from pipeline.models.quiet import without_foreign_warnings
+from pipeline.models.quiet import drop_foreign_warnings
 from pipeline.models.settings import SpeedSettings
 from pipeline.render import Renderer
 from pipeline.schema import Attempt, PlannedImage
@@ -126,13 +126,13 @@ def plain_loop(renderer: Renderer, case: Case, batch: Sequence[Attempt]) -> Any:
     }
     if renderer.model.family.negative:
         arguments["negative_prompt"] = [attempt.image.negative_prompt for attempt in batch]
-    with without_foreign_warnings():
-        return pipe(**arguments).images
+    drop_foreign_warnings()
+    return pipe(**arguments).images
 
 
 def stage_shares(renderer: Renderer, case: Case, batch: int) -> dict[str, float]:
     """Seconds of each stage of one batch with prompts not seen before, waiting for the device after each."""
-    from pipeline.render import stages
+    from pipeline.render import stages, vae
 
     model, device = renderer.model, renderer.model.device
     request = stages.Request(case.size, case.size, case.steps, case.guidance)
@@ -147,14 +147,15 @@ def stage_shares(renderer: Renderer, case: Case, batch: int) -> dict[str, float]
         shares[name] = round(clock() - started, 5)
         return made
 
-    with torch.inference_mode(), without_foreign_warnings():
+    drop_foreign_warnings()
+    with torch.inference_mode():
         generators = [torch.Generator("cpu").manual_seed(n) for n in range(batch)]
         prompts = timed("encode", lambda: [stages.encode_one(model, f"a mug, {n}", negative=False) for n in range(batch)])
         guided = stages.guided(model, case.guidance)
         negatives = [stages.encode_one(model, "", negative=True)] * batch if guided else []
         latents = timed("denoise", lambda: stages.denoise(model, request, prompts, negatives, generators))
-        pictures = timed("decode", lambda: stages.decode(model, latents))
-        timed("quantise and copy", lambda: stages.quantise(pictures).cpu())
+        pictures = timed("decode", lambda: vae.decode(model, latents))
+        timed("quantise and copy", lambda: vae.quantise(pictures).cpu())
     return shares
 
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import io
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from pipeline.models import ModelSettings, resolve
 from pipeline.render import Renderer
 from pipeline.schema import Attempt
-from tests.standins import BUILDERS, attempt, save_family
+from tests.standins import BUILDERS, attempt, save_control, save_family
 
 pytestmark = [
     pytest.mark.gpu,
@@ -135,3 +138,40 @@ def test_encoders_on_the_cpu_draw_the_same_picture(folders: dict[str, Path], nam
     apart, info = renderer(folders[name], dtype="float32", encoders="cpu").render([attempt(negative="blurry")])
     assert "text encoders: CPU" in info.driver
     assert np.abs(beside.astype(int) - apart).mean() < 2
+
+
+def test_two_threads_with_sdxl_from_words_and_from_pictures(folders: dict[str, Path]) -> None:
+    """By default in 16 bits: one encodes an init image while the other decodes."""
+    made = renderer(folders["sdxl"], batch=2)
+    inputs = {"init": png(np.arange(64 * 64 * 3, dtype=np.uint8).reshape(64, 64, 3))}
+    units = [[from_picture(attempt(f"u{u}i{i}", seed=10 * u + i, steps=6), u % 2 == 1) for i in range(2)] for u in range(10)]
+    want = [made.render(unit, inputs=inputs)[0] for unit in units]
+    with ThreadPoolExecutor(2) as pool:
+        got = [pictures for pictures, _ in pool.map(lambda unit: made.render(unit, inputs=inputs), units)]
+    assert max(np.abs(a.astype(int) - b).max() for a, b in zip(want, got, strict=True)) <= 2
+
+
+def test_two_threads_with_a_controlnet(folders: dict[str, Path], tmp_path: Path) -> None:
+    controlnet = {"weights": str(save_control(folders["sd"], tmp_path / "control"))}
+    made = renderer(folders["sd"], batch=2, dtype="float32", controlnet=controlnet)
+    inputs = {"lines": png(np.eye(64, dtype=np.uint8) * 255)}
+    units = [[guided(attempt(f"u{u}i{i}", seed=10 * u + i, steps=6), u % 2 == 1) for i in range(2)] for u in range(10)]
+    want = [made.render(unit, inputs=inputs)[0] for unit in units]
+    with ThreadPoolExecutor(2) as pool:
+        got = [pictures for pictures, _ in pool.map(lambda unit: made.render(unit, inputs=inputs), units)]
+    assert max(np.abs(a.astype(int) - b).max() for a, b in zip(want, got, strict=True)) <= 1
+    assert np.abs(got[0].astype(int) - got[1]).mean() > 1
+
+
+def png(levels: np.ndarray) -> bytes:
+    out = io.BytesIO()
+    Image.fromarray(levels).save(out, "PNG")
+    return out.getvalue()
+
+
+def from_picture(made: Attempt, wanted: bool) -> Attempt:
+    return replace(made, image=replace(made.image, init_image="init", init_digest="init", strength=0.7)) if wanted else made
+
+
+def guided(made: Attempt, wanted: bool) -> Attempt:
+    return replace(made, image=replace(made.image, control_image="lines", control_digest="lines")) if wanted else made

@@ -39,6 +39,8 @@ def test_an_input_is_read_only_as_it_was_resolved(tmp_path: Path) -> None:
 def test_a_broken_cuda_context_ends_the_worker_and_a_full_memory_does_not() -> None:
     assert device_lost(RuntimeError("CUDA error: device-side assert triggered"))
     assert not device_lost(RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"))
+    assert not device_lost(RuntimeError("CUDA error: out of memory"))
+    assert not device_lost(RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"))
     assert not device_lost(WeightsError("CUDA error"))
 
 

@@ -17,7 +17,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 from pipeline.errors import WeightsError
 from pipeline.models import ModelSettings, resolve
 from pipeline.models.families import FAMILIES, SCHEDULERS, family_of, samplers_for
-from pipeline.models.quiet import without_foreign_warnings
+from pipeline.models.quiet import drop_foreign_warnings
 from pipeline.render import Renderer
 from tests.standins import BUILDERS, attempt, save_family
 
@@ -66,8 +66,8 @@ def plain_diffusers(made: Renderer, prompt: str, negative: str, seed: int, guida
         arguments["negative_prompt"] = negative
     if made.model.family.name in ("pixart", "sana"):
         arguments["use_resolution_binning"] = False
-    with without_foreign_warnings():
-        picture = made.model.pipe(**arguments).images[0]
+    drop_foreign_warnings()
+    picture = made.model.pipe(**arguments).images[0]
     return (picture * 255).round().astype(np.uint8)
 
 

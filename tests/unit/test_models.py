@@ -8,6 +8,7 @@ import pickle
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from pipeline.errors import WeightsError
 from pipeline.models import AdapterSettings, ModelSettings, load, resolve
 from pipeline.models.fingerprint import combined, fingerprint
 from pipeline.models.licence import classify, read_licence
+from pipeline.models.quiet import drop_foreign_warnings
 from pipeline.models.starter import standin_folder
 from tests.standins import sd_folder
 
@@ -268,3 +270,34 @@ def test_racing_processes_build_one_stand_in(tmp_path: Path) -> None:
 def test_every_setting_is_described() -> None:
     for model in (ModelSettings, AdapterSettings):
         assert all(field.description for field in model.model_fields.values())
+
+
+def test_of_two_weight_files_of_one_part_the_one_that_is_read_counts(folder: Path) -> None:
+    before = resolve(ModelSettings(weights=str(folder)))
+    copy = folder / "unet" / "model.safetensors"
+    copy.write_bytes((folder / "unet" / "diffusion_pytorch_model.safetensors").read_bytes())
+    after = resolve(ModelSettings(weights=str(folder)))
+    copy.unlink()
+    assert (after.parameters, after.digest) == (before.parameters, before.digest) and "unet/model.safetensors" not in after.files
+
+
+def test_foreign_warnings_are_dropped_in_every_thread() -> None:
+    """Two threads at once, with the lists that pytest puts back: nothing that a library warns of its own code reaches the user."""
+    import warnings
+
+    heard: list[object] = []
+
+    def work(_: int) -> None:
+        for _ in range(200):
+            drop_foreign_warnings()
+            warnings.warn_explicit("its own affair", FutureWarning, "x.py", 1, module="diffusers.schedulers.x", registry={})
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        drop_foreign_warnings()
+        with ThreadPoolExecutor(4) as pool:
+            heard += pool.map(work, range(4))
+        count = len(warnings.filters)
+        drop_foreign_warnings()
+        assert len(warnings.filters) == count
+    assert heard == [None] * 4

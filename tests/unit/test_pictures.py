@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from PIL import Image
 
 from pipeline.errors import RenderFailed
 from pipeline.models import ModelSettings, resolve
-from pipeline.render import Renderer, stages
+from pipeline.render import Renderer, stages, vae
 from pipeline.schema import Attempt
 from tests.standins import attempt, save_family, sd_folder
 
@@ -108,7 +109,7 @@ def test_blended_latents_know_what_the_mask_keeps(tmp_path: Path, scheduler: str
     made.model.pipe.vae.decode = lambda latents, **options: (seen.append(latents), decode(latents, **options))[1]
     drawn(made, started("i0", "half", strength=0.6))
     (latents,) = seen
-    known = stages.encode_pictures(made.model, stages.stack_pictures([started("i0").image], INPUTS).init)
+    known = vae.encode_pictures(made.model, stages.stack_pictures([started("i0").image], INPUTS).init)
     scale = made.model.pipe.vae.config.scaling_factor
     assert torch.allclose(latents[..., :4] * scale, known[..., :4], atol=1e-4)
     assert (latents[..., 4:] * scale - known[..., 4:]).abs().mean() > 0.1
@@ -136,3 +137,16 @@ def test_pictures_of_another_shape_are_cropped_at_the_centre(plain: Renderer) ->
     wide = np.concatenate([np.zeros((64, 32, 3), np.uint8), picture(0), np.zeros((64, 32, 3), np.uint8)], axis=1)
     inputs = {**INPUTS, "wide": png(wide), "stays": png(np.zeros((64, 128), np.uint8))}
     assert np.array_equal(plain.render([started("wide", "stays")], inputs=inputs)[0][0], picture(0))
+
+
+@pytest.mark.parametrize(("dtype", "moves"), [("float32", False), ("bfloat16", False), ("float16", True)])
+def test_sdxl_from_pictures_keeps_its_vae_while_another_thread_decodes(tmp_path: Path, dtype: str, moves: bool) -> None:
+    """diffusers makes SDXL's VAE float32 and back around encoding. Only in float16 must it, and then batches take turns."""
+    made = renderer(save_family("sdxl", tmp_path / "sdxl"), dtype=dtype)
+    assert made.model.moves == moves and made.model.pipe.vae.config.force_upcast == moves
+    units = [[started("i0" if u % 2 else None, name=f"u{u}i{i}", seed=10 * u + i) for i in range(2)] for u in range(6)]
+    want = [drawn(made, *unit) for unit in units]
+    with ThreadPoolExecutor(2) as pool:
+        got = list(pool.map(lambda unit: drawn(made, *unit), units))
+    assert all(np.array_equal(one, other) for one, other in zip(want, got, strict=True))
+    assert made.model.pipe.vae.dtype is (torch.float32 if moves else getattr(torch, dtype))

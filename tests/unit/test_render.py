@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -15,7 +16,8 @@ import torch
 from pipeline.errors import RenderFailed
 from pipeline.models import ModelSettings, resolve
 from pipeline.render import CHUNK_END, Renderer, rates, tuning
-from pipeline.render.batching import DoesNotFit, in_fitting_batches
+from pipeline.render.batching import DoesNotFit, in_fitting_batches, out_of_memory
+from pipeline.render.renderer import choose_kernels
 from pipeline.render.stages import PromptCache, time_batch
 from tests.standins import attempt, sd_folder
 
@@ -152,6 +154,29 @@ def test_one_item_that_does_not_fit_and_other_errors_are_said() -> None:
         list(in_fitting_batches([1, 2, 3], 2, bug))
 
 
+@pytest.mark.parametrize(
+    ("said", "is_memory"),
+    [
+        ("CUDA error: out of memory", True),
+        ("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`", True),
+        ("cuDNN error: CUDNN_STATUS_ALLOC_FAILED", True),
+        ("CUDA error: device-side assert triggered", False),
+        ("CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling `cublasGemmEx`", False),
+    ],
+)
+def test_a_full_gpu_is_told_from_a_broken_one(said: str, is_memory: bool) -> None:
+    assert out_of_memory(RuntimeError(said)) == is_memory
+
+
+@pytest.mark.parametrize(("deterministic", "tf32", "allowed"), [(False, True, True), (False, False, False), (True, True, False)])
+def test_tf32_is_chosen_for_convolutions_too(monkeypatch: pytest.MonkeyPatch, deterministic: bool, tf32: bool, allowed: bool) -> None:
+    for name in ("allow_tf32", "deterministic", "benchmark"):
+        monkeypatch.setattr(torch.backends.cudnn, name, getattr(torch.backends.cudnn, name))  # put back afterwards
+    choose_kernels(deterministic, tf32)
+    torch.set_float32_matmul_precision("highest")
+    assert (torch.backends.cudnn.allow_tf32, torch.backends.cudnn.deterministic) == (allowed, deterministic)
+
+
 def test_another_sampler_draws_another_picture(plain: Renderer) -> None:
     euler = renderer(scheduler="euler")
     pictures, info = euler.render([attempt()])
@@ -191,6 +216,20 @@ def test_a_timed_batch_takes_time(plain: Renderer) -> None:
     assert 0.001 < time_batch(plain.model, PromptCache(plain.model), plain.lanes, 64, 64, 2) < 60
 
 
+def test_the_first_run_of_a_timed_batch_never_counts(plain: Renderer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It compiles, or a disk is cold: however long that takes, the second run tells."""
+    times = iter([0.0, 100.0, 100.0, 103.0, 103.0, 105.0])
+    monkeypatch.setattr(time, "thread_time", lambda: next(times))
+    assert time_batch(plain.model, PromptCache(plain.model), plain.lanes, 64, 64, 1) == 2.0
+
+
+def test_a_batch_size_is_remembered_for_these_speed_settings_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    for speed in ({}, {"channels_last": True}, {}):
+        renderer(batch="auto", speed=speed).batch_limit(64, 64)
+    assert len(json.loads((tmp_path / "renderfarm" / "batches.json").read_text())) == 2
+
+
 def test_the_automatic_batch_is_measured_on_a_cpu_too_and_only_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     made = renderer(batch="auto")
@@ -216,6 +255,26 @@ def test_a_renderer_that_runs_out_of_memory_halves_and_loses_no_image(plain: Ren
     assert info.batch == ("i0/1", "i1/1", "i2/1", CHUNK_END, "i3/1", "i4/1", "i5/1", CHUNK_END, "i6/1")
     assert np.abs(pictures.astype(int) - plain.render(batch)[0]).max() <= 1
     assert made.batch_limit(64, 64) == 3, "what fitted is remembered while the renderer lives"
+
+
+@pytest.mark.parametrize(("side", "tiled"), [(64, False), (128, True)])
+def test_pictures_that_memory_cannot_decode_together_are_decoded_in_pieces(plain: Renderer, side: int, tiled: bool) -> None:
+    """The decoder refuses more than one picture, and more latents than a tile of 64 pixels has: no image is lost, no batch is halved,
+    and the record says when tiles met."""
+    made = renderer(batch=8)
+    made.model.pipe.vae.tile_sample_min_size, made.model.pipe.vae.tile_latent_min_size = 64, 8
+
+    def allocate(_: object, arguments: tuple[torch.Tensor, ...]) -> None:
+        if len(arguments[0]) > 1 or arguments[0].shape[-1] > 8:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    made.model.pipe.vae.decoder.register_forward_pre_hook(allocate)
+    batch = [attempt(f"i{i}", seed=i, size=(side, side)) for i in range(3)]
+    pictures, info = made.render(batch)
+    apart = np.abs(pictures.astype(int) - plain.render(batch)[0])
+    assert apart.mean() < 20 and (tiled or apart.max() <= 1)  # random weights see far
+    assert info.scheduler == ("DDIMScheduler (tiled VAE)" if tiled else "DDIMScheduler")
+    assert (CHUNK_END in info.batch) == tiled
 
 
 def test_two_threads_render_what_one_renders(plain: Renderer) -> None:

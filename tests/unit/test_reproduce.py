@@ -115,6 +115,17 @@ def test_each_change_is_named() -> None:
     assert differences(INFO, INFO) == ()
 
 
+def test_a_changed_controlnet_or_adapter_is_named() -> None:
+    before, now = {"adapter ink": "aa", "controlnet": "cc"}, {"adapter wash": "bb", "controlnet": "cd"}
+    changed = reproduce.changed_beside(before, now)
+    assert changed == (
+        "another adapter ink: aa then, none now", "another adapter wash: none then, bb now", "another controlnet: cc then, cd now",
+    )  # fmt: skip
+    record, data = made()
+    assert reproduce.reproduce(record, data, render, [KEY], changed=changed).reasons == changed
+    assert reproduce.changed_beside(now, now) == ()
+
+
 def test_without_the_watermark_key_the_difference_is_blamed_on_it() -> None:
     record, data = made()
     answer = reproduce.reproduce(record, data, render, [MarkKey.from_bytes(b"x" * 32)])

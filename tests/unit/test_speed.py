@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from pipeline.errors import WeightsError
 from pipeline.job import JobSettings
 from pipeline.models import ModelSettings, resolve
+from pipeline.models.speed import refuse_compiled
 from pipeline.plan import Intent, plan_row
 from pipeline.render import Renderer
 from pipeline.schema import PromptRow, RenderInfo
@@ -87,3 +88,11 @@ def test_a_lossy_image_is_another_image_and_a_fast_one_is_not() -> None:
 
     assert image_id() == image_id(speed={"compile": "full", "fuse_qkv": True, "channels_last": True, "tf32": False})
     assert len({image_id(), image_id(lossy={"reuse": 2}), image_id(lossy={"reuse": 3}), image_id(lossy={"quantise": "int8"})}) == 4
+
+
+def test_a_wholly_compiled_denoiser_does_not_move() -> None:
+    with pytest.raises(ValueError, match="move what"):
+        ModelSettings.model_validate({"speed": {"compile": "full"}, "memory": "offload"})
+    with pytest.raises(WeightsError, match="do not fit on the GPU whole"):
+        refuse_compiled(ModelSettings.model_validate({"speed": {"compile": "full"}}), "sequential")
+    refuse_compiled(ModelSettings.model_validate({"speed": {"compile": "regional"}}), "sequential")
