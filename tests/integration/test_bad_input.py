@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from pipeline.cli import main
 from tests.integration.conftest import Farm
@@ -91,6 +92,28 @@ def test_all_faults_come_at_once(farm: Farm, capsys: pytest.CaptureFixture[str],
     said = message(farm, capsys, monkeypatch, "render", farm.job())
     assert "4 fault" in said
     assert all(place in said for place in ("row 0 (id 'a'), column prompt", "row 0 (id 'a'), column width", "row 2 (id 'c'), column width"))
+
+
+@pytest.mark.parametrize(
+    ("init", "mask", "expected"),
+    [
+        ("absent.png", None, ["absent.png", "cannot be read", "check the path"]),
+        ("cut.png", None, ["cut.png", "cannot be used", "whole picture"]),
+        ("whole.png", "small.png", ["mask_image is 32x32", "init_image is 64x64"]),
+    ],
+)
+def test_an_input_picture_that_cannot_be_used(
+    farm: Farm, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, init: str, mask: str | None, expected: list[str]
+) -> None:
+    folder = farm.folder / "pictures"
+    folder.mkdir()
+    for name, side in (("whole.png", 64), ("small.png", 32)):
+        Image.new("RGB", (side, side), "red").save(folder / name)
+    (folder / "cut.png").write_bytes((folder / "whole.png").read_bytes()[:20])
+    row = {**GOOD, "init_image": str(folder / init)} | ({"mask_image": str(folder / mask)} if mask else {})
+    farm.manifest([row])
+    said = message(farm, capsys, monkeypatch, "render", farm.job(inputs={"allow": [str(folder)]}))
+    assert all(word in said for word in expected), said
 
 
 def test_a_job_with_a_typing_error(farm: Farm, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
