@@ -53,12 +53,16 @@ def test_a_preset_fits_its_family(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FAMILY)
-def test_a_preset_says_what_it_still_needs(name: str) -> None:
-    """No commit hash is invented and nothing is downloaded: the message says what to bring."""
+def test_a_preset_says_what_it_still_needs(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Without network: the message names the pinned commit, or the file to bring."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    model = load_job(JOBS / f"{name}.yaml").model
     with pytest.raises(WeightsError) as caught:
-        resolve(load_job(JOBS / f"{name}.yaml").model)
-    wanted = "no such file" if name == "sdxl-lightning" else "no pinned revision"
+        resolve(model)
+    wanted = "no such file" if name == "sdxl-lightning" else "not in the local cache"
     assert wanted in caught.value.what
+    assert name == "sdxl-lightning" or caught.value.where == f"{model.weights}@{model.revision}"
     assert caught.value.remedy
 
 
