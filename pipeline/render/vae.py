@@ -5,12 +5,18 @@ Shapes: B images, C latent channels, h and w the latent size. Pictures are RGB.
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import torch
 
 from pipeline.models import LoadedModel
 from pipeline.render.batching import out_of_memory
+
+TILE_MIN = 32
+"""Latents a side of the smallest tile: 256 pixels where a VAE shrinks by 8. Smaller ones save little and show their seams."""
+
+_decoding = threading.Lock()  # the size of tiles must not change under a thread that decodes with them
 
 
 def encode_pictures(model: LoadedModel, pictures: torch.Tensor) -> torch.Tensor:
@@ -42,22 +48,33 @@ def decode(model: LoadedModel, latents: torch.Tensor) -> torch.Tensor:
         latents = latents / config.scaling_factor + (getattr(config, "shift_factor", None) or 0.0)
     while True:
         try:
-            pictures: torch.Tensor = vae.decode(latents, return_dict=False)[0]
+            with _decoding:
+                pictures: torch.Tensor = vae.decode(latents, return_dict=False)[0]
             return pictures
         except (RuntimeError, MemoryError) as error:
-            if not out_of_memory(error) or not _made_thriftier(vae, len(latents)):
-                raise
+            with _decoding:
+                if not out_of_memory(error) or not _made_thriftier(vae, latents):
+                    raise
 
 
-def _made_thriftier(vae: Any, count: int) -> bool:
-    """Makes the VAE decode pictures one by one, or one picture in overlapping tiles, from now on; False when it does already, or cannot.
+def _made_thriftier(vae: Any, latents: torch.Tensor) -> bool:
+    """Makes the VAE decode pictures one by one, or one picture in overlapping tiles of half the size, from now on; False when it cannot.
 
     Tiles change pixels where they meet (`LoadedModel.tiled`), so a batch is halved before they are tried.
     """
-    kind = "slicing" if count > 1 else "tiling"
-    if getattr(vae, f"use_{kind}", True):
+    if len(latents) > 1 or not hasattr(vae, "tile_latent_min_size"):
+        kind = "slicing" if len(latents) > 1 else "tiling"
+        able = not getattr(vae, f"use_{kind}", True)
+        if able:
+            getattr(vae, f"enable_{kind}")()
+        return able
+    side = max(latents.shape[-2:])
+    tile = (min(side, vae.tile_latent_min_size) if vae.use_tiling else side) // 2
+    if tile < TILE_MIN:
         return False
-    getattr(vae, f"enable_{kind}")()
+    scale = vae.tile_sample_min_size // vae.tile_latent_min_size
+    vae.tile_latent_min_size, vae.tile_sample_min_size = tile, tile * scale
+    vae.enable_tiling()
     return True
 
 

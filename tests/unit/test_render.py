@@ -257,24 +257,28 @@ def test_a_renderer_that_runs_out_of_memory_halves_and_loses_no_image(plain: Ren
     assert made.batch_limit(64, 64) == 3, "what fitted is remembered while the renderer lives"
 
 
-@pytest.mark.parametrize(("side", "tiled"), [(64, False), (128, True)])
-def test_pictures_that_memory_cannot_decode_together_are_decoded_in_pieces(plain: Renderer, side: int, tiled: bool) -> None:
-    """The decoder refuses more than one picture, and more latents than a tile of 64 pixels has: no image is lost, no batch is halved,
-    and the record says when tiles met."""
+@pytest.mark.parametrize(("side", "room", "tiles"), [(64, 8, 0), (512, 40, 32), (512, 20, None)])
+def test_what_memory_cannot_decode_together_is_decoded_in_pieces(plain: Renderer, side: int, room: int, tiles: int | None) -> None:
+    """The decoder refuses more than one picture, and more latents a side than `room`: no image is lost, and the record says when
+    tiles met. Tiles have a smallest size."""
     made = renderer(batch=8)
-    made.model.pipe.vae.tile_sample_min_size, made.model.pipe.vae.tile_latent_min_size = 64, 8
 
     def allocate(_: object, arguments: tuple[torch.Tensor, ...]) -> None:
-        if len(arguments[0]) > 1 or arguments[0].shape[-1] > 8:
+        if len(arguments[0]) > 1 or arguments[0].shape[-1] > room:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
     made.model.pipe.vae.decoder.register_forward_pre_hook(allocate)
-    batch = [attempt(f"i{i}", seed=i, size=(side, side)) for i in range(3)]
+    batch = [attempt(f"i{i}", seed=i, size=(side, side), steps=1) for i in range(2)]
+    if tiles is None:
+        with pytest.raises(RenderFailed, match="512×512 does not fit"):
+            made.render(batch)
+        return
     pictures, info = made.render(batch)
     apart = np.abs(pictures.astype(int) - plain.render(batch)[0])
-    assert apart.mean() < 20 and (tiled or apart.max() <= 1)  # random weights see far
-    assert info.scheduler == ("DDIMScheduler (tiled VAE)" if tiled else "DDIMScheduler")
-    assert (CHUNK_END in info.batch) == tiled
+    assert apart.mean() < 20 and (tiles or apart.max() <= 1)  # random weights see far
+    assert info.scheduler == ("DDIMScheduler (tiled VAE)" if tiles else "DDIMScheduler")
+    assert (CHUNK_END in info.batch) == bool(tiles)
+    assert not tiles or made.model.pipe.vae.tile_latent_min_size == tiles
 
 
 def test_two_threads_render_what_one_renders(plain: Renderer) -> None:
