@@ -5,7 +5,7 @@
     python scripts/bench/gpu.py --rehearse --to /tmp/rehearsal      the same calls on this CPU, small: shows that they end
 
 `--minutes` is the budget of all steps together; steps run in order of what they tell, and those that it no longer covers are reported as
-"not run: no time left" (all of them take about half an hour). Each step has a process, a limit of its own so that one that hangs does not
+"not run: no time left" (all of them take about forty minutes). Each step has a process, a limit of its own so that one that hangs does not
 eat the others' time, and a file `<to>/<name>.txt`; its last line goes into the result. A step that reaches its limit is told to end
 (SIGTERM; the benchmarks then print what they have), then it and everything that it started, Ray's processes too, are killed. Real
 architectures with random weights are built on the device once, nothing is downloaded. Exit 0 when every step ran and ended well, else 1.
@@ -57,19 +57,22 @@ def bench(name: str, limit_s: int, script: str, arguments: str, rehearsal: str) 
 
 
 SMALL = "--case starter --batches 1 --repeats 1 --steps 2"
-SMALL_JOB = "--case starter --images 4 --batches 1 --rounds 1 --steps 2"
+SMALL_JOB = "--case starter --images 4 --batches 1 --batch 1 --rounds 1 --steps 2"
 SMALL_SLOTS = "--weights starter --size 64 --images 4 --batches 2 --rounds 1"
 
 STEPS = (
     bench("sdxl", 160, "render.py", "--case sdxl --batches 1,8 --repeats 1", SMALL),
     bench("sd21", 90, "render.py", "--case sd21 --batches 1,16 --repeats 2", SMALL),
-    bench("pipeline-sd21", 120, "overhead.py", "--case sd21 --images 192 --batches 16 --rounds 1", SMALL_JOB),
+    bench("pipeline-sd21", 120, "overhead.py", "--case sd21 --images 192 --batches 8,16 --batch 16 --rounds 1", SMALL_JOB),
     Step("tests", 120, ("-m", "pytest", "-W", "error", "-q", "tests/gpu")),
-    bench("pipeline-sdxl", 180, "overhead.py", "--case sdxl --images 48 --batches 8 --rounds 1", SMALL_JOB),
+    bench("pipeline-sdxl", 240, "overhead.py", "--case sdxl --images 64 --batches 4,8 --batch 8 --rounds 1", SMALL_JOB),
+    bench("sdxl-compiled", 200, "render.py", "--case sdxl --batches 8 --repeats 1 --compile", SMALL),
     bench("sd35m", 120, "render.py", "--case sd35m --batches 1,8 --repeats 1", SMALL),
     bench("sdxl4", 90, "render.py", "--case sdxl4 --batches 1,8,16 --repeats 1", SMALL),
+    bench("pipeline-sdxl4", 120, "overhead.py", "--case sdxl4 --images 128 --batches 8,16 --batch 16 --rounds 1", SMALL_JOB),
     bench("sd21-graphs", 90, "render.py", "--case sd21 --batches 1,4 --repeats 1 --graphs", SMALL),
     bench("sd21-memory", 60, "render.py", "--case sd21 --batches 1 --repeats 1 --memory full", SMALL),
+    bench("sd21-offload", 60, "render.py", "--case sd21 --batches 1 --repeats 1 --memory offload", SMALL),
     bench("sd21-sequential", 90, "render.py", "--case sd21 --batches 1 --repeats 1 --memory sequential", SMALL),
     bench("sd21-compiled", 240, "render.py", "--case sd21 --batches 16 --repeats 2 --compile", SMALL),
     bench("slots", 120, "slots.py", "--weights sd21 --size 512 --images 128 --batches 8,16 --rounds 1", SMALL_SLOTS),

@@ -7,7 +7,8 @@ The bare loop is plain diffusers: prompts, denoising and decoding to bytes in me
 pipeline is `renderfarm render` over as many images: watermark and its reading back, hashes, PNG, credential, storing, log. Checks are off:
 they run on other cores, and their own cost is not the renderer's. Both run in processes of their own, `--rounds` times by turns, so that
 what else the machine does touches both; the best of each counts. The ceiling is 1. Start-up is left out: the pipeline's clock runs from
-when its actors are ready to the last commit, the bare loop's after a first batch. The last line is JSON.
+when its actors are ready to the last commit, the bare loop's after a first batch. The last line is JSON. Told to end (SIGTERM), it prints
+what it has measured so far, with `"cut": true`.
 
 (A script named pipeline.py would hide the package from its neighbours.)
 """
@@ -17,6 +18,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -27,7 +29,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
-from render import CASES, Case, attempts, commit, plain_loop, synchronise
+from render import CASES, Case, attempts, commit, plain_loop, synchronise, weights_for
 
 from pipeline.models import ModelSettings, resolve
 from pipeline.render import Renderer
@@ -89,29 +91,42 @@ def alone(args: argparse.Namespace, case: Case, batches: list[int]) -> dict[str,
     return found
 
 
-def measure(args: argparse.Namespace, case: Case) -> dict[str, Any]:
-    """Both by turns, and what follows from them."""
+def measure(args: argparse.Namespace, case: Case, result: dict[str, Any]) -> None:
+    """Both by turns, and what follows from them, into `result` after each."""
     loops, runs = [], []
     batches = [int(text) for text in args.batches.split(",")]
     for _ in range(args.rounds):
         loops.append(alone(args, case, batches))
         batches = [int(loops[0]["batch"])]
+        result |= of_loops(loops)
         with tempfile.TemporaryDirectory(prefix="renderfarm-bench-") as folder:
             runs.append(whole(case, args.device, args.batch, args.images, Path(folder)))
-    loop, run = max(loops, key=lambda found: found["images_per_s"]), min(runs, key=lambda found: found["seconds"])
-    rate = args.images / run["seconds"]
-    renderer_cpu_s = min((r["cpu_s"]["render"] + r["cpu_s"]["mark.embed"]) / args.images for r in runs)
-    finisher_cpu_s = min(sum(v for k, v in r["cpu_s"].items() if k not in ("render", "mark.embed")) / args.images for r in runs)
+        result |= of_both(loops, runs, args.images)
+
+
+def of_loops(loops: list[dict[str, float]]) -> dict[str, Any]:
+    """The best of the bare loops."""
+    best = max(loops, key=lambda found: found["images_per_s"])
     return {
-        "bare_images_per_s": round(loop["images_per_s"], 4),
-        "bare_batch": int(loop["batch"]),
-        "pipeline_images_per_s": round(rate, 4),
-        "pipeline_over_bare": round(rate / loop["images_per_s"], 4),
+        "bare_images_per_s": round(best["images_per_s"], 4),
+        "bare_batch": int(best["batch"]),
         "bare_cpu_s_per_image": round(min(found["cpu_s"] for found in loops), 4),
+    }
+
+
+def of_both(loops: list[dict[str, float]], runs: list[dict[str, Any]], images: int) -> dict[str, Any]:
+    """The pipeline's best run, and its share of the best bare loop."""
+    bare_rate, bare_cpu_s = max(found["images_per_s"] for found in loops), min(found["cpu_s"] for found in loops)
+    rate = images / min(run["seconds"] for run in runs)
+    renderer_cpu_s = min((r["cpu_s"]["render"] + r["cpu_s"]["mark.embed"]) / images for r in runs)
+    finisher_cpu_s = min(sum(v for k, v in r["cpu_s"].items() if k not in ("render", "mark.embed")) / images for r in runs)
+    return {
+        "pipeline_images_per_s": round(rate, 4),
+        "pipeline_over_bare": round(rate / bare_rate, 4),
         "renderer_cpu_s_per_image": round(renderer_cpu_s, 4),
-        "cpu_bare_over_renderer": round(min(found["cpu_s"] for found in loops) / renderer_cpu_s, 4),
+        "cpu_bare_over_renderer": round(bare_cpu_s / renderer_cpu_s, 4),
         "finisher_cpu_s_per_image": round(finisher_cpu_s, 4),
-        "finisher_cores_needed_at_bare_rate": round(finisher_cpu_s * loop["images_per_s"], 3),
+        "finisher_cores_needed_at_bare_rate": round(finisher_cpu_s * bare_rate, 3),
     }
 
 
@@ -136,17 +151,21 @@ def main() -> None:
     if args.bare:
         print(json.dumps(bare(case, args.device, [int(text) for text in args.batches.split(",")], args.images)))
         return
-    with tempfile.TemporaryDirectory() as folder:
-        if case.weights in ("sd21", "sdxl", "sd35m"):
-            import architectures
-
-            weights = str(architectures.built(case.weights, args.built or Path(folder), args.device))
-            case = Case(weights, case.size, case.steps, case.guidance)
-        figures = measure(args, case)
-    for name, value in figures.items():
-        print(f"{name:36} {value}")
-    about = {"bench": "overhead", "case": args.case, "commit": commit(), "cores": os.cpu_count(), "load": os.getloadavg()[0]}
-    print(json.dumps({**about, "size": case.size, "steps": case.steps, "images": args.images, **figures}))
+    result: dict[str, Any] = {"bench": "overhead", "case": args.case, "commit": commit(), "cores": os.cpu_count()}
+    result |= {"load": os.getloadavg()[0], "size": case.size, "steps": case.steps, "images": args.images}
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            weights = weights_for(case, args.built or Path(folder), args.device)
+            print(f"{args.case}: bare loop and pipeline by turns, {args.rounds} times", flush=True)
+            measure(args, Case(weights, case.size, case.steps, case.guidance), result)
+        for name, value in result.items():
+            print(f"{name:36} {value}")
+    except SystemExit:
+        result["cut"] = True
+        raise
+    finally:
+        print(json.dumps(result), flush=True)
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from pipeline.errors import WeightsError
 from pipeline.models import ModelSettings, resolve
 from pipeline.models.quiet import drop_foreign_warnings
-from pipeline.models.settings import SpeedSettings
+from pipeline.models.settings import LossySettings, SpeedSettings
 from pipeline.render import Renderer
 from pipeline.schema import Attempt, PlannedImage
 
@@ -172,21 +172,21 @@ def lossy_modes(renderer: Renderer, settings: ModelSettings, case: Case, batch: 
     plain = best_seconds(lambda: renderer.render(many), renderer.model.device, repeats)
     found = {}
     for mode in ({"reuse": 2}, {"reuse": 3}, {"reuse": 5}, {"quantise": "int8"}, {"quantise": "fp8"}):
-        changed = ModelSettings.model_validate(settings.model_dump() | {"lossy": mode, "batch": batch})
+        name = LossySettings.model_validate(mode).name
         try:
-            made = Renderer(resolve(changed), changed)
+            made = variant(settings, {"lossy": mode, "batch": batch})
             got = made.render(many)[0]
         except (WeightsError, RuntimeError, NotImplementedError) as error:
-            print(f"{changed.lossy.name:32} not here: {str(error).splitlines()[0]}")
+            print(f"{name:32} not here: {str(error).splitlines()[0]}")
             continue
         seconds = best_seconds(lambda made=made: made.render(many), made.model.device, repeats)
         quality = psnr_db(want, got)
-        found[changed.lossy.name] = {
+        found[name] = {
             "speedup": round(plain / seconds, 3),
             "psnr_db_mean": round(sum(quality) / len(quality), 2),
             "psnr_db_min": round(min(quality), 2),
         }
-        print(f"{changed.lossy.name:32} {found[changed.lossy.name]}")
+        print(f"{name:32} {found[name]}")
     return found
 
 
@@ -227,6 +227,7 @@ def run(case: Case, settings: ModelSettings, args: argparse.Namespace, result: d
         result[name] = round(per_s, 4)
         print(f"{name:32} {per_s:9.3f} images/s   {per_s * flops / rate:6.1%} of the ceiling", flush=True)
 
+    result |= peak(renderer, case)
     for count in batches:
         many = attempts(case, count)
         renderer.settings = settings.model_copy(update={"batch": count})
@@ -234,8 +235,6 @@ def run(case: Case, settings: ModelSettings, args: argparse.Namespace, result: d
         ours, plain = by_turns(both, model.device, repeats)
         note(f"renderer, batch {count}", count, ours)
         note(f"plain loop, batch {count}", count, plain)
-        if model.device.type == "cuda":
-            result["gpu_bytes_max"] = torch.cuda.max_memory_allocated(model.device)
     result["stage_seconds"] = stage_shares(renderer, case, max(batches))
     print("seconds by stage:", result["stage_seconds"], flush=True)
     if model.device.type == "cuda" and model.mode == "full":
@@ -244,11 +243,6 @@ def run(case: Case, settings: ModelSettings, args: argparse.Namespace, result: d
         note("renderer, two threads", max(batches), unit_s)
         result["not_hidden_behind_denoising"] = round(1 - result["stage_seconds"]["denoise"] / unit_s, 4)
         print(f"not hidden behind denoising: {result['not_hidden_behind_denoising']:.1%}", flush=True)
-    many = attempts(case, min(4, max(batches)))
-    renderer.settings = settings.model_copy(update={"deterministic": True})
-    note("renderer, deterministic", len(many), best_seconds(lambda: renderer.render(many), model.device, repeats))
-    many = attempts(case, max(batches))
-    renderer.settings = settings.model_copy(update={"batch": max(batches)})
     if args.graphs:
         repeating = settings.model_copy(update={"speed": SpeedSettings(graphs=True)})
         recorded = Renderer(resolve(settings), repeating)
@@ -258,13 +252,43 @@ def run(case: Case, settings: ModelSettings, args: argparse.Namespace, result: d
             note(f"renderer, graphs, batch {count}", count, best_seconds(lambda some=some: recorded.render(some), model.device, repeats))
     if args.lossy:
         result["lossy"] = lossy_modes(renderer, settings, case, max(batches), repeats)
+    many = attempts(case, max(batches))
     if args.compile:
-        denoiser = getattr(model.pipe, model.family.denoiser)
-        denoiser.forward = torch.compile(denoiser.forward, mode="max-autotune-no-cudagraphs")
-        both = [lambda: renderer.render(many), lambda: plain_loop(renderer, case, many)]
+        compiled = variant(settings, {"speed": {"compile": "full"}, "batch": len(many)})
+        both = [lambda: compiled.render(many), lambda: plain_loop(compiled, case, many)]
         ours, plain = by_turns(both, model.device, repeats)
         note("renderer, compiled", len(many), ours)
         note("plain loop, compiled", len(many), plain)
+    exact = variant(settings, {"deterministic": True})  # last: it sets kernels for the whole process
+    many = many[:4]
+    note("renderer, deterministic", len(many), best_seconds(lambda: exact.render(many), model.device, repeats))
+
+
+def variant(settings: ModelSettings, changes: dict[str, Any]) -> Renderer:
+    """Another renderer of the same weights."""
+    changed = ModelSettings.model_validate(settings.model_dump() | changes)
+    return Renderer(resolve(changed), changed)
+
+
+def peak(renderer: Renderer, case: Case) -> dict[str, int]:
+    """The most memory that one image takes on the GPU, weights and all; nothing on a CPU."""
+    device = renderer.model.device
+    if device.type != "cuda":
+        return {}
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats(device)
+    renderer.render(attempts(case, 1))
+    synchronise(device)
+    return {"gpu_bytes_max_of_one_image": torch.cuda.max_memory_allocated(device)}
+
+
+def weights_for(case: Case, folder: Path, device: str) -> str:
+    """What a job names: the case's weights, those of a real architecture built into `folder` unless they are there."""
+    if case.weights not in ("sd21", "sdxl", "sd35m"):
+        return case.weights
+    import architectures
+
+    return str(architectures.built(case.weights, folder, device))
 
 
 def commit() -> str:
@@ -300,11 +324,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         with tempfile.TemporaryDirectory() as folder:
-            weights = case.weights
-            if weights in ("sd21", "sdxl", "sd35m"):
-                import architectures
-
-                weights = str(architectures.built(weights, chosen.built or Path(folder), chosen.device))
+            weights = weights_for(case, chosen.built or Path(folder), chosen.device)
             run(case, ModelSettings(weights=weights, device=chosen.device, memory=chosen.memory), chosen, result)
     except SystemExit:
         result["cut"] = True

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -69,3 +71,19 @@ def test_a_rehearsal_passes_the_same_arguments(gpu: ModuleType) -> None:
     for step in gpu.STEPS:
         real, small = (gpu.call(step, Path("built"), rehearse=rehearse) for rehearse in (False, True))
         assert {word for word in real if word.startswith("-")} <= set(small)
+
+
+def test_a_benchmark_that_is_told_to_end_says_what_it_has() -> None:
+    """As `gpu.py` does with a step out of time; its children are ended by that."""
+    command = [sys.executable, str(SCRIPT.with_name("overhead.py")), "--case", "starter", "--device", "cpu", "--images", "4"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    assert process.stdout is not None
+    try:
+        assert process.stdout.readline().startswith("starter: bare loop")
+        process.terminate()
+        lines, _ = process.communicate(timeout=60)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    said = json.loads(lines.strip().splitlines()[-1])
+    assert process.returncode == 143 and said["cut"] is True and said["case"] == "starter"
