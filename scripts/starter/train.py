@@ -36,7 +36,7 @@ from scripts.starter.sampling import grid, sample
 STAGES = ("draw", "autoencoder", "latents", "decoder", "denoiser", "export")
 _CHECKPOINT_EVERY_S = 120.0
 _CAPTION_DROPPED = 0.1  # share of captions replaced by "", for classifier-free guidance (arXiv:2207.12598)
-_WORDED = 0.6  # share of a denoiser's batch that is chosen for its word
+_WORDED = 0.4  # share of a denoiser's batch that is chosen for its word; 0.6 until words are learnt
 _LETTERS = 5.0  # weight of an error where letters are, against 1 elsewhere
 _CELLS = 16  # latents a side
 _WIDTHS = (96, 128, 192)  # channels of the denoiser at 16x16, 8x8 and 4x4 latents: wide where letters are
@@ -82,6 +82,7 @@ class Run:
     workers: int
     start: Path | None = None
     compiled: bool = False
+    worded: float = _WORDED
 
     def scenes(self) -> Scenes:
         """The training scenes, drawn once."""
@@ -310,8 +311,8 @@ def _conditioned(run: Run) -> tuple[Any, torch.nn.ModuleDict]:
 
 
 def train_denoiser(run: Run) -> None:
-    """Text encoder and denoiser together: v-prediction on cached latents, a random phrasing at each step; three pictures in five
-    are chosen for their word, the rest evenly from the whole world; an error in letters counts five times."""
+    """Text encoder and denoiser together: v-prediction on cached latents, a random phrasing at each step; a part of the
+    pictures is chosen for its word, the rest evenly from the whole world; an error in letters counts five times."""
     clean = latents(run).to(run.device)
     data = run.scenes()
     words, modules = _conditioned(run)
@@ -319,7 +320,7 @@ def train_denoiser(run: Run) -> None:
     lettering = data.lettering.to(run.device)
     alphas = model.schedule().alphas_cumprod.to(run.device)
     vae = trained_autoencoder(run)
-    size, part = run.preset.batch, round(_WORDED * run.preset.batch)
+    size, part = run.preset.batch, round(run.worded * run.preset.batch)
     unet = torch.compile(modules["unet"]) if run.compiled else modules["unet"]
 
     def loss_of(rng: torch.Generator) -> dict[str, torch.Tensor]:
@@ -399,6 +400,7 @@ def main() -> None:
     parser.add_argument("--stage", choices=STAGES, help="only this stage; all in order otherwise")
     parser.add_argument("--minutes", type=float, help="time of the chosen training stage, instead of the preset's")
     parser.add_argument("--scenes", type=int, help="of either set, instead of the preset's")
+    parser.add_argument("--worded", type=float, default=_WORDED, help="share of the denoiser's batch that is chosen for its word")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of torch")
     parser.add_argument("--pipeline", type=Path, default=Path(".training/pipeline"), help="folder to export to")
@@ -416,7 +418,9 @@ def main() -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.backends.cudnn.benchmark = True  # every batch has one shape
     workers = (os.cpu_count() or 1) if arguments.preset == "gpu" else arguments.threads
-    run = Run(arguments.work, preset, arguments.seed, device, arguments.pipeline, workers, arguments.start, arguments.compile)
+    run = Run(
+        arguments.work, preset, arguments.seed, device, arguments.pipeline, workers, arguments.start, arguments.compile, arguments.worded
+    )
     actions: dict[str, Callable[[], object]] = {
         "draw": run.scenes,
         "autoencoder": lambda: train_autoencoder(run),
