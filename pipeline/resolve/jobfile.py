@@ -55,6 +55,6 @@ def read_job_file(storage: Storage) -> JobFile:
         media_type, unmarked = f"image/{settings['output'].get('format', 'png')}", settings.get("mark", {}).get("allow_unmarked") is True
         model, checks, beside = dict(settings["model"]), dict(settings["checks"]), _beside(content.get("weights") or {})
         return JobFile(str(content["name"]), attempts, quality, model, checks, named, media_type, unmarked, beside)
-    except (NotStored, ValueError, KeyError, TypeError) as error:
+    except (NotStored, ValueError, KeyError, TypeError, AttributeError) as error:
         remedy = "name the folder or prefix that a job wrote"
         raise JobError("no output of a job: job.json is missing or damaged", storage.uri, remedy) from error

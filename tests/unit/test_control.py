@@ -23,8 +23,9 @@ from pipeline.models.memory import Placement, place
 from pipeline.models.quiet import drop_foreign_warnings
 from pipeline.plan import ImageIds, Intent, batch_key, plan_row
 from pipeline.render import Renderer
-from pipeline.resolve import resolve_job
+from pipeline.resolve import read_job_file, resolve_job
 from pipeline.schema import Attempt, PromptRow
+from pipeline.storage import LocalStorage
 from tests.standins import attempt, save_control, save_family
 
 NAMES = ("sd", "sdxl", "sd_wide")
@@ -240,6 +241,9 @@ def test_a_job_resolves_control_images_as_it_does_init_images(folders: Any, tmp_
     first, second = resolved.images()
     assert first.control_digest is not None and second.control_digest is None
     assert json.loads(resolved.job_json)["weights"]["controlnet"]["digest"] == resolved.weights.control.digest  # type: ignore[union-attr]
+    storage = LocalStorage(tmp_path / "read", create=True)
+    storage.put("job.json", resolved.job_json)
+    assert read_job_file(storage).beside == resolved.weights.beside == {"controlnet": resolved.weights.control.digest}  # type: ignore[union-attr]
     for picture, more, what in (
         ("outside.png", {}, "no allowed prefix"),
         ("in/nowhere.png", {}, "cannot be read"),
