@@ -176,7 +176,7 @@ class ModelSettings(BaseModel):
         if self.speed.graphs and (self.adapters or self.slots or self.lossy.reuse > 1 or self.memory in ("offload", "sequential")):
             raise ValueError("speed.graphs repeats what was recorded: not with adapters, slots, lossy.reuse or memory offload, sequential")
         if self.speed.compile == "full" and self.memory in ("offload", "sequential"):
-            raise ValueError("memory offload, sequential move what speed.compile: full compiled: use speed.compile: regional")
+            raise ValueError("speed.compile: full wants the weights to stay: with memory offload or sequential use speed.compile: regional")
         if self.speed.compile == "full" and self.lossy.reuse > 1:
             raise ValueError("lossy.reuse changes what a step computes: use speed.compile: regional with it")
         return self
