@@ -160,9 +160,9 @@ def differences(recorded: RenderInfo, now: RenderInfo) -> tuple[str, ...]:
 
 
 def changed_beside(before: Mapping[str, str], now: Mapping[str, str]) -> tuple[str, ...]:
-    """What was loaded beside the weights (adapters, a ControlNet) and is not as it was, in words; both by name, as digests."""
-    names = [name for name in sorted({*before, *now}) if before.get(name) != now.get(name)]
-    return tuple(f"another {name}: {before.get(name, 'none')} then, {now.get(name, 'none')} now" for name in names)
+    """What an image used beside the weights (an adapter, a ControlNet) and is not as it was, in words; both by name, as digests."""
+    names = [name for name in sorted(before) if before[name] != now.get(name)]
+    return tuple(f"another {name}: {before[name]} then, {now.get(name, 'none')} now" for name in names)
 
 
 def info_of(record: Record) -> RenderInfo:

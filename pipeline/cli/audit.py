@@ -145,7 +145,9 @@ def reproduce(args: argparse.Namespace) -> int:
     together = frozenset(name.partition("/")[0] for name in record.batch)
     neighbours = again.neighbours(records_of(storage, together), record)
     mark_keys = trust.mark_keys if trust is not None else ()
-    changed = again.changed_beside(job.beside, resolved.beside)
+    used = {f"adapter {record.adapter}"} | ({"controlnet"} if record.control_digest else set())
+    before = {name: digest for name, digest in job.beside.items() if name in used}
+    changed = again.changed_beside(before, resolved.beside)
     outcome = again.reproduce(record, stored, render, mark_keys, job.quality, neighbours, changed)
     print(json.dumps(outcome.as_json()) if args.json else str(outcome))
     return 0 if outcome.same else NO

@@ -51,17 +51,14 @@ class LoadedModel:
     mode: Mode = "full"
     control: Any = None
     variants: dict[tuple[Task, bool], Any] = field(default_factory=dict)
+    tiles: dict[tuple[int, int], int] = field(default_factory=dict)
+    """Height and width of latents → side of the overlapping tiles that they are decoded in, which changes pixels where they meet."""
 
     @property
     def moves(self) -> bool:
         """Whether parts move, are switched or change their dtype from batch to batch, so that batches must not overlap."""
         upcast = getattr(getattr(getattr(self.pipe, "vae", None), "config", None), "force_upcast", False)
         return bool(self.resolved.adapters) or self.mode != "full" or bool(upcast)
-
-    @property
-    def tiled(self) -> bool:
-        """Whether pictures are decoded in overlapping tiles, which changes pixels where they meet."""
-        return bool(getattr(getattr(self.pipe, "vae", None), "use_tiling", False))
 
     def pipe_for(self, task: Task, *, controlled: bool = False) -> Any:
         """Returns the pipeline for a task, made of the same weights, with the ControlNet if it is to be `controlled`.
@@ -95,18 +92,19 @@ def load(resolved: Resolved, settings: ModelSettings) -> LoadedModel:
     device = choose_device(settings)
     dtype = choose_dtype(settings, device)
     placement = _placement(resolved, settings, device, dtype)
+    speed.refuse_compiled(settings, placement.mode)
     elsewhere = None if placement.encoders == BESIDE else place_of(placement.encoders, _bytes(resolved, dtype))
     pipe = _from_pretrained(folder, resolved, dtype)
     _set_scheduler(pipe, settings)
     pipe.set_progress_bar_config(disable=True)
     load_adapters(pipe, resolved.adapters)
-    _settle_vae(pipe, dtype)
     family, scheduler = family_of(resolved.pipeline_class), type(pipe.scheduler).__name__
+    if family.embeddings:  # else the pipeline decodes itself, and casts as it was written to
+        _settle_vae(pipe, dtype)
     speed.apply(pipe, family, settings, cuda=device.type == "cuda")
     encoders = pipe if elsewhere is None else set_apart(pipe, elsewhere)
     _place(pipe, device, placement.mode)
     if settings.speed.compile != "off":
-        speed.refuse_compiled(settings, placement.mode)
         speed.compile_denoiser(pipe, family, settings.speed.compile)
     if settings.speed.graphs and device.type == "cuda" and placement.mode == "full":
         record_denoiser(getattr(pipe, family.denoiser), device)

@@ -13,7 +13,13 @@ class DoesNotFit(Exception):
     """Not even one item fits into memory. Raised from the allocator's own error."""
 
 
-_NO_MEMORY = ("can't allocate memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
+_NO_MEMORY = (
+    "can't allocate memory",
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUBLAS_STATUS_NOT_INITIALIZED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+)
 """What c10/core/CPUAllocator.cpp writes; the driver, when a neighbour on the GPU took what was left; and cuBLAS and cuDNN, when there is
 no room for their workspace."""
 

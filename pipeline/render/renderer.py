@@ -114,7 +114,7 @@ class Renderer:
             raise self._too_large(request.width, request.height, error) from error
         pixels = self._to_host(attempts, done, mark)
         self._speed.note(request.width, request.height, request.steps, len(attempts), started)
-        return pixels, self._info(tuple(company))
+        return pixels, self._info(tuple(company), request.size)
 
     def _pools(self, attempts: Sequence[Attempt]) -> bool:
         """Says whether these go through slots: asked for, possible, drawn from words alone, of one size, all guided or none."""
@@ -141,7 +141,7 @@ class Renderer:
         pixels = self._to_host(attempts, [made], mark)
         steps = sum(attempt.image.steps for attempt in attempts) / len(attempts)
         self._speed.note(width, height, round(steps), len(attempts), started)
-        return pixels, self._info(tuple(name_of(attempt) for attempt in attempts))
+        return pixels, self._info(tuple(name_of(attempt) for attempt in attempts), (width, height))
 
     def _too_large(self, width: int, height: int, error: Exception) -> RenderFailed:
         return RenderFailed(f"one image of {width}×{height} does not fit into memory ({error}): try model.memory: sequential")
@@ -215,13 +215,18 @@ class Renderer:
             raise RenderFailed(f"{self.model.resolved.pipeline_class} has no {what} in diffusers") from error
         return task, strength, bool(controlled)
 
-    def _info(self, company: tuple[str, ...]) -> RenderInfo:
+    def _tiled(self, size: tuple[int, int]) -> bool:
+        """Whether pictures of this width and height are decoded in tiles."""
+        scale = getattr(self.model.pipe, "vae_scale_factor", 0)
+        return bool(scale) and (size[1] // scale, size[0] // scale) in self.model.tiles
+
+    def _info(self, company: tuple[str, ...], size: tuple[int, int]) -> RenderInfo:
         """Returns what the record keeps about how the pixels were made."""
         import diffusers
         import torch
 
         model = self.model
-        lossy = [self.settings.lossy.name] * bool(self.settings.lossy.name) + ["tiled VAE"] * model.tiled
+        lossy = [self.settings.lossy.name] * bool(self.settings.lossy.name) + ["tiled VAE"] * self._tiled(size)
         return RenderInfo(
             weights=model.resolved.weights,
             weights_revision=model.resolved.revision,

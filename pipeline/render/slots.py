@@ -140,7 +140,7 @@ def render_pooled(
                     continue
                 latents = torch.cat([slot.latents for slot in done])
                 with lanes.behind(lanes.denoised(), [latents]):
-                    drawn = decode(model, latents)
+                    drawn = decode(model, latents, tiles=size == 1)
                     good = latents.isfinite().flatten(1).all(1) & drawn.isfinite().flatten(1).all(1)
                     for slot, picture, ok in zip(done, quantise(drawn.nan_to_num()), good, strict=True):
                         pictures[slot.place], finite[slot.place] = picture, ok

@@ -28,8 +28,13 @@ SLOW_S = 20.0
 
 def worthwhile_batch(seconds_for: Callable[[int], float], most: int = BATCH_MAX) -> int:
     """Returns the batch size to use, from 1 doubling up to `most`. `seconds_for(n)` renders n images and may run out of
-    memory."""
-    took = seconds_for(1)
+    memory; if it does with one, 1: rendering itself says then what to do."""
+    try:
+        took = seconds_for(1)
+    except (RuntimeError, MemoryError) as error:
+        if not out_of_memory(error):
+            raise
+        return 1
     best, rate = 1, 1 / took
     while best < most and took < SLOW_S:
         try:

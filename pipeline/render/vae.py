@@ -28,10 +28,11 @@ def encode_pictures(model: LoadedModel, pictures: torch.Tensor) -> torch.Tensor:
     return scaled.to(model.dtype)
 
 
-def decode(model: LoadedModel, latents: torch.Tensor) -> torch.Tensor:
+def decode(model: LoadedModel, latents: torch.Tensor, *, tiles: bool = True) -> torch.Tensor:
     """Returns pictures (B, 3, H, W), about -1..1, from latents (B, C, h, w), undoing the VAE's normalisation.
 
-    Where memory does not hold it, in smaller pieces. Raises what the allocator raises when not even those fit.
+    Where memory does not hold it, in smaller pieces. `tiles`: a single picture may be cut, for nothing else can be made smaller. Raises
+    what the allocator raises when not even those fit.
     """
     vae = model.pipe.vae
     config = vae.config
@@ -46,35 +47,54 @@ def decode(model: LoadedModel, latents: torch.Tensor) -> torch.Tensor:
         latents = latents * spread / config.scaling_factor + centre
     else:
         latents = latents / config.scaling_factor + (getattr(config, "shift_factor", None) or 0.0)
+    size = (latents.shape[-2], latents.shape[-1])
     while True:
+        tile = model.tiles.get(size, 0)
         try:
             with _decoding:
-                pictures: torch.Tensor = vae.decode(latents, return_dict=False)[0]
-            return pictures
+                return _decoded(vae, latents, tile)
         except (RuntimeError, MemoryError) as error:
             with _decoding:
-                if not out_of_memory(error) or not _made_thriftier(vae, latents):
+                if not out_of_memory(error) or not _made_thriftier(model, latents, tile, tiles=tiles):
                     raise
 
 
-def _made_thriftier(vae: Any, latents: torch.Tensor) -> bool:
-    """Makes the VAE decode pictures one by one, or one picture in overlapping tiles of half the size, from now on; False when it cannot.
+def _decoded(vae: Any, latents: torch.Tensor, tile: int) -> torch.Tensor:
+    """Decodes, in tiles of so many latents a side unless `tile` is 0; what else uses the VAE knows nothing of tiles."""
+    if tile and hasattr(vae, "tile_latent_min_size"):
+        scale = vae.tile_sample_min_size // vae.tile_latent_min_size
+        vae.tile_latent_min_size, vae.tile_sample_min_size = tile, tile * scale
+    if tile:
+        vae.enable_tiling()
+    try:
+        pictures: torch.Tensor = vae.decode(latents, return_dict=False)[0]
+        return pictures
+    finally:
+        if tile:
+            vae.disable_tiling()
 
-    Tiles change pixels where they meet (`LoadedModel.tiled`), so a batch is halved before they are tried.
+
+def _made_thriftier(model: LoadedModel, latents: torch.Tensor, tile: int, *, tiles: bool) -> bool:
+    """From now on pictures are decoded one by one, or pictures of this size in overlapping tiles of half the size; False when that
+    cannot be.
+
+    Tiles change pixels where they meet (`LoadedModel.tiles`), so a batch is halved before they are tried. A side is a multiple of 4:
+    diffusers overlaps tiles by a quarter, and other sides do not add up to the picture.
     """
-    if len(latents) > 1 or not hasattr(vae, "tile_latent_min_size"):
-        kind = "slicing" if len(latents) > 1 else "tiling"
-        able = not getattr(vae, f"use_{kind}", True)
+    vae, size = model.pipe.vae, (latents.shape[-2], latents.shape[-1])
+    if len(latents) > 1:
+        able = not getattr(vae, "use_slicing", True)
         if able:
-            getattr(vae, f"enable_{kind}")()
+            vae.enable_slicing()
         return able
-    side = max(latents.shape[-2:])
-    tile = (min(side, vae.tile_latent_min_size) if vae.use_tiling else side) // 2
-    if tile < TILE_MIN:
+    if not tiles or not hasattr(vae, "use_tiling"):
         return False
-    scale = vae.tile_sample_min_size // vae.tile_latent_min_size
-    vae.tile_latent_min_size, vae.tile_sample_min_size = tile, tile * scale
-    vae.enable_tiling()
+    if model.tiles.get(size, 0) != tile:
+        return True  # another thread did it meanwhile
+    smaller = (tile or max(size)) // 8 * 4
+    if smaller < TILE_MIN or (tile and not hasattr(vae, "tile_latent_min_size")):
+        return False
+    model.tiles[size] = smaller
     return True
 
 

@@ -29,7 +29,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
-from render import CASES, Case, attempts, commit, plain_loop, synchronise, weights_for
+from render import CASES, Case, attempts, commit, cut, plain_loop, synchronise, weights_for
 
 from pipeline.models import ModelSettings, resolve
 from pipeline.render import Renderer
@@ -153,7 +153,7 @@ def main() -> None:
         return
     result: dict[str, Any] = {"bench": "overhead", "case": args.case, "commit": commit(), "cores": os.cpu_count()}
     result |= {"load": os.getloadavg()[0], "size": case.size, "steps": case.steps, "images": args.images}
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.signal(signal.SIGTERM, lambda *_: cut(result))
     try:
         with tempfile.TemporaryDirectory() as folder:
             weights = weights_for(case, args.built or Path(folder), args.device)
@@ -161,9 +161,6 @@ def main() -> None:
             measure(args, Case(weights, case.size, case.steps, case.guidance), result)
         for name, value in result.items():
             print(f"{name:36} {value}")
-    except SystemExit:
-        result["cut"] = True
-        raise
     finally:
         print(json.dumps(result), flush=True)
 

@@ -19,10 +19,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -237,7 +237,7 @@ def run(case: Case, settings: ModelSettings, args: argparse.Namespace, result: d
         note(f"plain loop, batch {count}", count, plain)
     result["stage_seconds"] = stage_shares(renderer, case, max(batches))
     print("seconds by stage:", result["stage_seconds"], flush=True)
-    if model.device.type == "cuda" and model.mode == "full":
+    if model.device.type == "cuda" and model.mode == "full" and not args.compile:
         renderer.settings = settings.model_copy(update={"batch": max(batches)})
         unit_s = overlapped(renderer, case, max(batches))
         note("renderer, two threads", max(batches), unit_s)
@@ -291,6 +291,12 @@ def weights_for(case: Case, folder: Path, device: str) -> str:
     return str(architectures.built(case.weights, folder, device))
 
 
+def cut(result: dict[str, Any]) -> None:
+    """Prints what there is and ends at once: threads that render would take longer than the caller waits."""
+    print(json.dumps(result | {"cut": True}), flush=True)
+    os._exit(143)
+
+
 def commit() -> str:
     """The commit that was measured, or `unknown` outside a checkout."""
     done = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
@@ -321,14 +327,11 @@ def main() -> None:
     )
     result: dict[str, Any] = {"bench": "render", "case": chosen.case, "date": f"{datetime.now(UTC):%F}", "commit": commit()}
     result |= {"machine": platform.machine(), "torch": torch.__version__}
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.signal(signal.SIGTERM, lambda *_: cut(result))
     try:
         with tempfile.TemporaryDirectory() as folder:
             weights = weights_for(case, chosen.built or Path(folder), chosen.device)
-            run(case, ModelSettings(weights=weights, device=chosen.device, memory=chosen.memory), chosen, result)
-    except SystemExit:
-        result["cut"] = True
-        raise
+            run(case, ModelSettings(weights=weights, device=chosen.device, memory=chosen.memory, batch=1), chosen, result)
     finally:
         print(json.dumps(result), flush=True)
 

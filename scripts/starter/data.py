@@ -128,6 +128,7 @@ def _drawn(folder: Path, count: int, seed: int, workers: int, worded: bool) -> D
                 found = list(pool.map(job, starts))
         else:
             found = [job(start) for start in starts]
+        path.unlink(missing_ok=True)  # pictures without their labels, of an earlier form
         np.savez(labels, codes=np.concatenate([codes for codes, _ in found]), lettering=np.concatenate([boxes for _, boxes in found]))
         unfinished.rename(path)
     with np.load(labels) as known:

@@ -144,7 +144,8 @@ def fit(
         if now - saved > _CHECKPOINT_EVERY_S or used >= minutes * 60:
             saved = now
             _checkpoint(path, modules, optimiser, average, step, used)
-            show(average)
+            with torch.random.fork_rng(devices=[]):  # what is shown shall not sway what follows
+                show(average)
             mark = time.monotonic()
     return average
 
@@ -281,9 +282,11 @@ def trained_autoencoder(run: Run) -> Any:
 def latents(run: Run) -> torch.Tensor:
     """Latents of all training pictures, float16 (N, C, 16, 16); computed once per autoencoder checkpoint."""
     source, path = run.work / "autoencoder.pt", run.work / "latents.pt"
+    data, of = run.scenes(), [run.seed, run.preset.pictures, run.preset.worded]
     if path.exists() and not (source.exists() and path.stat().st_mtime < source.stat().st_mtime):
-        return torch.load(path, weights_only=True)["latents"]  # type: ignore[no-any-return]
-    data = run.scenes()
+        known = torch.load(path, weights_only=True)
+        if known.get("of") == of:
+            return known["latents"]  # type: ignore[no-any-return]
     vae = trained_autoencoder(run).to(memory_format=torch.channels_last)
     parts = []
     for start in range(0, len(data), 64):
@@ -294,7 +297,7 @@ def latents(run: Run) -> torch.Tensor:
     cached = torch.cat(parts)
     spread = cached.float().std((0, 2, 3))
     _log(run, "latents", len(cached), 0.0, {"std_min": spread.min(), "std_max": spread.max()})
-    torch.save({"latents": cached}, path)
+    torch.save({"latents": cached, "of": of}, path)
     return cached
 
 

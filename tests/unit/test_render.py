@@ -257,7 +257,7 @@ def test_a_renderer_that_runs_out_of_memory_halves_and_loses_no_image(plain: Ren
     assert made.batch_limit(64, 64) == 3, "what fitted is remembered while the renderer lives"
 
 
-@pytest.mark.parametrize(("side", "room", "tiles"), [(64, 8, 0), (512, 40, 32), (512, 20, None)])
+@pytest.mark.parametrize(("side", "room", "tiles"), [(64, 8, 0), (512, 40, 32), (576, 40, 36), (720, 50, 44), (512, 20, None)])
 def test_what_memory_cannot_decode_together_is_decoded_in_pieces(plain: Renderer, side: int, room: int, tiles: int | None) -> None:
     """The decoder refuses more than one picture, and more latents a side than `room`: no image is lost, and the record says when
     tiles met. Tiles have a smallest size."""
@@ -274,11 +274,13 @@ def test_what_memory_cannot_decode_together_is_decoded_in_pieces(plain: Renderer
             made.render(batch)
         return
     pictures, info = made.render(batch)
+    assert pictures.shape == (2, side, side, 3)
     apart = np.abs(pictures.astype(int) - plain.render(batch)[0])
     assert apart.mean() < 20 and (tiles or apart.max() <= 1)  # random weights see far
     assert info.scheduler == ("DDIMScheduler (tiled VAE)" if tiles else "DDIMScheduler")
     assert (CHUNK_END in info.batch) == bool(tiles)
-    assert not tiles or made.model.pipe.vae.tile_latent_min_size == tiles
+    assert made.model.tiles == ({(side // 8, side // 8): tiles} if tiles else {}) and not made.model.pipe.vae.use_tiling
+    assert made.render([attempt("small")])[1].scheduler == "DDIMScheduler", "other sizes are decoded whole"
 
 
 def test_two_threads_render_what_one_renders(plain: Renderer) -> None:
