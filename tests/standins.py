@@ -3,14 +3,17 @@ cache."""
 
 from __future__ import annotations
 
+import io
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import diffusers
+import numpy as np
 import torch
 import transformers
+from PIL import Image
 
 from pipeline.models.fingerprint import cache_folder
 from pipeline.models.standin import clip_tokenizer, text_encoder
@@ -59,6 +62,13 @@ def attempt(
         tags=(),
     )
     return Attempt(image, number, seed)
+
+
+def png(levels: np.ndarray) -> bytes:
+    """Returns a PNG file of uint8 (H, W, 3) or (H, W)."""
+    out = io.BytesIO()
+    Image.fromarray(levels).save(out, "PNG")
+    return out.getvalue()
 
 
 def save_family(name: str, folder: Path) -> Path:

@@ -118,7 +118,7 @@ def reproduce(args: argparse.Namespace) -> int:
     """0 bit-identical or within two grey levels, 5 different."""
     from pipeline import reproduce as again
     from pipeline.farm.actors import read_inputs
-    from pipeline.models import resolve
+    from pipeline.models import beside, resolve
     from pipeline.provenance.named import image_named, records_of
     from pipeline.render import Renderer
     from pipeline.resolve import read_job_file
@@ -145,7 +145,7 @@ def reproduce(args: argparse.Namespace) -> int:
     together = frozenset(name.partition("/")[0] for name in record.batch)
     neighbours = again.neighbours(records_of(storage, together), record)
     mark_keys = trust.mark_keys if trust is not None else ()
-    used = {f"adapter {record.adapter}"} | ({"controlnet"} if record.control_digest else set())
+    used = beside({record.adapter: ""} if record.adapter else {}, record.control_digest)
     before = {name: digest for name, digest in job.beside.items() if name in used}
     changed = again.changed_beside(before, resolved.beside)
     outcome = again.reproduce(record, stored, render, mark_keys, job.quality, neighbours, changed)

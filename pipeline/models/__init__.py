@@ -7,7 +7,7 @@ promised.
 
 from pipeline.models.adapters import ResolvedAdapter
 from pipeline.models.load import LoadedModel, Task, load
-from pipeline.models.resolve import Resolved, resolve
+from pipeline.models.resolve import Resolved, beside, resolve
 from pipeline.models.settings import AdapterSettings, ModelSettings
 
-__all__ = ["AdapterSettings", "LoadedModel", "ModelSettings", "Resolved", "ResolvedAdapter", "Task", "load", "resolve"]
+__all__ = ["AdapterSettings", "LoadedModel", "ModelSettings", "Resolved", "ResolvedAdapter", "Task", "beside", "load", "resolve"]

@@ -6,7 +6,7 @@ each renderer gets it and verifies the digest of what it loads (`pipeline.models
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,9 +59,14 @@ class Resolved:
 
     @property
     def beside(self) -> dict[str, str]:
-        """Digests of what is loaded beside the weights: "adapter NAME" or "controlnet" → SHA-256."""
-        named = {f"adapter {adapter.name}": adapter.sha256 for adapter in self.adapters}
-        return named | ({"controlnet": self.control.digest} if self.control else {})
+        """Digests of what is loaded beside the weights, as `beside` names them."""
+        return beside({adapter.name: adapter.sha256 for adapter in self.adapters}, self.control.digest if self.control else None)
+
+
+def beside(adapters: Mapping[str, str], controlnet: str | None) -> dict[str, str]:
+    """Returns what is loaded beside the weights, by name: "adapter NAME" or "controlnet" → SHA-256."""
+    named = {f"adapter {name}": digest for name, digest in adapters.items()}
+    return named | ({"controlnet": controlnet} if controlnet else {})
 
 
 def resolve(settings: ModelSettings) -> Resolved:

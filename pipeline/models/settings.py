@@ -173,9 +173,10 @@ class ModelSettings(BaseModel):
             raise ValueError("adapters may change the text encoders: not with encoders elsewhere")
         if self.slots and (self.adapters or self.deterministic or self.lossy.reuse > 1):
             raise ValueError("slots mix images at different steps: not with adapters, deterministic or lossy.reuse")
-        if self.speed.graphs and (self.adapters or self.slots or self.lossy.reuse > 1 or self.memory in ("offload", "sequential")):
+        moving = self.memory in ("offload", "sequential")
+        if self.speed.graphs and (self.adapters or self.slots or self.lossy.reuse > 1 or moving):
             raise ValueError("speed.graphs repeats what was recorded: not with adapters, slots, lossy.reuse or memory offload, sequential")
-        if self.speed.compile == "full" and self.memory in ("offload", "sequential"):
+        if self.speed.compile == "full" and moving:
             raise ValueError("speed.compile: full wants the weights to stay: with memory offload or sequential use speed.compile: regional")
         if self.speed.compile == "full" and self.lossy.reuse > 1:
             raise ValueError("lossy.reuse changes what a step computes: use speed.compile: regional with it")

@@ -226,7 +226,7 @@ class Renderer:
         import torch
 
         model = self.model
-        lossy = [self.settings.lossy.name] * bool(self.settings.lossy.name) + ["tiled VAE"] * self._tiled(size)
+        lossy = [name for name in (self.settings.lossy.name, "tiled VAE" if self._tiled(size) else "") if name]
         return RenderInfo(
             weights=model.resolved.weights,
             weights_revision=model.resolved.revision,

@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from pipeline.errors import JobError, NotStored
-from pipeline.models import ModelSettings
+from pipeline.models import ModelSettings, beside
 from pipeline.storage import Storage
 
 JOB_FILE = "job.json"
@@ -28,7 +27,7 @@ class JobFile:
     media_type: str
     allow_unmarked: bool
     beside: Mapping[str, str] = field(default_factory=dict)
-    """Digests of what was loaded beside the weights: "adapter NAME" or "controlnet" → SHA-256."""
+    """Digests of what was loaded beside the weights, as `models.beside` names them."""
 
     def model_settings(self) -> ModelSettings:
         """The model's settings. Raises: JobError when this version does not understand them."""
@@ -37,11 +36,6 @@ class JobFile:
         except ValueError as error:
             what = f"the model's settings were written by another version: {error}"
             raise JobError(what, JOB_FILE, "use the version that the records name (renderfarm_version)") from error
-
-
-def _beside(weights: Mapping[str, Any]) -> dict[str, str]:
-    named = {f"adapter {name}": str(digest) for name, digest in (weights.get("adapters") or {}).items()}
-    return named | ({"controlnet": str(weights["controlnet"]["digest"])} if weights.get("controlnet") else {})
 
 
 def read_job_file(storage: Storage) -> JobFile:
@@ -53,8 +47,9 @@ def read_job_file(storage: Storage) -> JobFile:
         keys = settings.get("keys")
         named = keys if isinstance(keys, str) else None
         media_type, unmarked = f"image/{settings['output'].get('format', 'png')}", settings.get("mark", {}).get("allow_unmarked") is True
-        model, checks, beside = dict(settings["model"]), dict(settings["checks"]), _beside(content.get("weights") or {})
-        return JobFile(str(content["name"]), attempts, quality, model, checks, named, media_type, unmarked, beside)
+        model, checks, weights = dict(settings["model"]), dict(settings["checks"]), content.get("weights") or {}
+        loaded = beside(weights.get("adapters") or {}, (weights.get("controlnet") or {}).get("digest"))
+        return JobFile(str(content["name"]), attempts, quality, model, checks, named, media_type, unmarked, loaded)
     except (NotStored, ValueError, KeyError, TypeError, AttributeError) as error:
         remedy = "name the folder or prefix that a job wrote"
         raise JobError("no output of a job: job.json is missing or damaged", storage.uri, remedy) from error

@@ -39,7 +39,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from pipeline.errors import WeightsError
 from pipeline.models import ModelSettings, resolve
 from pipeline.models.quiet import drop_foreign_warnings
-from pipeline.models.settings import LossySettings, SpeedSettings
+from pipeline.models.settings import LossySettings
 from pipeline.render import Renderer
 from pipeline.schema import Attempt, PlannedImage
 
@@ -244,10 +244,9 @@ def run(case: Case, settings: ModelSettings, args: argparse.Namespace, result: d
         result["not_hidden_behind_denoising"] = round(1 - result["stage_seconds"]["denoise"] / unit_s, 4)
         print(f"not hidden behind denoising: {result['not_hidden_behind_denoising']:.1%}", flush=True)
     if args.graphs:
-        repeating = settings.model_copy(update={"speed": SpeedSettings(graphs=True)})
-        recorded = Renderer(resolve(settings), repeating)
+        recorded = variant(settings, {"speed": {"graphs": True}})
         for count in batches:
-            recorded.settings = repeating.model_copy(update={"batch": count})
+            recorded.settings = recorded.settings.model_copy(update={"batch": count})
             some = attempts(case, count)
             note(f"renderer, graphs, batch {count}", count, best_seconds(lambda some=some: recorded.render(some), model.device, repeats))
     if args.lossy:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -10,12 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from pipeline.models import ModelSettings, resolve
 from pipeline.render import Renderer
 from pipeline.schema import Attempt
-from tests.standins import BUILDERS, attempt, save_control, save_family
+from tests.standins import BUILDERS, attempt, png, save_control, save_family
 
 pytestmark = [
     pytest.mark.gpu,
@@ -161,12 +159,6 @@ def test_two_threads_with_a_controlnet(folders: dict[str, Path], tmp_path: Path)
         got = [pictures for pictures, _ in pool.map(lambda unit: made.render(unit, inputs=inputs), units)]
     assert max(np.abs(a.astype(int) - b).max() for a, b in zip(want, got, strict=True)) <= 1
     assert np.abs(got[0].astype(int) - got[1]).mean() > 1
-
-
-def png(levels: np.ndarray) -> bytes:
-    out = io.BytesIO()
-    Image.fromarray(levels).save(out, "PNG")
-    return out.getvalue()
 
 
 def from_picture(made: Attempt, wanted: bool) -> Attempt:

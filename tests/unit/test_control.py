@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import shutil
 from dataclasses import replace
@@ -14,7 +13,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from PIL import Image
 
 from pipeline.errors import ManifestError, RenderFailed, UserError, WeightsError
 from pipeline.job import JobSettings
@@ -26,15 +24,9 @@ from pipeline.render import Renderer
 from pipeline.resolve import read_job_file, resolve_job
 from pipeline.schema import Attempt, PromptRow
 from pipeline.storage import LocalStorage
-from tests.standins import attempt, save_control, save_family
+from tests.standins import attempt, png, save_control, save_family
 
 NAMES = ("sd", "sdxl", "sd_wide")
-
-
-def png(levels: np.ndarray) -> bytes:
-    out = io.BytesIO()
-    Image.fromarray(levels).save(out, "PNG")
-    return out.getvalue()
 
 
 LINES = np.zeros((64, 64), dtype=np.uint8)

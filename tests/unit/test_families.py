@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
@@ -19,18 +17,11 @@ from pipeline.models import ModelSettings, resolve
 from pipeline.models.families import FAMILIES, SCHEDULERS, family_of, samplers_for
 from pipeline.models.quiet import drop_foreign_warnings
 from pipeline.render import Renderer
-from tests.standins import BUILDERS, attempt, save_family
-
-
-def _png(levels: np.ndarray) -> bytes:
-    out = io.BytesIO()
-    Image.fromarray(levels).save(out, "PNG")
-    return out.getvalue()
-
+from tests.standins import BUILDERS, attempt, png, save_family
 
 PICTURES = {
-    "i": _png(np.arange(64 * 64 * 3, dtype=np.uint32).reshape(64, 64, 3).astype(np.uint8)),
-    "m": _png(np.repeat(np.array([[0, 255]], dtype=np.uint8), 64, axis=0).repeat(32, axis=1)),
+    "i": png(np.arange(64 * 64 * 3, dtype=np.uint32).reshape(64, 64, 3).astype(np.uint8)),
+    "m": png(np.repeat(np.array([[0, 255]], dtype=np.uint8), 64, axis=0).repeat(32, axis=1)),
 }
 """An init image and a mask by the digest that attempts name."""
 

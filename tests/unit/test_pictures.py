@@ -16,13 +16,7 @@ from pipeline.errors import RenderFailed
 from pipeline.models import ModelSettings, resolve
 from pipeline.render import Renderer, stages, vae
 from pipeline.schema import Attempt
-from tests.standins import attempt, save_family, sd_folder
-
-
-def png(levels: np.ndarray) -> bytes:
-    out = io.BytesIO()
-    Image.fromarray(levels).save(out, "PNG")
-    return out.getvalue()
+from tests.standins import attempt, png, save_family, sd_folder
 
 
 def picture(seed: int = 0, size: int = 64) -> np.ndarray:
