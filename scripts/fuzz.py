@@ -35,10 +35,12 @@ def seeds(folder: Path) -> dict[str, list[bytes]]:
     """Good files of each kind, from one small output."""
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-    from pipeline.keys import format_public, format_witness
-    from pipeline.provenance import bundle, cosign, parts, snapshot
-    from pipeline.provenance.checkpoint import Checkpoint
-    from pipeline.provenance.writer import LogWriter
+    from renderfarm.keys.keyset import format_public, format_witness
+    from renderfarm.log import parts, snapshot
+    from renderfarm.log import proofs as bundle
+    from renderfarm.log.writer import LogWriter
+    from renderfarm.notes import cosign
+    from renderfarm.notes.checkpoint import Checkpoint
     from tests import outputs
 
     made = outputs.build(folder / "out", folder / "keys")
@@ -67,14 +69,18 @@ def seeds(folder: Path) -> dict[str, list[bytes]]:
 
 def targets(folder: Path) -> dict[str, Target]:
     """What is called with each input. Only what a target documents may come out of it."""
-    from pipeline import encode, keys
-    from pipeline.errors import KeysError, LogDamaged, NotStored, PictureError
-    from pipeline.provenance import bundle, cosign, credential, parts, snapshot
-    from pipeline.provenance import checkpoint as notes
-    from pipeline.provenance.audit import audit
-    from pipeline.provenance.checkpoint import Checkpoint
-    from pipeline.provenance.findings import MEANINGS
-    from pipeline.storage import LocalStorage
+    from renderfarm import credential
+    from renderfarm.audit.audit import audit
+    from renderfarm.audit.findings import MEANINGS
+    from renderfarm.errors import KeysError, LogDamaged, NotStored, PictureError
+    from renderfarm.keys import keyset as keys
+    from renderfarm.log import parts, snapshot
+    from renderfarm.log import proofs as bundle
+    from renderfarm.notes import checkpoint as notes
+    from renderfarm.notes import cosign
+    from renderfarm.notes.checkpoint import Checkpoint
+    from renderfarm.pictures import encode
+    from renderfarm.storage import LocalStorage
     from tests.outputs import JOB
 
     key_set = keys.load(folder / "keys")
@@ -148,12 +154,8 @@ def run_target(name: str, folder: Path, corpus: Path, seconds: int, seed: int) -
     """Fuzzes one target in this process until the time is over; libFuzzer ends the process."""
     import atheris
 
-    with atheris.instrument_imports(include=["pipeline"]):
-        import pipeline.keys
-        import pipeline.provenance.audit
-        import pipeline.provenance.bundle
-        import pipeline.provenance.cosign
-        import pipeline.provenance.thrift  # noqa: F401
+    with atheris.instrument_imports(include=["renderfarm"]):
+        pass
     target = targets(folder)[name]
     limits = {"max_total_time": seconds, "max_len": INPUT_BYTES_MAX * 4, "timeout": INPUT_SECONDS_MAX, "rss_limit_mb": RSS_MIB_MAX}
     said = {"seed": seed, "artifact_prefix": f"{folder}/failed-{name}-", "print_final_stats": 1}
@@ -200,12 +202,14 @@ def by_hand(folder: Path, head: bytes) -> dict[str, str]:
     """Four inputs that no fuzzer makes: each must be refused soon. What was said of each."""
     import zlib
 
-    from pipeline import encode, keys
-    from pipeline.errors import PictureError
-    from pipeline.provenance import bundle, parts
-    from pipeline.provenance import checkpoint as notes
-    from pipeline.provenance.audit import audit
-    from pipeline.storage import LocalStorage
+    from renderfarm.audit.audit import audit
+    from renderfarm.errors import PictureError
+    from renderfarm.keys import keyset as keys
+    from renderfarm.log import parts
+    from renderfarm.log import proofs as bundle
+    from renderfarm.notes import checkpoint as notes
+    from renderfarm.pictures import encode
+    from renderfarm.storage import LocalStorage
     from tests.outputs import picture
 
     said: dict[str, str] = {}

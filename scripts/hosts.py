@@ -25,10 +25,10 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from pipeline import keys
-from pipeline.provenance import reading
-from pipeline.provenance.audit import audit
-from pipeline.storage import open_storage
+from renderfarm.audit.audit import audit
+from renderfarm.keys import keyset as keys
+from renderfarm.log import reading
+from renderfarm.storage import open_storage
 from scripts.faults import processes
 from scripts.faults.namespaces import Hosts
 from scripts.faults.ordeal import Attempt, Driver
@@ -201,7 +201,7 @@ def main() -> int:
 
 def _run(hosts: Hosts, folder: Path, args: argparse.Namespace) -> dict[str, Any]:
     job = _write(folder, args.images, args.steps)
-    command = [sys.executable, "-m", "pipeline.cli", "render", str(job), "--json", "--address", hosts.address]
+    command = [sys.executable, "-m", "renderfarm.cli", "render", str(job), "--json", "--address", hosts.address]
     driver = Watched(hosts.inside(0, command), hosts.env, args.log or folder / "driver.log")
     _await_middle(driver)
     victim = hosts.node_id(VICTIM)

@@ -24,10 +24,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from pipeline import keys
-from pipeline.provenance import reading
-from pipeline.provenance.audit import audit
-from pipeline.storage import open_storage
+from renderfarm.audit.audit import audit
+from renderfarm.keys import keyset as keys
+from renderfarm.log import reading
+from renderfarm.storage import open_storage
 from scripts.faults import servers
 
 IMAGES = 120

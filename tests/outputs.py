@@ -11,15 +11,16 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline import encode, keys, watermark
-from pipeline.checks.fingerprint import SIGNATURE_BYTES
-from pipeline.keys import KeySet, Trust
-from pipeline.provenance import credential
-from pipeline.provenance.checkpoint import Signer
-from pipeline.provenance.record import claim_digest, record_id
-from pipeline.provenance.writer import LogWriter
-from pipeline.schema import Record, Verdict
-from pipeline.storage import LocalStorage, Storage
+from renderfarm import credential, watermark
+from renderfarm.keys import keyset as keys
+from renderfarm.keys.keyset import KeySet, Trust
+from renderfarm.log.record import claim_digest, record_id
+from renderfarm.log.writer import LogWriter
+from renderfarm.notes.checkpoint import Signer
+from renderfarm.pictures import encode
+from renderfarm.pictures.fingerprint import SIGNATURE_BYTES
+from renderfarm.schema import Record, Verdict
+from renderfarm.storage import LocalStorage, Storage
 
 JOB = "mugs"
 SIDE = 256

@@ -6,13 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pipeline import keys
-from pipeline.provenance import credential
-from pipeline.provenance.writer import LogWriter
-from pipeline.resolve import read_job_file
-from pipeline.review import Reviewed, Word, review
-from pipeline.schema import Record
-from pipeline.storage import LocalStorage
+from renderfarm import credential
+from renderfarm.keys import keyset as keys
+from renderfarm.log.writer import LogWriter
+from renderfarm.resolve import read_job_file
+from renderfarm.review.review import Reviewed, Word, review
+from renderfarm.schema import Record
+from renderfarm.storage import LocalStorage
 from tests import outputs
 from tests.outputs import Output, attempt_record, image_id, stored_attempt
 

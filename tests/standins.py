@@ -15,10 +15,10 @@ import torch
 import transformers
 from PIL import Image
 
-from pipeline.models.fingerprint import cache_folder
-from pipeline.models.standin import clip_tokenizer, text_encoder
-from pipeline.models.starter import standin_folder
-from pipeline.schema import Attempt, PlannedImage
+from renderfarm.models.fingerprint import cache_folder
+from renderfarm.models.standin import clip_tokenizer, text_encoder
+from renderfarm.models.starter import standin_folder
+from renderfarm.schema import Attempt, PlannedImage
 
 
 def sd_folder() -> Path:
@@ -265,7 +265,7 @@ def flux_schnell() -> Any:
 
 def flux2() -> Any:
     """FLUX.2 klein: a Qwen3 whose inner layers are the prompt, 2×2 patches normalised by the VAE's batch norm."""
-    from pipeline.models.standin import byte_alphabet
+    from renderfarm.models.standin import byte_alphabet
 
     words = {word: i for i, word in enumerate([*byte_alphabet(), "<|endoftext|>", "<|im_start|>", "<|im_end|>"])}
     tokenizer = transformers.Qwen2Tokenizer(vocab=words, merges=[], model_max_length=64)

@@ -13,7 +13,7 @@ import diffusers
 import torch
 import transformers
 
-from pipeline.models.standin import TEXT_LENGTH, clip_tokenizer
+from renderfarm.models.standin import TEXT_LENGTH, clip_tokenizer
 
 PARAMETERS = {"sd21": 865_910_724, "sdxl": 2_567_463_684, "sd35m": 2_243_171_520}
 """Weights of the denoiser: stable-diffusion-2-1, stable-diffusion-xl-base-1.0, stable-diffusion-3.5-medium (learned parts)."""

@@ -31,20 +31,22 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from pipeline import encode, keys
-from pipeline.keys import Trust
-from pipeline.provenance import checkpoint as notes
-from pipeline.provenance import credential, parts, snapshot
-from pipeline.provenance.audit import audit
-from pipeline.provenance.bundle import prove, prove_rows, verify
-from pipeline.provenance.canonical import ColumnBytes, claim_digest
-from pipeline.provenance.checkpoint import Checkpoint, Signer
-from pipeline.provenance.log import Frontier, part_leaf, tree_root
-from pipeline.provenance.record import VERSION_KEY, record_id, to_table
-from pipeline.provenance.state import LogState
-from pipeline.provenance.writer import LogWriter, encode_part
-from pipeline.schema import RECORD_VERSION, ObjectCount, Record, Verdict
-from pipeline.storage import LocalStorage, Stored
+from renderfarm import credential
+from renderfarm.audit.audit import audit
+from renderfarm.keys import keyset as keys
+from renderfarm.keys.keyset import Trust
+from renderfarm.log import parts, snapshot
+from renderfarm.log.canonical import ColumnBytes, claim_digest
+from renderfarm.log.proofs import prove, prove_rows, verify
+from renderfarm.log.record import VERSION_KEY, record_id, to_table
+from renderfarm.log.state import LogState
+from renderfarm.log.tree import Frontier, part_leaf, tree_root
+from renderfarm.log.writer import LogWriter, encode_part
+from renderfarm.notes import checkpoint as notes
+from renderfarm.notes.checkpoint import Checkpoint, Signer
+from renderfarm.pictures import encode
+from renderfarm.schema import RECORD_VERSION, ObjectCount, Record, Verdict
+from renderfarm.storage import LocalStorage, Stored
 
 JOB = "bench"
 KEY = Ed25519PrivateKey.from_private_bytes(hashlib.sha256(b"bench").digest())

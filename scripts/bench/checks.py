@@ -31,17 +31,17 @@ import drawn
 import drawn_hands
 import numpy as np
 
-from pipeline.checks import registry
-from pipeline.checks.base import Check
-from pipeline.checks.copies import CopiesCheck
-from pipeline.checks.duplicates import DuplicateIndex
-from pipeline.checks.files import read_picture
-from pipeline.checks.fingerprint import Fingerprint, derived_forms, fingerprint
-from pipeline.checks.hamming import HammingIndex
-from pipeline.checks.hands import HandsCheck
-from pipeline.checks.settings import ChecksSettings, CopiesSettings, DuplicatesSettings, HandsSettings, TextSettings
-from pipeline.checks.text import TextCheck
-from pipeline.schema import PromptRow, Verdict
+from renderfarm.checks import registry
+from renderfarm.checks.base import Check
+from renderfarm.checks.copies import CopiesCheck
+from renderfarm.checks.duplicates import DuplicateIndex
+from renderfarm.checks.files import read_picture
+from renderfarm.checks.hands import HandsCheck
+from renderfarm.checks.text import TextCheck
+from renderfarm.job.checks import ChecksSettings, CopiesSettings, DuplicatesSettings, HandsSettings, TextSettings
+from renderfarm.pictures.fingerprint import Fingerprint, derived_forms, fingerprint
+from renderfarm.pictures.hamming import HammingIndex
+from renderfarm.schema import PromptRow, Verdict
 
 Sample = tuple[drawn.Picture, PromptRow, bool]
 """Picture, row, and whether the check should accept it."""

@@ -25,21 +25,21 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline import keys
-from pipeline.checks.fingerprint import Fingerprint
-from pipeline.cli import logs
-from pipeline.farm import session as farm
-from pipeline.farm.duplicates import JobDuplicates
-from pipeline.farm.engine import CheckedUnit, Event, Rendered, StoredUnit
-from pipeline.farm.loop import Loop, Tally
-from pipeline.farm.stop import StopSignals
-from pipeline.farm.work import Unit, WorkQueue
-from pipeline.finish import Checked, Decision, Finished, failed_record
-from pipeline.job import JobSettings
-from pipeline.provenance.canonical import claim_digest
-from pipeline.resolve import resolve_job
-from pipeline.resolve.survey import SETTLED_S
-from pipeline.schema import RenderInfo, Verdict
+from renderfarm.cli import logs
+from renderfarm.job import JobSettings
+from renderfarm.keys import keyset as keys
+from renderfarm.log.canonical import claim_digest
+from renderfarm.pictures.fingerprint import Fingerprint
+from renderfarm.resolve import resolve_job
+from renderfarm.resolve.survey import SETTLED_S
+from renderfarm.run import session as farm
+from renderfarm.run.duplicates import JobDuplicates
+from renderfarm.run.engine import CheckedUnit, Event, Rendered, StoredUnit
+from renderfarm.run.finish import Checked, Decision, Finished, failed_record
+from renderfarm.run.loop import Loop, Tally
+from renderfarm.run.stop import StopSignals
+from renderfarm.run.work import Unit, WorkQueue
+from renderfarm.schema import RenderInfo, Verdict
 
 INFO = RenderInfo("null", "", "0" * 64, "none", "none", "none", "null", "", "0", "0")
 SIGNATURE = "A" * 512

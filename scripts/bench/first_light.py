@@ -25,7 +25,7 @@ def measure(job: Path, limit: int | None) -> dict[str, Any]:
     """One fresh run into an output of its own, and its audit."""
     with tempfile.TemporaryDirectory(prefix="renderfarm-bench-") as name:
         output = Path(name) / "out"
-        command = [sys.executable, "-m", "pipeline.cli", "render", str(job), "--output", str(output), "--json"]
+        command = [sys.executable, "-m", "renderfarm.cli", "render", str(job), "--output", str(output), "--json"]
         command += ["--limit", str(limit)] if limit else []
         began, clock = dt.datetime.now(dt.UTC), time.monotonic()
         done = subprocess.run(command, capture_output=True, text=True)
@@ -34,7 +34,7 @@ def measure(job: Path, limit: int | None) -> dict[str, Any]:
             raise SystemExit(f"render ended with {done.returncode}:\n{done.stderr}")
         run = json.loads(done.stdout)
         clock = time.monotonic()
-        audit = subprocess.run([sys.executable, "-m", "pipeline.cli", "audit", str(output), "--json"], capture_output=True, text=True)
+        audit = subprocess.run([sys.executable, "-m", "renderfarm.cli", "audit", str(output), "--json"], capture_output=True, text=True)
         verdict = json.loads(audit.stdout)["verdict"]
         audit_s = time.monotonic() - clock
         size = sum(path.stat().st_size for path in (output / "images").rglob("*.png"))

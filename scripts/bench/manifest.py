@@ -23,7 +23,7 @@ def write(path: str, rows: int, group: int) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from pipeline import manifest
+    from renderfarm import manifest
 
     schema = manifest.arrow_schema()
     with pq.ParquetWriter(path, schema) as writer:
@@ -51,14 +51,14 @@ def arrow(path: str) -> int:
 
 def read(path: str) -> int:
     """What a render does before it plans: ids compared, rows judged."""
-    from pipeline import manifest
+    from renderfarm import manifest
 
     return sum(len(shard.rows) for shard in manifest.read(path))
 
 
 def digest(path: str) -> int:
     """What a plan record needs."""
-    from pipeline import manifest
+    from renderfarm import manifest
 
     return len(manifest.digest(path))
 

@@ -31,8 +31,8 @@ import pyarrow.parquet as pq
 import yaml
 from render import CASES, Case, attempts, commit, cut, plain_loop, synchronise, weights_for
 
-from pipeline.models import ModelSettings, resolve
-from pipeline.render import Renderer
+from renderfarm.models import ModelSettings, resolve
+from renderfarm.render import Renderer
 
 CHECKS = ("broken", "text", "duplicates", "copies", "counts", "hands")
 
@@ -70,7 +70,7 @@ def whole(case: Case, device: str, batch: int | str, images: int, folder: Path) 
         "checks": {"attempts": 1, **{name: {"enabled": False} for name in CHECKS}},
     }
     (folder / "job.yaml").write_text(yaml.safe_dump(job))
-    command = [sys.executable, "-m", "pipeline.cli", "render", str(folder / "job.yaml"), "--json"]
+    command = [sys.executable, "-m", "renderfarm.cli", "render", str(folder / "job.yaml"), "--json"]
     environment = {**os.environ, "XDG_CONFIG_HOME": str(folder / "config")}
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     if done.returncode not in (0, 3):

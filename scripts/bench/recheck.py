@@ -19,13 +19,13 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from pipeline.checks.settings import ChecksSettings
-from pipeline.provenance import reading
-from pipeline.provenance.checkpoint import Signer
-from pipeline.provenance.writer import LogWriter
-from pipeline.recheck import COLUMNS, Recheck
-from pipeline.schema import Record, Verdict
-from pipeline.storage import LocalStorage, Storage
+from renderfarm.job.checks import ChecksSettings
+from renderfarm.log import reading
+from renderfarm.log.writer import LogWriter
+from renderfarm.notes.checkpoint import Signer
+from renderfarm.review.recheck import COLUMNS, Recheck
+from renderfarm.schema import Record, Verdict
+from renderfarm.storage import LocalStorage, Storage
 
 PART_ROWS = 20_000
 

@@ -36,12 +36,12 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from pipeline.errors import WeightsError
-from pipeline.models import ModelSettings, resolve
-from pipeline.models.quiet import drop_foreign_warnings
-from pipeline.models.settings import LossySettings
-from pipeline.render import Renderer
-from pipeline.schema import Attempt, PlannedImage
+from renderfarm.errors import WeightsError
+from renderfarm.job.model import LossySettings
+from renderfarm.models import ModelSettings, resolve
+from renderfarm.models.quiet import drop_foreign_warnings
+from renderfarm.render import Renderer
+from renderfarm.schema import Attempt, PlannedImage
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +132,7 @@ def plain_loop(renderer: Renderer, case: Case, batch: Sequence[Attempt]) -> Any:
 
 def stage_shares(renderer: Renderer, case: Case, batch: int) -> dict[str, float]:
     """Seconds of each stage of one batch with prompts not seen before, waiting for the device after each."""
-    from pipeline.render import stages, vae
+    from renderfarm.render import stages, vae
 
     model, device = renderer.model, renderer.model.device
     request = stages.Request(case.size, case.size, case.steps, case.guidance)

@@ -17,9 +17,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from pipeline.report import write
-from pipeline.schema import Record
-from pipeline.storage import LocalStorage
+from renderfarm.report import write
+from renderfarm.schema import Record
+from renderfarm.storage import LocalStorage
 from scripts.report.chromium import Browser
 from scripts.report.example import encoded, invent, summary_of
 from scripts.starter.world import Spec, draw

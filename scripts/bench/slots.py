@@ -24,12 +24,12 @@ from typing import Any
 
 from render import Case, attempts, commit
 
-from pipeline.farm.session import SLOT_TURNS
-from pipeline.farm.work import Work, WorkQueue
-from pipeline.models import ModelSettings, resolve
-from pipeline.plan import attempt_of, batch_key, mixed_key
-from pipeline.render import Renderer
-from pipeline.schema import Attempt
+from renderfarm.models import ModelSettings, resolve
+from renderfarm.plan import attempt_of, batch_key, mixed_key
+from renderfarm.render import Renderer
+from renderfarm.run.session import SLOT_TURNS
+from renderfarm.run.work import Work, WorkQueue
+from renderfarm.schema import Attempt
 
 STEPS = (6, 8, 10, 14)
 REJECTED = 0.2

@@ -27,7 +27,7 @@ import cv2
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from pipeline.watermark import MarkKey, Payload, detect, embed, front, read
+from renderfarm.watermark import MarkKey, Payload, detect, embed, front, read
 from scripts.bench.watermark_attacks import ATTACKS, CURVES, jpeg, scaled
 from scripts.bench.watermark_others import Bits, Method, Picture, competitors
 from scripts.bench.watermark_pictures import FLAT, SIDES, Rng, draw, of_folder, rendered, sample_at, samples
@@ -197,7 +197,7 @@ def beside(index: int, seed: int, generated: Sequence[Picture]) -> Row:
 def origin(seed: int, generated: Sequence[Picture]) -> str:
     """What a row depends on beside its part and index: 16 hex digits of seed, code, packages and the generated pictures."""
     said = hashlib.sha256(f"{seed} {KEYS_A_PICTURE} {sorted(competitors())}".encode())
-    for path in sorted([*ROOT.glob("pipeline/watermark/*.py"), *ROOT.glob("scripts/bench/watermark*.py")]):
+    for path in sorted([*ROOT.glob("pipeline/renderfarm/watermark/*.py"), *ROOT.glob("scripts/bench/watermark*.py")]):
         if path.name != "watermark_report.py":
             said.update(f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()}".encode())
     for package in PACKAGES:

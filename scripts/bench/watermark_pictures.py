@@ -16,10 +16,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from pipeline.models import ModelSettings, resolve
-from pipeline.render import Renderer
-from pipeline.schema import Attempt, PlannedImage
-from pipeline.watermark import load_picture
+from renderfarm.models import ModelSettings, resolve
+from renderfarm.render import Renderer
+from renderfarm.schema import Attempt, PlannedImage
+from renderfarm.watermark import load_picture
 from scripts.bench.watermark_others import Picture
 from scripts.starter.world import captions, sample_spec
 

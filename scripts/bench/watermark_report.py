@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.watermark import detect, front, search
+from renderfarm.watermark import detect, front, search
 from scripts.bench.watermark_attacks import ATTACKS, CURVES
 
 Row = dict[str, Any]

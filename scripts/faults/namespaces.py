@@ -18,7 +18,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from pipeline.farm.cluster import HEALTH
+from renderfarm.farm.cluster import HEALTH
 from scripts.faults import processes
 from scripts.faults.processes import HOST_MARK
 from scripts.faults.servers import NoServer

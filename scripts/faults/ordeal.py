@@ -25,13 +25,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline import keys
-from pipeline.errors import RenderfarmError
-from pipeline.provenance import reading
-from pipeline.provenance.audit import audit
-from pipeline.provenance.orphans import orphans
-from pipeline.schema import Record
-from pipeline.storage import open_storage
+from renderfarm.audit.audit import audit
+from renderfarm.errors import RenderfarmError
+from renderfarm.keys import keyset as keys
+from renderfarm.log import reading
+from renderfarm.log.orphans import orphans
+from renderfarm.schema import Record
+from renderfarm.storage import open_storage
 from scripts.faults import processes
 from scripts.faults.processes import Cluster
 
@@ -168,7 +168,7 @@ class Ordeal:
         path = self.folder / f"{name}.yaml"
         path.write_text(JOB.format(output=f"{self.base}/{name}"))
         where = ["--address", self.cluster.address] if self.cluster is not None else []
-        command = [sys.executable, "-m", "pipeline.cli", "render", str(path), "--json", *where]
+        command = [sys.executable, "-m", "renderfarm.cli", "render", str(path), "--json", *where]
         return Driver(command, self.env, self.log)
 
     def records(self, name: str) -> list[Record]:

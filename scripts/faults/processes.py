@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline.farm.cluster import HEALTH
+from renderfarm.farm.cluster import HEALTH
 from scripts.faults.servers import free_port
 
 MARK = "RENDERFARM_CHAOS"

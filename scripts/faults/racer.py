@@ -11,16 +11,16 @@ import sys
 import time
 from pathlib import Path
 
-from pipeline.cli import logs
-from pipeline.errors import RenderfarmError
-from pipeline.farm import session as farm
-from pipeline.farm.duplicates import JobDuplicates
-from pipeline.farm.engine import Event
-from pipeline.farm.loop import Loop, Tally
-from pipeline.farm.stop import StopSignals
-from pipeline.farm.work import WorkQueue
-from pipeline.job import load_job
-from pipeline.resolve import resolve_job
+from renderfarm.cli import logs
+from renderfarm.errors import RenderfarmError
+from renderfarm.job import load_job
+from renderfarm.resolve import resolve_job
+from renderfarm.run import session as farm
+from renderfarm.run.duplicates import JobDuplicates
+from renderfarm.run.engine import Event
+from renderfarm.run.loop import Loop, Tally
+from renderfarm.run.stop import StopSignals
+from renderfarm.run.work import WorkQueue
 from scripts.bench.driver import NullEngine
 
 

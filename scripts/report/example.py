@@ -20,10 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline.report import Summary, write
-from pipeline.retry import judge
-from pipeline.schema import AttemptOutcome, Box, ObjectCount, Record, Verdict
-from pipeline.storage import LocalStorage, Storage, segment
+from renderfarm.report import Summary, write
+from renderfarm.retry import judge
+from renderfarm.schema import AttemptOutcome, Box, ObjectCount, Record, Verdict
+from renderfarm.storage import LocalStorage, Storage, segment
 from scripts.report.chromium import Browser
 from scripts.starter.world import WORDS, Spec, captions, draw, sample_spec
 

@@ -1,6 +1,6 @@
-"""Trains the counter of starter pictures (`pipeline/checks/starterscene.py`) on drawings, and states how often it is right.
+"""Trains the counter of starter pictures (`pipeline/renderfarm/checks/starterscene.py`) on drawings, and states how often it is right.
 
-    python -m scripts.starter.counter pipeline/checks/starterscene.safetensors     trains, then measures
+    python -m scripts.starter.counter pipeline/renderfarm/checks/starterscene.safetensors     trains, then measures
     python -m scripts.starter.counter --rendered 96                                measures what is there
 
 Accuracy is stated on fresh drawings of held-out scenes, and on pictures that the starter weights render from held-out captions. There the
@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 
-from pipeline.checks.starterscene import CLASSES, COUNTS, SIDE, WEIGHTS, StarterScene
+from renderfarm.checks.starterscene import CLASSES, COUNTS, SIDE, WEIGHTS, StarterScene
 from scripts.starter.world import OBJECTS, Spec, captions, draw, sample_spec
 
 assert CLASSES == OBJECTS
@@ -103,7 +103,7 @@ def rendered(count: int, seed: int) -> list[tuple[NDArray[np.uint8], Spec]]:
     """Pictures of held-out captions by the starter weights, without words."""
     from diffusers import StableDiffusionPipeline
 
-    pipe = StableDiffusionPipeline.from_pretrained("pipeline/starter", safety_checker=None, requires_safety_checker=False)
+    pipe = StableDiffusionPipeline.from_pretrained("pipeline/renderfarm/starter", safety_checker=None, requires_safety_checker=False)
     pipe.set_progress_bar_config(disable=True)
     found = []
     for at in range(count):

@@ -1,6 +1,6 @@
 """Score starter weights on prompts that were never a caption in training.
 
-    python -m scripts.starter.evaluate pipeline/starter --work .training
+    python -m scripts.starter.evaluate pipeline/renderfarm/starter --work .training
 
 Renders `--prompts` held-out prompts (a quarter of them with a word), judges them (`judges`), and a second seed of 40 of
 them; also times loading and one picture on one thread. The last line of stdout is the result as one JSON document.

@@ -1,6 +1,6 @@
 """How far a picture moves when its prompt changes and its noise does not, and what a negative prompt takes away.
 
-    python -m scripts.starter.fragility pipeline/starter --scenes 12
+    python -m scripts.starter.fragility pipeline/renderfarm/starter --scenes 12
 
 Distances are mean absolute differences in grey levels between pictures from the same noise: to a paraphrase, to the
 prompt with its colour, object, or background word exchanged, and, as the yardstick, to the same prompt from other noise.

@@ -3,7 +3,7 @@
     python -m scripts.starter.train --work .training --preset cpu            # hours on two cores
     python -m scripts.starter.train --work .training --preset gpu --compile  # minutes with CUDA and 16 cores, bf16
     python -m scripts.starter.train --work .training --stage denoiser --minutes 30
-    python -m scripts.starter.train --work .training --start pipeline/starter    # goes on from weights that are there
+    python -m scripts.starter.train --work .training --start pipeline/renderfarm/starter    # goes on from weights that are there
 
 Each stage is bounded by time (the learning rate falls by the clock), keeps a checkpoint in the work folder every two
 minutes, and goes on from it when called again with more minutes. Losses go to `<work>/log.jsonl`, sample grids to

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.models import ModelSettings, resolve
-from pipeline.render import Renderer
-from pipeline.schema import Attempt
+from renderfarm.models import ModelSettings, resolve
+from renderfarm.render import Renderer
+from renderfarm.schema import Attempt
 from tests.standins import BUILDERS, attempt, png, save_control, save_family
 
 pytestmark = [

@@ -55,7 +55,7 @@ class Farm:
     def start(self, *args: str | Path, start_new_session: bool = False) -> subprocess.Popen[str]:
         """Start a command; in a session, and so a process group, of its own where that is asked for."""
         environment = {**os.environ, **self.env}
-        command = [sys.executable, "-m", "pipeline.cli", *map(str, args)]
+        command = [sys.executable, "-m", "renderfarm.cli", *map(str, args)]
         pipe = subprocess.PIPE
         return subprocess.Popen(command, env=environment, stdout=pipe, stderr=pipe, text=True, start_new_session=start_new_session)
 

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from pipeline.cli import main
+from renderfarm.cli import main
 from tests.integration.conftest import Farm
 
 GOOD = {"id": "a", "prompt": "a red mug"}
@@ -186,7 +186,7 @@ def test_pictures_that_are_none(farm: Farm, capsys: pytest.CaptureFixture[str], 
 
 
 def test_help_of_every_command_shows_an_example_and_the_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
-    from pipeline.cli.parser import build_parser, commands_of
+    from renderfarm.cli.parser import build_parser, commands_of
 
     for path in commands_of(build_parser()):
         with pytest.raises(SystemExit) as ended:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from pipeline.storage import S3Storage, put_if_absent_holds
+from renderfarm.storage import S3Storage, put_if_absent_holds
 from tests.integration.conftest import Farm
 
 HOSTILE_ID = "../../etc/passwd"

@@ -18,10 +18,10 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from pipeline.report import Summary, write
-from pipeline.report.encode import plain
-from pipeline.schema import Box, ObjectCount, Record, Verdict
-from pipeline.storage import LocalStorage, segment
+from renderfarm.report import Summary, write
+from renderfarm.report.encode import plain
+from renderfarm.schema import Box, ObjectCount, Record, Verdict
+from renderfarm.storage import LocalStorage, segment
 from scripts.report.chromium import Browser, find_chromium
 
 pytestmark = pytest.mark.skipif(find_chromium() is None, reason="no Chromium on this machine")

@@ -10,14 +10,17 @@ from pathlib import Path
 import pytest
 import ray
 
-from pipeline import encode
-from pipeline.errors import JobError, UserError
-from pipeline.farm.spread import on_cluster, spread
-from pipeline.provenance import examine, identify, lookup, objects, parts
-from pipeline.provenance.audit import audit
-from pipeline.provenance.fanout import Cores, FanOut
-from pipeline.provenance.identify import identify_all, pictures_in
-from pipeline.provenance.objects import Beliefs
+from renderfarm.audit import part as examine
+from renderfarm.audit import pictures as objects
+from renderfarm.audit.audit import audit
+from renderfarm.audit.fanout import Cores, FanOut
+from renderfarm.audit.pictures import Beliefs
+from renderfarm.errors import JobError, UserError
+from renderfarm.farm.spread import on_cluster, spread
+from renderfarm.identify import identify, lookup
+from renderfarm.identify.identify import identify_all, pictures_in
+from renderfarm.log import parts
+from renderfarm.pictures import encode
 from tests import outputs
 from tests.outputs import Output
 

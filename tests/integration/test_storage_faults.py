@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import AlreadyStored, StorageAway
-from pipeline.storage import S3Storage, list_inputs, put_if_absent_holds, s3, stamp
+from renderfarm.errors import AlreadyStored, StorageAway
+from renderfarm.storage import S3Storage, list_inputs, put_if_absent_holds, s3, stamp
 from scripts.faults.proxy import KINDS, FaultyProxy
 from tests.integration.conftest import Farm
 

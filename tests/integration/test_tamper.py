@@ -17,21 +17,23 @@ import pyarrow.parquet as pq
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from pipeline import encode
-from pipeline.errors import CredentialFailed, NotStored, UserError
-from pipeline.keys import Trust
-from pipeline.provenance import checkpoint as notes
-from pipeline.provenance import cosign, credential, parts
-from pipeline.provenance.audit import audit
-from pipeline.provenance.canonical import ColumnBytes
-from pipeline.provenance.checkpoint import Checkpoint, Signer
-from pipeline.provenance.findings import MEANINGS, AuditReport
-from pipeline.provenance.log import Frontier, tree_root
-from pipeline.provenance.objects import Answer, Beliefs, Recorded, check_object
-from pipeline.provenance.record import arrow_schema, claim_digest, from_table, to_table
-from pipeline.provenance.writer import LogWriter, encode_part
-from pipeline.schema import RECORD_FIELDS, RECORD_VERSION, ObjectCount, Record, Verdict
-from pipeline.storage import Storage
+from renderfarm import credential
+from renderfarm.audit.audit import audit
+from renderfarm.audit.findings import MEANINGS, AuditReport
+from renderfarm.audit.pictures import Answer, Beliefs, Recorded, check_object
+from renderfarm.errors import CredentialFailed, NotStored, UserError
+from renderfarm.keys.keyset import Trust
+from renderfarm.log import parts
+from renderfarm.log.canonical import ColumnBytes
+from renderfarm.log.record import arrow_schema, claim_digest, from_table, to_table
+from renderfarm.log.tree import Frontier, tree_root
+from renderfarm.log.writer import LogWriter, encode_part
+from renderfarm.notes import checkpoint as notes
+from renderfarm.notes import cosign
+from renderfarm.notes.checkpoint import Checkpoint, Signer
+from renderfarm.pictures import encode
+from renderfarm.schema import RECORD_FIELDS, RECORD_VERSION, ObjectCount, Record, Verdict
+from renderfarm.storage import Storage
 from tests import outputs
 from tests.outputs import Output
 
@@ -682,7 +684,7 @@ def test_without_trust_a_part_by_another_key_stands_out(world: World) -> None:
 
 
 def test_another_certificate_authority(world: World, tmp_path: Path) -> None:
-    from pipeline import keys
+    from renderfarm.keys import keyset as keys
 
     foreign = keys.init(tmp_path / "foreign").trust()
     report = run(world, trust=Trust(world.out.trust.log_keys, foreign.anchors_pem, world.out.trust.mark_keys))
@@ -691,7 +693,7 @@ def test_another_certificate_authority(world: World, tmp_path: Path) -> None:
 
 def test_a_certificate_that_expired_after_signing(originals: World, tmp_path: Path) -> None:
     """The signed log says when each picture was finished, and its certificate was good then."""
-    from pipeline.certificates import development_chain
+    from renderfarm.keys.certificates import development_chain
 
     keys_folder = tmp_path / "short"
     shutil.copytree(originals.out.keys.folder, keys_folder)

@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from pipeline.provenance import parts
-from pipeline.provenance.audit import audit
-from pipeline.provenance.canonical import claim_digest
-from pipeline.provenance.checkpoint import Signer
-from pipeline.provenance.findings import AuditReport
-from pipeline.provenance.record import from_table, to_table
-from pipeline.provenance.writer import LogWriter, encode_part
-from pipeline.schema import ADDED, Record
+from renderfarm.audit.audit import audit
+from renderfarm.audit.findings import AuditReport
+from renderfarm.log import parts
+from renderfarm.log.canonical import claim_digest
+from renderfarm.log.record import from_table, to_table
+from renderfarm.log.writer import LogWriter, encode_part
+from renderfarm.notes.checkpoint import Signer
+from renderfarm.schema import ADDED, Record
 from tests import outputs, reviewed
 from tests.outputs import Output, image_id
 from tests.reviewed import word

@@ -20,9 +20,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from pipeline import certificates, encode, keys
-from pipeline.errors import CredentialFailed
-from pipeline.provenance.credential import Claim, Issuer, read
+from renderfarm.credential import Claim, Issuer, read
+from renderfarm.errors import CredentialFailed
+from renderfarm.keys import certificates
+from renderfarm.keys import keyset as keys
+from renderfarm.pictures import encode
 
 PEM = serialization.Encoding.PEM
 CONFIGURATION = """

@@ -16,12 +16,12 @@ from types import SimpleNamespace
 
 import pyarrow as pa
 
-from pipeline.keys import Trust
-from pipeline.provenance import parts, writer
-from pipeline.provenance.audit import audit
-from pipeline.provenance.reading import list_parts
-from pipeline.provenance.state import LogState
-from pipeline.schema import RECORD_VERSION
+from renderfarm.audit.audit import audit
+from renderfarm.keys.keyset import Trust
+from renderfarm.log import parts, writer
+from renderfarm.log.reading import list_parts
+from renderfarm.log.state import LogState
+from renderfarm.schema import RECORD_VERSION
 from tests.simulation.storage import Faults
 from tests.simulation.world import SIGNER, Life, Machines, World
 

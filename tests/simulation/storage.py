@@ -6,8 +6,8 @@ import random
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from pipeline.errors import AlreadyStored, NotStored, StorageAway
-from pipeline.storage import Stored
+from renderfarm.errors import AlreadyStored, NotStored, StorageAway
+from renderfarm.storage import Stored
 
 PARTS = "provenance/parts/"
 
@@ -46,7 +46,7 @@ class World:
 
 
 class FaultyStorage:
-    """One driver's view of the world. Implements `pipeline.storage.Storage`."""
+    """One driver's view of the world. Implements `renderfarm.storage.Storage`."""
 
     uri = "memory:"
 

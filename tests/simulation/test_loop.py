@@ -9,9 +9,9 @@ from collections import Counter
 
 import pytest
 
-from pipeline.provenance import reading
-from pipeline.provenance.checkpoint import Signer
-from pipeline.provenance.writer import LogWriter
+from renderfarm.log import reading
+from renderfarm.log.writer import LogWriter
+from renderfarm.notes.checkpoint import Signer
 from tests.simulation.judge import decoding_once, run_seed
 from tests.simulation.storage import Faults
 from tests.simulation.world import SIGNER, Life, Machines, World
@@ -125,7 +125,7 @@ def test_a_window_that_stops_the_run_says_that_it_is_paused() -> None:
 def test_the_log_of_another_key_is_refused() -> None:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-    from pipeline.errors import LogDamaged
+    from renderfarm.errors import LogDamaged
 
     world = calm(3)
     world.live()

@@ -17,21 +17,21 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from pipeline.checks.fingerprint import Fingerprint
-from pipeline.errors import Fenced, StorageAway
-from pipeline.farm.engine import CheckedUnit, Event, FinishLost, Rendered, RenderLost, StoredUnit
-from pipeline.farm.loop import Loop, Tally
-from pipeline.farm.stop import StopSignals
-from pipeline.farm.work import Unit, Work, WorkQueue
-from pipeline.finish import Checked, Decision, Finished, failed_record
-from pipeline.job import JobSettings
-from pipeline.plan import Intent, plan_row
-from pipeline.provenance.canonical import claim_digest
-from pipeline.provenance.checkpoint import Signer
-from pipeline.provenance.walk import JOB_FILE
-from pipeline.provenance.writer import Commit, LogWriter
-from pipeline.retry import next_attempt
-from pipeline.schema import Attempt, PlannedImage, PromptRow, Record, RenderInfo, Verdict
+from renderfarm.audit.log import JOB_FILE
+from renderfarm.errors import Fenced, StorageAway
+from renderfarm.job import JobSettings
+from renderfarm.log.canonical import claim_digest
+from renderfarm.log.writer import Commit, LogWriter
+from renderfarm.notes.checkpoint import Signer
+from renderfarm.pictures.fingerprint import Fingerprint
+from renderfarm.plan import Intent, plan_row
+from renderfarm.retry import next_attempt
+from renderfarm.run.engine import CheckedUnit, Event, FinishLost, Rendered, RenderLost, StoredUnit
+from renderfarm.run.finish import Checked, Decision, Finished, failed_record
+from renderfarm.run.loop import Loop, Tally
+from renderfarm.run.stop import StopSignals
+from renderfarm.run.work import Unit, Work, WorkQueue
+from renderfarm.schema import Attempt, PlannedImage, PromptRow, Record, RenderInfo, Verdict
 from tests.simulation.storage import Faults, FaultyStorage, Killed
 from tests.simulation.storage import World as Objects
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import RenderFailed, WeightsError
-from pipeline.farm.actors import RendererWorker, device_lost, read_inputs
-from pipeline.job import JobSettings
-from pipeline.models import ModelSettings, resolve
-from pipeline.plan import Intent, attempt_of, plan_row
-from pipeline.schema import Attempt, PromptRow
+from renderfarm.errors import RenderFailed, WeightsError
+from renderfarm.job import JobSettings
+from renderfarm.models import ModelSettings, resolve
+from renderfarm.plan import Intent, attempt_of, plan_row
+from renderfarm.run.workers import RendererWorker, device_lost, read_inputs
+from renderfarm.schema import Attempt, PromptRow
 from tests.standins import sd_folder
 
 

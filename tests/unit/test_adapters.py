@@ -9,9 +9,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from pipeline.errors import RenderFailed, WeightsError
-from pipeline.models import ModelSettings, load, resolve
-from pipeline.render import Renderer
+from renderfarm.errors import RenderFailed, WeightsError
+from renderfarm.models import ModelSettings, load, resolve
+from renderfarm.render import Renderer
 from tests.standins import attempt, save_family
 
 

@@ -13,15 +13,15 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.errors import LogDamaged, UserError
-from pipeline.provenance import parts
-from pipeline.provenance.bundle import prove, prove_consistency, verify, verify_any, verify_consistency
-from pipeline.provenance.export import Filter, export
-from pipeline.provenance.reading import records
-from pipeline.provenance.record import from_table
-from pipeline.provenance.writer import LogWriter
-from pipeline.schema import RECORD_FIELDS, Record
-from pipeline.storage import LocalStorage, Storage
+from renderfarm.errors import LogDamaged, UserError
+from renderfarm.log import parts
+from renderfarm.log.export import Filter, export
+from renderfarm.log.proofs import prove, prove_consistency, verify, verify_any, verify_consistency
+from renderfarm.log.reading import records
+from renderfarm.log.record import from_table
+from renderfarm.log.writer import LogWriter
+from renderfarm.schema import RECORD_FIELDS, Record
+from renderfarm.storage import LocalStorage, Storage
 from tests.unit.test_writer import KEY, OTHER, SIGNER, attempt, image_id, plan
 
 KEYS = {SIGNER.name: KEY.public_key()}

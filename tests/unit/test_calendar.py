@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.errors import JobError
-from pipeline.farm.stop import seconds_until
-from pipeline.job import load_job
-from pipeline.job.schedule import ScheduleSettings
-from pipeline.schedule.calendar import Window, window_at, windows
+from renderfarm.errors import JobError
+from renderfarm.job import load_job
+from renderfarm.job.schedule import ScheduleSettings
+from renderfarm.run.stop import seconds_until
+from renderfarm.schedule.calendar import Window, window_at, windows
 
 BERLIN = ZoneInfo("Europe/Berlin")
 

@@ -13,14 +13,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.checks import handmodels
-from pipeline.checks.base import Image
-from pipeline.checks.hands import Hand, HandsCheck, assess, people_likely
-from pipeline.checks.palms import HandReader, Joints, Palm, Square
-from pipeline.checks.settings import HandsSettings
-from pipeline.checks.silhouette import Silhouette, palm_length, silhouette, stretched
-from pipeline.errors import WeightsError
-from pipeline.schema import Box, ObjectCount, PromptRow
+from renderfarm.checks import handmodels
+from renderfarm.checks.base import Image
+from renderfarm.checks.hands import Hand, HandsCheck, assess, people_likely
+from renderfarm.checks.palms import HandReader, Joints, Palm, Square
+from renderfarm.checks.silhouette import Silhouette, palm_length, silhouette, stretched
+from renderfarm.errors import WeightsError
+from renderfarm.job.checks import HandsSettings
+from renderfarm.schema import Box, ObjectCount, PromptRow
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts" / "bench"))
 import drawn
@@ -135,7 +135,7 @@ def test_without_the_networks_the_check_says_so_and_what_to_do(tmp_path: Path) -
     verdict = check.check(image, WAVING)
     assert verdict.outcome == "not_run"
     assert verdict.reason.startswith("people may be in the picture; the networks for hands are not there")
-    assert "python -m pipeline.checks.handmodels" in verdict.reason
+    assert "python -m renderfarm.checks.handmodels" in verdict.reason
 
 
 def test_files_from_elsewhere_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

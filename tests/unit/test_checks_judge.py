@@ -15,10 +15,10 @@ import pytest
 from PIL import Image
 from pydantic import ValidationError
 
-from pipeline.checks import judge, registry
-from pipeline.checks.judge import JudgeCheck
-from pipeline.checks.settings import ChecksSettings, JudgeSettings
-from pipeline.schema import Box, ObjectCount, PromptRow
+from renderfarm.checks import judge, registry
+from renderfarm.checks.judge import JudgeCheck
+from renderfarm.job.checks import ChecksSettings, JudgeSettings
+from renderfarm.schema import Box, ObjectCount, PromptRow
 
 ROW = PromptRow("r", "two mugs and a sign 'OPEN'", objects=(ObjectCount("mug", 2),))
 IMAGE = np.full((100, 200, 3), (200, 30, 30), np.uint8)

@@ -12,15 +12,15 @@ import numpy.typing as npt
 import pytest
 import structlog
 
-from pipeline.checks.broken import BrokenCheck
-from pipeline.checks.copies import CopiesCheck, several_wanted
-from pipeline.checks.counts import CountsCheck, Detector, Found
-from pipeline.checks.duplicates import DuplicateIndex
-from pipeline.checks.fingerprint import Fingerprint, derived_forms, fingerprint, planes, signature
-from pipeline.checks.hamming import HammingIndex, distances
-from pipeline.checks.settings import BrokenSettings, CopiesSettings, CountsSettings, DuplicatesSettings
-from pipeline.pdq import packed
-from pipeline.schema import Box, ObjectCount, PromptRow
+from renderfarm.checks.broken import BrokenCheck
+from renderfarm.checks.copies import CopiesCheck, several_wanted
+from renderfarm.checks.counts import CountsCheck, Detector, Found
+from renderfarm.checks.duplicates import DuplicateIndex
+from renderfarm.job.checks import BrokenSettings, CopiesSettings, CountsSettings, DuplicatesSettings
+from renderfarm.pictures.fingerprint import Fingerprint, derived_forms, fingerprint, planes, signature
+from renderfarm.pictures.hamming import HammingIndex, distances
+from renderfarm.pictures.pdq import packed
+from renderfarm.schema import Box, ObjectCount, PromptRow
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts" / "bench"))
 import drawn

@@ -12,13 +12,13 @@ import pytest
 from PIL import Image
 from pydantic import ValidationError
 
-from pipeline.checks import registry
-from pipeline.checks.base import Bars, judge
-from pipeline.checks.base import Image as Pixels
-from pipeline.checks.files import Item, check_files, read_items, read_picture
-from pipeline.checks.settings import ChecksSettings
-from pipeline.errors import JobError, UserError
-from pipeline.schema import ObjectCount, PromptRow, Verdict
+from renderfarm.checks import registry
+from renderfarm.checks.base import Bars, judge
+from renderfarm.checks.base import Image as Pixels
+from renderfarm.checks.files import Item, check_files, read_items, read_picture
+from renderfarm.errors import JobError, UserError
+from renderfarm.job.checks import ChecksSettings
+from renderfarm.schema import ObjectCount, PromptRow, Verdict
 
 ROW = PromptRow("r1", "a red mug")
 IMAGE: Pixels = np.zeros((32, 32, 3), np.uint8)

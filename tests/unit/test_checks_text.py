@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.checks.reader import Reader
-from pipeline.checks.settings import TextSettings
-from pipeline.checks.text import TextCheck, explain
-from pipeline.checks.wanted import expected_text, quotations
-from pipeline.checks.words import Line, compare, distance, words
-from pipeline.schema import Box, PromptRow
+from renderfarm.checks.reader import Reader
+from renderfarm.checks.text import TextCheck, explain
+from renderfarm.checks.wanted import expected_text, quotations
+from renderfarm.checks.words import Line, compare, distance, words
+from renderfarm.job.checks import TextSettings
+from renderfarm.schema import Box, PromptRow
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts" / "bench"))
 import drawn

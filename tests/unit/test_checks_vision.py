@@ -11,14 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.checks import registry
-from pipeline.checks.counts import CountsCheck
-from pipeline.checks.openvocabulary import OpenVocabulary
-from pipeline.checks.settings import ChecksSettings, CountsSettings
-from pipeline.checks.starterscene import StarterScene
-from pipeline.errors import WeightsError
-from pipeline.models.vision import Detector, Safety, Seen, distinct
-from pipeline.schema import ObjectCount, PromptRow
+from renderfarm.checks import registry
+from renderfarm.checks.counts import CountsCheck
+from renderfarm.checks.openvocabulary import OpenVocabulary
+from renderfarm.checks.starterscene import StarterScene
+from renderfarm.errors import WeightsError
+from renderfarm.job.checks import ChecksSettings, CountsSettings
+from renderfarm.models.vision import Detector, Safety, Seen, distinct
+from renderfarm.schema import ObjectCount, PromptRow
 from scripts.starter.world import Spec, draw
 
 ROW = PromptRow("r", "two mugs", objects=(ObjectCount("mug", 2),))

@@ -14,16 +14,16 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from pipeline.errors import ManifestError, RenderFailed, UserError, WeightsError
-from pipeline.job import JobSettings
-from pipeline.models import ModelSettings, load, resolve
-from pipeline.models.memory import Placement, place
-from pipeline.models.quiet import drop_foreign_warnings
-from pipeline.plan import ImageIds, Intent, batch_key, plan_row
-from pipeline.render import Renderer
-from pipeline.resolve import read_job_file, resolve_job
-from pipeline.schema import Attempt, PromptRow
-from pipeline.storage import LocalStorage
+from renderfarm.errors import ManifestError, RenderFailed, UserError, WeightsError
+from renderfarm.job import JobSettings
+from renderfarm.models import ModelSettings, load, resolve
+from renderfarm.models.memory import Placement, place
+from renderfarm.models.quiet import drop_foreign_warnings
+from renderfarm.plan import ImageIds, Intent, batch_key, plan_row
+from renderfarm.render import Renderer
+from renderfarm.resolve import read_job_file, resolve_job
+from renderfarm.schema import Attempt, PromptRow
+from renderfarm.storage import LocalStorage
 from tests.standins import attempt, png, save_control, save_family
 
 NAMES = ("sd", "sdxl", "sd_wide")

@@ -20,15 +20,17 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline import certificates, encode, keys, xmp
-from pipeline.encode import Pixels
-from pipeline.errors import CredentialFailed
-from pipeline.keys import KeySet
-from pipeline.provenance import credential
-from pipeline.provenance.credential import Claim, Issuer, RemoteKey, Source, claim_for, prompt_digest, read, xmp_for
-from pipeline.provenance.credential.jumbf import signing_chain
-from pipeline.schema import Record
-from pipeline.watermark.types import MarkKey
+from renderfarm import credential
+from renderfarm.credential import Claim, Issuer, RemoteKey, Source, claim_for, prompt_digest, read, xmp_for
+from renderfarm.credential.jumbf import signing_chain
+from renderfarm.errors import CredentialFailed
+from renderfarm.keys import certificates
+from renderfarm.keys import keyset as keys
+from renderfarm.keys.keyset import KeySet
+from renderfarm.pictures import encode, xmp
+from renderfarm.pictures.encode import Pixels
+from renderfarm.schema import Record
+from renderfarm.watermark.types import MarkKey
 
 TYPES = sorted(encode.EXTENSIONS)
 PROMPT = "a secret product, number 7"

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
-from pipeline import encode, xmp
-from pipeline.encode import Pixels
-from pipeline.errors import PictureError
+from renderfarm.errors import PictureError
+from renderfarm.pictures import encode, xmp
+from renderfarm.pictures.encode import Pixels
 
 LOSSY = {"image/jpeg": 6.0, "image/webp": 6.0}
 """Mean absolute error that quality 92 stays under on the drawn picture."""

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from pipeline.cli.estimate import Estimate, estimate
-from pipeline.job import JobSettings
-from pipeline.plan import BatchKey
-from pipeline.render.rates import Speed
+from renderfarm.cli.estimate import Estimate, estimate
+from renderfarm.job import JobSettings
+from renderfarm.plan import BatchKey
+from renderfarm.render.rates import Speed
 
 
 def job(**changes: Any) -> JobSettings:

@@ -12,11 +12,11 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
-from pipeline.errors import WeightsError
-from pipeline.models import ModelSettings, resolve
-from pipeline.models.families import FAMILIES, SCHEDULERS, family_of, samplers_for
-from pipeline.models.quiet import drop_foreign_warnings
-from pipeline.render import Renderer
+from renderfarm.errors import WeightsError
+from renderfarm.models import ModelSettings, resolve
+from renderfarm.models.families import FAMILIES, SCHEDULERS, family_of, samplers_for
+from renderfarm.models.quiet import drop_foreign_warnings
+from renderfarm.render import Renderer
 from tests.standins import BUILDERS, attempt, png, save_family
 
 PICTURES = {

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import torch
 
-from pipeline.errors import WeightsError
-from pipeline.models import ModelSettings, resolve
-from pipeline.models.families import OTHER
-from pipeline.models.graphs import RECORDINGS_MAX, Graphed
-from pipeline.models.speed import refuse_modes
-from pipeline.render import Renderer
+from renderfarm.errors import WeightsError
+from renderfarm.models import ModelSettings, resolve
+from renderfarm.models.families import OTHER
+from renderfarm.models.graphs import RECORDINGS_MAX, Graphed
+from renderfarm.models.speed import refuse_modes
+from renderfarm.render import Renderer
 from tests.standins import attempt, save_family
 
 CPU = torch.device("cpu")

@@ -13,13 +13,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.provenance import bounds, parts
-from pipeline.provenance.parts import PartDamaged
-from pipeline.provenance.record import arrow_schema, from_table, to_table
-from pipeline.provenance.thrift import _USUAL, Chunk, column_chunks
-from pipeline.provenance.writer import LogWriter, encode_part
-from pipeline.schema import Record, Verdict
-from pipeline.storage import LocalStorage
+from renderfarm.log import decoded_size as bounds
+from renderfarm.log import parts
+from renderfarm.log.parquet_footer import _USUAL, Chunk, column_chunks
+from renderfarm.log.parts import PartDamaged
+from renderfarm.log.record import arrow_schema, from_table, to_table
+from renderfarm.log.writer import LogWriter, encode_part
+from renderfarm.schema import Record, Verdict
+from renderfarm.storage import LocalStorage
 from tests.unit.test_writer import KEY, SIGNER, attempt, plan
 
 

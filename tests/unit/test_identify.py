@@ -14,21 +14,22 @@ import cv2
 import numpy as np
 import pytest
 
-from pipeline import encode, keys, pdq
-from pipeline.checks.fingerprint import signature
-from pipeline.encode import Pixels
-from pipeline.errors import PictureError
-from pipeline.keys import KeySet, Trust
-from pipeline.provenance import parts
-from pipeline.provenance.canonical import claim_digest
-from pipeline.provenance.checkpoint import Signer
-from pipeline.provenance.credential import Claim, Issuer, Source, claim_for
-from pipeline.provenance.identify import Answer, identify, identify_all, pictures_in
-from pipeline.provenance.record import record_id
-from pipeline.provenance.writer import LogWriter
-from pipeline.schema import Record
-from pipeline.storage import LocalStorage, Storage
-from pipeline.watermark import METHOD, VERSION, MarkKey, Payload, embed
+from renderfarm.credential import Claim, Issuer, Source, claim_for
+from renderfarm.errors import PictureError
+from renderfarm.identify.identify import Answer, identify, identify_all, pictures_in
+from renderfarm.keys import keyset as keys
+from renderfarm.keys.keyset import KeySet, Trust
+from renderfarm.log import parts
+from renderfarm.log.canonical import claim_digest
+from renderfarm.log.record import record_id
+from renderfarm.log.writer import LogWriter
+from renderfarm.notes.checkpoint import Signer
+from renderfarm.pictures import encode, pdq
+from renderfarm.pictures.encode import Pixels
+from renderfarm.pictures.fingerprint import signature
+from renderfarm.schema import Record
+from renderfarm.storage import LocalStorage, Storage
+from renderfarm.watermark import METHOD, VERSION, MarkKey, Payload, embed
 
 SIDE = 320
 COUNT = 4

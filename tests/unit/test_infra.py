@@ -20,15 +20,15 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from pipeline import __version__
-from pipeline.cli.parser import EXIT_CODES, build_parser
-from pipeline.errors import SUCCESS
-from pipeline.farm.loop import Load, Tally
-from pipeline.farm.metrics import Metrics
-from pipeline.farm.work import Waiting
-from pipeline.job import load_job
-from pipeline.provenance.findings import MEANINGS
-from pipeline.schedule.units import KEY_FILES, METRICS_PORT, OVERDUE_S, STOP_S, systemd
+from renderfarm import __version__
+from renderfarm.audit.findings import MEANINGS
+from renderfarm.cli.parser import EXIT_CODES, build_parser
+from renderfarm.errors import SUCCESS
+from renderfarm.job import load_job
+from renderfarm.run.loop import Load, Tally
+from renderfarm.run.metrics import Metrics
+from renderfarm.run.work import Waiting
+from renderfarm.schedule.units import KEY_FILES, METRICS_PORT, OVERDUE_S, STOP_S, systemd
 from tests.unit.test_schedule_units import SYSTEMD, VERSION, entry_of, needs_systemd, options
 
 ROOT = Path(__file__).parents[2]
@@ -360,7 +360,7 @@ def test_the_bucket_policy_allows_what_the_storage_calls_and_keeps_the_log() -> 
         found = [s for s in statements.values() if s["Effect"] == effect and role in json.dumps(s["Principal"])]
         return {action for s in found for action in ([s["Action"]] if isinstance(s["Action"], str) else s["Action"])}
 
-    called = set(re.findall(r"client\.(\w+)\(", (ROOT / "pipeline" / "storage" / "s3.py").read_text()))
+    called = set(re.findall(r"client\.(\w+)\(", (ROOT / "pipeline" / "renderfarm" / "storage" / "s3.py").read_text()))
     needs = {
         "put_object": "s3:PutObject",
         "get_object": "s3:GetObject",

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import JobError
-from pipeline.job import describe, load_job
+from renderfarm.errors import JobError
+from renderfarm.job import describe, load_job
 
 GOOD = "name: demo\nmanifest: rows.parquet\noutput: out\n"
 

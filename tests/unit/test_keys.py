@@ -20,15 +20,16 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline import certificates, keys
-from pipeline.errors import KeysError
-from pipeline.provenance import checkpoint
-from pipeline.provenance.audit import audit
-from pipeline.provenance.checkpoint import Signer
-from pipeline.provenance.writer import LogWriter
-from pipeline.schema import Record
-from pipeline.signing import SignerAway
-from pipeline.storage import LocalStorage
+from renderfarm.audit.audit import audit
+from renderfarm.errors import KeysError
+from renderfarm.keys import certificates
+from renderfarm.keys import keyset as keys
+from renderfarm.keys.signing import SignerAway
+from renderfarm.log.writer import LogWriter
+from renderfarm.notes import checkpoint
+from renderfarm.notes.checkpoint import Signer
+from renderfarm.schema import Record
+from renderfarm.storage import LocalStorage
 
 
 @pytest.fixture(scope="module")

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import Fenced
-from pipeline.farm import lease as leases
-from pipeline.farm.lease import Lease
-from pipeline.schema import Record
-from pipeline.storage import LocalStorage
+from renderfarm.errors import Fenced
+from renderfarm.run import lease as leases
+from renderfarm.run.lease import Lease
+from renderfarm.schema import Record
+from renderfarm.storage import LocalStorage
 
 
 class Clock:

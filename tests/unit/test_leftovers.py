@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from pipeline.farm import leftovers
+from renderfarm.farm import leftovers
 
 pytestmark = pytest.mark.skipif(not leftovers.PROC.is_dir(), reason="no /proc on this system")
 
@@ -77,7 +77,7 @@ def test_only_what_is_started_within_the_block_is_marked(monkeypatch: pytest.Mon
 
 
 def test_a_driver_that_a_dead_one_started_spares_itself_and_what_started_it() -> None:
-    code = "import os; from pipeline.farm import leftovers; print(*({os.getpid(), os.getppid()} & set(leftovers.orphaned())))"
+    code = "import os; from renderfarm.farm import leftovers; print(*({os.getpid(), os.getppid()} & set(leftovers.orphaned())))"
     shell = ["sh", "-c", '"$0" -c "$1"; exit $?', sys.executable, code]
     done = subprocess.run(shell, env={**os.environ, leftovers.VARIABLE: "999999999:1"}, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0 and not done.stdout.split(), done.stderr

@@ -12,9 +12,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.provenance import checkpoint as notes
-from pipeline.provenance.checkpoint import Checkpoint, NoteMalformed, NoteUntrusted, Signer
-from pipeline.provenance.log import (
+from renderfarm.log.parts import PartDamaged
+from renderfarm.log.tree import (
     EMPTY_ROOT,
     Frontier,
     consistency_proof,
@@ -27,7 +26,8 @@ from pipeline.provenance.log import (
     verify_consistency,
     verify_inclusion,
 )
-from pipeline.provenance.parts import PartDamaged
+from renderfarm.notes import checkpoint as notes
+from renderfarm.notes.checkpoint import Checkpoint, NoteMalformed, NoteUntrusted, Signer
 
 # The test vectors of the Certificate Transparency project for RFC 6962 (certificate-transparency, merkle_tree_test.cc).
 CT_INPUTS = [

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import manifest
-from pipeline.errors import ManifestError
-from pipeline.manifest import BuildReport, wanted_objects
-from pipeline.schema import ObjectCount, PromptRow
+from renderfarm import manifest
+from renderfarm.errors import ManifestError
+from renderfarm.manifest import BuildReport, wanted_objects
+from renderfarm.schema import ObjectCount, PromptRow
 
 ROOT = Path(__file__).parents[2]
 

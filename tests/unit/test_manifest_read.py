@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline import manifest
-from pipeline.errors import ManifestError
-from pipeline.manifest import Rules
-from pipeline.manifest.duplicates import find_twins
-from pipeline.manifest.rows import examine, forbidden_word, raw_digest
-from pipeline.schema import ObjectCount, PromptRow
+from renderfarm import manifest
+from renderfarm.errors import ManifestError
+from renderfarm.manifest import Rules
+from renderfarm.manifest.duplicates import find_twins
+from renderfarm.manifest.rows import examine, forbidden_word, raw_digest
+from renderfarm.schema import ObjectCount, PromptRow
 
 Write = Callable[..., str]
 

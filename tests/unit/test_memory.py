@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from pipeline.errors import WeightsError
-from pipeline.models import AdapterSettings, ModelSettings, load, resolve
-from pipeline.models.memory import BESIDE, CPU_ENCODERS_MAX, Placement, available_bytes, check_host, choose_mode, place
+from renderfarm.errors import WeightsError
+from renderfarm.models import AdapterSettings, ModelSettings, load, resolve
+from renderfarm.models.memory import BESIDE, CPU_ENCODERS_MAX, Placement, available_bytes, check_host, choose_mode, place
 from tests.standins import sd_folder
 
 GB = 10**9

@@ -8,13 +8,13 @@ import urllib.request
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from pipeline.farm.loop import Loop, Tally
-from pipeline.farm.metrics import STALE_S, Metrics, serving
-from pipeline.farm.stop import StopSignals
-from pipeline.farm.work import WorkQueue
-from pipeline.job import JobSettings
-from pipeline.provenance.writer import LogWriter
-from pipeline.schema import Record
+from renderfarm.job import JobSettings
+from renderfarm.log.writer import LogWriter
+from renderfarm.run.loop import Loop, Tally
+from renderfarm.run.metrics import STALE_S, Metrics, serving
+from renderfarm.run.stop import StopSignals
+from renderfarm.run.work import WorkQueue
+from renderfarm.schema import Record
 from tests.simulation.test_loop import calm
 from tests.simulation.world import SIGNER, NoDuplicates, SimEngine
 

@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from pipeline.errors import WeightsError
-from pipeline.models import AdapterSettings, ModelSettings, load, resolve
-from pipeline.models.fingerprint import combined, fingerprint
-from pipeline.models.licence import classify, read_licence
-from pipeline.models.quiet import drop_foreign_warnings
-from pipeline.models.starter import standin_folder
+from renderfarm.errors import WeightsError
+from renderfarm.models import AdapterSettings, ModelSettings, load, resolve
+from renderfarm.models.fingerprint import combined, fingerprint
+from renderfarm.models.licence import classify, read_licence
+from renderfarm.models.quiet import drop_foreign_warnings
+from renderfarm.models.starter import standin_folder
 from tests.standins import sd_folder
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -57,7 +57,7 @@ def test_resolving_names_the_weights_and_their_licence(folder: Path) -> None:
 
 def test_resolving_imports_no_heavy_library() -> None:
     code = (
-        "import sys; from pipeline.models import ModelSettings, resolve; from pipeline.render import Renderer; "
+        "import sys; from renderfarm.models import ModelSettings, resolve; from renderfarm.render import Renderer; "
         f"resolve(ModelSettings(weights={str(sd_folder())!r})); "
         "print([name for name in ('torch', 'diffusers', 'transformers', 'numpy') if name in sys.modules])"
     )
@@ -140,7 +140,7 @@ def test_a_cached_hub_repository_resolves_without_network(folder: Path, tmp_path
     (repository / "refs" / COMMIT).write_text(COMMIT)
     shutil.copytree(folder, repository / "snapshots" / COMMIT)
     code = (
-        "from pipeline.models import ModelSettings, resolve; "
+        "from renderfarm.models import ModelSettings, resolve; "
         f"r = resolve(ModelSettings(weights='owner/name', revision='{COMMIT}')); print(r.weights, r.revision, r.path)"
     )
     environment = {**os.environ, "HF_HOME": str(home), "HF_HUB_OFFLINE": "1"}
@@ -257,7 +257,7 @@ def test_adapters_get_a_digest_and_bad_ones_are_refused(folder: Path, tmp_path: 
 def test_racing_processes_build_one_stand_in(tmp_path: Path) -> None:
     """Three at once, as on a farm's first start: each gets a whole folder, nothing temporary stays."""
     call = f"standin_folder(Path({str(tmp_path)!r}))"
-    code = f"from pathlib import Path; from pipeline.models.starter import standin_folder; print({call})"
+    code = f"from pathlib import Path; from renderfarm.models.starter import standin_folder; print({call})"
     racing = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(3)]
     answers = {process.communicate(timeout=240)[0].strip() for process in racing}
     assert answers == {str(standin_folder(tmp_path))}

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import UserError
-from pipeline.provenance.named import image_named, records_of
-from pipeline.provenance.writer import LogWriter
-from pipeline.schema import Record
-from pipeline.storage import LocalStorage
+from renderfarm.errors import UserError
+from renderfarm.log.find import image_named, records_of
+from renderfarm.log.writer import LogWriter
+from renderfarm.schema import Record
+from renderfarm.storage import LocalStorage
 from tests.unit.test_writer import SIGNER, attempt, image_id, plan
 
 ROW = "week/1: mugs"

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from pipeline import notify
-from pipeline.errors import Undelivered
+from renderfarm.errors import Undelivered
+from renderfarm.run import notify
 
 
 class Server:

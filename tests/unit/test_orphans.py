@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.cli import main
-from pipeline.errors import LogDamaged
-from pipeline.provenance import parts
-from pipeline.provenance.orphans import orphans, still_old
-from pipeline.storage import Stored
+from renderfarm.cli import main
+from renderfarm.errors import LogDamaged
+from renderfarm.log import parts
+from renderfarm.log.orphans import orphans, still_old
+from renderfarm.storage import Stored
 from tests import reviewed
 from tests.outputs import Output
 

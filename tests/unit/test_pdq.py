@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline import encode, pdq
-from pipeline.pdq import Pixels
+from renderfarm.pictures import encode, pdq
+from renderfarm.pictures.pdq import Pixels
 
 HEX = st.text("0123456789abcdef", min_size=64, max_size=64)
 

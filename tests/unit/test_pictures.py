@@ -12,10 +12,10 @@ import pytest
 import torch
 from PIL import Image
 
-from pipeline.errors import RenderFailed
-from pipeline.models import ModelSettings, resolve
-from pipeline.render import Renderer, stages, vae
-from pipeline.schema import Attempt
+from renderfarm.errors import RenderFailed
+from renderfarm.models import ModelSettings, resolve
+from renderfarm.render import Renderer, stages, vae
+from renderfarm.schema import Attempt
 from tests.standins import attempt, png, save_family, sd_folder
 
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.job import JobSettings
-from pipeline.plan import Intent, attempt_of, batch_key, batches, climbed, first_seed, plan_digest, plan_row
-from pipeline.schema import PromptRow
+from renderfarm.job import JobSettings
+from renderfarm.plan import Intent, attempt_of, batch_key, batches, climbed, first_seed, plan_digest, plan_row
+from renderfarm.schema import PromptRow
 
 JOB = JobSettings.model_validate({"name": "j", "manifest": "m", "output": {"to": "o"}, "negative_prompt": "blurry"})
 INTENT = Intent(JOB, "a" * 64)

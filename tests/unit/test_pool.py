@@ -6,9 +6,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from pipeline.farm.cluster import FarmLost, plan_room
-from pipeline.farm.pool import FALSE_STARTS_MAX, ROOM_S, Pool, Worker
-from pipeline.job import JobSettings
+from renderfarm.farm.cluster import FarmLost, plan_room
+from renderfarm.farm.pool import FALSE_STARTS_MAX, ROOM_S, Pool, Worker
+from renderfarm.job import JobSettings
 
 
 class Clock:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import WeightsError
-from pipeline.job import load_job
-from pipeline.models import resolve
-from pipeline.models.families import FAMILIES, samplers_for
+from renderfarm.errors import WeightsError
+from renderfarm.job import load_job
+from renderfarm.models import resolve
+from renderfarm.models.families import FAMILIES, samplers_for
 
 JOBS = Path(__file__).parents[2] / "jobs"
 

@@ -8,13 +8,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline import manifest
-from pipeline.cli import main
-from pipeline.cli.preview import KEPT, ROWS_FILE, chosen, small_job
-from pipeline.errors import ManifestError
-from pipeline.job import JobSettings, load_job
-from pipeline.plan import Intent, plan_row
-from pipeline.schema import ObjectCount, PromptRow
+from renderfarm import manifest
+from renderfarm.cli import main
+from renderfarm.cli.preview import KEPT, ROWS_FILE, chosen, small_job
+from renderfarm.errors import ManifestError
+from renderfarm.job import JobSettings, load_job
+from renderfarm.plan import Intent, plan_row
+from renderfarm.schema import ObjectCount, PromptRow
 
 
 def job_of(folder: Path, rows: int = 20, more: str = "") -> JobSettings:

@@ -12,14 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline import recheck
-from pipeline.checks import registry
-from pipeline.checks.base import Bars, Check, Rejudged, judge
-from pipeline.checks.settings import ChecksSettings
-from pipeline.cli import main
-from pipeline.provenance.writer import LogWriter
-from pipeline.schema import ObjectCount, Record, Verdict
-from pipeline.storage import LocalStorage
+from renderfarm.checks import registry
+from renderfarm.checks.base import Bars, Check, Rejudged, judge
+from renderfarm.cli import main
+from renderfarm.job.checks import ChecksSettings
+from renderfarm.log.writer import LogWriter
+from renderfarm.review import recheck
+from renderfarm.schema import ObjectCount, Record, Verdict
+from renderfarm.storage import LocalStorage
 from tests import outputs
 from tests.simulation.world import SIGNER
 from tests.unit.test_writer import image_id, plan

@@ -13,18 +13,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline.provenance import canonical
-from pipeline.provenance.record import (
-    VERSION_KEY,
-    arrow_schema,
-    as_dict,
-    from_dict,
-    from_table,
-    record_id,
-    to_table,
-    upgraded,
-)
-from pipeline.schema import ADDED, AFTER_CREDENTIAL, RECORD_FIELDS, RECORD_VERSION, Box, ObjectCount, Record, Verdict
+from renderfarm.log import canonical
+from renderfarm.log.record import VERSION_KEY, arrow_schema, as_dict, from_dict, from_table, record_id, to_table, upgraded
+from renderfarm.schema import ADDED, AFTER_CREDENTIAL, RECORD_FIELDS, RECORD_VERSION, Box, ObjectCount, Record, Verdict
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.errors import RenderFailed
-from pipeline.models import ModelSettings, resolve
-from pipeline.render import CHUNK_END, Renderer, rates, tuning
-from pipeline.render.batching import DoesNotFit, in_fitting_batches, out_of_memory
-from pipeline.render.renderer import choose_kernels
-from pipeline.render.stages import PromptCache, time_batch
+from renderfarm.errors import RenderFailed
+from renderfarm.models import ModelSettings, resolve
+from renderfarm.render import CHUNK_END, Renderer, rates, tuning
+from renderfarm.render.batching import DoesNotFit, in_fitting_batches, out_of_memory
+from renderfarm.render.renderer import choose_kernels
+from renderfarm.render.stages import PromptCache, time_batch
 from tests.standins import attempt, sd_folder
 
 SETTINGS = ModelSettings(weights=str(sd_folder()), device="cpu")

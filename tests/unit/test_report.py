@@ -18,15 +18,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.models.settings import STARTER
-from pipeline.models.starter import STANDIN_NAME
-from pipeline.report import INDEX_KEY, Summary, write
-from pipeline.report.encode import href, plain, script_json
-from pipeline.report.page import page_html
-from pipeline.report.sheet import LINE, STATES, TAG_VALUES_MAX, Sheet, model_kind, shown_attempt, state_of
-from pipeline.report.spool import ImageRecords, Spool
-from pipeline.schema import RECORD_FIELDS, Box, ObjectCount, Record, Verdict
-from pipeline.storage import LocalStorage, segment
+from renderfarm.job.model import STARTER
+from renderfarm.models.starter import STANDIN_NAME
+from renderfarm.report import INDEX_KEY, Summary, write
+from renderfarm.report.encode import href, plain, script_json
+from renderfarm.report.page import page_html
+from renderfarm.report.sheet import LINE, STATES, TAG_VALUES_MAX, Sheet, model_kind, shown_attempt, state_of
+from renderfarm.report.spool import ImageRecords, Spool
+from renderfarm.schema import RECORD_FIELDS, Box, ObjectCount, Record, Verdict
+from renderfarm.storage import LocalStorage, segment
 
 SUMMARY = Summary("mockups", planned=4, accepted=1, exhausted=1, failed=1, remaining=1, attempts_limit=2)
 HOSTILE = "</script><script>globalThis.pwned=1</script><!-- & \u2028\u2029 {{ meta }}"

@@ -11,11 +11,13 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from pipeline import encode, finish, reproduce
-from pipeline.errors import PictureError, RenderFailed, UserError
-from pipeline.reproduce import Pixels, compare, differences, info_of
-from pipeline.schema import Attempt, Record, RenderInfo
-from pipeline.watermark import MarkKey, Payload, embed
+from renderfarm.errors import PictureError, RenderFailed, UserError
+from renderfarm.pictures import encode
+from renderfarm.review import reproduce
+from renderfarm.review.reproduce import Pixels, compare, differences, info_of
+from renderfarm.run import finish
+from renderfarm.schema import Attempt, Record, RenderInfo
+from renderfarm.watermark import MarkKey, Payload, embed
 
 KEY = MarkKey.from_bytes(b"k" * 32)
 SIDE = 256

@@ -18,22 +18,23 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline import keys, manifest
-from pipeline.checks.duplicates import DuplicateIndex
-from pipeline.checks.fingerprint import fingerprint
-from pipeline.checks.settings import DuplicatesSettings
-from pipeline.errors import ManifestChanged, ManifestError, StorageAway
-from pipeline.farm import session as farm
-from pipeline.farm.duplicates import JobDuplicates
-from pipeline.finish import Checked
-from pipeline.job import JobSettings, load_job
-from pipeline.manifest import Rules, files, row_digest
-from pipeline.manifest.rows import examine
-from pipeline.plan import ImageIds, Intent, plan_row
-from pipeline.provenance import parts
-from pipeline.resolve import ResolvedJob, resolve_job, survey
-from pipeline.schema import Record, Verdict
-from pipeline.storage import Storage
+from renderfarm import manifest
+from renderfarm.checks.duplicates import DuplicateIndex
+from renderfarm.errors import ManifestChanged, ManifestError, StorageAway
+from renderfarm.job import JobSettings, load_job
+from renderfarm.job.checks import DuplicatesSettings
+from renderfarm.keys import keyset as keys
+from renderfarm.log import parts
+from renderfarm.manifest import Rules, files, row_digest
+from renderfarm.manifest.rows import examine
+from renderfarm.pictures.fingerprint import fingerprint
+from renderfarm.plan import ImageIds, Intent, plan_row
+from renderfarm.resolve import ResolvedJob, resolve_job, survey
+from renderfarm.run import session as farm
+from renderfarm.run.duplicates import JobDuplicates
+from renderfarm.run.finish import Checked
+from renderfarm.schema import Record, Verdict
+from renderfarm.storage import Storage
 
 TEXTS = st.text(st.characters(min_codepoint=32, exclude_characters="\x7f"), max_size=12)
 RAWS = st.fixed_dictionaries(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.retry import judge, next_attempt, rank
-from pipeline.schema import Verdict
+from renderfarm.retry import judge, next_attempt, rank
+from renderfarm.schema import Verdict
 
 
 def test_flags_and_checks_that_did_not_run_do_not_reject() -> None:

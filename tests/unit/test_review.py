@@ -9,20 +9,21 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.cli import main
-from pipeline.errors import Fenced, UserError
-from pipeline.farm.duplicates import JobDuplicates
-from pipeline.job import JobSettings
-from pipeline.provenance import bundle, reading, snapshot
-from pipeline.provenance.audit import audit
-from pipeline.provenance.export import Filter, export
-from pipeline.provenance.identify import identify
-from pipeline.provenance.orphans import orphans
-from pipeline.provenance.rate import last_rate
-from pipeline.provenance.writer import LogWriter
-from pipeline.reproduce import accepted
-from pipeline.resolve import read_job_file
-from pipeline.review import Word, review, waiting
+from renderfarm.audit.audit import audit
+from renderfarm.cli import main
+from renderfarm.errors import Fenced, UserError
+from renderfarm.identify.identify import identify
+from renderfarm.job import JobSettings
+from renderfarm.log import proofs as bundle
+from renderfarm.log import reading, snapshot
+from renderfarm.log.export import Filter, export
+from renderfarm.log.orphans import orphans
+from renderfarm.log.rate import last_rate
+from renderfarm.log.writer import LogWriter
+from renderfarm.resolve import read_job_file
+from renderfarm.review.reproduce import accepted
+from renderfarm.review.review import Word, review, waiting
+from renderfarm.run.duplicates import JobDuplicates
 from tests import outputs, reviewed
 from tests.outputs import Output, image_id
 from tests.reviewed import word
@@ -144,7 +145,7 @@ def test_a_picture_that_is_not_what_was_recorded_is_not_published(output: Output
 
 
 def test_a_picture_whose_mark_does_not_read_is_not_published(output: Output, tmp_path: Path) -> None:
-    from pipeline import keys
+    from renderfarm.keys import keyset as keys
 
     other = dataclasses.replace(output.keys, mark_key=keys.init(tmp_path / "others").mark_key)
     with pytest.raises(UserError, match="its watermark does not read back"):

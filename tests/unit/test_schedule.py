@@ -16,12 +16,12 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import Fenced
-from pipeline.job.schedule import ScheduleSettings
-from pipeline.schedule.calendar import Window
-from pipeline.schedule.runner import UNKNOWN, Child, Entry, Report, Runner, last_json
-from pipeline.schedule.serve import Processes, Service, command
-from pipeline.schedule.state import Memory, Place
+from renderfarm.errors import Fenced
+from renderfarm.job.schedule import ScheduleSettings
+from renderfarm.schedule.calendar import Window
+from renderfarm.schedule.runner import UNKNOWN, Child, Entry, Report, Runner, last_json
+from renderfarm.schedule.serve import Processes, Service, command
+from renderfarm.schedule.state import Memory, Place
 
 NIGHT = ScheduleSettings(window="22:00-06:00", timezone="Europe/Berlin", grace="30m")
 RESULT: dict[str, object] = {"accepted": 1, "paused": True}
@@ -250,12 +250,12 @@ def test_two_schedulers_cannot_have_one_output_and_others_may(tmp_path: Path) ->
 
 
 def test_the_command_of_a_run_is_one_that_the_parser_knows() -> None:
-    from pipeline.cli.parser import build_parser
-    from pipeline.farm.stop import seconds_until
+    from renderfarm.cli.parser import build_parser
+    from renderfarm.run.stop import seconds_until
 
     window = Window(utc("2026-06-03T20:00"), utc("2026-06-04T04:00"))
     words = command(Entry("demo", "/jobs/demo.yaml", "out", NIGHT), window, ["--address", "auto"])
-    assert words[:4] == [sys.executable, "-P", "-m", "pipeline.cli"]
+    assert words[:4] == [sys.executable, "-P", "-m", "renderfarm.cli"]
     args = build_parser().parse_args(words[4:])
     assert (str(args.job), args.json, args.address) == ("/jobs/demo.yaml", True, "auto")
     assert seconds_until(args.until, utc("2026-06-04T03:00")) == 3600
@@ -334,9 +334,9 @@ def test_a_state_folder_that_is_removed_while_a_run_lives_ends_nothing(tmp_path:
 SERVICE = """
 import sys
 from pathlib import Path
-from pipeline.job.schedule import ScheduleSettings
-from pipeline.schedule.runner import Entry
-from pipeline.schedule.serve import Service
+from renderfarm.job.schedule import ScheduleSettings
+from renderfarm.schedule.runner import Entry
+from renderfarm.schedule.serve import Service
 folder, code = sys.argv[1:]
 entry = Entry("demo", "j", "out", ScheduleSettings(cron="0 0 1 1 *"))
 tell = lambda report: print(report.event, report.pid or "", report.code if report.code is not None else "", flush=True)

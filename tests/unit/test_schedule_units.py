@@ -15,14 +15,14 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from pipeline.cli import main
-from pipeline.cli.parser import build_parser
-from pipeline.errors import SUCCESS, JobError
-from pipeline.job import load_job
-from pipeline.job.schedule import ScheduleSettings
-from pipeline.schedule.calendar import windows
-from pipeline.schedule.runner import Entry
-from pipeline.schedule.units import File, default_image, kubernetes, on_calendar, systemd
+from renderfarm.cli import main
+from renderfarm.cli.parser import build_parser
+from renderfarm.errors import SUCCESS, JobError
+from renderfarm.job import load_job
+from renderfarm.job.schedule import ScheduleSettings
+from renderfarm.schedule.calendar import windows
+from renderfarm.schedule.runner import Entry
+from renderfarm.schedule.units import File, default_image, kubernetes, on_calendar, systemd
 
 VERSION = "1.33.1"
 """A Kubernetes release whose CronJobs know time zones and pod failure policies."""

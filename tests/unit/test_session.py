@@ -9,21 +9,21 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from pipeline import keys
-from pipeline.cli import main
-from pipeline.errors import Fenced
-from pipeline.farm import session as farm
-from pipeline.farm.budget import BudgetStop
-from pipeline.farm.loop import Tally
-from pipeline.farm.session import Session
-from pipeline.farm.stop import StopSignals
-from pipeline.job import load_job
-from pipeline.provenance.audit import audit
-from pipeline.provenance.checkpoint import Signer
-from pipeline.provenance.writer import LogWriter
-from pipeline.resolve import JOB_FILE, ResolvedJob, resolve_job
-from pipeline.schema import Record
-from pipeline.storage import open_storage
+from renderfarm.audit.audit import audit
+from renderfarm.cli import main
+from renderfarm.errors import Fenced
+from renderfarm.job import load_job
+from renderfarm.keys import keyset as keys
+from renderfarm.log.writer import LogWriter
+from renderfarm.notes.checkpoint import Signer
+from renderfarm.resolve import JOB_FILE, ResolvedJob, resolve_job
+from renderfarm.run import session as farm
+from renderfarm.run.budget import BudgetStop
+from renderfarm.run.loop import Tally
+from renderfarm.run.session import Session
+from renderfarm.run.stop import StopSignals
+from renderfarm.schema import Record
+from renderfarm.storage import open_storage
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from pipeline.errors import WeightsError
-from pipeline.models import ModelSettings, load, resolve
-from pipeline.render import Renderer
+from renderfarm.errors import WeightsError
+from renderfarm.models import ModelSettings, load, resolve
+from renderfarm.render import Renderer
 from tests.single_file import write_denoiser, write_whole
 from tests.standins import attempt, save_family
 

@@ -10,12 +10,12 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from pipeline.errors import RenderFailed, WeightsError
-from pipeline.farm.work import Work, WorkQueue
-from pipeline.models import ModelSettings, resolve
-from pipeline.plan import mixed_key
-from pipeline.render import Renderer
-from pipeline.schema import Attempt
+from renderfarm.errors import RenderFailed, WeightsError
+from renderfarm.models import ModelSettings, resolve
+from renderfarm.plan import mixed_key
+from renderfarm.render import Renderer
+from renderfarm.run.work import Work, WorkQueue
+from renderfarm.schema import Attempt
 from tests.standins import attempt, save_family
 
 STEPS = (3, 7, 2, 5, 4)

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.provenance import parts, snapshot
-from pipeline.provenance.writer import LogWriter
-from pipeline.schema import Record
-from pipeline.storage import LocalStorage, Storage, Stored
+from renderfarm.log import parts, snapshot
+from renderfarm.log.writer import LogWriter
+from renderfarm.schema import Record
+from renderfarm.storage import LocalStorage, Storage, Stored
 from tests.unit.test_writer import KEY, OTHER, SIGNER, attempt, image_id, plan
 
 
@@ -123,8 +123,8 @@ def test_snapshots_come_by_themselves(tmp_path: Path) -> None:
 
 
 def test_the_audit_and_a_gap_do_not_care(storage: Counting) -> None:
-    from pipeline.keys import Trust
-    from pipeline.provenance.audit import audit
+    from renderfarm.audit.audit import audit
+    from renderfarm.keys.keyset import Trust
 
     data = storage.get(parts.part_key(1))
     storage.delete(parts.part_key(1))

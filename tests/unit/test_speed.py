@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from pipeline.errors import WeightsError
-from pipeline.job import JobSettings
-from pipeline.models import ModelSettings, resolve
-from pipeline.models.speed import refuse_compiled
-from pipeline.plan import Intent, plan_row
-from pipeline.render import Renderer
-from pipeline.schema import PromptRow, RenderInfo
+from renderfarm.errors import WeightsError
+from renderfarm.job import JobSettings
+from renderfarm.models import ModelSettings, resolve
+from renderfarm.models.speed import refuse_compiled
+from renderfarm.plan import Intent, plan_row
+from renderfarm.render import Renderer
+from renderfarm.schema import PromptRow, RenderInfo
 from tests.standins import attempt, save_family
 
 

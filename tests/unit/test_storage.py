@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.errors import AlreadyStored, NotStored, StorageAway, StorageRefused
-from pipeline.storage import LocalStorage, S3Storage, Storage, list_inputs, open_input, open_storage, put_if_absent_holds, segment
-from pipeline.storage.base import SEGMENT_BYTES_MAX, Stored
+from renderfarm.errors import AlreadyStored, NotStored, StorageAway, StorageRefused
+from renderfarm.storage import LocalStorage, S3Storage, Storage, list_inputs, open_input, open_storage, put_if_absent_holds, segment
+from renderfarm.storage.base import SEGMENT_BYTES_MAX, Stored
 
 
 @pytest.fixture

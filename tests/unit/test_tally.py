@@ -13,15 +13,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.provenance.buckets import Buckets
-from pipeline.provenance.fanout import Cores
-from pipeline.provenance.objects import HERE_MAX, Answer, Beliefs, Recorded, check_objects
-from pipeline.provenance.presence import Presence
-from pipeline.provenance.record import to_table
-from pipeline.provenance.state import CountsDiffer, LogState
-from pipeline.provenance.tally import Tally, Twice
-from pipeline.schema import Record
-from pipeline.storage import LocalStorage, Stored
+from renderfarm.audit.counts import Tally, Twice
+from renderfarm.audit.fanout import Cores
+from renderfarm.audit.pictures import HERE_MAX, Answer, Beliefs, Recorded, check_objects
+from renderfarm.audit.presence import Presence
+from renderfarm.audit.spill import Buckets
+from renderfarm.log.record import to_table
+from renderfarm.log.state import CountsDiffer, LogState
+from renderfarm.schema import Record
+from renderfarm.storage import LocalStorage, Stored
 from tests.unit.test_writer import attempt, image_id, plan
 
 ROW = st.one_of(
@@ -164,5 +164,5 @@ def test_worker_processes_answer_in_order(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("module", ["audit", "identify", "bundle", "export"])
 def test_what_an_auditor_calls_imports_no_writer(module: str) -> None:
-    code = f"import sys, pipeline.provenance.{module}; sys.exit('pipeline.provenance.writer' in sys.modules)"
+    code = f"import sys, renderfarm.log.{module}; sys.exit('renderfarm.log.writer' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -9,18 +9,18 @@ from typing import Any
 
 import pytest
 
-from pipeline.cli import main
-from pipeline.cli.schedule import untold_by_its_run
-from pipeline.cli.telling import Teller
-from pipeline.errors import JobError, StorageAway
-from pipeline.farm.budget import BudgetStop, Crossed
-from pipeline.farm.loop import Tally
-from pipeline.farm.session import RunResult
-from pipeline.farm.stop import StopSignals
-from pipeline.job import JobSettings, load_job
-from pipeline.provenance.state import Counts
-from pipeline.resolve import UNRECORDED
-from pipeline.schedule.runner import Report
+from renderfarm.cli import main
+from renderfarm.cli.schedule import untold_by_its_run
+from renderfarm.errors import JobError, StorageAway
+from renderfarm.job import JobSettings, load_job
+from renderfarm.log.state import Counts
+from renderfarm.resolve import UNRECORDED
+from renderfarm.run.budget import BudgetStop, Crossed
+from renderfarm.run.loop import Tally
+from renderfarm.run.session import RunResult
+from renderfarm.run.stop import StopSignals
+from renderfarm.run.telling import Teller
+from renderfarm.schedule.runner import Report
 from tests.unit.test_notify import serving
 
 SECRET = "s3cret-path"
@@ -32,7 +32,7 @@ def job(**values: Any) -> JobSettings:
 
 @pytest.fixture
 def logged(capfd: pytest.CaptureFixture[str]) -> Any:
-    from pipeline.cli import logs
+    from renderfarm.cli import logs
 
     logs.configure()
     return lambda: [json.loads(line) for line in capfd.readouterr().err.splitlines() if line.startswith("{")]
@@ -190,10 +190,10 @@ def test_the_budget_reaches_the_webhook_beside_the_run(monkeypatch: pytest.Monke
 
 
 def test_a_budget_ends_a_simulated_run_and_all_is_committed() -> None:
-    from pipeline.farm.loop import Loop
-    from pipeline.farm.work import WorkQueue
-    from pipeline.provenance import reading
-    from pipeline.provenance.writer import LogWriter
+    from renderfarm.log import reading
+    from renderfarm.log.writer import LogWriter
+    from renderfarm.run.loop import Loop
+    from renderfarm.run.work import WorkQueue
     from tests.simulation.test_loop import calm
     from tests.simulation.world import SIGNER, NoDuplicates, SimEngine
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from skimage import data
 
-from pipeline.errors import KeysError, UserError
-from pipeline.watermark import MarkKey, Payload, Unsupported, carrier, embed, embedder, read, supported
+from renderfarm.errors import KeysError, UserError
+from renderfarm.watermark import MarkKey, Payload, Unsupported, carrier, embed, embedder, read, supported
 
 KEY = MarkKey.from_bytes(b"a key for the tests only")
 OTHER = MarkKey.from_bytes(b"another key, also of tests")
@@ -232,6 +232,6 @@ def test_keys_hide_their_secret_and_refuse_bad_ones() -> None:
 
 
 def test_importing_the_package_is_cheap() -> None:
-    probe = "import sys, pipeline.watermark; print(sorted({'torch', 'cv2', 'PIL', 'scipy'} & set(sys.modules)))"
+    probe = "import sys, renderfarm.watermark; print(sorted({'torch', 'cv2', 'PIL', 'scipy'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

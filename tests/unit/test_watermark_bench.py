@@ -34,14 +34,14 @@ def test_an_origin_tells_seeds_pictures_and_code_apart(tmp_path: Path, monkeypat
     asked = [(1, []), (2, []), (1, [black]), (1, [white]), (1, [black, white]), (1, [black.reshape(4, 16, 3)])]
     assert len({bench.origin(seed, made) for seed, made in asked}) == len(asked)
     assert bench.origin(1, [black]) == bench.origin(1, [black.copy()])
-    for name in ("pipeline/watermark/code.py", "scripts/bench/watermark_attacks.py"):
+    for name in ("pipeline/renderfarm/watermark/code.py", "scripts/bench/watermark_attacks.py"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("first")
     monkeypatch.setattr(bench, "ROOT", tmp_path)
     first = bench.origin(1, [])
     (tmp_path / "scripts/bench/watermark_report.py").write_text("measures nothing")
     assert bench.origin(1, []) == first
-    for name in ("pipeline/watermark/code.py", "scripts/bench/watermark_attacks.py"):
+    for name in ("pipeline/renderfarm/watermark/code.py", "scripts/bench/watermark_attacks.py"):
         (tmp_path / name).write_text("second")
         assert bench.origin(1, []) != first, name
         (tmp_path / name).write_text("first")

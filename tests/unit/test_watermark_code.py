@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.watermark import code
+from renderfarm.watermark import code
 
 
 def test_the_generator_is_systematic_and_of_distance_22() -> None:

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from pipeline.cli import main, tools
-from pipeline.errors import PictureError, UserError
-from pipeline.watermark import MarkKey, colour_profile, load_picture
+from renderfarm.cli import main, tools
+from renderfarm.errors import PictureError, UserError
+from renderfarm.watermark import MarkKey, colour_profile, load_picture
 
 
 def coded(image: Image.Image, kind: str, **options: object) -> bytes:

@@ -16,11 +16,11 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline.cli import main
-from pipeline.errors import MarkUnsupported, UserError, WeightsError
-from pipeline.watermark import MarkKey, Payload, code, method, read
-from pipeline.watermark.detect import FALSE_ALARM
-from pipeline.watermark.trustmark import BITS, TrustMark, chance, errors_max
+from renderfarm.cli import main
+from renderfarm.errors import MarkUnsupported, UserError, WeightsError
+from renderfarm.watermark import MarkKey, Payload, code, method, read
+from renderfarm.watermark.detect import FALSE_ALARM
+from renderfarm.watermark.trustmark import BITS, TrustMark, chance, errors_max
 
 KEY = MarkKey.from_bytes(b"a key for the tests only")
 OTHER = MarkKey.from_bytes(b"another key, also of tests")

@@ -16,17 +16,18 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.job.settings import WitnessSettings
-from pipeline.keys import Trust
-from pipeline.provenance import checkpoint as notes
-from pipeline.provenance import cosign, parts
-from pipeline.provenance.audit import audit
-from pipeline.provenance.checkpoint import Checkpoint
-from pipeline.provenance.findings import AuditReport
-from pipeline.provenance.log import verify_consistency
-from pipeline.provenance.witness import tell
-from pipeline.provenance.writer import LogWriter
-from pipeline.storage import LocalStorage
+from renderfarm.audit.audit import audit
+from renderfarm.audit.findings import AuditReport
+from renderfarm.job.settings import WitnessSettings
+from renderfarm.keys.keyset import Trust
+from renderfarm.log import parts
+from renderfarm.log.tree import verify_consistency
+from renderfarm.log.writer import LogWriter
+from renderfarm.notes import checkpoint as notes
+from renderfarm.notes import cosign
+from renderfarm.notes.checkpoint import Checkpoint
+from renderfarm.run.witness import tell
+from renderfarm.storage import LocalStorage
 from tests.unit.test_writer import KEY, SIGNER, attempt, plan
 
 NAME = "witness.example/w1"
@@ -173,7 +174,7 @@ def test_webhook_and_command_get_the_note_and_failures_are_said(tmp_path: Path, 
     program = "import os, sys; open(sys.argv[1], 'wb').write(sys.stdin.buffer.read() + os.environ['RENDERFARM_PARTS'].encode())"
     writer = grow(storage, 2)
     monkeypatch.setenv("HOOK", "http://127.0.0.1:1/s3cret")
-    monkeypatch.setattr("pipeline.notify.PAUSE_S", 0.0)
+    monkeypatch.setattr("renderfarm.run.notify.PAUSE_S", 0.0)
     asked = WitnessSettings(webhook_env="HOOK", command=(sys.executable, "-c", program, str(got)), urls=("http://127.0.0.1:1/w",))
     told = tell(writer, storage, asked, {})
     assert told is not None and len(told.troubles) == 2 and "s3cret" not in "".join(told.troubles)

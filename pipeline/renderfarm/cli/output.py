@@ -1,0 +1,103 @@
+"""`status`, `report` and `gc`: what an output says of itself, from its parts alone."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+
+from renderfarm import report as pages
+from renderfarm.cli import logs
+from renderfarm.errors import UserError
+from renderfarm.log import reading
+from renderfarm.log.orphans import orphans, still_old
+from renderfarm.log.rate import last_rate
+from renderfarm.resolve import read_job_file
+from renderfarm.storage import Storage, open_storage
+
+REASONS_EACH = 3
+"""Reasons that `status` shows of each check, the most frequent first."""
+
+OLDER_MIN_HOURS = 2
+"""A commit may come an hour after what it commits was stored, and wait for a storage that stays away."""
+
+
+def _job_of(storage: Storage) -> tuple[str, int]:
+    """Job name and attempts limit. Raises: JobError where no job wrote."""
+    job = read_job_file(storage)
+    return job.name, job.attempts
+
+
+def status(args: argparse.Namespace) -> int:
+    """Counts by state, rate, ETA, rejects by reason."""
+    logs.configure(quiet=True)
+    storage = open_storage(args.output)
+    job, limit = _job_of(storage)
+    state = reading.read_state(storage)
+    summary = pages.summary_of(job, limit, state)
+    rate = last_rate(storage)
+    left_s = summary.remaining / rate if rate and summary.remaining else None
+    if args.json:
+        content = {
+            "job": job,
+            "planned": summary.planned,
+            "accepted": summary.accepted,
+            "exhausted": summary.exhausted,
+            "failed": summary.failed,
+            "remaining": summary.remaining,
+            "attempts": state.attempts,
+            "rejects": dict(state.rejects),
+            "reasons": [{"check": check, "reason": reason, "count": count} for check, reason, count in summary.reasons],
+            "reviews": state.reviews,
+            "rate_per_s": rate and round(rate, 4),
+            "eta_s": left_s and round(left_s),
+        }
+        print(json.dumps(content))
+        return 0
+    print(
+        f"{job}: {summary.planned} planned = {summary.accepted} accepted + {summary.exhausted} exhausted + {summary.failed} failed + "
+        f"{summary.remaining} remaining"
+    )
+    print(f"{state.attempts} attempts recorded" + (f", last rate {rate:.2f} images/s" if rate else ""))
+    if left_s:
+        print(f"about {left_s / 3600:.2f} hours left at that rate")
+    for name, count in state.rejects.most_common():
+        print(f"  rejected by {name}: {count}")
+        for reason, times in [(reason, times) for check, reason, times in summary.reasons if check == name][:REASONS_EACH]:
+            print(f"    {times:>6} × {reason}")
+    if state.reviews:
+        print(f"{state.reviews} verdicts by people")
+    return 0
+
+
+def report(args: argparse.Namespace) -> int:
+    """Write the contact sheet over the whole log."""
+    logs.configure(quiet=True)
+    storage = open_storage(args.output)
+    job, limit = _job_of(storage)
+    state = reading.read_state(storage)
+    key = pages.write(storage, reading.records(storage), pages.summary_of(job, limit, state, last_rate(storage)))
+    print(f"{storage.uri}/{key}")
+    return 0
+
+
+def gc(args: argparse.Namespace) -> int:
+    """Orphans older than some hours: listed, or removed with --delete."""
+    logs.configure(quiet=True)
+    storage = open_storage(args.output)
+    _job_of(storage)
+    if args.delete and not args.older_than >= OLDER_MIN_HOURS:
+        what = "what a running job has stored and not committed yet would be removed"
+        raise UserError(what, "--older-than", f"keep what is younger than {OLDER_MIN_HOURS} hours")
+    before_s = time.time() - args.older_than * 3600
+    count = size = 0
+    for found in orphans(storage, before_s):
+        if args.delete:
+            if not still_old(storage, found, before_s):
+                continue
+            storage.delete(found.key)
+        count, size = count + 1, size + found.size
+        print(json.dumps({"key": found.key, "bytes": found.size, "removed": args.delete}) if args.json else found.key)
+    if not args.json:
+        print(f"{count} orphans, {size} bytes" + (" removed" if args.delete else "; remove them with --delete" if count else ""))
+    return 0

@@ -1,0 +1,139 @@
+"""`recheck` and `review`: what other thresholds would say, and what a person says."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import Counter
+from dataclasses import asdict
+
+from renderfarm.cli import logs
+from renderfarm.errors import Fenced, UserError
+from renderfarm.job import load_checks
+from renderfarm.resolve import JOB_FILE, JobFile, read_job_file
+from renderfarm.review import review as reviews
+from renderfarm.review.recheck import Outlook, Recheck, Rejudgement
+from renderfarm.storage import Storage, open_storage
+
+DIFFERS = 5
+"""Exit code of `recheck` when a verdict would change."""
+SHOWN_MAX = 40
+
+
+def recheck(args: argparse.Namespace) -> int:
+    """0 when no verdict would change, 5 when one would."""
+    logs.configure(quiet=True)
+    storage = open_storage(args.output)
+    job = read_job_file(storage)
+    settings = load_checks(job.checks, args.overrides, f"{storage.uri}/{JOB_FILE}")
+    again = Recheck(storage, job.attempts, settings)
+    turned: list[Rejudgement] = []
+    others: list[Rejudgement] = []
+    for found in again.changes():
+        kept = turned if found.was != found.now else others
+        if args.json:
+            print(json.dumps(asdict(found), ensure_ascii=False))
+        elif len(kept) < SHOWN_MAX:
+            kept.append(found)
+    if args.json:
+        print(json.dumps(_summary(again.outlook), ensure_ascii=False))
+    else:
+        _print_outlook(job.name, args.overrides, [*turned, *others][:SHOWN_MAX], again.outlook)
+    return DIFFERS if again.outlook.differs else 0
+
+
+def _summary(outlook: Outlook) -> dict[str, object]:
+    """The last JSON line: sums, with what was not recorded."""
+    return {
+        "attempts": outlook.attempts,
+        "changed": outlook.changed,
+        "verdicts": [{"check": c, "was": was, "now": now, "count": n} for (c, was, now), n in sorted(outlook.verdicts.items())],
+        "images": {"was": asdict(outlook.was), "now": asdict(outlook.now), "open": outlook.open},
+        "unrecorded": [{"check": check, "reason": reason, "count": n} for (check, reason), n in sorted(outlook.unrecorded.items())],
+        "notes": outlook.notes,
+    }
+
+
+def _print_outlook(job: str, overrides: list[str], shown: list[Rejudgement], outlook: Outlook) -> None:
+    by = " ".join(overrides) or "the job's own settings"
+    print(f"{job}: {outlook.attempts} attempts judged again by {by}; {outlook.changed or 'none'} would change")
+    if outlook.changed:
+        print("  " + ", ".join(f"{n} attempts {was} → {now}" for (was, now), n in outlook.ends.most_common()))
+        print(f"  {'check':<12} {'was':<9} {'would be':<9} {'verdicts':>8}")
+        for (check, was, now), count in sorted(outlook.verdicts.items()):
+            print(f"  {check:<12} {was:<9} {now:<9} {count:>8}")
+    for one in shown:
+        print(f"{one.row_id} #{one.index} attempt {one.attempt}  {one.image_id}  {one.was} → {one.now}")
+        for change in one.changes:
+            score = "" if change.score is None else f" score {change.score:g}"
+            bars = "" if change.new_threshold is None else f" (threshold {_bar(change.threshold)} → {_bar(change.new_threshold)})"
+            print(f"    {change.check}: {change.was} → {change.now},{score}{bars}  {change.reason}".rstrip())
+        if one.unscored:
+            print(f"    open: {', '.join(one.unscored)} did not look at it")
+    if outlook.changed > len(shown):
+        print(f"… and {outlook.changed - len(shown)} more: --json lists all")
+    print(f"recorded  {outlook.was}")
+    print(f"would be  {outlook.now}" + (f"; {outlook.open} of the accepted depend on checks that did not look" if outlook.open else ""))
+    for check in sorted({check for check, _ in outlook.unrecorded}):
+        reasons = Counter({reason: n for (name, reason), n in outlook.unrecorded.items() if name == check})
+        (first, _), *rest = reasons.most_common()
+        more = f", and {len(rest)} more reasons" if len(rest) > 1 else "".join(f", {reason}" for reason, _ in rest)
+        print(f"no score to judge again: {check}, {reasons.total()} attempts ({first}{more})")
+    for note in outlook.notes:
+        print(f"note: {note}")
+
+
+def _bar(threshold: float | None) -> str:
+    return "none" if threshold is None else f"{threshold:g}"
+
+
+def review(args: argparse.Namespace) -> int:
+    """0 when the word is in the log, or the list is printed; 2 for what cannot be reviewed, 6 when somebody else wrote just then."""
+    logs.configure(quiet=True)
+    storage = open_storage(args.output)
+    job = read_job_file(storage)
+    if args.list:
+        return _list(storage, job, args.json)
+    missing = [name for name, value in (("IMAGE_ID", args.image_id), ("--attempt", args.attempt), ("--by", args.by)) if value is None]
+    if missing:
+        example = "renderfarm review OUTPUT IMAGE_ID --attempt 2 --accept --by NAME"
+        raise UserError(f"{', '.join(missing)} is missing", "review", f"write {example}")
+    word = reviews.Word(args.outcome, args.by.strip(), args.note.strip())
+    try:
+        done = reviews.review(storage, job, reviews.job_keys(job), args.image_id, args.attempt, word)
+    except Fenced as error:
+        raise Fenced(f"somebody else wrote to {storage.uri} at the same moment, and nothing of yours was recorded: try again") from error
+    record, counts = done.record, done.counts
+    if args.json:
+        print(json.dumps({**reviews.brief(record), "standing": done.standing, "counts": asdict(counts)}, ensure_ascii=False))
+        return 0
+    print(f"{record.row_id} #{record.index} attempt {record.attempt}: {record.outcome} by {record.reviewer}; the image is {done.standing}")
+    if record.object_key:
+        print(f"  {record.object_key}")
+    print(counts)
+    if counts.remaining and record.outcome == "rejected":
+        print("`renderfarm render JOB` renders it again")
+    print(f"`renderfarm report {args.output}` brings the page up to date")
+    return 0
+
+
+def _list(storage: Storage, job: JobFile, as_json: bool) -> int:
+    count = 0
+    for image in reviews.waiting(storage, job):
+        count += 1
+        if as_json:
+            print(json.dumps(asdict(image), ensure_ascii=False))
+            continue
+        wanted = "" if image.text is None else f"  text {image.text!r}"
+        print(_plain(f"{image.row_id} #{image.index}  {image.image_id}  {image.prompt}{wanted}"))
+        for one in image.attempts:
+            state = f"rejected by {one.reviewer}; " if one.reviewer else ""
+            place = one.object_key or "no picture kept"
+            print(_plain(f"  attempt {one.attempt}  {state}{one.reason}  {place}{'' if one.publishable else ' (cannot be published)'}"))
+    if not as_json:
+        print(f"{count} images wait for a person" if count else "no image waits for a person")
+    return 0
+
+
+def _plain(text: str) -> str:
+    return "".join(char if char.isprintable() else "?" for char in text)

@@ -1,0 +1,118 @@
+"""What a credential says, as values: the claim that goes in, the finding that comes out. Pure."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+from dataclasses import dataclass, field
+from typing import Literal
+
+from renderfarm import __version__
+from renderfarm.pictures import xmp
+from renderfarm.schema import Record
+from renderfarm.watermark.types import MarkKey
+
+TOOL = "renderfarm"
+RECORD_LABEL = "org.renderfarm.record"
+SOFT_BINDING_LABEL = "c2pa.soft-binding"
+
+State = Literal["trusted", "expired", "untrusted", "invalid", "absent"]
+"""`trusted`: intact, and leads to an anchor. `expired`: so it did when signed, and the certificate expired since.
+`untrusted`: intact, and signed by nobody we trust. `invalid`: altered or malformed. `absent`: there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The picture that an edit began with: a whole file, with its own credential if it has one."""
+
+    data: bytes = field(repr=False)
+    media_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a credential says. Digests are lower-case hex; `watermark_payload` None: the picture carries no mark."""
+
+    image_id: str
+    attempt: int
+    claim_digest: str
+    prompt_digest: str
+    provider: str
+    system: str
+    system_version: str
+    created_us: int
+    watermark_method: str | None = None
+    watermark_payload: str | None = None
+    source: Source | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a file's credential turned out to be.
+
+    The claim's fields are None where it holds no claim of ours; below `expired` they are leads, not evidence. The
+    certificate's times are microseconds since 1970 UTC, for comparing with the signed log. `source_claim_digest` is of the
+    picture that this one was made from, by us or by another program that kept its credential: a lead, whatever the state.
+    """
+
+    state: State
+    reason: str = ""
+    claim_digest: str | None = None
+    image_id: str | None = None
+    attempt: int | None = None
+    prompt_digest: str | None = None
+    watermark_payload: str | None = None
+    source_claim_digest: str | None = None
+    signer: str | None = None
+    valid_from_us: int | None = None
+    valid_until_us: int | None = None
+
+
+def prompt_digest(prompt: str, image_id: str, key: MarkKey) -> str:
+    """SHA-256 over salt and prompt, hex. The salt is 32 bytes: HMAC of the image id under the watermark's secret."""
+    salt = key.derive("prompt salt", image_id.encode())
+    return hashlib.sha256(salt + prompt.encode()).hexdigest()
+
+
+def claim_for(record: Record, claim_digest: str, provider: str, key: MarkKey, source: Source | None = None) -> Claim:
+    """The claim about one attempt's picture.
+
+    `record` is complete but for the fields after the credential; a marked one names its method.
+    """
+    if record.image_id is None or record.attempt is None:
+        raise ValueError("a credential is about an attempt")
+    return Claim(
+        image_id=record.image_id,
+        attempt=record.attempt,
+        claim_digest=claim_digest,
+        prompt_digest=prompt_digest(record.prompt or "", record.image_id, key),
+        provider=provider,
+        system=record.weights or "unknown",
+        system_version=_system_version(record),
+        created_us=record.finished_us,
+        watermark_method=f"org.{TOOL}.{record.watermark_method}.{record.watermark_version}" if record.watermark_payload else None,
+        watermark_payload=record.watermark_payload,
+        source=source,
+    )
+
+
+def xmp_for(record: Record, provider: str) -> bytes:
+    """The XMP packet with IPTC's fields for one attempt's picture, to be written before the credential."""
+    return xmp.packet(
+        system=record.weights or "unknown",
+        system_version=_system_version(record),
+        provider=provider,
+        tool=f"{TOOL} {__version__}",
+        created=timestamp(record.finished_us),
+        unique_id=f"{record.image_id}/{record.attempt}",
+        source_type=xmp.EDITED if record.init_digest else xmp.GENERATED,
+    )
+
+
+def _system_version(record: Record) -> str:
+    return record.weights_revision or (record.weights_digest or "unknown")[:19]
+
+
+def timestamp(microseconds: int) -> str:
+    """Microseconds since 1970 as ISO 8601 in UTC, to the second."""
+    return dt.datetime.fromtimestamp(microseconds // 1_000_000, dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

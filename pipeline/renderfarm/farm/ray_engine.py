@@ -1,0 +1,269 @@
+"""The engine on Ray: two pools of actors, two units in flight per renderer, pixels through the object store.
+
+An actor that dies is replaced; its units come back as `RenderLost` / `FinishLost`, and only the one that it was working on is blamed. One
+that gives no answer for `farm.hang_seconds` is ended, and so dies. Hosts that are told to go get nothing new, and are left when they hold
+nothing. Finishers are added while renderers wait for them and the cluster has a CPU left. The driver holds references only, never pixels.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import structlog
+
+from renderfarm.errors import StorageAway, UserError
+from renderfarm.farm.cluster import FarmLost, Room, available_cpus, draining_hosts
+from renderfarm.farm.pool import Pool, Worker
+from renderfarm.job import JobSettings
+from renderfarm.keys.keyset import KeySet
+from renderfarm.models import Resolved
+from renderfarm.run.engine import CheckedUnit, Event, FinishLost, Rendered, RenderLost, StoredUnit
+from renderfarm.run.finish import Checked, Decision
+from renderfarm.run.work import Unit
+from renderfarm.run.workers import FinisherWorker, RendererWorker, RenderReply, Trouble
+
+log = structlog.get_logger("renderfarm")
+
+UNITS_PER_RENDERER = 2
+UNITS_PER_FINISHER = 3
+BYTES_IN_FLIGHT_MAX = 256 << 20
+NOTICES_S = 2.0
+"""How often the cluster is asked which hosts are going away; one call to its head."""
+BLOCKED_S = 20.0
+"""Renderers that wait so long for finishers are a reason for one finisher more, where the cluster has a CPU left."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pixels:
+    """Where a unit's pixels are: the reference in the object store, and the host that holds them."""
+
+    reference: Any
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
+class Flight:
+    """One call in flight. `order`: calls of one worker run in this order."""
+
+    stage: Literal["render", "check", "store"]
+    unit: Unit
+    worker: Worker
+    pixels: Pixels
+    rendered: Rendered | None = None
+    order: int = 0
+
+
+class RayEngine:
+    """`farm.engine.Engine` over Ray core. Built inside `cluster`; ends with it."""
+
+    def __init__(self, job: JobSettings, plan_digest: str, weights: Resolved, keys: KeySet, room: Room) -> None:
+        import ray
+
+        self._ray = ray
+        self._batch = 1
+        overlap = UNITS_PER_RENDERER if room.gpus_each else 1  # on a GPU one unit is decoded and copied while the next denoises
+        renderer = ray.remote(RendererWorker).options(
+            num_cpus=room.cpus_each, num_gpus=room.gpus_each, max_restarts=0, max_concurrency=overlap
+        )
+        finisher = ray.remote(FinisherWorker).options(num_cpus=room.cpus_finisher, max_restarts=0)
+        self.renderers = Pool("renderer", lambda: renderer.remote(weights, job, keys.mark_key.secret), room.renderers)
+        self.finishers = Pool("finisher", lambda: finisher.remote(job, plan_digest, keys), room.finishers)
+        self._hang_s, self._may_grow = job.farm.hang_seconds, job.farm.finishers == "auto"
+        self._blocked_since: float | None = None
+        self._asked_s = time.monotonic()
+        self._flights: dict[Any, Flight] = {}
+        self._sent = 0
+        self._away: StorageAway | None = None
+
+    def start(self, stopped: Callable[[], bool] = lambda: False) -> int:
+        """Wait until one worker of each kind is ready; how many images a renderer takes together.
+
+        Raises: FarmLost with the cause, or when `stopped` says so; UserError when a worker refuses what the job asks of it.
+        """
+        for pool in (self.renderers, self.finishers):
+            while not any(worker.ready for worker in pool.able()):
+                if stopped():
+                    raise FarmLost("stopped while the workers were starting: run the same command again")
+                done, _ = self._ray.wait(list(pool.starting), num_returns=1, timeout=1.0)
+                for reference in done:
+                    self._started(pool, reference, first=True)
+        return self._batch
+
+    def _started(self, pool: Pool, ref: Any, *, first: bool) -> None:
+        from ray.exceptions import RayError
+
+        worker = pool.starting.pop(ref)
+        try:
+            answer = self._ray.get(ref)
+        except RayError as error:
+            pool.died(worker, _last_line(error))
+            return
+        if isinstance(answer, UserError):
+            if first:
+                raise answer
+            self._ray.kill(worker.handle)
+            pool.died(worker, str(answer))
+            return
+        batch, node = answer
+        pool.started(worker, node)
+        self._batch = max(self._batch, batch)
+
+    def room(self) -> int:
+        """Free slots of the renderers, none while finishers or bytes are behind. Raises: FarmLost when no renderer is left."""
+        renderers = self.renderers.able()
+        free = UNITS_PER_RENDERER * len(renderers) - sum(len(worker.owes) for worker in renderers)
+        waiting = sum(flight.stage != "render" for flight in self._flights.values())
+        flying = sum(flight.unit.pixel_bytes() for flight in self._flights.values())
+        behind = waiting >= UNITS_PER_FINISHER * max(1, len(self.finishers.workers))
+        self._grow(behind and free >= UNITS_PER_RENDERER)
+        return 0 if behind or flying >= BYTES_IN_FLIGHT_MAX else max(0, free)
+
+    def _grow(self, blocked: bool) -> None:
+        """One finisher more when a renderer has had nothing to do for a while because finishers are behind."""
+        now = time.monotonic()
+        self._blocked_since = None if not blocked else self._blocked_since or now
+        if self._may_grow and self._blocked_since is not None and now - self._blocked_since > BLOCKED_S:
+            self._blocked_since = now
+            if not self.finishers.starting and available_cpus() >= 1.0:
+                self.finishers.add()
+                log.info("finisher.added", finishers=len(self.finishers.workers))
+
+    def render(self, unit: Unit) -> None:
+        worker = self.renderers.idlest()
+        pixels, reply = worker.handle.render.options(num_returns=2).remote(unit.attempts())
+        self._fly(reply, Flight("render", unit, worker, Pixels(pixels, worker.node)))
+
+    def check(self, rendered: Rendered) -> None:
+        worker = self.finishers.idlest(near=_pixels(rendered).node)
+        reference = worker.handle.check.remote(rendered.unit.attempts(), _pixels(rendered).reference, rendered.marked)
+        self._fly(reference, Flight("check", rendered.unit, worker, _pixels(rendered), rendered))
+
+    def store(self, rendered: Rendered, checked: Sequence[Checked], decisions: Sequence[Decision]) -> None:
+        worker = self.finishers.idlest(near=_pixels(rendered).node)
+        reply = RenderReply(rendered.info, rendered.marked, rendered.started_us, rendered.busy_s, rendered.cpu_s)
+        pixels = _pixels(rendered).reference
+        reference = worker.handle.store.remote(rendered.unit.attempts(), pixels, reply, tuple(checked), tuple(decisions))
+        self._fly(reference, Flight("store", rendered.unit, worker, _pixels(rendered), rendered))
+
+    def _fly(self, reference: Any, flight: Flight) -> None:
+        self._sent += 1
+        self._flights[reference] = replace(flight, order=self._sent)
+        self._pool(flight).gives(flight.worker, reference)
+
+    def _pool(self, flight: Flight) -> Pool:
+        return self.renderers if flight.stage == "render" else self.finishers
+
+    def wait(self, timeout_s: float) -> list[Event]:
+        if self._away is not None:
+            raise self._away
+        self._end_hung()
+        self._heed_notices()
+        starting = {ref: pool for pool in (self.renderers, self.finishers) for ref in pool.starting}
+        waiting = [*self._flights, *starting]
+        if not waiting:
+            raise FarmLost("no worker is left")
+        done, _ = self._ray.wait(waiting, num_returns=1, timeout=timeout_s)
+        if done:
+            done, _ = self._ray.wait(waiting, num_returns=len(waiting), timeout=0)
+        events: list[Event] = []
+        for reference in done:
+            if reference in starting:
+                if reference in starting[reference].starting:
+                    self._started(starting[reference], reference, first=False)
+            else:
+                try:
+                    events.append(self._landed(reference))
+                except StorageAway as error:  # what landed with it counts first: the next call raises
+                    self._away = error
+        return events
+
+    def _end_hung(self) -> None:
+        """End actors that gave no answer for too long: their calls then fail as those of any dead one."""
+        for pool in (self.renderers, self.finishers):
+            for worker in pool.hung(self._hang_s):
+                log.warning("actor.hung", kind=pool.kind, number=worker.number, seconds=self._hang_s)
+                worker.heard_s = pool.clock()
+                self._ray.kill(worker.handle)
+
+    def _heed_notices(self) -> None:
+        """Workers on hosts that go away are replaced, finish what they hold, and are ended: such a host then has nothing to lose."""
+        now = time.monotonic()
+        if now - self._asked_s < NOTICES_S:
+            return
+        self._asked_s = now
+        nodes = draining_hosts()
+        held = {flight.pixels.node for flight in self._flights.values() if flight.stage != "render"}
+        for pool in (self.renderers, self.finishers):
+            pool.leave(nodes)
+            for worker in pool.left(held):
+                log.info("actor.left", kind=pool.kind, number=worker.number)
+                self._ray.kill(worker.handle)
+
+    def _landed(self, reference: Any) -> Event:
+        """One call's answer as an event. Raises: StorageAway when the storage is, FarmLost when no worker is left."""
+        from ray.exceptions import ActorDiedError, ActorUnavailableError, ObjectLostError, RayError
+
+        flight = self._flights.pop(reference)
+        pool, blamed = self._pool(flight), self._was_working_on(flight)
+        pool.answered(flight.worker, reference)
+        try:
+            answer = self._ray.get(reference)
+        except RayError as error:
+            if isinstance(error, ActorDiedError | ActorUnavailableError):
+                pool.died(flight.worker, _last_line(error))
+                flight.worker.blamed = flight.worker.blamed or blamed
+                if flight.stage == "render" and not blamed:
+                    return RenderLost(flight.unit, f"the renderer was lost before its turn: {_first_line(error)}", blamed=False)
+            elif isinstance(error, ObjectLostError) or isinstance(_cause(error), ObjectLostError):
+                return RenderLost(flight.unit, "the pixels were lost with their host", blamed=False)
+            answer = Trouble("failed", f"the {pool.kind} was lost: {_first_line(error)}")
+        if isinstance(answer, Trouble):
+            return self._trouble(flight, answer)
+        unit = flight.unit
+        if flight.stage == "render":
+            reply: RenderReply = answer
+            log.debug("unit.rendered", unit=unit.number, node=flight.worker.node, busy_s=round(reply.busy_s, 3))
+            return Rendered(unit, flight.pixels, reply.info, reply.marked, reply.started_us, reply.busy_s, reply.cpu_s)
+        assert flight.rendered is not None
+        if flight.stage == "check":
+            return CheckedUnit(unit, flight.rendered, answer)
+        return StoredUnit(unit, answer)
+
+    def _was_working_on(self, flight: Flight) -> bool:
+        """Whether it was the oldest call that the worker owed when it died: calls run in order, so the others had not begun."""
+        older = any(held.worker is flight.worker and held.order < flight.order for held in self._flights.values())
+        return not older and not flight.worker.blamed
+
+    def _trouble(self, flight: Flight, trouble: Trouble) -> Event:
+        if trouble.kind == "away":
+            raise StorageAway(trouble.reason)
+        if flight.stage == "render":
+            return RenderLost(flight.unit, trouble.reason)
+        return FinishLost(flight.unit, trouble.reason)
+
+
+def _pixels(rendered: Rendered) -> Pixels:
+    assert isinstance(rendered.pixels, Pixels)
+    return rendered.pixels
+
+
+def _cause(error: BaseException) -> BaseException | None:
+    """What was raised in the worker, where Ray says."""
+    cause = getattr(error, "cause", None)
+    return cause if isinstance(cause, BaseException) else None
+
+
+def _last_line(error: BaseException) -> str:
+    """What was raised while an actor was made: Ray puts its traceback into one text, the exception last."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[-1] if lines else type(error).__name__)[:300]
+
+
+def _first_line(error: BaseException) -> str:
+    """The cause of a Ray error in one line; its own text is a page."""
+    cause = getattr(error, "cause", None) or error
+    lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
+    return f"{type(cause).__name__}: {lines[0] if lines else ''}"[:300]

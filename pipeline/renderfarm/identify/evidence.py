@@ -1,0 +1,64 @@
+"""What one picture says of itself: its credential, its watermark, and its looks.
+
+In: bytes. Out: `Evidence`. Looks nothing up.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from renderfarm import credential
+from renderfarm.audit.pictures import Beliefs
+from renderfarm.credential import Finding
+from renderfarm.pictures import encode, pdq
+from renderfarm.pictures.fingerprint import signature
+from renderfarm.watermark import read
+from renderfarm.watermark.types import Reading
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """One picture's evidence.
+
+    finding: the credential; reading: the watermark, None where no watermark key was given; forms: uint64 (8, 4),
+    the PDQ hashes of the mirrored and turned forms; quality: PDQ's, 0..100; colours: the colour thumbnail of
+    `checks.fingerprint`.
+    """
+
+    name: str
+    finding: Finding
+    reading: Reading | None
+    forms: NDArray[np.uint64] = field(repr=False)
+    quality: int
+    colours: str = field(repr=False)
+
+    @property
+    def payload(self) -> str | None:
+        """The record id that the watermark carries, where there is one."""
+        return self.reading.payload.record if self.reading and self.reading.payload else None
+
+    @property
+    def whole(self) -> bool:
+        """Whether the watermark shows the whole picture, upright, so that its looks may be compared with the
+        record's."""
+        place = self.reading.geometry if self.reading else None
+        return place is None or (abs(place.scale - 1) < 0.02 and abs(place.rotation_deg) < 0.5)
+
+
+def gather(data: bytes, name: str, beliefs: Beliefs) -> Evidence:
+    """All that a picture file says.
+
+    The long search for a watermark (a second or so) is spared where a believed credential speaks already.
+    Raises: PictureError for a file that is no picture, or larger than `encode.decode` reads.
+    """
+    pixels = encode.decode(data)
+    finding = credential.read(data, encode.media_type_of(data), beliefs.anchors_pem)
+    believed = finding.state in ("trusted", "expired") and finding.claim_digest is not None
+    reading = None
+    if beliefs.mark_keys:
+        reading = read(pixels, beliefs.mark_keys, search="fast" if believed else "full")
+    _, quality = pdq.pdq(pixels)
+    return Evidence(name, finding, reading, pdq.packed(list(pdq.pdq_dihedral(pixels))), quality, signature(pixels))

@@ -1,0 +1,332 @@
+"""Any copy of a picture → the record of its making, and how sure that is. Reads logs, imports no writer.
+
+Four kinds of evidence, the strongest first:
+
+1. *Credential*: if it is still in the file and intact, it names a record by the digest of its claim. Certain, when it
+   leads to a trusted root certificate and the record lies in a part that a trusted key signed.
+2. *Watermark*: survives re-encoding, scaling and cropping, and carries 44 bits of a hash. In a log of four million
+   pictures one picture in four million shares its bits with another, so records that share them are told apart by their
+   looks. A mark can be lifted off one picture and laid over another by whoever tries hard: where the whole picture is
+   there and looks like something else, the answer is a lead.
+3. *Source*: another program edited the picture and kept our credential inside its own: a lead.
+4. *Looks* (PDQ): never more than a lead. Another rendering of the same prompt may look the same.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any, Literal
+
+from renderfarm.audit.fanout import FanOut, chunked
+from renderfarm.audit.pictures import Beliefs
+from renderfarm.credential import Finding
+from renderfarm.errors import PictureError
+from renderfarm.identify import lookup
+from renderfarm.identify.evidence import Evidence, gather
+from renderfarm.identify.lookup import How, Match
+from renderfarm.keys.keyset import Trust
+from renderfarm.log.record import as_dict
+from renderfarm.pictures import encode
+from renderfarm.storage import Storage
+from renderfarm.watermark.types import Reading
+
+Sureness = Literal["certain", "strong", "lead", "none"]
+"""`certain`: a believed credential and a believed log agree. `strong`: one thing is missing from that, such as the
+credential, and nothing speaks against it. `lead`: worth a person's look. `none`: nothing found."""
+
+DIFFERENT = 96
+"""PDQ bits from which two whole pictures do not show the same: four standard deviations below unrelated ones' 128."""
+
+CLEARER = 16
+"""Bits by which the best of several records with one payload must beat the next."""
+
+NAME_A_PICTURE = "name a picture, or a folder with pictures"
+BATCH = 32
+"""Pictures that share one pass over the logs."""
+HERE_MAX = 16
+"""From so many pictures on, starting processes for them saves time."""
+CHUNK = 4
+"""Pictures that a worker takes at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What one picture is.
+
+    `matches`: the records, best first; `trusted`: whether the first lies in a log that a trusted key signed.
+    """
+
+    picture: str
+    sureness: Sureness
+    by: How | None
+    trusted: bool
+    reason: str
+    matches: tuple[Match, ...] = ()
+    finding: Finding | None = None
+    reading: Reading | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def identified(self) -> bool:
+        """Whether there is an answer rather than a lead (the command's exit code)."""
+        return self.sureness in ("certain", "strong")
+
+    def as_json(self) -> dict[str, Any]:
+        """The answer as plain JSON values."""
+        row = {name: getattr(self, name) for name in ("picture", "identified", "sureness", "by", "trusted", "reason")}
+        row["credential"] = _present(dataclasses.asdict(self.finding)) if self.finding else None
+        row["watermark"] = _reading_json(self.reading)
+        row["matches"] = [{**_match_json(match), "record": as_dict(match.record)} for match in self.matches]
+        row["notes"] = list(self.notes)
+        return row
+
+
+def identify(picture: bytes | Path, outputs: Sequence[Storage], trust: Trust | None, name: str = "picture") -> Answer:
+    """What one picture is. Without `trust` no watermark can be read, and nothing is more than self-consistent.
+
+    A file that is no picture is answered, not raised. Raises: StorageAway; PictureError when the path cannot be read.
+    """
+    (answer,) = identify_all([(name, picture) if isinstance(picture, bytes) else picture], outputs, trust)
+    return answer
+
+
+def identify_all(
+    pictures: Iterable[Path | tuple[str, bytes]], outputs: Sequence[Storage], trust: Trust | None, fan_out: FanOut | None = None
+) -> Iterator[Answer]:
+    """One answer per picture, in order. Pictures are taken in batches that share one pass over each log.
+
+    fan_out: where many pictures, and long logs, are read, by default in this process.
+    """
+    look = Look(Beliefs.of(trust))
+    remaining = iter(pictures)
+    first = list(islice(remaining, HERE_MAX))
+    many = fan_out is not None and len(first) == HERE_MAX
+    chunks = chunked(map(_opened, chain(first, remaining)), CHUNK)
+    batch: list[Evidence | Answer] = []
+    for found in fan_out(look, chunks) if many and fan_out is not None else map(look, chunks):
+        batch += found
+        if len(batch) >= BATCH:
+            yield from _answers(batch, outputs, trust, fan_out)
+            batch = []
+    yield from _answers(batch, outputs, trust, fan_out)
+
+
+def pictures_in(path: Path) -> Iterator[Path]:
+    """The file itself, or every file with a picture's ending below a folder, sorted.
+
+    Raises: PictureError when there is none.
+    """
+    endings = {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".avif"}
+    if path.is_dir():
+        found = sorted(p for p in path.rglob("*") if p.suffix.lower() in endings and p.is_file())
+        if not found:
+            raise PictureError("there is no picture in this folder", str(path), NAME_A_PICTURE)
+        yield from found
+    elif path.exists():
+        yield path
+    else:
+        raise PictureError("there is no such file", str(path), NAME_A_PICTURE)
+
+
+def _opened(picture: Path | tuple[str, bytes]) -> tuple[str, bytes]:
+    """Name and bytes, cut just above what is read of a picture."""
+    if not isinstance(picture, Path):
+        return picture
+    try:
+        with open(picture, "rb") as file:
+            return str(picture), file.read(encode.BYTES_MAX + 1)
+    except OSError as error:
+        raise PictureError(f"cannot be read: {error.strerror}", str(picture), NAME_A_PICTURE) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """The task: the evidence of a chunk of pictures, or the answer for a file that is none."""
+
+    beliefs: Beliefs
+
+    def __call__(self, chunk: tuple[tuple[str, bytes], ...]) -> list[Evidence | Answer]:
+        found: list[Evidence | Answer] = []
+        for name, data in chunk:
+            try:
+                found.append(gather(data, name, self.beliefs))
+            except PictureError as error:
+                found.append(Answer(name, "none", None, False, error.what))
+        return found
+
+
+def _answers(
+    batch: Sequence[Evidence | Answer], outputs: Sequence[Storage], trust: Trust | None, fan_out: FanOut | None
+) -> Iterator[Answer]:
+    pictures = [item for item in batch if isinstance(item, Evidence)]
+    found: list[list[Match]] = [[] for _ in pictures]
+    notes: list[str] = []
+    if pictures:
+        for storage in outputs:
+            more, trouble = lookup.matches(storage, pictures, trust, fan_out)
+            notes += trouble
+            for mine, theirs in zip(found, more, strict=True):
+                mine += theirs
+    ready = iter(zip(pictures, found, strict=True))
+    for item in batch:
+        if isinstance(item, Answer):
+            yield item
+        else:
+            picture, candidates = next(ready)
+            yield dataclasses.replace(decide(picture, candidates), notes=tuple(notes))
+
+
+def decide(picture: Evidence, candidates: Sequence[Match]) -> Answer:
+    """The answer for one picture from all candidates of all outputs. Pure."""
+    claimed = [match for match in candidates if match.how == "credential"]
+    marked = [match for match in candidates if match.how == "watermark"]
+    alike = [match for match in candidates if match.how == "likeness"]
+    answer = None
+    if claimed and picture.finding.state != "invalid":
+        answer = _by_credential(picture, claimed)
+    if marked and (answer is None or not answer.identified):
+        answer = _better(answer, _by_watermark(picture, marked))
+    made_from = [match for match in candidates if match.how == "source"]
+    if answer is None and made_from:
+        answer = _by_source(picture, made_from)
+    if answer is None and alike:
+        answer = _by_looks(picture, alike)
+    if answer is None:
+        answer = Answer(picture.name, "none", None, False, _nothing(picture))
+    others = tuple(match for match in candidates if not _listed(match, answer.matches))
+    return dataclasses.replace(answer, finding=picture.finding, reading=picture.reading, matches=answer.matches + _ranked(others))
+
+
+def _by_credential(picture: Evidence, claimed: Sequence[Match]) -> Answer:
+    best, *_ = ranked = _ranked(claimed)
+    believed = _believed(picture.finding, best)
+    trusted = best.log == "trusted"
+    if best.log == "damaged" or not best.claim_holds:
+        reason = "the credential names this record, but the record was altered: audit the output"
+        return Answer(picture.name, "lead", "credential", False, reason, ranked)
+    if believed and trusted:
+        since = "; its certificate expired since" if picture.finding.state == "expired" else ""
+        reason = f"the credential is intact and trusted, and names this record of a trusted log{since}"
+        return Answer(picture.name, "certain", "credential", True, reason, ranked)
+    if not believed and _differs(picture, best):
+        reason = "a credential by an untrusted signer names this record, but the picture does not look like it"
+        return Answer(picture.name, "lead", "credential", trusted, reason, ranked)
+    lacking = "its signer is not trusted" if not believed else "no trusted key signed the log"
+    reason = f"the credential is intact and names this record, but {lacking}"
+    return Answer(picture.name, "strong", "credential", trusted, reason, ranked)
+
+
+def _believed(finding: Finding, match: Match) -> bool:
+    """Whether the credential's signer is trusted, or was when the signed log says that the picture was finished."""
+    if finding.state != "expired":
+        return finding.state == "trusted"
+    return (finding.valid_from_us or 0) <= match.record.finished_us <= (finding.valid_until_us or 0)
+
+
+def _by_watermark(picture: Evidence, marked: Sequence[Match]) -> Answer:
+    best, *rest = ranked = _ranked(marked)
+    rivals = [match for match in rest if _who(match) != _who(best)]
+    trusted = best.log == "trusted"
+    key = f"watermark under key {picture.reading.key_id if picture.reading else ''}"
+    if best.log == "damaged":
+        return Answer(picture.name, "lead", "watermark", False, f"the {key} leads to a record of a damaged log", ranked)
+    if rivals and not _clearer(picture, best, rivals[0]):
+        count = 1 + len({_who(match) for match in rivals})
+        reason = f"the {key} leads to {count} records with the same 44 bits, and their looks do not decide between them"
+        return Answer(picture.name, "lead", "watermark", trusted, reason, ranked)
+    if picture.whole and _differs(picture, best):
+        reason = f"the {key} leads to this record, but the picture does not look like it: the mark may have been copied"
+        return Answer(picture.name, "lead", "watermark", trusted, reason, ranked)
+    part = "" if picture.whole else "; this copy is cropped, scaled or turned"
+    reason = f"the {key} leads to this record{part}" + ("" if trusted else ", but no trusted key signed the log")
+    return Answer(picture.name, "strong", "watermark", trusted, reason, ranked)
+
+
+def _by_source(picture: Evidence, made_from: Sequence[Match]) -> Answer:
+    ranked = _ranked(made_from)
+    who = f"{picture.finding.signer or 'somebody'} ({picture.finding.state})"
+    reason = f"by its credential, {who} made this picture out of this record's"
+    return Answer(picture.name, "lead", "source", ranked[0].log == "trusted", reason, ranked)
+
+
+def _by_looks(picture: Evidence, alike: Sequence[Match]) -> Answer:
+    ranked = _ranked(alike)
+    best = ranked[0]
+    colours = {True: " and so do its colours", False: ", in other colours", None: ""}[best.colours]
+    bits = f"{best.distance} of 256 bits differ"
+    reason = f"neither credential nor watermark; its shape is like this record's ({bits}){colours}"
+    return Answer(picture.name, "lead", "likeness", best.log == "trusted", reason, ranked)
+
+
+def _nothing(picture: Evidence) -> str:
+    said = []
+    if picture.finding.state == "absent":
+        said.append("no credential")
+    elif picture.finding.claim_digest:
+        said.append(f"a credential ({picture.finding.state}) whose record is not in these outputs")
+    else:
+        said.append(f"a credential ({picture.finding.state}) of another program")
+    if picture.reading is None:
+        said.append("no watermark key to look with")
+    elif picture.payload:
+        said.append(f"a watermark whose record ({picture.payload}) is not in these outputs")
+    else:
+        said.append("no watermark")
+    return ", ".join((*said, "and nothing that looks like it"))
+
+
+def _better(first: Answer | None, second: Answer) -> Answer:
+    order = ("certain", "strong", "lead", "none")
+    return second if first is None or order.index(second.sureness) < order.index(first.sureness) else first
+
+
+def _ranked(found: Sequence[Match]) -> tuple[Match, ...]:
+    """Believed logs first, then what looks most alike, then accepted before rejected attempts."""
+    logs = ("trusted", "self-consistent", "damaged")
+
+    def order(match: Match) -> tuple[int, bool, int, bool]:
+        distance = 256 if match.distance is None else match.distance
+        return logs.index(match.log), match.colours is False, distance, match.outcome != "accepted"
+
+    return tuple(sorted(found, key=order))
+
+
+def _who(match: Match) -> tuple[str | None, int | None]:
+    return match.record.image_id, match.record.attempt
+
+
+def _listed(match: Match, matches: Sequence[Match]) -> bool:
+    return any((match.output, *_who(match)) == (other.output, *_who(other)) for other in matches)
+
+
+def _differs(picture: Evidence, match: Match) -> bool:
+    return match.distance is not None and match.distance >= DIFFERENT
+
+
+def _clearer(picture: Evidence, best: Match, next_best: Match) -> bool:
+    if not picture.whole or best.distance is None or next_best.distance is None:
+        return False
+    return best.distance < DIFFERENT and best.distance + CLEARER <= next_best.distance
+
+
+def _reading_json(reading: Reading | None) -> dict[str, Any] | None:
+    if reading is None:
+        return None
+    row: dict[str, Any] = {"present": reading.present, "false_alarm": reading.false_alarm}
+    if reading.present and reading.payload:
+        row |= {"record": reading.payload.record, "key_id": reading.key_id, "confidence": reading.confidence}
+        row["geometry"] = dataclasses.asdict(reading.geometry) if reading.geometry else None
+    return row
+
+
+def _match_json(match: Match) -> dict[str, Any]:
+    names = ("how", "output", "part", "log", "distance", "colours", "claim_holds", "outcome")
+    return {**{name: getattr(match, name) for name in names}, "review": as_dict(match.review) if match.review else None}
+
+
+def _present(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if value is not None}

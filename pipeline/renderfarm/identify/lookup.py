@@ -1,0 +1,281 @@
+"""Finds the records that a picture's evidence leads to, in one pass over the columns of an output's log.
+
+Only five columns of each part are read, and only the parts that hold a match are read whole and verified, so
+millions of records and many pictures take one pass and little memory. What is found are candidates; `identify`
+decides between them.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from renderfarm.audit.fanout import FanOut, chunked, reachable, storage_here
+from renderfarm.checks.duplicates import confirms
+from renderfarm.identify.evidence import Evidence
+from renderfarm.keys.keyset import Trust
+from renderfarm.log import parts, reading
+from renderfarm.log.canonical import claim_digest
+from renderfarm.log.record import from_table
+from renderfarm.pictures import pdq
+from renderfarm.pictures.fingerprint import planes, turned
+from renderfarm.schema import Record
+from renderfarm.storage import Storage
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+How = Literal["credential", "watermark", "source", "likeness"]
+"""`source`: the credential of a picture that this one was made from."""
+
+LogState = Literal["trusted", "self-consistent", "damaged"]
+"""Of the part that holds a record: signed by a key we trust; signed by some key, and unaltered since; neither."""
+
+COLUMNS = ("kind", "claim_digest", "watermark_payload", "pdq", "pdq_quality")
+LEADS_MAX = 5
+SPREAD_FROM_BYTES = 128 << 20
+"""Below this much Parquet, half a million records, starting processes takes longer than it saves."""
+CHUNK = 32
+"""Parts that a worker takes at a time."""
+MATCHES_MAX = 64
+"""Records kept per picture that share its payload or claim digest; a forger could write more into a log of his own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A record that some evidence leads to.
+
+    distance: bits between the picture's PDQ hash, turned as fits best, and the record's, None where it has none;
+    colours: whether the colour thumbnails agree as well, None where that cannot be said; claim_holds: whether the
+    record's own fields give the claim digest that it states.
+    """
+
+    how: How
+    output: str
+    part: int
+    log: LogState
+    distance: int | None
+    colours: bool | None
+    claim_holds: bool
+    record: Record
+    review: Record | None = None
+    """The newest word of a person on this attempt, from a part that verified."""
+
+    @property
+    def outcome(self) -> str | None:
+        """What became of the attempt: a person's word, else the checks'."""
+        return (self.review or self.record).outcome
+
+
+@dataclass(slots=True)
+class _Sought:
+    """What was found so far for one picture in one output: (part, row) by kind of evidence, and the nearest looks
+    as a heap."""
+
+    named: list[tuple[int, int, How]] = field(default_factory=list)
+    near: list[tuple[int, int, int]] = field(default_factory=list)
+
+    def take(self, other: _Sought) -> None:
+        """Takes in what was found in later parts."""
+        self.named += other.named[: MATCHES_MAX - len(self.named)]
+        for lead in other.near:
+            self.offer(lead)
+
+    def offer(self, lead: tuple[int, int, int]) -> None:
+        """A lead, as (bits, part, row) that all count backwards: the farthest falls out first, then the latest."""
+        (heapq.heappush if len(self.near) < LEADS_MAX else heapq.heappushpop)(self.near, lead)
+
+    def rows(self) -> Iterator[tuple[int, int, How]]:
+        seen = set()
+        for part, row, how in self.named:
+            seen.add((part, row))
+            yield part, row, how
+        for _, part, row in sorted(self.near, reverse=True):
+            if (-part, -row) not in seen:
+                yield -part, -row, "likeness"
+
+
+@dataclass(frozen=True, slots=True)
+class _Pass:
+    """What some parts hold: for each picture what was found, the parts with persons' words, and what could not be read."""
+
+    sought: list[_Sought]
+    reviewed: list[int] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def matches(
+    storage: Storage, pictures: Sequence[Evidence], trust: Trust | None, fan_out: FanOut | None = None
+) -> tuple[list[list[Match]], list[str]]:
+    """For each picture its candidates in this output, and what could not be read of the log.
+
+    fan_out: where a long log is read; None, or a short one: in this process. Raises: StorageAway.
+    """
+    found = _everything(storage, pictures, fan_out)
+    sought, reviewed, notes = found.sought, found.reviewed, found.notes
+    wanted: dict[int, list[tuple[int, int, How]]] = defaultdict(list)
+    for place, item in enumerate(sought):
+        for part, row, how in item.rows():
+            wanted[part].append((place, row, how))
+    matched: list[list[Match]] = [[] for _ in pictures]
+    for number, data in reading.fetch_parts(storage, sorted(wanted)):
+        try:
+            whole = parts.read_part(data, number)
+        except parts.PartDamaged as error:
+            notes.append(f"{storage.uri}: {error}")
+            continue
+        log = _log_state(whole, trust)
+        for place, row, how in wanted[number]:
+            (record,) = from_table(whole.table.slice(row, 1))
+            matched[place].append(_match(pictures[place], how, storage.uri, number, log, record))
+    words = _reviews(storage, reviewed, {match.record.image_id for found in matched for match in found})
+    return [[replace(match, review=words.get(match.record.claim_digest or "")) for match in found] for found in matched], notes
+
+
+def _everything(storage: Storage, pictures: Sequence[Evidence], fan_out: FanOut | None) -> _Pass:
+    """One pass over the whole log, in chunks of it where there are many hands."""
+    listing = reading.list_parts(storage)
+    if fan_out is None or listing.size < SPREAD_FROM_BYTES or not reachable(storage):
+        return _one_pass(storage.uri, reading.decoded(storage, listing.numbers, _columns), pictures)
+    found = _Pass([_Sought() for _ in pictures])
+    for later in fan_out(ScanParts(storage.uri, tuple(pictures)), chunked(listing.numbers, CHUNK)):
+        for mine, theirs in zip(found.sought, later.sought, strict=True):
+            mine.take(theirs)
+        found.reviewed.extend(later.reviewed)
+        found.notes.extend(later.notes)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class ScanParts:
+    """The task: what the parts of these numbers hold of these pictures."""
+
+    uri: str
+    pictures: tuple[Evidence, ...]
+
+    def __call__(self, numbers: tuple[int, ...]) -> _Pass:
+        fetched = reading.fetch_parts(storage_here(self.uri), numbers)
+        return _one_pass(self.uri, ((number, _columns(number, data)) for number, data in fetched), self.pictures)
+
+
+def _one_pass(uri: str, read: Iterable[tuple[int, pa.Table | parts.PartDamaged]], pictures: Sequence[Evidence]) -> _Pass:
+    found = _Pass([_Sought() for _ in pictures])
+    for number, table in read:
+        if isinstance(table, parts.PartDamaged):
+            found.notes.append(f"{uri}: {table}")
+        else:
+            _scan(table, number, pictures, found.sought)
+            if "review" in table["kind"].unique().to_pylist():
+                found.reviewed.append(number)
+    return found
+
+
+def _reviews(storage: Storage, numbers: Sequence[int], images: set[str | None]) -> dict[str, Record]:
+    """The newest word on each attempt of these images, by the claim digest of the attempt; damaged parts have none."""
+    newest: dict[str, Record] = {}
+    for number, data in reading.fetch_parts(storage, numbers) if images else ():
+        try:
+            whole = parts.read_part(data, number)
+        except parts.PartDamaged:
+            continue
+        if _log_state(whole, None) == "damaged":
+            continue
+        for record in from_table(whole.table):
+            if record.kind == "review" and record.image_id in images and record.reviewed_digest:
+                newest[record.reviewed_digest] = record
+    return newest
+
+
+def _columns(number: int, data: bytes) -> pa.Table | parts.PartDamaged:
+    try:
+        return parts.read_columns(data, number, COLUMNS)[1]
+    except parts.PartDamaged as error:
+        return error
+
+
+def _scan(table: pa.Table, number: int, pictures: Sequence[Evidence], sought: Sequence[_Sought]) -> None:
+    import pyarrow.compute as pc
+
+    attempts = np.asarray(pc.equal(table["kind"], "attempt").to_numpy(zero_copy_only=False), dtype=bool)
+    for column, how, values in (
+        ("claim_digest", "credential", [item.finding.claim_digest for item in pictures]),
+        ("claim_digest", "source", [item.finding.source_claim_digest for item in pictures]),
+        ("watermark_payload", "watermark", [item.payload for item in pictures]),
+    ):
+        asked = [value for value in values if value]
+        if not asked:
+            continue
+        hit = pc.is_in(table[column], value_set=_strings(asked)).to_numpy(zero_copy_only=False)
+        for row in np.flatnonzero(np.asarray(hit, dtype=bool) & attempts).tolist():
+            value = table[column][row].as_py()
+            for item, said in zip(sought, values, strict=True):
+                if said == value and len(item.named) < MATCHES_MAX:
+                    item.named.append((number, row, how))  # type: ignore[arg-type]
+    _scan_looks(table, number, attempts, pictures, sought)
+
+
+def _scan_looks(table: pa.Table, number: int, attempts: Any, pictures: Sequence[Evidence], sought: Sequence[_Sought]) -> None:
+    """The nearest pictures by PDQ, where both hashes are of good enough quality to mean anything."""
+    quality = table["pdq_quality"].fill_null(0).to_numpy(zero_copy_only=False)
+    rows = np.flatnonzero(attempts & (quality >= pdq.QUALITY_MIN))
+    texts = table["pdq"].take(rows).to_pylist()
+    good = [place for place, text in enumerate(texts) if _is_hash(text)]
+    if not good:
+        return
+    hashes = pdq.packed([texts[place] for place in good])
+    for picture, item in zip(pictures, sought, strict=True):
+        if picture.quality < pdq.QUALITY_MIN:
+            continue
+        bits = pdq.distances(picture.forms, hashes)
+        for place in np.flatnonzero(bits <= pdq.NEAR).tolist():
+            item.offer((-int(bits[place]), -number, -int(rows[good[place]])))
+
+
+def _is_hash(text: str | None) -> bool:
+    return text is not None and len(text) == pdq.HEX_DIGITS and all(c in "0123456789abcdef" for c in text)
+
+
+def _strings(values: list[str]) -> pa.Array:
+    import pyarrow as pa
+
+    return pa.array(sorted(set(values)), pa.string())
+
+
+def _log_state(part: parts.Part, trust: Trust | None) -> LogState:
+    try:
+        parts.check_rows(part)
+        if trust:
+            try:
+                parts.check_head(part.footer, trust.log_keys)
+                return "trusted"
+            except parts.PartDamaged:
+                pass
+        parts.check_head(part.footer, parts.embedded_keys(part.footer))
+        return "self-consistent"
+    except parts.PartDamaged:
+        return "damaged"
+
+
+def _match(picture: Evidence, how: How, output: str, part: int, log: LogState, record: Record) -> Match:
+    distance, colours = None, None
+    if _is_hash(record.pdq) and min(record.pdq_quality or 0, picture.quality) >= pdq.QUALITY_MIN:
+        bits = [int(pdq.distances(form[None], pdq.packed([str(record.pdq)]))[0]) for form in picture.forms]
+        distance = min(bits)
+        colours = _same_colours(picture.colours, record.signature, bits.index(distance))
+    return Match(how, output, part, log, distance, colours, claim_digest(record) == record.claim_digest, record)
+
+
+def _same_colours(ours: str, theirs: str | None, form: int) -> bool | None:
+    """Whether the colour thumbnails agree, ours mirrored and turned as `form` says."""
+    try:
+        known = planes(theirs or "")
+    except ValueError:
+        return None
+    light, colour = planes(ours)
+    pair = (list(turned(light))[form].astype(np.int16), list(turned(colour))[form].astype(np.int16))
+    return confirms(pair, known)

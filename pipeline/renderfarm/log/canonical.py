@@ -1,0 +1,312 @@
+"""Canonical bytes of records: what is hashed, independent of Parquet, of Arrow and of this program's version.
+
+The format, for another implementation:
+
+    record  = "renderfarm-record/" VERSION LF, then every field of `schema.record_fields(VERSION)` in order
+    field   = FFFFFFFF                            when the value is null
+            | length (4 bytes, big endian), then that many bytes
+    bytes of a text      its UTF-8
+    bytes of an integer  8 bytes, big endian, two's complement
+    bytes of a float     8 bytes, big endian, IEEE 754 binary64
+    bytes of a list      its elements in order, each written as a field; an element with several members (an object
+                         wanted, a tag, a verdict, a box) is its members in order, each written as a field
+
+The number of fields is fixed and each field tells its length, so two different records never give the same bytes. The
+*claim* of a record is the beginning of its bytes, up to and not including `claim_digest`; `claim_digest` is the SHA-256
+of the claim. A record's leaf in the row tree is RFC 6962's: SHA-256(00 || bytes).
+
+Two encoders: `record_bytes` writes one record, plainly; `ColumnBytes` writes a whole table column by column (a property
+test holds them equal). Pure; reads and writes no file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from renderfarm.schema import AFTER_CREDENTIAL, RECORD_FIELDS, RECORD_VERSION, Box, ObjectCount, Record, Verdict, record_fields
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    Piece: TypeAlias = "pa.Array | pa.Scalar"
+
+_NULL = b"\xff\xff\xff\xff"
+_FLOATS = ("guidance", "strength")
+
+if RECORD_FIELDS[-len(AFTER_CREDENTIAL) :] != AFTER_CREDENTIAL:
+    raise TypeError("the fields after the credential must be the last ones of a record, in the same order")
+
+
+def magic(version: int) -> bytes:
+    """How a record of this version begins."""
+    return f"renderfarm-record/{version}\n".encode()
+
+
+def record_bytes(record: Record) -> bytes:
+    """The canonical bytes of one record, by its own version.
+
+    Raises: ValueError for an unknown version, or when an integer does not fit 64 bits or a text is not valid Unicode.
+    """
+    return claim_bytes(record) + b"".join(_named(record, name) for name in AFTER_CREDENTIAL)
+
+
+def claim_bytes(record: Record) -> bytes:
+    """The beginning of `record_bytes`, without the fields that depend on the credential."""
+    claimed = record_fields(record.version)[: -len(AFTER_CREDENTIAL)]
+    return magic(record.version) + b"".join(_named(record, name) for name in claimed)
+
+
+def claim_digest(record: Record) -> str:
+    """SHA-256 of the claim, 64 hex digits: what the credential carries and `Record.claim_digest` repeats."""
+    return hashlib.sha256(claim_bytes(record)).hexdigest()
+
+
+def _named(record: Record, name: str) -> bytes:
+    value = getattr(record, name)
+    return _field(_float(value) if name in _FLOATS else value)
+
+
+def _field(value: Any) -> bytes:
+    if value is None:
+        return _NULL
+    body = _body(value)
+    return struct.pack(">I", len(body)) + body
+
+
+def _body(value: Any) -> bytes:
+    if isinstance(value, str):
+        return value.encode()
+    if isinstance(value, float):
+        return struct.pack(">d", value)
+    if isinstance(value, int):
+        try:
+            return struct.pack(">q", value)
+        except struct.error as error:
+            raise ValueError(f"{value} does not fit 64 bits") from error
+    if isinstance(value, tuple):
+        return b"".join(_element(item) for item in value)
+    raise ValueError(f"no canonical bytes for a {type(value).__name__}")
+
+
+def _element(item: Any) -> bytes:
+    if isinstance(item, ObjectCount):
+        return _field(item.name) + _field(item.count)
+    if isinstance(item, Verdict):
+        members = (item.check, item.outcome, item.reason, _float(item.score), _float(item.threshold), item.boxes)
+        return b"".join(map(_field, members))
+    if isinstance(item, Box):
+        return b"".join(map(_field, (item.x0, item.y0, item.x1, item.y1)))
+    if isinstance(item, tuple):
+        return b"".join(map(_field, item))
+    return _field(item)
+
+
+def _float(value: float | None) -> float | None:
+    return None if value is None else float(value)
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnBytes:
+    """The canonical bytes of the n rows of one table, end to end in one buffer.
+
+    `data`: uint8, each row led by the 00 of RFC 6962's leaf hash, so that a leaf is one hash of one slice. `starts`:
+    int64 (n + 1,), where each row begins. `claim_ends`: int64 (n,), where each row's claim ends.
+    """
+
+    data: memoryview
+    starts: np.ndarray
+    claim_ends: np.ndarray
+
+    @classmethod
+    def of(cls, table: pa.Table | pa.RecordBatch, version: int = RECORD_VERSION) -> ColumnBytes:
+        """Encodes the rows of a table whose columns are those of `record.arrow_schema(version)`.
+
+        Raises: ValueError when the bytes of the rows together pass 2 GB, or a column has an unexpected type.
+        """
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        rows = table.num_rows
+        if rows == 0:
+            return cls(memoryview(b""), np.zeros(1, np.int64), np.zeros(0, np.int64))
+        pieces: list[Piece] = [_scalar(b"\x00" + magic(version))]
+        tail_sizes = np.zeros(rows, np.int64)
+        for name in record_fields(version):
+            column = table.column(name)
+            array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+            encoded = _encode(array)
+            if name in AFTER_CREDENTIAL:
+                for piece in encoded:
+                    tail_sizes += _sizes(piece)
+            pieces += encoded
+        try:
+            options = pc.JoinOptions(null_handling="replace", null_replacement="")
+            joined = pc.binary_join_element_wise(*_spread(pieces, rows), _scalar(b""), options=options)
+        except pa.ArrowException as error:
+            raise ValueError(f"the rows cannot be encoded: {error}") from error
+        starts, data = _offsets(joined), memoryview(joined.buffers()[2])
+        return cls(data, starts, starts[1:] - tail_sizes)
+
+    @classmethod
+    def of_records(cls, records: Sequence[Record]) -> ColumnBytes:
+        """The same for records: a handful of them takes less time this way. Raises: ValueError as `record_bytes`."""
+        claims = [claim_bytes(record) for record in records]
+        tails = [b"".join(_named(record, name) for name in AFTER_CREDENTIAL) for record in records]
+        sizes = np.array([1 + len(claim) + len(tail) for claim, tail in zip(claims, tails, strict=True)], np.int64)
+        starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)])
+        data = b"".join(b"\x00" + claim + tail for claim, tail in zip(claims, tails, strict=True))
+        return cls(memoryview(data), starts, starts[:-1] + [1 + len(claim) for claim in claims])
+
+    def __len__(self) -> int:
+        return len(self.claim_ends)
+
+    def leaves(self) -> list[bytes]:
+        """The rows' leaf hashes for the row tree, 32 bytes each."""
+        data, sha256 = self.data, hashlib.sha256
+        return [sha256(data[start:end]).digest() for start, end in pairwise(self.starts.tolist())]
+
+    def claim_digests(self, rows: Sequence[int] | None = None) -> list[str]:
+        """SHA-256 of the claims of all rows, or of these, 64 hex digits each."""
+        data, sha256 = self.data, hashlib.sha256
+        starts, ends = self.starts.tolist(), self.claim_ends.tolist()
+        chosen = range(len(self)) if rows is None else rows
+        return [sha256(data[starts[row] + 1 : ends[row]]).hexdigest() for row in chosen]
+
+    def row(self, row: int) -> bytes:
+        """The canonical bytes of one row, as `record_bytes` gives them."""
+        return bytes(self.data[int(self.starts[row]) + 1 : int(self.starts[row + 1])])
+
+
+def _spread(pieces: list[Piece], rows: int) -> list[Piece]:
+    """A join of nothing but scalars gives a scalar; one array among them gives an array."""
+    import pyarrow as pa
+
+    if any(isinstance(piece, pa.Array) for piece in pieces):
+        return pieces
+    return [*pieces, pa.array([b""] * rows, pa.binary())]
+
+
+def _scalar(value: bytes) -> pa.Scalar:
+    import pyarrow as pa
+
+    return pa.scalar(value, pa.binary())
+
+
+def _encode(array: pa.Array) -> list[Piece]:
+    """Arrays (or constants) whose values, joined row by row, are the array's canonical fields."""
+    import pyarrow as pa
+
+    if array.null_count == len(array):
+        return [_scalar(_NULL)]
+    kind = array.type
+    if pa.types.is_string(kind):
+        return _encode_text(array)
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind):
+        return [_encode_number(array)]
+    if pa.types.is_list(kind) or pa.types.is_map(kind):
+        return _encode_list(array)
+    raise ValueError(f"no canonical bytes for a column of type {kind}")
+
+
+def _encode_text(array: pa.Array) -> list[Piece]:
+    import pyarrow as pa
+
+    sizes = np.diff(_offsets(array))
+    if array.null_count:
+        sizes = np.where(_valid(array), sizes, 0xFFFFFFFF)
+    return [_fixed(sizes.astype(">u4").view(np.uint8).reshape(-1, 4)), array.cast(pa.binary())]
+
+
+def _encode_number(array: pa.Array) -> pa.Array:
+    import pyarrow as pa
+
+    whole = pa.types.is_integer(array.type)
+    values = array.fill_null(0).to_numpy(zero_copy_only=False)
+    cells = np.zeros((len(array), 12), np.uint8)
+    cells[:, 3] = 8
+    cells[:, 4:] = values.astype(">i8" if whole else ">f8").view(np.uint8).reshape(-1, 8)
+    if not array.null_count:
+        return _fixed(cells)
+    valid = _valid(array)
+    cells[~valid, :4] = 0xFF
+    kept = np.repeat(valid[:, None], 12, axis=1)
+    kept[:, :4] = True
+    return _variable(np.where(valid, 12, 4), cells[kept])
+
+
+def _encode_list(array: pa.Array) -> list[Piece]:
+    """The elements' bytes lie end to end in the joined child, so a list's bytes are one slice of them: no copy."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if array.null_count:
+        raise ValueError("a list may not be null")
+    if array.offset:
+        array = pa.concat_arrays([array])
+    edges = array.offsets.to_numpy()
+    first, last = int(edges[0]), int(edges[-1])
+    empty = len(array) and first == last
+    if empty:
+        return [_scalar(b"\0\0\0\0")]
+    child = array.values.slice(first, last - first)
+    pieces = [piece for member in _members(child) for piece in _encode(member)]
+    joined = pc.binary_join_element_wise(
+        *_spread(pieces, len(child)), _scalar(b""), options=pc.JoinOptions(null_handling="replace", null_replacement="")
+    )
+    bounds = _offsets(joined)[edges - first]
+    sizes = np.diff(bounds)
+    body = pa.Array.from_buffers(pa.binary(), len(array), [None, pa.py_buffer(bounds.astype(np.int32)), joined.buffers()[2]])
+    return [_fixed(sizes.astype(">u4").view(np.uint8).reshape(-1, 4)), body]
+
+
+def _members(child: pa.Array) -> list[pa.Array]:
+    """The arrays that make up a list's elements: the members of a struct, or the values themselves."""
+    import pyarrow as pa
+
+    if not pa.types.is_struct(child.type):
+        return [child]
+    if child.null_count:
+        raise ValueError("an element of a list may not be null")
+    return list(child.flatten())
+
+
+def _offsets(array: pa.Array) -> np.ndarray:
+    """Where each value of a text or binary array begins, int64 (n + 1,)."""
+    raw = np.frombuffer(array.buffers()[1], np.int32)
+    return raw[array.offset : array.offset + len(array) + 1].astype(np.int64)
+
+
+def _valid(array: pa.Array) -> np.ndarray:
+    valid: np.ndarray = array.is_valid().to_numpy(zero_copy_only=False)
+    return valid
+
+
+def _sizes(piece: Piece) -> np.ndarray | int:
+    """Bytes of each row of a piece."""
+    import pyarrow as pa
+
+    if isinstance(piece, pa.Scalar):
+        return len(piece.as_py())
+    sizes = np.diff(_offsets(piece))
+    return np.where(_valid(piece), sizes, 0) if piece.null_count else sizes
+
+
+def _fixed(cells: np.ndarray) -> pa.Array:
+    """A binary array from uint8 (n, width)."""
+    return _variable(np.full(len(cells), cells.shape[1]), cells)
+
+
+def _variable(sizes: np.ndarray, data: np.ndarray) -> pa.Array:
+    """A binary array from the sizes of its values and their bytes end to end."""
+    import pyarrow as pa
+
+    offsets = np.zeros(len(sizes) + 1, np.int32)
+    np.cumsum(sizes, out=offsets[1:])
+    return pa.Array.from_buffers(pa.binary(), len(sizes), [None, pa.py_buffer(offsets), pa.py_buffer(np.ascontiguousarray(data))])

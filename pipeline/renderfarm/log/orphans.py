@@ -1,0 +1,66 @@
+"""Pictures that no record delivers: what a crash left between the PUT and the commit, or between a person's rejection and the removal.
+Harmless.
+
+What is not named by any record may only be removed where all records are there: of a log that lost a part, the pictures of that part
+would be taken for orphans, and those of a log that is gone, all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from renderfarm.errors import LogDamaged, NotStored
+from renderfarm.log import parts, reading
+from renderfarm.notes import checkpoint as notes
+from renderfarm.storage import Storage, Stored
+
+PREFIXES = ("images/", "review/", "thumbs/")
+
+
+def orphans(storage: Storage, before_s: float) -> Iterator[Stored]:
+    """Objects under the picture prefixes that no record names, last modified before `before_s` (seconds since 1970 UTC).
+
+    The listing is taken before the log is read, so that a picture stored and committed meanwhile is never taken for an orphan. An orphan
+    may be stored again while this runs, its bytes the same and its time new: who removes one looks at its time once more (`still_old`).
+
+    Raises: LogDamaged for a log that is not whole; StorageAway.
+    """
+    candidates = {found.key: found for prefix in PREFIXES for found in storage.list(prefix) if found.modified_s < before_s}
+    if not candidates:
+        return
+    named: dict[str, Stored] = {}
+    for _, table in reading.tables(storage, ("object_key", "thumb_key", "withdrawn_key"), _whole(storage)):
+        columns = [table.column(name).to_pylist() for name in ("object_key", "thumb_key", "withdrawn_key")]  # type: ignore[attr-defined]
+        for key, thumb, withdrawn in zip(*columns, strict=True):
+            for delivered in (key, thumb):
+                if delivered in candidates:
+                    named[delivered] = candidates.pop(delivered)
+            if withdrawn in named:  # a person took it back, and a crash kept it from being removed
+                candidates[withdrawn] = named.pop(withdrawn)
+    yield from (candidates[key] for key in sorted(candidates))
+
+
+def still_old(storage: Storage, found: Stored, before_s: float) -> bool:
+    """Whether an orphan is there as it was listed: a driver that renders the same picture again renews its time. Raises: StorageAway."""
+    now = storage.stat(found.key)
+    return now is not None and now.modified_s < before_s
+
+
+def _whole(storage: Storage) -> list[int]:
+    """The numbers of all parts. Raises: LogDamaged where some are known to be missing; StorageAway."""
+    known = max(_size(storage, key) for key in (parts.CACHE, parts.WITNESSED))  # read first: a driver may be at work
+    numbers = reading.list_parts(storage).numbers
+    if numbers != list(range(len(numbers))) or len(numbers) < max(1, known):
+        missing = next(number for number in range(len(numbers) + 1) if number >= len(numbers) or numbers[number] != number)
+        raise LogDamaged(
+            f"{storage.uri}: {parts.part_key(missing)} is missing, so its pictures would be taken for orphans: run `renderfarm audit` first"
+        )
+    return numbers
+
+
+def _size(storage: Storage, key: str) -> int:
+    """How many parts a copy of the checkpoint says there are; 0 for none that can be read."""
+    try:
+        return notes.parse(storage.get(key, notes.NOTE_BYTES_MAX)).size
+    except (NotStored, notes.NoteMalformed):
+        return 0

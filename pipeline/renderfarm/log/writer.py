@@ -1,0 +1,338 @@
+"""The log's only writer: one part, written once, is the commit.
+
+Opening reads what is there and verifies it, so that nothing is ever appended to a damaged log; a first start, a resume
+and a restart after a crash are the same call. A part is put under the next number if nothing lies there. Where a crash
+leaves us:
+
+    before the put              nothing: the images of that part are orphans, and are rendered again
+    in the put                  the storage shows a whole part or none
+    after the put, before the   committed; the cache is one behind, and the next open renews it
+    cache
+
+A second driver on the same output writes another part under the same number, and loses: `Fenced`. A person's review that came between
+is no second driver: a part of nothing but reviews, signed by a key that this log knows, is taken in, and the records go
+under the next number.
+
+A part comes before every copy of its checkpoint. So a signed copy of more parts than there are means that parts were lost, and one that
+they do not lead to, that they were replaced: nothing is appended then, which would bury the loss under a log that passes its audit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from renderfarm.errors import AlreadyStored, Fenced, LogDamaged, NotStored, StorageAway
+from renderfarm.log import parts, snapshot
+from renderfarm.log.canonical import ColumnBytes
+from renderfarm.log.reading import decoded, list_parts
+from renderfarm.log.record import VERSION_KEY, to_table
+from renderfarm.log.state import LogState
+from renderfarm.log.tree import Frontier, consistency_proof, part_leaf, tree_root
+from renderfarm.notes import checkpoint as notes
+from renderfarm.notes.checkpoint import Checkpoint, Signer
+from renderfarm.schema import RECORD_VERSION, Record
+from renderfarm.storage import Storage
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+CHECKPOINT_TYPE = "text/plain; charset=utf-8"
+PARQUET_TYPE = "application/vnd.apache.parquet"
+_ROW_GROUP = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """A part that is durable, and the signed head that includes it."""
+
+    number: int
+    rows: int
+    bytes: int
+    checkpoint: Checkpoint
+
+
+@dataclass(frozen=True, slots=True)
+class _Pending:
+    """A part whose put has not been confirmed: it may lie in the storage or not."""
+
+    table: pa.Table
+    data: bytes
+    leaf: bytes
+    commit: Commit
+
+
+class LogWriter:
+    """Appends records to one output's log. `state` is what the log says, kept up to date with every commit."""
+
+    def __init__(self, storage: Storage, origin: str, signer: Signer, snapshot_parts: int = snapshot.PARTS_BEHIND) -> None:
+        self.origin = origin
+        self.state = LogState()
+        self.checkpoint: Checkpoint | None = None
+        self._storage = storage
+        self._signer = signer
+        self._frontier = Frontier()
+        self._leaves: list[bytes] = []
+        self._opened_size = 0
+        self._snapshot_parts = snapshot_parts
+        self._pending: _Pending | None = None
+        self._keys: Mapping[str, Ed25519PublicKey] = {signer.name: signer.public_key}
+        self._reviewed: set[str] = set()
+        self._parts_behind = 0
+        self._rows_behind = 0
+
+    @classmethod
+    def open(
+        cls,
+        storage: Storage,
+        job_name: str,
+        signer: Signer,
+        trusted: Mapping[str, Ed25519PublicKey] | None = None,
+        snapshot_parts: int = snapshot.PARTS_BEHIND,
+    ) -> LogWriter:
+        """Reads and verifies the whole log, renews the cache, and is ready to append.
+
+        `trusted`: further keys that earlier parts may be signed with, after a change of keys. `snapshot_parts`: after so
+        many parts a snapshot is renewed.
+        Raises: LogDamaged for a gap, a foreign file, another job's log, a part that does not verify, or a signed checkpoint beside the
+        parts that they do not lead to; StorageAway.
+        """
+        keys = {**(trusted or {}), signer.name: signer.public_key}
+        writer = cls(storage, notes.origin(job_name), signer, snapshot_parts)
+        writer._keys = keys
+        numbers = _gapless(storage)
+        writer._start_from_snapshot(len(numbers), keys)
+        writer._take_from(numbers)
+        for key in (parts.CACHE, parts.WITNESSED):
+            writer._require_continued(key)
+        writer._opened_size = writer.size
+        if writer.checkpoint is not None:
+            writer._renew_cache()
+            writer._renew_snapshot()
+        return writer
+
+    def _start_from_snapshot(self, parts_there: int, keys: Mapping[str, Ed25519PublicKey]) -> None:
+        """Takes over a snapshot if there is one that the log agrees with; whatever is wrong with one, it is not used."""
+        try:
+            found = snapshot.load(self._storage.get(snapshot.KEY, snapshot.BYTES_MAX), self.origin, keys)
+            last = found.frontier.size - 1
+            if not 0 <= last < parts_there:
+                return
+            footer = parts.read_footer(self._storage.get(parts.part_key(last), parts.PART_BYTES_MAX), last)
+            parts.check_head(footer, keys)
+        except (NotStored, ValueError, parts.PartDamaged):
+            return
+        if snapshot.agrees(found, footer.checkpoint, footer.before, footer.leaf):
+            self.state, self._frontier, self.checkpoint = found.state, found.frontier, footer.checkpoint
+            self._leaves = list(found.leaves)
+
+    def _take_from(self, numbers: Sequence[int]) -> None:
+        """Verifies and folds in those of the parts that are not yet."""
+        for _, part in decoded(self._storage, numbers[self.size :], lambda number, data: parts.read_part(data, number)):
+            self._take(part, self._keys)
+
+    def _require_continued(self, key: str) -> None:
+        """That the parts lead to the checkpoint under this key, if a known key signed it for this log.
+
+        Raises: PartDamaged, `part-missing` or `history-rewritten`; StorageAway.
+        """
+        try:
+            kept = notes.parse(self._storage.get(key, notes.NOTE_BYTES_MAX))
+            notes.verify(kept, self._keys)
+        except (NotStored, notes.NoteMalformed, notes.NoteUntrusted):
+            return
+        if kept.origin != self.origin:
+            return
+        if kept.size > self.size:  # another writer may have committed since the parts were listed
+            self._take_from(_gapless(self._storage))
+        if kept.size > self.size:
+            lost = parts.part_key(self.size)
+            remedy = (
+                f"restore it (the runbook says how); if it is lost for good, keep {key} elsewhere and take it away, to go on without it"
+            )
+            raise parts.PartDamaged("part-missing", lost, f"it is gone, and {key}, which our key signed, includes it; {remedy}")
+        if tree_root(self._leaves[: kept.size]) != kept.root:
+            raise parts.PartDamaged("history-rewritten", key, "our key signed it for another history than that of the parts which lie here")
+
+    def _renew_snapshot(self) -> None:
+        """A crash before or in this put leaves the older snapshot, and the next start reads more parts."""
+        rows = max(snapshot.ROWS_BEHIND, len(self.state) // snapshot.SHARE_BEHIND)
+        if self._parts_behind >= self._snapshot_parts or self._rows_behind >= rows:
+            data = snapshot.dump(self.state, self._leaves, self.origin, self._signer)
+            self._storage.put(snapshot.KEY, data)
+            self._parts_behind = self._rows_behind = 0
+
+    def _take(self, part: parts.Part, keys: Mapping[str, Ed25519PublicKey]) -> None:
+        """Verifies the next part against everything before it, and folds it in."""
+        footer = part.footer
+        parts.check_head(footer, keys)
+        if footer.checkpoint.origin != self.origin:
+            key, other = parts.part_key(footer.number), footer.checkpoint.origin
+            raise parts.PartDamaged("part-altered", key, f"it belongs to {other}, not to {self.origin}")
+        if footer.before != self._frontier:
+            reason = "it continues another history than the parts before it"
+            raise parts.PartDamaged("history-rewritten", parts.part_key(footer.number), reason)
+        parts.check_rows(part)
+        self._fold(part.table)
+        self._frontier = self._frontier.append(footer.leaf)
+        self._leaves.append(footer.leaf)
+        self.checkpoint = footer.checkpoint
+
+    def _fold(self, table: pa.Table) -> None:
+        self.state.fold(table)
+        self._parts_behind += 1
+        self._rows_behind += table.num_rows
+
+    @property
+    def size(self) -> int:
+        """Number of committed parts."""
+        return self._frontier.size
+
+    @property
+    def grown(self) -> bool:
+        """Whether anything was committed since it was opened."""
+        return self.size > self._opened_size
+
+    def consistency(self, old_size: int) -> tuple[bytes, ...]:
+        """The proof that the log, as it is now, begins with its first `old_size` parts. Raises: ValueError for more than there are."""
+        return consistency_proof(self._leaves, old_size) if old_size else ()
+
+    def append(self, records: Sequence[Record]) -> Commit:
+        """Commits the records as the next part, in this order. When it returns they are durable and signed.
+
+        After StorageAway the same call may be made again, with the same records or others: an unconfirmed part is
+        settled first.
+        Raises: ValueError for no or too many records, or one that no column can hold; LogDamaged for one that says
+        nothing about an image or a plan; Fenced; StorageAway.
+        """
+        return self.append_table(to_table(records))
+
+    def append_table(self, table: pa.Table) -> Commit:
+        """`append` for rows that are columns already: a table of `record.arrow_schema()`."""
+        if not 0 < table.num_rows <= parts.PART_ROWS_MAX:
+            raise ValueError(f"a part holds 1 to {parts.PART_ROWS_MAX} records, not {table.num_rows}")
+        if self._pending is not None:
+            settled, same = self._settle(), self._pending.table.equals(table)
+            self._pending = None
+            if same:
+                return settled
+        if self._reviewed & set(table.column("image_id").to_pylist()):
+            raise Fenced(f"a person reviewed an image of {self._storage.uri} that is being rendered: run the same command again")
+        self._pending = self._build(table)
+        commit = self._settle()
+        self._pending = None
+        return commit
+
+    def _build(self, table: pa.Table) -> _Pending:
+        LogState().fold(table)  # rows that cannot be folded must not be committed
+        number = self._frontier.size
+        row_root = tree_root(ColumnBytes.of(table).leaves())
+        leaf = part_leaf(number, table.num_rows, row_root)
+        head = notes.sign(Checkpoint(self.origin, number + 1, self._frontier.append(leaf).root()), self._signer)
+        log_key = notes.verifier_key(self._signer.name, self._signer.public_key)
+        footer = {
+            VERSION_KEY: str(RECORD_VERSION).encode(),
+            parts.PART_KEY: str(number).encode(),
+            parts.ROOT_KEY: row_root.hex().encode(),
+            parts.FRONTIER_KEY: ",".join(item.hex() for item in self._frontier.hashes).encode(),
+            parts.CHECKPOINT_KEY: head.to_bytes(),
+            parts.LOG_KEY_KEY: log_key.encode(),
+        }
+        data = encode_part(table, footer)
+        read = parts.read_part(data, number)
+        assert tree_root(read.encoded.leaves()) == row_root, "a part does not read back as it was written"
+        return _Pending(table, data, leaf, Commit(number, table.num_rows, len(data), head))
+
+    def _settle(self) -> Commit:
+        """Puts the pending part, however often it was tried before, and takes it as the new head."""
+        pending = self._pending
+        assert pending is not None
+        key = parts.part_key(pending.commit.number)
+        try:
+            self._storage.put_new(key, pending.data, PARQUET_TYPE)
+        except AlreadyStored as error:
+            if self._take_reviews(pending):
+                self._pending = self._build(pending.table)
+                return self._settle()
+            raise Fenced(
+                f"another driver owns {self._storage.uri}: it wrote {key} while this one was about to. "
+                "Nothing of its work is lost; let one driver at a time write to an output."
+            ) from error
+        if self._frontier.size == pending.commit.number:
+            self._frontier = self._frontier.append(pending.leaf)
+            self._leaves.append(pending.leaf)
+            self._fold(pending.table)
+            self.checkpoint = pending.commit.checkpoint
+        self._put_cache()
+        self._renew_snapshot()
+        return pending.commit
+
+    def _take_reviews(self, pending: _Pending) -> bool:
+        """Takes in the part that lies where ours was to go, if it holds only reviews, and of images that ours says nothing about."""
+        number = pending.commit.number
+        try:
+            part = parts.read_part(self._storage.get(parts.part_key(number), parts.PART_BYTES_MAX), number)
+            ours = set(pending.table.column("image_id").to_pylist())
+            theirs = set(part.table.column("image_id").to_pylist())
+            if set(part.table.column("kind").to_pylist()) != {"review"} or ours & theirs or self._is_review(pending.table):
+                return False
+            self._take(part, self._keys)
+        except (NotStored, LogDamaged):
+            return False
+        self._reviewed |= theirs
+        return True
+
+    @staticmethod
+    def _is_review(table: pa.Table) -> bool:
+        return "review" in table.column("kind").to_pylist()
+
+    def _renew_cache(self) -> None:
+        """The cache may be one behind after a crash, or lost; a good one is left alone, with any cosignatures."""
+        assert self.checkpoint is not None
+        try:
+            cached = notes.parse(self._storage.get(parts.CACHE, notes.NOTE_BYTES_MAX))
+        except Exception as error:  # whatever is wrong with a cache, it is written anew
+            if isinstance(error, StorageAway):
+                raise
+            self._put_cache()
+            return
+        if (cached.origin, cached.size, cached.root) != (self.origin, self.checkpoint.size, self.checkpoint.root):
+            self._put_cache()
+
+    def _put_cache(self) -> None:
+        assert self.checkpoint is not None
+        self._storage.put(parts.CACHE, self.checkpoint.to_bytes(), CHECKPOINT_TYPE)
+
+
+def encode_part(table: pa.Table, footer: Mapping[bytes, bytes]) -> bytes:
+    """A part's Parquet bytes: no statistics (nobody signs them), a checksum on each page, and the footer's entries."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    sink = pa.BufferOutputStream()
+    with pq.ParquetWriter(
+        sink,
+        table.schema,
+        compression="zstd",
+        write_statistics=False,
+        write_page_checksum=True,
+        store_schema=False,
+        version="2.6",
+    ) as file:
+        file.write_table(table, row_group_size=_ROW_GROUP)
+        file.add_key_value_metadata(dict(footer))
+    return bytes(sink.getvalue())
+
+
+def _gapless(storage: Storage) -> list[int]:
+    """The numbers of all parts. Raises: LogDamaged for a gap or a file that is no part."""
+    listing = list_parts(storage)
+    if listing.strays:
+        raise LogDamaged(f"{listing.strays[0]} is no part of a log; move it away")
+    for expected, number in enumerate(listing.numbers):
+        if number != expected:
+            raise parts.PartDamaged("part-missing", parts.part_key(expected), "it is missing, later ones are there")
+    return listing.numbers

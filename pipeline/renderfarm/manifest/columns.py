@@ -1,0 +1,150 @@
+"""The manifest's columns: their Arrow types, which other types are taken for them, and what to say of any other.
+
+Only a widening that loses nothing is taken (int64 for int32, double for float, large or dictionary strings); values
+that do not fit are faults of their row, found later. Nothing here reads a file.
+"""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING
+
+from renderfarm.schema import MANIFEST_VERSION, Fault
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+VERSION_KEY = "renderfarm.manifest.version"
+
+TEXTS = ("id", "prompt", "negative_prompt", "text", "adapter", "init_image", "mask_image", "control_image")
+WHOLES = ("seed", "width", "height", "steps", "images")
+FRACTIONS = ("guidance", "strength")
+COLUMNS = (
+    "id", "prompt", "negative_prompt", "seed", "width", "height", "steps", "guidance", "images", "text", "objects",
+    "adapter", "init_image", "mask_image", "strength", "tags", "control_image",
+)  # fmt: skip
+REQUIRED = ("id", "prompt")
+
+# Names that people bring from other tools, and which column they mean.
+_ALIASES = {
+    "name": "id", "key": "id", "caption": "prompt", "description": "prompt", "positive_prompt": "prompt",
+    "negative": "negative_prompt", "num_inference_steps": "steps", "guidance_scale": "guidance", "cfg": "guidance",
+    "cfg_scale": "guidance", "count": "images", "num_images": "images", "n": "images", "lora": "adapter",
+    "image": "init_image", "mask": "mask_image", "control": "control_image", "controlnet_image": "control_image", "include": "objects",
+}  # fmt: skip
+
+_WANTED = {
+    **dict.fromkeys(TEXTS, "string"),
+    **dict.fromkeys(WHOLES, "int32"),
+    "seed": "int64",
+    **dict.fromkeys(FRACTIONS, "float"),
+    "objects": "list<struct<class: string, count: int32>>",
+    "tags": "map<string, string>",
+}
+
+
+def arrow_schema() -> pa.Schema:
+    """The Arrow schema that `build` writes; its metadata holds the manifest's version."""
+    import pyarrow as pa
+
+    kinds = {"string": pa.string(), "int32": pa.int32(), "int64": pa.int64(), "float": pa.float32()}
+    kinds[_WANTED["objects"]] = pa.list_(pa.struct([("class", pa.string()), ("count", pa.int32())]))
+    kinds[_WANTED["tags"]] = pa.map_(pa.string(), pa.string())
+    fields = [pa.field(name, kinds[_WANTED[name]], nullable=name not in REQUIRED) for name in COLUMNS]
+    return pa.schema(fields, metadata={VERSION_KEY: str(MANIFEST_VERSION)})
+
+
+def column_faults(schema: pa.Schema, where: str = "") -> list[Fault]:
+    """What is wrong with a file as a whole: its version, and missing, unknown, doubled or mistyped columns.
+
+    `where` is put before each fault; give the file's name when the manifest has several.
+    """
+    prefix = f"{where}: " if where else ""
+    found: list[tuple[str, str, str]] = []
+    said = (schema.metadata or {}).get(VERSION_KEY.encode())
+    if said is not None and said != str(MANIFEST_VERSION).encode():
+        version = said.decode(errors="replace")
+        what = f"made for version {version} of the manifest, and this program reads {MANIFEST_VERSION}"
+        found.append(("", what, "update renderfarm, or build the manifest again"))
+    for name in REQUIRED:
+        if name not in schema.names:
+            found.append((name, "this column is missing", f"add a column {name!r} of type string"))
+    for name in sorted({name for name in schema.names if schema.names.count(name) > 1}):
+        found.append((name, "this column is there more than once", "keep one of them"))
+    for field in schema:
+        if field.name not in COLUMNS:
+            found.append((field.name, "no such column", unknown_remedy(field.name, set(schema.names))))
+        elif not _takes(field.name, field.type):
+            what = f"the type is {field.type}, and {_WANTED[field.name]} is wanted"
+            found.append((field.name, what, _type_remedy(field.name, field.type)))
+    return [Fault(None, None, column or None, f"{prefix}{what}", remedy) for column, what, remedy in found]
+
+
+def readable_columns(schema: pa.Schema) -> list[str]:
+    """The columns of a file that can be read, whatever is wrong with the others."""
+    return [f.name for f in schema if f.name in COLUMNS and schema.names.count(f.name) == 1 and _takes(f.name, f.type)]
+
+
+def nearest(name: str, known: tuple[str, ...] | frozenset[str]) -> str | None:
+    """The known name that a person most likely meant, or None."""
+    plain = {_plain(k): k for k in sorted(known)}
+    hits = difflib.get_close_matches(_plain(name), list(plain), n=1, cutoff=0.7)
+    return plain[hits[0]] if hits else None
+
+
+def unknown_remedy(name: str, taken: set[str]) -> str:
+    """What to do about a column that the manifest does not know; `taken` are the columns that are there already."""
+    if name.startswith("__index_level_"):
+        return "pandas wrote its index: call to_parquet(..., index=False)"
+    meant = _ALIASES.get(_plain(name)) or nearest(name, COLUMNS)
+    keep = f"keep it as a tag (tag.{name} in CSV or JSONL, or an entry of the map 'tags')"
+    if meant and meant not in taken:
+        return f"rename it to {meant!r}, or {keep}"
+    return f"{keep}, or remove it"
+
+
+def _plain(name: str) -> str:
+    return name.strip().lower().replace(" ", "_").replace("-", "_")
+
+
+def _takes(name: str, kind: pa.DataType) -> bool:
+    """Whether every value of `kind` can be read for this column, or is refused row by row for its range alone."""
+    import pyarrow as pa
+
+    if pa.types.is_null(kind):
+        return name not in REQUIRED
+    if name in TEXTS:
+        return _is_text(kind)
+    if name in WHOLES:
+        return bool(pa.types.is_integer(kind))
+    if name in FRACTIONS:
+        return bool(pa.types.is_floating(kind) or pa.types.is_integer(kind))
+    if name == "objects":
+        if not (pa.types.is_list(kind) or pa.types.is_large_list(kind)) or not pa.types.is_struct(kind.value_type):
+            return False
+        inner = {f.name: f.type for f in kind.value_type}
+        if set(inner) != {"class", "count"}:
+            return False
+        return _is_text(inner["class"]) and bool(pa.types.is_integer(inner["count"]))
+    return bool(pa.types.is_map(kind)) and _is_text(kind.key_type) and _is_text(kind.item_type)
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    import pyarrow as pa
+
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def _type_remedy(name: str, kind: pa.DataType) -> str:
+    import pyarrow as pa
+
+    if name in WHOLES and pa.types.is_floating(kind):
+        wide = "Int64" if name == "seed" else "Int32"
+        return f"write whole numbers; pandas makes fractions of columns with gaps: use astype({wide!r})"
+    if name in TEXTS and pa.types.is_integer(kind):
+        return "write it as text, for example astype(str) in pandas"
+    if name == "tags" and pa.types.is_struct(kind):
+        return "write a map, not a struct; `renderfarm manifest build` makes one from tag.NAME columns"
+    return f"write the column as {_WANTED[name]}, or let `renderfarm manifest build` make the file from CSV or JSONL"

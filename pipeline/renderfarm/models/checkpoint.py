@@ -1,0 +1,72 @@
+"""Single-file checkpoints: one .safetensors file with the weights, and `model.config`, a local diffusers folder with all
+that the file lacks: configs, tokenizers, and the weights of the parts that are not in the file.
+
+Two kinds are told apart by the names of the tensors, before anything loads: a whole model (UNet or transformer, VAE and
+perhaps text encoders, as trainers and WebUIs save it), and a denoiser alone (a distilled UNet such as SDXL Lightning's, a
+fine-tuned FLUX transformer). diffusers translates the names; the Hub is never asked.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from renderfarm.errors import WeightsError
+from renderfarm.models.families import Family
+from renderfarm.models.layout import Part, check_safetensors, read_header
+
+WHOLE = ("first_stage_model.", "vae.")
+"""Tensor names of a VAE: the file holds a whole model."""
+
+CLIP = ("cond_stage_model.", "conditioner.embedders.", "text_encoders.clip_l.", "text_encoders.clip_g.")
+T5 = ("text_encoders.t5xxl.",)
+
+CLIP_CLASSES = ("CLIPTextModel", "CLIPTextModelWithProjection")
+
+
+def supplied_by(file: Path, parts: Iterable[Part], family: Family) -> tuple[str, ...]:
+    """Returns the names of the parts whose weights this checkpoint holds. Raises WeightsError: damaged, or no denoiser in it."""
+    check_safetensors(file)
+    names = [name for name in read_header(file) if name != "__metadata__"]
+
+    def holds(prefixes: tuple[str, ...]) -> bool:
+        return any(name.startswith(prefixes) for name in names)
+
+    if all("lora" in name for name in names):
+        raise WeightsError("this is a LoRA adapter, not a model", str(file), "name it under model.adapters")
+    found: set[str] = {family.denoiser}
+    if holds(WHOLE):
+        found.add("vae")
+        for part in parts:
+            if (part.kind in CLIP_CLASSES and holds(CLIP)) or (part.kind == "T5EncoderModel" and holds(T5)):
+                found.add(part.name)
+    return tuple(sorted(found & {part.name for part in parts}))
+
+
+def weights_in(file: Path) -> tuple[tuple[str, int], ...]:
+    """Returns how many numbers the file holds, of text encoders and of all else. Raises WeightsError: damaged."""
+    total = check_safetensors(file)
+    encoders = sum(math.prod(entry["shape"]) for name, entry in read_header(file).items() if name.startswith(CLIP + T5))
+    return (("checkpoint", total - encoders), ("text_encoder of checkpoint", encoders))
+
+
+def load_checkpoint(pipeline_class: str, folder: Path, file: Path, supplied: tuple[str, ...], dtype: Any, left_out: dict[str, Any]) -> Any:
+    """Returns the pipeline with the file's weights in it. Raises what diffusers raises."""
+    import diffusers
+
+    single = {"config": str(folder), "local_files_only": True, "torch_dtype": dtype}
+    kind = getattr(diffusers, pipeline_class)
+    if "vae" in supplied:
+        return kind.from_single_file(str(file), **single, **left_out)
+    (name,) = supplied
+    part = getattr(diffusers, _class_of(folder, name)).from_single_file(str(file), subfolder=name, **single)
+    return kind.from_pretrained(str(folder), dtype=dtype, use_safetensors=True, local_files_only=True, **{name: part}, **left_out)
+
+
+def _class_of(folder: Path, name: str) -> str:
+    """Returns the diffusers class of a part, from its config."""
+    import json
+
+    return str(json.loads((folder / name / "config.json").read_text())["_class_name"])

@@ -1,0 +1,220 @@
+"""From a job's model settings to files with a digest, once per job, in the driver, without torch or diffusers.
+
+Everything a user can get wrong about weights is refused here, before anything renders. `Resolved` is small and pickles;
+each renderer gets it and verifies the digest of what it loads (`renderfarm.models.load`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from renderfarm.errors import WeightsError
+from renderfarm.job.model import STARTER, ModelSettings
+from renderfarm.models import hub
+from renderfarm.models.adapters import ResolvedAdapter, resolve_adapter
+from renderfarm.models.checkpoint import supplied_by, weights_in
+from renderfarm.models.control import COMPONENT, ResolvedControl, resolve_control
+from renderfarm.models.encoders import refuse_apart
+from renderfarm.models.families import OTHER, SCHEDULERS, family_of, samplers_for
+from renderfarm.models.fingerprint import FileDigest, cache_folder, combined, fingerprint
+from renderfarm.models.layout import PICKLES, Layout, pickle_error, read_layout, read_parts
+from renderfarm.models.licence import Licence, read_licence
+from renderfarm.models.speed import refuse_modes
+from renderfarm.models.starter import STANDIN_NAME, starter_folder
+
+CHECKPOINT_NAME = "checkpoint.safetensors"
+"""How a single file enters the digest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """Weights that may be loaded. `digest`: SHA-256 over `files` as `fingerprint.combined` defines it; `path`: their
+    folder.
+
+    `parameters`: component → number of weights. `size_multiple`: width and height in pixels must be multiples
+    of it. `checkpoint`: a single file that holds the weights of the components `supplied`; empty for a folder.
+    """
+
+    weights: str
+    path: str
+    revision: str
+    digest: str
+    licence: str
+    licence_use: str
+    licence_source: str
+    pipeline_class: str
+    family: str
+    scheduler: str
+    size_multiple: int
+    files: tuple[str, ...]
+    variant: str | None
+    parameters: tuple[tuple[str, int], ...]
+    adapters: tuple[ResolvedAdapter, ...] = ()
+    warnings: tuple[str, ...] = ()
+    checkpoint: str = ""
+    supplied: tuple[str, ...] = ()
+    control: ResolvedControl | None = None
+
+    @property
+    def beside(self) -> dict[str, str]:
+        """Digests of what is loaded beside the weights, as `beside` names them."""
+        return beside({adapter.name: adapter.sha256 for adapter in self.adapters}, self.control.digest if self.control else None)
+
+
+def beside(adapters: Mapping[str, str], controlnet: str | None) -> dict[str, str]:
+    """Returns what is loaded beside the weights, by name: "adapter NAME" or "controlnet" → SHA-256."""
+    named = {f"adapter {name}": digest for name, digest in adapters.items()}
+    return named | ({"controlnet": controlnet} if controlnet else {})
+
+
+def resolve(settings: ModelSettings) -> Resolved:
+    """Returns the files and the identity of the weights that `settings` name; a Hub id is downloaded if it is not
+    cached.
+
+    Raises WeightsError: missing, damaged, a pickle, code among the weights, a Hub id without revision, an unknown
+    sampler, a licence that forbids commercial use and was not accepted.
+    """
+    name, folder = locate(settings)
+    checkpoint = checkpoint_of(settings)
+    supplied = _supplied(folder, checkpoint)
+    layout = read_layout(folder, supplied)
+    licence = read_licence(folder)
+    if checkpoint is not None and (own := read_licence(checkpoint.parent)).name != "unknown":
+        licence = own
+    if licence.use == "non-commercial" and not settings.accept_licence:
+        raise WeightsError(
+            f"the licence {licence.name!r} ({licence.source}) forbids commercial use",
+            name,
+            "if you have the right to use them, set model.accept_licence: true; else choose other weights",
+        )
+    files = digests(folder, layout.files, checkpoint, cache=cache_folder())
+    family = family_of(layout.pipeline_class)
+    scheduler = _scheduler(settings, layout)
+    refuse_modes(settings, family, scheduler)
+    refuse_apart(settings.encoders, family)
+    control = None
+    if settings.controlnet is not None:
+        control = resolve_control(settings.controlnet, family, folder, accept_licence=settings.accept_licence)
+    return Resolved(
+        weights=name,
+        path=str(folder),
+        revision=settings.revision or "",
+        digest=combined(files),
+        licence=licence.name,
+        licence_use=licence.use,
+        licence_source=licence.source,
+        pipeline_class=layout.pipeline_class,
+        family=family.name,
+        scheduler=scheduler,
+        size_multiple=family.size_multiple,
+        files=layout.files,
+        variant=layout.variant,
+        parameters=layout.parameters
+        + (weights_in(checkpoint) if checkpoint else ())
+        + (((COMPONENT, control.parameters),) if control else ()),
+        adapters=tuple(resolve_adapter(key, value, family, folder) for key, value in sorted(settings.adapters.items())),
+        warnings=tuple(_warnings(name, layout, licence)),
+        checkpoint=str(checkpoint or ""),
+        supplied=supplied,
+        control=control,
+    )
+
+
+def locate(settings: ModelSettings) -> tuple[str, Path]:
+    """Returns the name for the record and the local folder: of the weights, or of what a single file lacks. A folder that
+    exists wins over a Hub id of the same spelling."""
+    weights, revision = settings.weights, settings.revision
+    if weights in (STARTER, STANDIN_NAME):
+        return starter_folder()
+    if checkpoint_of(settings) is not None:
+        return weights, _config_folder(settings)
+    if settings.config is not None and not weights.endswith(".safetensors"):
+        raise WeightsError("it goes with a single .safetensors file", "model.config", "remove it, or name the file in model.weights")
+    path = Path(weights).expanduser()
+    if path.is_dir():
+        return weights, path.resolve()
+    if not hub.HUB_ID.fullmatch(weights) or path.suffix == ".safetensors":
+        kind = "file" if path.suffix else "folder"
+        raise WeightsError(
+            f"there is no such {kind}",
+            weights,
+            "give a local diffusers folder, a .safetensors file with model.config, a Hub id `owner/name`, or `starter`",
+        )
+    if revision is None:
+        raise WeightsError(
+            "there is no such folder, and as a Hub id it has no pinned revision",
+            weights,
+            "set model.revision (or pass --set model.revision=HASH) to the full commit hash that the Hub shows under `Files and versions`",
+        )
+    return weights, hub.fetch(weights, revision)
+
+
+def checkpoint_of(settings: ModelSettings) -> Path | None:
+    """Returns the single file that `model.weights` names; None for a folder or a Hub id. Raises WeightsError for a pickle."""
+    path = Path(settings.weights).expanduser()
+    if path.suffix in PICKLES and not path.is_dir():
+        raise pickle_error(path)
+    return path.resolve() if path.is_file() else None
+
+
+def _config_folder(settings: ModelSettings) -> Path:
+    if settings.config is None:
+        raise WeightsError(
+            "a single file holds neither configs nor tokenizers",
+            settings.weights,
+            "set model.config to a local diffusers folder of the same family (its weights are not needed)",
+        )
+    folder = Path(settings.config).expanduser().resolve()
+    if not folder.is_dir():
+        raise WeightsError("there is no such folder", settings.config, "set model.config to a local diffusers folder of the same family")
+    return folder
+
+
+def _supplied(folder: Path, checkpoint: Path | None) -> tuple[str, ...]:
+    """Returns the components whose weights are in the single file. Raises WeightsError when it is of no use with this folder."""
+    if checkpoint is None:
+        return ()
+    pipeline_class, parts = read_parts(folder)
+    family = family_of(pipeline_class)
+    if not family.single_file:
+        raise WeightsError(f"{pipeline_class} cannot be loaded from a single file", str(checkpoint), "use a diffusers folder")
+    return supplied_by(checkpoint, parts, family)
+
+
+def digests(folder: Path, names: Iterable[str], checkpoint: Path | None, *, cache: Path | None) -> tuple[FileDigest, ...]:
+    """Returns the digest of every file that loading reads; a single file goes by one fixed name, wherever it lies."""
+    found = fingerprint(folder, names, cache=cache)
+    if checkpoint is None:
+        return found
+    (own,) = fingerprint(checkpoint.parent, [checkpoint.name], cache=cache)
+    return (*found, FileDigest(CHECKPOINT_NAME, own.size, own.sha256))
+
+
+def _scheduler(settings: ModelSettings, layout: Layout) -> str:
+    """Returns the diffusers class of the sampler. Raises WeightsError for one that is unknown or cannot sample this
+    family."""
+    if settings.scheduler is None:
+        return layout.scheduler_class
+    fitting = samplers_for(family_of(layout.pipeline_class))
+    if settings.scheduler not in fitting:
+        problem = "cannot sample this family" if settings.scheduler in SCHEDULERS else "is unknown"
+        raise WeightsError(f"the sampler {settings.scheduler!r} {problem}", "model.scheduler", f"use one of: {', '.join(fitting)}")
+    return SCHEDULERS[settings.scheduler][0]
+
+
+def _warnings(name: str, layout: Layout, licence: Licence) -> list[str]:
+    """Returns what a user should read before rendering with these weights."""
+    found = []
+    if name == STANDIN_NAME:
+        found.append("no trained weights: a tiny random stand-in draws coloured noise")
+    if licence.use == "unknown":
+        found.append(f"licence {licence.name!r} ({licence.source}): nobody checked whether commercial use is allowed")
+    if licence.use == "restricted":
+        found.append(f"licence {licence.name!r} ({licence.source}) sets conditions for commercial use: read them")
+    if family_of(layout.pipeline_class) is OTHER:
+        found.append(f"{layout.pipeline_class} is not among the tested families: rendered by its own plain call")
+    if layout.has_safety_checker:
+        found.append("the weights bring a safety checker; it is not run, because it blackens pictures without saying so")
+    return found

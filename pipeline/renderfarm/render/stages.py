@@ -1,0 +1,334 @@
+"""The stages of rendering one batch, family by family: encode prompts, draw noise, denoise, decode, quantise.
+
+Only this module calls a diffusers pipeline. Shapes: B images, C latent channels, h and w the latent size. Pictures are
+RGB.
+"""
+
+from __future__ import annotations
+
+import inspect
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from renderfarm.models import LoadedModel, Task
+from renderfarm.models.adapters import switch_adapter
+from renderfarm.models.quiet import drop_foreign_warnings
+from renderfarm.models.reuse import begin_batch
+from renderfarm.render import tuning
+from renderfarm.render.lanes import Lanes
+from renderfarm.render.pictures import read_control, read_inputs
+from renderfarm.render.vae import decode, encode_pictures, quantise
+from renderfarm.schema import PlannedImage
+
+Encoded = tuple[torch.Tensor, ...]
+"""One encoded prompt: one tensor (1, ...) for each name in `Family.embeddings`."""
+
+ENCODED_MAX = 512
+"""Prompts remembered. SDXL: 77 × 2048 bfloat16 = 315 kB each; FLUX: 512 × 4096 = 4 MB each, 2 GB in all."""
+
+TIMED_STEPS = 4
+"""Steps of a timed batch: enough that denoising outweighs decoding, as it does at 25."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the images of one batch share. Size in pixels; `strength`: how far from the init image, 0..1."""
+
+    width: int
+    height: int
+    steps: int
+    guidance: float
+    adapter: str | None = None
+    task: Task = "text"
+    strength: float = 1.0
+    controlled: bool = False
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height."""
+        return self.width, self.height
+
+
+@dataclass(frozen=True, slots=True)
+class Pictures:
+    """What a batch starts from and is guided by, float32 in 0..1: init images (B, 3, H, W), masks (B, 1, H, W) where white is drawn
+    anew, control images (B, 3, H, W)."""
+
+    init: torch.Tensor | None
+    mask: torch.Tensor | None
+    control: torch.Tensor | None = None
+
+
+def stack_pictures(images: Sequence[PlannedImage], inputs: Mapping[str, bytes]) -> Pictures:
+    """Returns the pictures that a batch's images name. Raises RenderFailed for one that cannot be read."""
+    read = [(*read_inputs(image, inputs), read_control(image, inputs)) for image in images]
+    inits, masks, controls = ([picture for picture in kind if picture is not None] for kind in zip(*read, strict=True))
+    return Pictures(*(torch.stack(kind) if kind else None for kind in (inits, masks, controls)))
+
+
+@dataclass(slots=True)
+class PromptCache:
+    """Encoded prompts by text, role and adapter (it may change the text encoder), the least recently used dropped
+    first.
+
+    Each prompt is encoded alone, so that no neighbour sways it.
+    """
+
+    model: LoadedModel
+    entries: OrderedDict[tuple[str, bool, str | None], Encoded] = field(default_factory=OrderedDict)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def encode(self, prompt: str, adapter: str | None, *, negative: bool) -> Encoded:
+        """Returns the embeddings on the device, with `adapter` switched on already. `negative`: the unconditional
+        side."""
+        key = (prompt, negative, adapter)
+        with self.lock:
+            if key not in self.entries:
+                self.entries[key] = encode_one(self.model, prompt, negative=negative)
+                while len(self.entries) > ENCODED_MAX:
+                    self.entries.popitem(last=False)
+            self.entries.move_to_end(key)
+            return self.entries[key]
+
+
+def encode_one(model: LoadedModel, prompt: str, *, negative: bool) -> Encoded:
+    """Returns the embeddings of one prompt as the family's `encode_prompt` makes them.
+
+    SDXL's base weights were trained with zeros for an empty unconditional prompt (`force_zeros_for_empty_prompt`).
+    """
+    pipe, family = model.encoders, model.family
+    known = inspect.signature(pipe.encode_prompt).parameters
+    wishes = {
+        "prompt": prompt,
+        "prompt_2": None,
+        "prompt_3": None,
+        "device": pipe._execution_device if model.encoders_device is None else model.encoders_device,
+        "num_images_per_prompt": 1,
+        "do_classifier_free_guidance": False,
+    }
+    if "complex_human_instruction" in known and not negative:
+        wishes["complex_human_instruction"] = inspect.signature(type(pipe).__call__).parameters["complex_human_instruction"].default
+    encoded = pipe.encode_prompt(**{name: value for name, value in wishes.items() if name in known})
+    picked = tuple(encoded[i] for i in family.pick)
+    if negative and not prompt and getattr(pipe.config, "force_zeros_for_empty_prompt", False):
+        picked = tuple(torch.zeros_like(tensor) for tensor in picked)
+    return picked if model.encoders_device is None else tuple(_moved(model, tensor) for tensor in picked)
+
+
+def _moved(model: LoadedModel, tensor: torch.Tensor) -> torch.Tensor:
+    """Returns what was encoded elsewhere where the denoiser takes it; masks stay whole numbers."""
+    return tensor.to(model.device, model.dtype if tensor.is_floating_point() else None)
+
+
+def guided(model: LoadedModel, guidance: float) -> bool:
+    """Says whether this batch runs the unconditional side too (classifier-free guidance, Ho & Salimans 2022)."""
+    denoiser = getattr(model.pipe, model.family.denoiser, None)
+    distilled = getattr(getattr(denoiser, "config", None), "time_cond_proj_dim", None) is not None
+    return model.family.negative and guidance > 1 and not distilled
+
+
+def draw_noise(model: LoadedModel, generators: Sequence[torch.Generator], width: int, height: int) -> torch.Tensor:
+    """Returns latents (B, C, h, w) or, packed, (B, h*w/4, 4*C), standard normal.
+
+    Each image's noise comes from its own CPU generator in float32, so that it depends on neither device, dtype nor
+    neighbours.
+    """
+    pipe = model.pipe
+    scale = pipe.vae_scale_factor
+    channels = getattr(pipe, model.family.denoiser).config.in_channels
+    h, w = height // scale, width // scale
+    if model.family.packed:
+        channels //= 4
+    drawn = [torch.randn((1, channels, h, w), generator=generator, dtype=torch.float32) for generator in generators]
+    latents = torch.cat(drawn).to(model.device, model.dtype)
+    if model.family.packed:
+        latents = pipe._pack_latents(latents, len(generators), channels, h, w)
+    return latents
+
+
+def denoise(
+    model: LoadedModel,
+    request: Request,
+    prompts: Sequence[Encoded],
+    negatives: Sequence[Encoded],
+    generators: list[torch.Generator],
+    pictures: Pictures | None = None,
+) -> torch.Tensor:
+    """Returns denoised latents (B, C, h, w). `negatives` is empty when the batch is not guided.
+
+    With an init image the pipeline draws the noise itself, from the same generators.
+    """
+    names = model.family.embeddings
+    blended = request.task == "inpaint" and blends(model)
+    pipe = model.pipe_for("image" if blended else request.task, controlled=request.controlled)
+    known = inspect.signature(type(pipe).__call__).parameters
+    arguments: dict[str, Any] = {
+        "generator": generators,
+        "width": request.width,
+        "height": request.height,
+        "num_inference_steps": request.steps,
+        "guidance_scale": request.guidance,
+        "output_type": "latent",
+        "return_dict": False,
+    }
+    arguments |= {name: torch.cat(parts) for name, parts in zip(names, zip(*prompts, strict=True), strict=True)}
+    if negatives:
+        parts = zip(names, zip(*negatives, strict=True), strict=True)
+        arguments |= {f"negative_{name}": torch.cat(tensors) for name, tensors in parts}
+    if pictures is None or pictures.init is None:
+        arguments["latents"] = draw_noise(model, generators, request.width, request.height)
+    else:
+        arguments |= {"image": pictures.init, "mask_image": pictures.mask, "strength": request.strength}
+    if pictures is not None and pictures.control is not None and model.resolved.control is not None:
+        arguments["image" if pictures.init is None else "control_image"] = pictures.control
+        arguments["controlnet_conditioning_scale"] = model.resolved.control.scale
+    if blended and pictures is not None and pictures.init is not None and pictures.mask is not None:
+        known_latents = encode_pictures(model, pictures.init)
+        arguments["callback_on_step_end"] = Blend(known_latents, pictures.mask, draw_noise(model, copies(generators), *request.size))
+    if known.get("negative_prompt") is not None and known["negative_prompt"].default is not None:
+        arguments["negative_prompt"] = None  # PixArt and Sana default to "", which excludes embeddings
+    if "use_resolution_binning" in known:
+        arguments["use_resolution_binning"] = False  # the size that was asked for, not the nearest of a table
+    arguments = {name: value for name, value in arguments.items() if name in known}
+    begin_batch(getattr(pipe, model.family.denoiser))
+    latents: torch.Tensor = pipe(**arguments)[0]
+    if pipe is not model.pipe:
+        model.pipe.maybe_free_model_hooks()  # a variant shares the sub-models, and knows nothing of what moves them
+    if model.family.packed:
+        latents = model.pipe._unpack_latents(latents, request.height, request.width, model.pipe.vae_scale_factor)
+    return latents
+
+
+INPAINT_CHANNELS = (4, 9)
+"""Of UNets that diffusers inpaints with: plain weights, and weights trained with mask and masked image as extra input."""
+
+
+def blends(model: LoadedModel) -> bool:
+    """Says whether inpainting is done here, by blending latents: where diffusers has no pipeline for it (LCM), or refuses the
+    UNet's channels."""
+    if model.family.denoiser != "unet":
+        return False
+    return model.family.name == "lcm" or model.pipe.unet.config.in_channels not in INPAINT_CHANNELS
+
+
+class Blend:
+    """After each step of image-to-image, what the mask keeps is put back at that step's noise level (RePaint's known region,
+    Lugmayr et al. 2022, without its resampling). `known`, `noise`: latents (B, C, h, w); `mask`: (B, 1, H, W), white is drawn anew.
+    """
+
+    def __init__(self, known: torch.Tensor, mask: torch.Tensor, noise: torch.Tensor) -> None:
+        self.known, self.noise = known, noise
+        self.mask = torch.nn.functional.interpolate(mask, size=known.shape[-2:]).to(known)
+
+    def __call__(self, pipe: Any, step: int, _timestep: Any, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Returns the latents to go on with; diffusers calls this after step `step` of those that the strength leaves."""
+        timesteps = pipe.scheduler.timesteps
+        following = len(timesteps) - pipe.num_timesteps + step + 1
+        kept = self.known
+        if following < len(timesteps):
+            kept = pipe.scheduler.add_noise(kept, self.noise, timesteps[following : following + 1].expand(len(kept)))
+        latents = state["latents"]
+        return {"latents": latents * self.mask + kept.to(latents) * (1 - self.mask)}
+
+
+def copies(generators: Sequence[torch.Generator]) -> list[torch.Generator]:
+    """Returns generators that go on from where these are, and leave these alone."""
+    return [generator.clone_state() for generator in generators]
+
+
+def plain_call(
+    model: LoadedModel, request: Request, prompts: list[str], negatives: list[str], generators: list[torch.Generator]
+) -> torch.Tensor:
+    """Returns pictures (B, 3, H, W) in -1..1 of a pipeline whose prompts are not encoded here, through its own call."""
+    known = inspect.signature(type(model.pipe).__call__).parameters
+    wishes: dict[str, Any] = {
+        "prompt": prompts,
+        "negative_prompt": negatives if request.guidance > 1 and any(negatives) else None,
+        "width": request.width,
+        "height": request.height,
+        "num_inference_steps": request.steps,
+        "guidance_scale": request.guidance,
+        "generator": generators,
+        "output_type": "pt",
+        "return_dict": False,
+    }
+    if model.encoders_device is not None:
+        encode = model.encoders.encode_prompt
+        wishes["prompt_embeds"], wishes["negative_prompt_embeds"] = (
+            _moved(model, encode(prompt=words, device=model.encoders_device)[0]) for words in (wishes.pop("prompt"), [""] * len(prompts))
+        )
+    made = model.pipe(**{name: value for name, value in wishes.items() if name in known and value is not None})[0]
+    return torch.as_tensor(made) * 2 - 1
+
+
+def keep_unmasked(drawn: torch.Tensor, pictures: Pictures) -> torch.Tensor:
+    """Returns pictures (B, 3, H, W) in -1..1 with the init image's own pixels where the mask is black; grey blends."""
+    if pictures.mask is None or pictures.init is None:
+        return drawn
+    init, mask = pictures.init.to(drawn) * 2 - 1, pictures.mask.to(drawn)
+    return drawn * mask + init * (1 - mask)
+
+
+@torch.inference_mode()
+def render_batch(
+    model: LoadedModel,
+    cache: PromptCache,
+    lanes: Lanes,
+    request: Request,
+    texts: Sequence[tuple[str, str]],
+    seeds: Sequence[int],
+    pictures: Pictures | None = None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Returns uint8 (B, H, W, 3) and bool (B,): whether a picture is finite (one that is not means nothing).
+
+    Both are on the device, in the lane `behind`. `texts`: prompt and negative prompt of each image; `seeds`: of its noise.
+    """
+    drop_foreign_warnings()
+    generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
+    with lanes.batch():
+        switch_adapter(model.pipe, model.resolved.adapters, request.adapter)
+        if not model.family.embeddings:
+            with lanes.turn:
+                drawn = plain_call(model, request, [p for p, _ in texts], [n for _, n in texts], generators)
+                done = lanes.denoised()
+            with lanes.behind(done, [drawn]):
+                return quantise(drawn.nan_to_num()), drawn.isfinite().flatten(1).all(1)
+        with lanes.ahead():
+            prompts = [cache.encode(prompt, request.adapter, negative=False) for prompt, _ in texts]
+            sides = texts if guided(model, request.guidance) else ()
+            negatives = [cache.encode(negative, request.adapter, negative=True) for _, negative in sides]
+        lanes.taken(tensor for encoded in (*prompts, *negatives) for tensor in encoded)
+        with lanes.turn:
+            latents = denoise(model, request, prompts, negatives, generators, pictures)
+            done = lanes.denoised()
+        with lanes.behind(done, [latents]):
+            drawn = decode(model, latents)
+            finite = latents.isfinite().flatten(1).all(1) & drawn.isfinite().flatten(1).all(1)
+            drawn = drawn if pictures is None else keep_unmasked(drawn, pictures)
+            return quantise(drawn.nan_to_num()), finite
+
+
+def time_batch(model: LoadedModel, cache: PromptCache, lanes: Lanes, width: int, height: int, count: int) -> float:
+    """Returns the seconds that `count` images of this size take at `TIMED_STEPS` steps, after one run that does not count: it may compile.
+
+    On a CPU, of this thread's own time, which neighbours on the machine do not lengthen.
+    """
+    request = Request(width, height, TIMED_STEPS, 5.0)
+    texts, seeds = [("a photo of a mug", "")] * count, list(range(count))
+    clock = time.thread_time if model.device.type == "cpu" and torch.get_num_threads() == 1 else time.perf_counter
+    took = []
+    for _ in range(3):
+        started = clock()
+        pictures, _ = render_batch(model, cache, lanes, request, texts, seeds)
+        with lanes.behind():
+            lanes.to_host(pictures)
+        took.append(clock() - started)
+        if len(took) > 1 and took[-1] > tuning.SLOW_S:
+            break
+    return min(took[1:])

@@ -1,0 +1,201 @@
+"""The first look at a manifest: every row judged, counted and digested in one pass, and what was found remembered.
+
+A manifest of a million rows takes half a minute to judge. What one look found is kept in the user's cache under everything that it
+follows from: the files as they were (name, size, times, inode or ETag), the job's settings, the weights, and the code that judges. Files
+that changed within the last seconds are not remembered, since they could change again without it being seen; and a memory that is not
+as it was written is none.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import itertools
+import json
+import os
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from renderfarm import __version__, manifest
+from renderfarm.errors import JobError, ManifestChanged, ManifestError, NotStored
+from renderfarm.job import JobSettings
+from renderfarm.manifest import Rules
+from renderfarm.models import Resolved
+from renderfarm.models.families import FAMILIES
+from renderfarm.models.fingerprint import cache_folder
+from renderfarm.schema import PromptRow
+from renderfarm.storage import Seen, stamp
+from renderfarm.watermark import supported
+
+FAULTS_SHOWN_MAX = 50
+REMEMBERED_MAX = 32
+INPUTS_REMEMBERED_MAX = 10_000
+"""A memory with more input pictures is not kept: they are read and hashed anew in any case, which takes longer than the look."""
+SETTLED_S = 3.0
+"""Storages that tell times of change in whole seconds cannot tell two changes within one."""
+JUDGES = ("manifest/*.py", "resolve/*.py", "watermark/*.py", "models/families.py", "schema.py")
+"""The code that a look follows from."""
+Stamp = tuple[Seen, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What a manifest holds for a job: `rows` good and `bad` bad rows, `planned` images (a bad row counts as one), the input pictures'
+    URIs, and of inpainting (init image, mask, id of the first row with both)."""
+
+    manifest_digest: str
+    rows: int
+    bad: int
+    planned: int
+    inputs: tuple[str, ...]
+    masked: tuple[tuple[str, str, str], ...]
+
+
+def survey(job: JobSettings, rules: Rules, weights: Resolved, seen: Stamp, *, skip_invalid: bool) -> Survey:
+    """Looks at the job's manifest, or remembers how it looked. `seen`: its stamp from before.
+
+    Raises: ManifestError naming every fault, unless `skip_invalid` sets bad rows aside; JobError; NotStored, StorageRefused.
+    """
+    memory = _memory(job, weights, seen)
+    found = _recall(memory)
+    if found is None:
+        try:
+            found = _look(job, rules, weights)
+        except (ManifestError, JobError):
+            if not skip_invalid:
+                _refuse_faults(job, rules)
+            raise
+        require_same(job.manifest, seen)
+        if _settled(seen) and len(found.inputs) + len(found.masked) <= INPUTS_REMEMBERED_MAX:
+            _remember(memory, found)
+    if found.bad and not skip_invalid:
+        _refuse_faults(job, rules)
+    return found
+
+
+def _look(job: JobSettings, rules: Rules, weights: Resolved) -> Survey:
+    """One pass. Also refuses sizes that the mark or the model cannot work with, and init images that it cannot start from."""
+    rows = bad = planned = 0
+    inputs: set[str] = set()
+    masked: dict[tuple[str, str], str] = {}
+    running = manifest.Running()
+    for shard in manifest.read(job.manifest, rules, running):
+        bad += len(shard.bad)
+        for row in shard.rows:
+            rows += 1
+            planned += row.images if row.images is not None else job.defaults.images
+            inputs.update(uri for uri in (row.init_image, row.mask_image, row.control_image) if uri)
+            if row.init_image and row.mask_image:
+                masked.setdefault((row.init_image, row.mask_image), row.id)
+            _refuse_size(row, job, weights.size_multiple)
+            _refuse_task(row, job, weights)
+    pairs = tuple((init, mask, row_id) for (init, mask), row_id in masked.items())
+    return Survey(running.hexdigest(), rows, bad, planned + bad, tuple(sorted(inputs)), pairs)
+
+
+def _settled(seen: Stamp) -> bool:
+    """Whether the files lie there unchanged for a while, by this machine's clock; one that was put there with an old time does not."""
+    changed = [max(file.modified_s, 0.0 if file.uri.startswith("s3://") else int(file.version.split()[0]) / 1e9) for file in seen]
+    return time.time() - max(changed, default=0.0) > SETTLED_S
+
+
+def _memory(job: JobSettings, weights: Resolved, seen: Stamp) -> Path:
+    """Where a look under these circumstances is remembered."""
+    code = [path for name in JUDGES for path in sorted(Path(__file__).parents[1].glob(name))]
+    written = [(path.name, stat.st_size, stat.st_mtime_ns) for path in code for stat in (path.stat(),)]
+    facts = [__version__, job.model_dump(mode="json"), weights.digest, weights.pipeline_class, weights.size_multiple, seen, written]
+    return cache_folder() / "manifests" / f"{hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]}.json"
+
+
+def _recall(memory: Path) -> Survey | None:
+    """A memory that cannot be read, or is not as it was written, is none."""
+    try:
+        digest, _, text = memory.read_text().partition("\n")
+        if hashlib.sha256(text.encode()).hexdigest() != digest:
+            return None
+        said = json.loads(text)
+        masked = tuple((str(init), str(mask), str(row_id)) for init, mask, row_id in said["masked"])
+        inputs = tuple(str(uri) for uri in said["inputs"])
+        return Survey(str(said["manifest_digest"]), int(said["rows"]), int(said["bad"]), int(said["planned"]), inputs, masked)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _remember(memory: Path, found: Survey) -> None:
+    """Written beside its name first; the oldest are dropped."""
+    text = json.dumps(dataclasses.asdict(found))
+    try:
+        memory.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=memory.parent, suffix=".tmp", delete=False) as file:
+            try:
+                file.write(f"{hashlib.sha256(text.encode()).hexdigest()}\n{text}")
+                file.flush()
+                os.replace(file.name, memory)
+            except OSError:
+                os.unlink(file.name)
+                raise
+        known = sorted(memory.parent.glob("*.json"), key=lambda path: path.stat().st_mtime)
+        for old in known[:-REMEMBERED_MAX]:
+            old.unlink(missing_ok=True)
+    except OSError:
+        return  # a cache on a full or read-only disk is no reason to stop
+
+
+def _refuse_faults(job: JobSettings, rules: Rules) -> None:
+    faults = manifest.check(job.manifest, rules)
+    shown = [str(fault) for fault in itertools.islice(faults, FAULTS_SHOWN_MAX)]
+    more = sum(1 for _ in faults)
+    if shown:
+        tail = [f"and {more} more: `renderfarm manifest check` lists them all"] if more else []
+        count = len(shown) + more
+        remedy = "mend the rows, or render the good ones with --skip-invalid"
+        raise ManifestError("\n  ".join([f"{count} fault(s)", *shown, *tail]), job.manifest, remedy)
+
+
+def _refuse_task(row: PromptRow, job: JobSettings, weights: Resolved) -> None:
+    steps = row.steps or job.defaults.steps
+    if row.strength is not None and int(steps * row.strength) < 1:
+        raise JobError(f"{steps} steps at strength {row.strength:g} leave nothing to draw", f"row id {row.id!r}", "raise one of them")
+    family = next((family for family in FAMILIES if family.name == weights.family), None)
+    if row.init_image is None or family is None:
+        return
+    if not (family.inpaint if row.mask_image else family.image):
+        what = "inpainting" if row.mask_image else "image-to-image"
+        remedy = "remove its init_image and mask_image, or use weights of another family"
+        raise JobError(f"{weights.pipeline_class} has no {what}", f"row id {row.id!r}", remedy)
+
+
+def _refuse_size(row: PromptRow, job: JobSettings, multiple: int) -> None:
+    width, height = row.width or job.defaults.width, row.height or job.defaults.height
+    if width % multiple or height % multiple:
+        remedy = f"choose a width and height that are multiples of {multiple}"
+        raise JobError(f"{width}x{height} pictures do not fit these weights", f"row id {row.id!r}", remedy)
+    if not (job.mark.allow_unmarked or supported(width, height)):
+        raise JobError(
+            f"{width}x{height} pictures cannot carry the watermark (mark: unsupported)",
+            f"row id {row.id!r}",
+            "render at least 256 pixels on the short side, or set mark.allow_unmarked: true",
+        )
+
+
+def stamp_or_none(uri: str) -> Stamp:
+    """Empty where nothing lies: reading it says so with a remedy."""
+    try:
+        return stamp(uri, ".parquet")
+    except NotStored:
+        return ()
+
+
+def require_same(uri: str, before: Stamp) -> None:
+    """That the files are those of before; a local one may have got another owner, mode or link meanwhile. Raises: ManifestChanged."""
+    if _content(stamp_or_none(uri)) != _content(before):
+        raise ManifestChanged(
+            f"{uri}: the manifest was replaced while the job ran; what was rendered is committed. "
+            "Run the same command again: the new manifest is planned then."
+        )
+
+
+def _content(seen: Stamp) -> Stamp:
+    return tuple(file if file.uri.startswith("s3://") else file._replace(version="") for file in seen)

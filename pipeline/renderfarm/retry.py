@@ -1,0 +1,35 @@
+"""Verdicts → what becomes of the attempt, and whether another follows. Pure.
+
+Any rejection rejects the attempt; a flag or a check that did not run does not. Each retry takes the next attempt number, and with it the
+next seed, until the limit: it always ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from renderfarm.schema import AttemptOutcome, Verdict
+
+
+def judge(verdicts: Sequence[Verdict]) -> tuple[AttemptOutcome, str]:
+    """Outcome of one attempt, and the reason: the rejecting checks' own words."""
+    reasons = [f"{verdict.check}: {verdict.reason}" for verdict in verdicts if verdict.outcome == "rejected"]
+    return ("rejected", "; ".join(reasons)) if reasons else ("accepted", "")
+
+
+def next_attempt(rejected: int, failed: bool, last: int, limit: int, *, retry_failed: bool = False) -> int | None:
+    """The number of the next attempt, or None when the image is final.
+
+    `rejected` counts the recorded rejections of an image that has nothing accepted, `failed` says that its last attempt failed, `last` is
+    the highest attempt number in the log. A failed image stays closed unless `retry_failed`; failures use up no rejections.
+    """
+    if rejected >= limit or (failed and not retry_failed):
+        return None
+    return last + 1
+
+
+def rank(verdicts: Sequence[Verdict]) -> tuple[int, float]:
+    """How good a rejected attempt is: fewer rejections first, then the larger sum of scores over their thresholds."""
+    rejections = sum(verdict.outcome == "rejected" for verdict in verdicts)
+    margin = sum(v.score - v.threshold for v in verdicts if v.score is not None and v.threshold is not None)
+    return (-rejections, margin)

@@ -1,0 +1,262 @@
+"""Renders a recorded image again from its record alone, compares, and says what could explain a difference.
+
+The rendering itself is an argument, so nothing here needs a GPU or Ray. What is compared is what ships: the new rendering
+gets the same watermark payload, and for a lossy format goes through the same encoder, before it is held against the
+decoded file. The order is: file as recorded? → render → mark → encode → compare → explain.
+
+A repeat on the same machine in the same batch is bit-identical; the same attempt in a batch of another size differs by one
+grey level (measured with torch 2.13 on CPU), another device or version by more. So the attempts that shared the batch are
+rendered along, from their own records, where the log has all of them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from renderfarm.errors import PictureError, RenderFailed, UserError
+from renderfarm.pictures import encode
+from renderfarm.render import CHUNK_END
+from renderfarm.schema import Attempt, PlannedImage, Record, RenderInfo
+from renderfarm.watermark import MarkKey, Payload, embed
+
+Pixels = NDArray[np.uint8]
+"""uint8 (H, W, 3), sRGB."""
+
+LEVELS_MAX = 2
+"""Largest difference in any pixel, in grey levels of 255, that still counts as the same picture: batch (1) and mark (1)."""
+
+PAYLOAD_VERSION = 1
+"""What `finish` gives its payloads; a test holds the two together."""
+
+LOSSY = frozenset({"image/jpeg", "image/webp"})
+
+Kind = Literal["bit-identical", "within", "different"]
+Render = Callable[[Sequence[Attempt]], tuple[NDArray[np.uint8], RenderInfo]]
+"""Renders attempts as one batch, uint8 (B, H, W, 3) in their order, and says how it did."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """How two pictures differ. `grey_levels_max`: largest difference of any channel, 0..255; `psnr_db`: infinite for none.
+
+    `share`: of the pixels that differ at all, 0..1. Pictures of different sizes differ by 255 in all pixels.
+    """
+
+    kind: Kind
+    grey_levels_max: int
+    psnr_db: float
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class Reproduction:
+    """The answer for one image: the comparison, and everything that is not as it was when the image was made."""
+
+    image_id: str
+    attempt: int
+    comparison: Comparison
+    reasons: tuple[str, ...]
+
+    @property
+    def same(self) -> bool:
+        """Whether the record reproduces its picture (the command's exit code)."""
+        return self.comparison.kind != "different"
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain JSON values; an infinite PSNR is null."""
+        row = dataclasses.asdict(self)
+        if math.isinf(self.comparison.psnr_db):
+            row["comparison"]["psnr_db"] = None
+        return {**row, "reasons": list(self.reasons), "same": self.same}
+
+    def __str__(self) -> str:
+        found = self.comparison
+        words = {
+            "bit-identical": "bit-identical to the stored picture",
+            "within": f"within {found.grey_levels_max} grey level{'s' * (found.grey_levels_max > 1)} of the stored picture",
+            "different": f"different: up to {found.grey_levels_max} grey levels, {found.psnr_db:.1f} dB PSNR",
+        }
+        lines = [f"image {self.image_id}, attempt {self.attempt}: {words[found.kind]}"]
+        if found.kind != "bit-identical":
+            lines.append(f"  {found.share:.2%} of the pixels differ")
+            lines += [f"  because of this, perhaps: {reason}" for reason in self.reasons] or [
+                "  device, versions, weights and batch are as recorded, so nothing explains the difference"
+            ]
+        return "\n".join(lines)
+
+
+def reproduce(
+    record: Record,
+    stored: bytes,
+    render: Render,
+    mark_keys: Sequence[MarkKey],
+    quality: int = 92,
+    neighbours: Mapping[str, Record] = MappingProxyType({}),
+    changed: tuple[str, ...] = (),
+) -> Reproduction:
+    """Renders `record`'s attempt again and compares it with `stored`, the file under its object key.
+
+    mark_keys: watermark keys, one of them the one that the record names; quality: of the job, for JPEG and WebP; neighbours: as
+    `neighbours` finds them. Unless all are there, and can still be rendered, the attempt is rendered alone. changed: reasons that no
+    record tells, see `changed_beside`.
+    Raises: PictureError when the file is not the one that was recorded; UserError for a record without a picture.
+    """
+    if record.file_sha256 is None or record.media_type is None:
+        raise UserError(f"image {record.image_id} has no stored picture to compare with", remedy="name an accepted image")
+    if hashlib.sha256(stored).hexdigest() != record.file_sha256:
+        raise PictureError("the stored file is not the one in the log", record.object_key or "", "run `renderfarm audit`")
+    attempt = attempt_of(record)
+    rendered, info, position = _rendered(record, attempt, neighbours, render)
+    pixels = rendered[position]
+    pixels, unmarked = _marked(pixels, record, mark_keys)
+    if record.media_type in LOSSY:
+        pixels = encode.decode(encode.encode(pixels, record.media_type, quality=quality))
+    recorded = dataclasses.replace(info_of(record), batch=_together(record) or record.batch)
+    reasons = changed + differences(recorded, info) + ((unmarked,) if unmarked else ())
+    return Reproduction(attempt.image.image_id, attempt.number, compare(encode.decode(stored), pixels), reasons)
+
+
+def compare(recorded: Pixels, again: Pixels, levels_max: int = LEVELS_MAX) -> Comparison:
+    """Two pictures, uint8 (H, W, 3), held against each other."""
+    if recorded.shape != again.shape:
+        return Comparison("different", 255, 0.0, 1.0)
+    apart = np.abs(recorded.astype(np.int16) - again.astype(np.int16))
+    most = int(apart.max(initial=0))
+    squared = float(np.mean(np.square(apart, dtype=np.float64))) if apart.size else 0.0
+    psnr_db = 10 * math.log10(255.0**2 / squared) if squared else math.inf
+    kind: Kind = "bit-identical" if most == 0 else "within" if most <= levels_max else "different"
+    return Comparison(kind, most, psnr_db, float(np.mean(apart.max(axis=-1) > 0)) if apart.size else 0.0)
+
+
+def differences(recorded: RenderInfo, now: RenderInfo) -> tuple[str, ...]:
+    """What is not as it was, in words for a person, the likeliest cause of a difference first."""
+    said = []
+    for name, words in (
+        ("weights_digest", "other weights"),
+        ("weights_revision", "another revision of the weights"),
+        ("scheduler", "another scheduler"),
+        ("dtype", "another number format"),
+        ("device", "another device"),
+        ("driver", "another driver"),
+        ("torch_version", "another version of torch"),
+        ("diffusers_version", "another version of diffusers"),
+    ):
+        before, after = getattr(recorded, name), getattr(now, name)
+        if before != after:
+            said.append(f"{words}: {before or 'unknown'} then, {after or 'unknown'} now")
+    if recorded.batch != now.batch:
+        said.append(f"another batch: {len(recorded.batch)} attempts then, {len(now.batch)} now")
+    return tuple(said)
+
+
+def changed_beside(before: Mapping[str, str], now: Mapping[str, str]) -> tuple[str, ...]:
+    """What an image used beside the weights (an adapter, a ControlNet) and is not as it was, in words; both by name, as digests."""
+    names = [name for name in sorted(before) if before[name] != now.get(name)]
+    return tuple(f"another {name}: {before[name]} then, {now.get(name, 'none')} now" for name in names)
+
+
+def info_of(record: Record) -> RenderInfo:
+    """How a recorded attempt was rendered."""
+    names = [field.name for field in dataclasses.fields(RenderInfo)]
+    fields: dict[str, Any] = {name: getattr(record, name) for name in names}
+    for name in names:
+        if fields[name] is None:
+            fields[name] = ""
+    return RenderInfo(**fields)
+
+
+def attempt_of(record: Record) -> Attempt:
+    """The attempt to render, from the record alone. Raises: UserError for a record that is no attempt, or lacks a field it needs.
+
+    The planned image carries the attempt's own seed: the image's first seed is not needed to render this one again.
+    """
+    if record.kind != "attempt" or record.attempt is None or record.seed is None:
+        raise UserError(f"a {record.kind} record cannot be rendered", remedy="name an image of this output")
+    fields = {field.name: getattr(record, field.name) for field in dataclasses.fields(PlannedImage)}
+    optional = {"text", "adapter", "init_image", "init_digest", "mask_image", "mask_digest", "strength", "control_image", "control_digest"}
+    missing = sorted(name for name, value in fields.items() if value is None and name not in optional)
+    if missing:
+        raise UserError(f"the record of image {record.image_id} lacks {', '.join(missing)}", remedy="run `renderfarm audit`")
+    return Attempt(PlannedImage(**fields), record.attempt, record.seed)
+
+
+def accepted(records: Iterable[Record], image_id: str) -> Record:
+    """The record of the attempt that was accepted for an image. Raises: UserError naming why there is none."""
+    tried: dict[int | None, Record] = {}
+    found = None
+    for record in records:
+        if record.image_id != image_id or record.kind not in ("attempt", "review"):
+            continue
+        if record.kind == "attempt":
+            tried[record.attempt] = record
+        if record.outcome == "accepted" and record.attempt in tried:
+            found = dataclasses.replace(tried[record.attempt], object_key=record.object_key)
+        elif record.kind == "review" and found is not None and found.attempt == record.attempt:
+            found = None
+    seen = bool(tried)
+    if found is None:
+        what = f"no attempt of image {image_id} was accepted" if seen else f"image {image_id} is not in this output"
+        raise UserError(what, remedy="`renderfarm provenance export` lists the images of an output")
+    return found
+
+
+def _rendered(
+    record: Record, attempt: Attempt, neighbours: Mapping[str, Record], render: Render
+) -> tuple[NDArray[np.uint8], RenderInfo, int]:
+    """The batch again, and which picture of it is the attempt's."""
+    known = {name: attempt_of(other) for name, other in neighbours.items()} | {_name(record): attempt}
+    names = _together(record)
+    if len(names) > 1 and all(name in known for name in names):
+        with contextlib.suppress(RenderFailed):  # an input picture of a neighbour is gone, or there is less memory now
+            return *render([known[name] for name in names]), names.index(_name(record))
+    return *render([attempt]), 0
+
+
+def neighbours(records: Iterable[Record], record: Record) -> dict[str, Record]:
+    """The records of the attempts that were rendered at once with `record`'s, by their names in `batch`; reads no further than the last."""
+    wanted = set(_together(record)) - {_name(record)}
+    found: dict[str, Record] = {}
+    for other in records if wanted else ():
+        if other.kind == "attempt" and (name := _name(other)) in wanted:
+            found[name] = other
+            if len(found) == len(wanted):
+                break
+    return found
+
+
+def _name(record: Record) -> str:
+    """How `batch` names a record's attempt."""
+    return f"{record.image_id}/{record.attempt}"
+
+
+def _together(record: Record) -> tuple[str, ...]:
+    """What was rendered at once with a record's attempt, itself included, in order; nothing where the record does not say so."""
+    chunk: list[str] = []
+    for name in (*record.batch, CHUNK_END):
+        if name != CHUNK_END:
+            chunk.append(name)
+        elif _name(record) in chunk:
+            return tuple(chunk)
+        else:
+            chunk = []
+    return ()
+
+
+def _marked(pixels: Pixels, record: Record, mark_keys: Sequence[MarkKey]) -> tuple[Pixels, str]:
+    """The picture with the mark that the record names, and why it could not get it."""
+    if record.watermark_payload is None:
+        return pixels, ""
+    key = next((key for key in mark_keys if key.key_id == record.watermark_key_id), None)
+    if key is None:
+        return pixels, f"no watermark: the key {record.watermark_key_id} is not at hand, and the stored picture carries its mark"
+    return embed(pixels[None], [Payload(PAYLOAD_VERSION, record.watermark_payload)], key)[0], ""

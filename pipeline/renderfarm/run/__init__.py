@@ -1,0 +1,1 @@
+"""One run of a job: loop, leases, budgets, stop, finish. Knows no Ray."""

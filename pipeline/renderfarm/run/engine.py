@@ -1,0 +1,84 @@
+"""What the loop asks of the machines, as a protocol: render, check and store a unit somewhere, and tell what came of it.
+
+The Ray engine implements it for real, and the simulation in the tests implements it on a virtual clock. Pixels never pass through the
+loop: it hands on a handle that only the engine can open. Every unit that is started ends in exactly one event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from renderfarm.run.finish import Checked, Decision, Finished
+from renderfarm.run.work import Unit
+from renderfarm.schema import RenderInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """A unit was rendered. `pixels` is the engine's handle; `marked` says per image whether it carries the watermark."""
+
+    unit: Unit
+    pixels: object
+    info: RenderInfo
+    marked: tuple[bool, ...]
+    started_us: int
+    busy_s: float
+    cpu_s: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedUnit:
+    """The checks have looked at a unit."""
+
+    unit: Unit
+    rendered: Rendered
+    checked: tuple[Checked, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredUnit:
+    """A unit's pictures lie in the storage; the records are not committed yet."""
+
+    unit: Unit
+    finished: tuple[Finished, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RenderLost:
+    """The renderer died over a unit, or refused it with a reason; nothing of it is left. Not `blamed`: it was merely there."""
+
+    unit: Unit
+    reason: str
+    blamed: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class FinishLost:
+    """A finisher died over a unit, or failed; the pixels may still be there."""
+
+    unit: Unit
+    reason: str
+
+
+Event = Rendered | CheckedUnit | StoredUnit | RenderLost | FinishLost
+
+
+class Engine(Protocol):
+    """The machines. All calls return at once but `wait`."""
+
+    def room(self) -> int:
+        """How many more units may be started now, by count and by bytes in flight. Raises: FarmLost when no worker is left."""
+
+    def render(self, unit: Unit) -> None:
+        """Start rendering a unit."""
+
+    def check(self, rendered: Rendered) -> None:
+        """Start checking what was rendered."""
+
+    def store(self, rendered: Rendered, checked: Sequence[Checked], decisions: Sequence[Decision]) -> None:
+        """Start encoding, signing and storing."""
+
+    def wait(self, timeout_s: float) -> list[Event]:
+        """What happened, at least one event or the time is up. Raises: StorageAway, FarmLost."""

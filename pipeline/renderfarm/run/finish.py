@@ -1,0 +1,222 @@
+"""One attempt from pixels to record: check → (the driver decides) → encode → credential → store → record.
+
+Everything it needs is an argument, so it runs without Ray and without a GPU. Checking and storing are two calls, because near-duplicates
+depend on what was accepted before: the driver judges those in log order and then says what becomes of the attempt. Nothing here is the
+commit: a crash after the PUT leaves an orphan that `gc` collects.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from renderfarm import __version__, watermark
+from renderfarm.checks import registry
+from renderfarm.checks.base import Check
+from renderfarm.credential import Issuer, claim_for, xmp_for
+from renderfarm.job import JobSettings
+from renderfarm.log.canonical import claim_digest
+from renderfarm.log.record import record_id
+from renderfarm.pictures import encode
+from renderfarm.pictures.fingerprint import Fingerprint, fingerprint
+from renderfarm.schema import Attempt, AttemptOutcome, Record, RenderInfo, Verdict, as_row
+from renderfarm.storage import Storage, segment
+from renderfarm.watermark import MarkKey, Payload
+
+Answer = TypeVar("Answer")
+Pixels = npt.NDArray[np.uint8]
+
+PAYLOAD_VERSION = 1
+REVIEW_TYPE = "image/webp"
+REVIEW_QUALITY = 90
+THUMB_SIDE = 256
+SUFFIX = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp"}
+DECODE_BYTES_MAX, DECODE_PIXELS_MAX = 1 << 30, 1 << 28
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What the checks found on one attempt, and what finds its near-duplicates; `cpu_s` is CPU seconds by stage."""
+
+    verdicts: tuple[Verdict, ...]
+    fingerprint: Fingerprint
+    cpu_s: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What the driver made of it: the outcome, its reason, all verdicts, and whether the picture is kept."""
+
+    outcome: AttemptOutcome
+    reason: str
+    verdicts: tuple[Verdict, ...]
+    keep_picture: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A stored attempt, ready for the log, and the CPU seconds by stage."""
+
+    record: Record
+    cpu_s: dict[str, float]
+
+
+def payload_of(attempt: Attempt) -> Payload:
+    """What the watermark of an attempt says."""
+    return Payload(PAYLOAD_VERSION, record_id(attempt.image.image_id, attempt.number))
+
+
+class Finisher:
+    """Checks and stores attempts; one per worker, not shared between threads."""
+
+    def __init__(
+        self, job: JobSettings, plan_digest: str, storage: Storage, checks: Sequence[Check], issuer: Issuer, mark_key: MarkKey
+    ) -> None:
+        self.job = job
+        self.plan_digest = plan_digest
+        self.storage = storage
+        self.checks = registry.prepare(checks)
+        self.issuer = issuer
+        self.mark_key = mark_key
+        self.media_type = job.media_type()
+
+    def check(self, attempt: Attempt, pixels: Pixels, *, marked: bool) -> Checked:
+        """All checks on the pixels that ship. pixels: uint8 (H, W, 3), sRGB, marked already where `marked`."""
+        clock = _Clock()
+        shown = pixels if self.media_type == "image/png" else clock("decode", lambda: self._as_shipped(pixels))
+        verdicts = [clock("mark.read", lambda: self._read_back(attempt, shown, marked))]
+        row = as_row(attempt.image)
+        rejected = False
+        for check in self.checks:
+            if rejected:
+                verdicts.append(Verdict(check.name, "not_run", registry.REJECTED_EARLIER))
+                continue
+            (verdict,) = clock(f"check.{check.name}", lambda: registry.run([check], shown, row))  # noqa: B023
+            rejected = verdict.outcome == "rejected"
+            verdicts.append(verdict)
+        return Checked(tuple(verdicts), clock("fingerprint", lambda: fingerprint(shown)), clock.cpu_s)
+
+    def _as_shipped(self, pixels: Pixels) -> Pixels:
+        data = encode.encode(pixels, self.media_type, quality=self.job.output.quality)
+        return encode.decode(data, DECODE_BYTES_MAX, DECODE_PIXELS_MAX)
+
+    def _read_back(self, attempt: Attempt, shown: Pixels, marked: bool) -> Verdict:
+        """The mark as a check: what ships must lead back to its record."""
+        wanted = payload_of(attempt)
+        if not marked:
+            outcome = "flagged" if self.job.mark.allow_unmarked else "rejected"
+            return Verdict("mark", outcome, "the picture cannot carry the watermark")  # type: ignore[arg-type]
+        reading = watermark.read(shown, [self.mark_key], search="fast")
+        if reading.present and reading.payload == wanted:
+            return Verdict("mark", "accepted", "", round(reading.confidence, 4))
+        return Verdict("mark", "rejected", "the watermark does not read back", round(reading.confidence, 4))
+
+    def store(
+        self, attempt: Attempt, pixels: Pixels, info: RenderInfo, checked: Checked, decision: Decision, *, marked: bool, started_us: int
+    ) -> Finished:
+        """Write the picture and its thumbnail, and make the record. Raises: StorageAway, CredentialFailed."""
+        clock = _Clock()
+        record = self._record(attempt, info, checked, decision, marked, started_us)
+        record = dataclasses.replace(record, claim_digest=clock("record", lambda: claim_digest(record)))
+        if not decision.keep_picture:
+            return Finished(record, clock.cpu_s)
+        accepted = decision.outcome == "accepted"
+        whole = accepted or self.job.output.kept == "delivery"
+        media_type = self.media_type if whole else REVIEW_TYPE
+        quality = self.job.output.quality if whole else REVIEW_QUALITY
+        claim = claim_for(record, record.claim_digest or "", self.job.provider, self.mark_key)
+        xmp = xmp_for(record, self.job.provider)
+        bare = clock("encode", lambda: encode.encode(pixels, media_type, quality=quality, xmp=xmp))
+        data = clock("credential", lambda: self.issuer.issue(bare, media_type, claim))
+        digest = hashlib.sha256(data).hexdigest()
+        assert len(digest) == 64
+        row_id, index, number = attempt.image.row_id, attempt.image.index, attempt.number
+        place = delivered_key(row_id, index, digest, SUFFIX[media_type])
+        key = place if accepted else kept_key(row_id, index, number, digest, SUFFIX[media_type])
+        thumb_key = f"thumbs/{segment(row_id)}/{index}-{number}-{digest[:12]}.webp"
+        thumb = clock("thumb", lambda: encode.thumbnail(pixels, THUMB_SIDE))
+        clock("store", lambda: self._put(key, data, media_type, thumb_key, thumb))
+        record = dataclasses.replace(
+            record, media_type=media_type, file_sha256=digest, file_bytes=len(data), object_key=key, thumb_key=thumb_key
+        )
+        return Finished(record, clock.cpu_s)
+
+    def _put(self, key: str, data: bytes, media_type: str, thumb_key: str, thumb: bytes) -> None:
+        """Picture first: a crash between the two leaves an orphan picture, never a record without one."""
+        self.storage.put_new(key, data, media_type)
+        self.storage.put_new(thumb_key, thumb, REVIEW_TYPE)
+
+    def _record(self, attempt: Attempt, info: RenderInfo, checked: Checked, decision: Decision, marked: bool, started_us: int) -> Record:
+        blank = failed_record(attempt, self.job.name, self.plan_digest, decision.reason)
+        return dataclasses.replace(
+            blank,
+            **{f.name: getattr(info, f.name) for f in dataclasses.fields(info)},
+            outcome=decision.outcome,
+            verdicts=decision.verdicts,
+            watermark_method=watermark.METHOD if marked else None,
+            watermark_version=watermark.VERSION if marked else None,
+            watermark_key_id=self.mark_key.key_id if marked else None,
+            watermark_payload=payload_of(attempt).record if marked else None,
+            pdq=checked.fingerprint.pdq,
+            pdq_quality=checked.fingerprint.quality,
+            signature=checked.fingerprint.signature,
+            started_us=started_us,
+            finished_us=now_us(),
+        )
+
+
+def delivered_key(row_id: str, index: int, file_sha256: str, suffix: str) -> str:
+    """Where an accepted picture lies."""
+    return f"images/{segment(row_id)}/{index}-{file_sha256[:12]}.{suffix}"
+
+
+def kept_key(row_id: str, index: int, number: int, file_sha256: str, suffix: str) -> str:
+    """Where a rejected picture is kept for a person."""
+    return f"review/{segment(row_id)}/{index}-{number}-{file_sha256[:12]}.{suffix}"
+
+
+def failed_record(attempt: Attempt, job: str, plan_digest: str, reason: str) -> Record:
+    """The record of an attempt that could not be rendered; also the start of every other record of an attempt."""
+    image = attempt.image
+    shared = {f.name: getattr(image, f.name) for f in dataclasses.fields(image) if f.name not in ("image_id", "seed")}
+    record = Record(
+        kind="attempt",
+        job=job,
+        plan_digest=plan_digest,
+        image_id=image.image_id,
+        attempt=attempt.number,
+        seed=attempt.seed,
+        outcome="failed",
+        reason=reason,
+        renderfarm_version=__version__,
+        finished_us=now_us(),
+        **shared,
+    )
+    return dataclasses.replace(record, claim_digest=claim_digest(record))
+
+
+def now_us() -> int:
+    """Microseconds since 1970 UTC."""
+    return time.time_ns() // 1000
+
+
+class _Clock:
+    """CPU seconds of this process by stage: a worker runs one attempt at a time."""
+
+    def __init__(self) -> None:
+        self.cpu_s: dict[str, float] = {}
+
+    def __call__(self, stage: str, call: Callable[[], Answer]) -> Answer:
+        """Run `call` and add its CPU time to `stage`."""
+        begin = time.process_time()
+        try:
+            return call()
+        finally:
+            self.cpu_s[stage] = self.cpu_s.get(stage, 0.0) + time.process_time() - begin

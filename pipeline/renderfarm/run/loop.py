@@ -1,0 +1,332 @@
+"""The loop: lease units, follow each from render over check to store, send rejects back, commit records. No Ray; the clock is an argument.
+
+Its law: planned = accepted + exhausted + failed + remaining, at every step. The part is the commit; what is stored and in no part is
+rendered again after a crash. Decisions on near-duplicates are made here, in the order in which attempts were checked, so the first stays.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+import structlog
+
+from renderfarm.job import JobSettings
+from renderfarm.log.parts import PART_ROWS_MAX
+from renderfarm.retry import judge, next_attempt, rank
+from renderfarm.run.engine import CheckedUnit, Engine, Event, FinishLost, Rendered, RenderLost, StoredUnit
+from renderfarm.run.finish import Checked, Decision, Finished, failed_record
+from renderfarm.run.work import Unit, Waiting, Work, WorkQueue, halves
+from renderfarm.schema import PlannedImage, Record, Verdict
+
+log = structlog.get_logger("renderfarm")
+
+FIRST_COMMIT_S = 2.0
+"""The first part comes this soon; the interval then grows to a tenth of the time that the run has lasted."""
+WAIT_S = 0.5
+LOSSES_MAX = 2
+"""Finishers that one unit may take down before it is rendered again in halves."""
+
+
+class Committer(Protocol):
+    """Where records go; returning means durable. Raises: Fenced, StorageAway."""
+
+    def append(self, records: Sequence[Record]) -> object:
+        """Commit the records as one part, in this order."""
+
+
+class Duplicates(Protocol):
+    """Near-duplicates among accepted images."""
+
+    def judge(self, image: PlannedImage, checked: Checked) -> tuple[Verdict, ...]:
+        """Verdicts on an image that all other checks would accept; an accepted one is remembered as its row's."""
+
+    def keep(self, image_id: str) -> None:
+        """An image that was judged acceptable is stored."""
+
+    def forget(self, image_id: str) -> None:
+        """An image that was judged acceptable was lost before it was stored."""
+
+
+class Stop(Protocol):
+    """Whether to go on."""
+
+    def draining(self, unit_s: float, commit_s: float = 0.0) -> bool:
+        """No new units. `unit_s`: what a unit takes (95th percentile); `commit_s`: what the slowest commit of this run took."""
+
+    def abandon(self, commit_s: float = 0.0) -> bool:
+        """Leave what is in flight, commit what is stored."""
+
+    def over(self) -> bool:
+        """The window is closed: nothing may be committed any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Where the work is: units by stage, the bytes of their pixels, and images that wait."""
+
+    rendering: int = 0
+    checking: int = 0
+    storing: int = 0
+    bytes_in_flight: int = 0
+    waiting: Waiting = field(default_factory=Waiting)
+
+
+@dataclass(slots=True)
+class Tally:
+    """Images by state and attempts by reason, for the progress view. `committed` counts records in parts of this run."""
+
+    planned: int
+    accepted: int = 0
+    exhausted: int = 0
+    failed: int = 0
+    rejected_attempts: int = 0
+    accepted_now: int = 0
+    failed_now: int = 0
+    attempts_now: int = 0
+    committed: int = 0
+    pending: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+    cpu_s: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    busy_s: float = 0.0
+    elapsed_s: float = 0.0
+    first_image_s: float | None = None
+    renderers: int = 0
+    load: Load = field(default_factory=Load)
+
+    @property
+    def remaining(self) -> int:
+        """Images that are not final."""
+        return self.planned - self.accepted - self.exhausted - self.failed
+
+
+class Loop:
+    """One run over one queue. Call `run` once."""
+
+    def __init__(
+        self,
+        job: JobSettings,
+        plan_digest: str,
+        queue: WorkQueue,
+        engine: Engine,
+        committer: Committer,
+        duplicates: Duplicates,
+        stop: Stop,
+        tally: Tally,
+        watch: Callable[[Tally], None] = lambda tally: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.job, self.plan_digest = job, plan_digest
+        self.queue, self.engine, self.committer = queue, engine, committer
+        self.duplicates, self.stop, self.tally, self.watch = duplicates, stop, tally, watch
+        self._flying: dict[int, tuple[Unit, float]] = {}
+        self._rendered: dict[int, Rendered] = {}
+        self._decided: dict[int, tuple[tuple[Checked, ...], tuple[Decision, ...]]] = {}
+        self._buffer: list[Record] = []
+        self.clock = clock
+        self._begun = self._committed_at = self._surveyed_at = clock()
+        self._commit_s = 0.0
+        self.paused = False
+        """Whether the stop left work undone."""
+        self._unit_times: list[float] = []
+        self._best: dict[str, tuple[int, float]] = {}
+
+    def run(self) -> Tally:
+        """Until nothing is left, or the stop says so; what is stored is committed in any case. Raises: Fenced, StorageAway, FarmLost."""
+        try:
+            while not self._abandoned():
+                self._lease()
+                if not self._flying:
+                    break
+                for event in self.engine.wait(WAIT_S):
+                    self._handle(event)
+                self._commit_if_due()
+                self.tally.elapsed_s = self.clock() - self._begun
+                self._survey()
+                self.watch(self.tally)
+        finally:
+            self._commit()
+            self.watch(self.tally)
+        return self.tally
+
+    def _abandoned(self) -> bool:
+        """Whether what is in flight must be left; noted as a pause."""
+        abandoned = self.stop.abandon(self._commit_s)
+        self.paused = self.paused or abandoned
+        return abandoned
+
+    def _lease(self) -> None:
+        while self.engine.room() > 0:
+            if self.stop.draining(self._unit_p95_s(), self._commit_s):
+                self.paused = self.paused or not self.queue.empty()
+                return
+            unit = self.queue.next_unit()
+            if unit is None:
+                return
+            self._flying[unit.number] = (unit, self.clock())
+            log.debug("unit.leased", unit=unit.number, attempts=[f"{w.attempt.image.image_id}/{w.attempt.number}" for w in unit.works])
+            self.engine.render(unit)
+
+    def _survey(self) -> None:
+        """Where the work is, looked at once a second."""
+        if self.clock() - self._surveyed_at >= 1.0:
+            self._surveyed_at = self.clock()
+            stored, checked, flying = len(self._decided), len(self._rendered), len(self._flying)
+            flying_bytes = sum(unit.pixel_bytes() for unit, _ in self._flying.values())
+            self.tally.load = Load(flying - checked, checked - stored, stored, flying_bytes, self.queue.waiting())
+
+    def _unit_p95_s(self) -> float:
+        recent = sorted(self._unit_times[-200:])
+        return recent[int(len(recent) * 0.95)] if recent else 0.0
+
+    def _handle(self, event: Event) -> None:
+        match event:
+            case Rendered():
+                self.tally.busy_s += event.busy_s
+                self._add_cpu(event.cpu_s)
+                self._rendered[event.unit.number] = event
+                self.engine.check(event)
+            case CheckedUnit():
+                self._decide(event)
+            case StoredUnit():
+                self._land(event.unit)
+                for work, finished in zip(event.unit.works, event.finished, strict=True):
+                    self._record(work, finished)
+            case RenderLost():
+                log.warning("unit.lost", unit=event.unit.number, size=len(event.unit.works), reason=event.reason)
+                self._forget(event.unit)
+                self._land(event.unit)
+                if event.blamed:
+                    self._render_again(event.unit, event.reason)
+                else:
+                    self.queue.put_back(event.unit.works, first=True)
+            case FinishLost():
+                self._finish_again(event)
+
+    def _add_cpu(self, cpu_s: Mapping[str, float]) -> None:
+        for stage, spent_s in cpu_s.items():
+            self.tally.cpu_s[stage] += spent_s
+
+    def _decide(self, event: CheckedUnit) -> None:
+        """Near-duplicates in log order, then the outcome of every attempt."""
+        decisions = tuple(self._decision(w, c) for w, c in zip(event.unit.works, event.checked, strict=True))
+        self._decided[event.unit.number] = (event.checked, decisions)
+        for checked in event.checked:
+            self._add_cpu(checked.cpu_s)
+        self.engine.store(event.rendered, event.checked, decisions)
+
+    def _decision(self, work: Work, checked: Checked) -> Decision:
+        verdicts = checked.verdicts
+        if judge(verdicts)[0] == "accepted":
+            verdicts += self.duplicates.judge(work.attempt.image, checked)
+        outcome, reason = judge(verdicts)
+        return Decision(outcome, reason, verdicts, outcome == "accepted" or self._keeps(work, verdicts))
+
+    def _keeps(self, work: Work, verdicts: tuple[Verdict, ...]) -> bool:
+        """Whether a rejected attempt keeps its picture: with `best`, only one that is better than all before it."""
+        if self.job.output.rejected != "best":
+            return self.job.output.rejected == "all"
+        image_id, mine = work.attempt.image.image_id, rank(verdicts)
+        better = image_id not in self._best or mine > self._best[image_id]
+        if better:
+            self._best[image_id] = mine
+        return better
+
+    def _record(self, work: Work, finished: Finished) -> None:
+        """A stored attempt enters the buffer; a rejected one is sent back with its next seed, or is exhausted."""
+        record, tally = finished.record, self.tally
+        self._buffer.append(record)
+        tally.pending = len(self._buffer)
+        tally.attempts_now += 1
+        self._add_cpu(finished.cpu_s)
+        if record.outcome == "accepted":
+            tally.accepted += 1
+            tally.accepted_now += 1
+            self.duplicates.keep(work.attempt.image.image_id)
+            tally.first_image_s = tally.first_image_s or self.clock() - self._begun
+            self._best.pop(work.attempt.image.image_id, None)
+        else:
+            self._retry(work, record)
+        log.info(f"image.{record.outcome}", image=record.image_id, row=record.row_id, attempt=record.attempt, reason=record.reason or None)
+
+    def _retry(self, work: Work, record: Record) -> None:
+        self.tally.rejected_attempts += 1
+        self.tally.reasons.update(verdict.check for verdict in record.verdicts if verdict.outcome == "rejected")
+        following = next_attempt(work.rejected + 1, False, work.attempt.number, self.job.checks.attempts)
+        if following is None:
+            self.tally.exhausted += 1
+            self._best.pop(work.attempt.image.image_id, None)
+        else:
+            self.queue.put_retry(Work.of(work.planned or work.attempt.image, following, work.rejected + 1, self.job))
+
+    def _render_again(self, unit: Unit, reason: str) -> None:
+        """Back to the queue in halves; a work that was alone too often is recorded as failed."""
+        for works in halves(unit):
+            if works[0].deaths >= self.job.farm.deaths_max:
+                self._fail(works[0], reason)
+            else:
+                self.queue.put_back(works)
+
+    def _fail(self, work: Work, reason: str) -> None:
+        record = failed_record(work.attempt, self.job.name, self.plan_digest, reason)
+        self._buffer.append(record)
+        self.tally.failed += 1
+        self.tally.failed_now += 1
+        self.tally.attempts_now += 1
+        self.tally.pending = len(self._buffer)
+        log.warning("image.failed", image=record.image_id, row=record.row_id, attempt=record.attempt, reason=reason)
+
+    def _finish_again(self, event: FinishLost) -> None:
+        """The pixels are tried on another finisher; a unit that takes down finishers is rendered again in halves."""
+        log.warning("finisher.lost", unit=event.unit.number, reason=event.reason)
+        unit = replace(event.unit, losses=event.unit.losses + 1)
+        if unit.losses > LOSSES_MAX:
+            self._forget(unit)
+            self._land(unit)
+            self._render_again(unit, event.reason)
+            return
+        rendered = replace(self._rendered[unit.number], unit=unit)
+        self._rendered[unit.number] = rendered
+        if unit.number in self._decided:
+            self.engine.store(rendered, *self._decided[unit.number])
+        else:
+            self.engine.check(rendered)
+
+    def _forget(self, unit: Unit) -> None:
+        _, decisions = self._decided.get(unit.number, ((), ()))
+        for work, decision in zip(unit.works, decisions, strict=False):
+            if decision.outcome == "accepted":
+                self.duplicates.forget(work.attempt.image.image_id)
+
+    def _land(self, unit: Unit) -> None:
+        """A unit is no longer in flight."""
+        _, since = self._flying.pop(unit.number)
+        self._unit_times.append(self.clock() - since)
+        del self._unit_times[:-400]
+        self._rendered.pop(unit.number, None)
+        self._decided.pop(unit.number, None)
+
+    def _commit_if_due(self) -> None:
+        now = self.clock()
+        interval_s = min(self.job.commit.seconds, max(FIRST_COMMIT_S, (now - self._begun) / 10))
+        if len(self._buffer) >= self.job.commit.images or (self._buffer and now - self._committed_at >= interval_s):
+            self._commit()
+
+    def _commit(self) -> None:
+        """Everything that is stored, in one part if one holds it. A crash before it: rendered again; after it: final.
+
+        Nothing once the window is closed: what is stored by then is rendered again in the next one.
+        """
+        while self._buffer and not self.stop.over():
+            begun, cpu = self.clock(), time.process_time()
+            part = self._buffer[:PART_ROWS_MAX]
+            self.committer.append(part)
+            self._commit_s = max(self._commit_s, self.clock() - begun)
+            self.tally.cpu_s["commit"] += time.process_time() - cpu
+            self.tally.committed += len(part)
+            del self._buffer[: len(part)]
+            self.tally.pending = len(self._buffer)
+        self._committed_at = self.clock()

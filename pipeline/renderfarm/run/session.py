@@ -1,0 +1,313 @@
+"""One run of a job: open the log, record the plan if it is new, render what is not final.
+
+Resuming is no special mode: every start reads the parts, subtracts what is final from the plan, and goes on. Order, and what a crash
+leaves:
+
+    plan part       superseded images, the plan, reinstated images, rows that cannot be planned. A second driver is fenced here
+    job.json        the resolved job; a crash before it leaves the job file of the plan before, which the next start mends
+    units           stored pictures without a record are orphans; a part makes them final
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import structlog
+
+from renderfarm import __version__
+from renderfarm.errors import INCOMPLETE, PAUSED, JobError, KeysError, NotStored, StorageAway, StorageRefused
+from renderfarm.job import JobSettings
+from renderfarm.keys import keyset as keys
+from renderfarm.keys.keyset import KeySet
+from renderfarm.log import reading
+from renderfarm.log.canonical import claim_digest
+from renderfarm.log.parts import PART_ROWS_MAX
+from renderfarm.log.rate import last_rate
+from renderfarm.log.state import Counts, LogState
+from renderfarm.log.writer import LogWriter
+from renderfarm.notes.checkpoint import Signer
+from renderfarm.plan import mixed_key
+from renderfarm.resolve import JOB_FILE, JOB_FILE_BYTES_MAX, ResolvedJob
+from renderfarm.retry import next_attempt
+from renderfarm.run import witness
+from renderfarm.run.duplicates import JobDuplicates
+from renderfarm.run.finish import now_us
+from renderfarm.run.lease import Lease
+from renderfarm.run.loop import Loop, Stop, Tally
+from renderfarm.run.work import Work, WorkQueue
+from renderfarm.schema import Record
+from renderfarm.storage import Storage, open_storage, put_if_absent_holds
+
+log = structlog.get_logger("renderfarm")
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """What one call of `render` asks beyond the job file."""
+
+    limit: int | None = None
+    retry_failed: bool = False
+    address: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """What a run came to. `notes`: what the user should know."""
+
+    counts: Counts
+    tally: Tally
+    paused: bool
+    notes: tuple[str, ...] = ()
+
+    @property
+    def exit_code(self) -> int:
+        """0 all accepted, 3 some exhausted or failed, 75 paused with images left."""
+        if self.counts.remaining and self.paused:
+            return PAUSED
+        return INCOMPLETE if self.counts.exhausted or self.counts.failed else 0
+
+
+@dataclass(slots=True)
+class Session:
+    """An output opened for writing under one resolved job."""
+
+    resolved: ResolvedJob
+    storage: Storage
+    keys: KeySet
+    writer: LogWriter
+    notes: list[str] = field(default_factory=list)
+    lease: Lease | None = None
+
+    @property
+    def job(self) -> JobSettings:
+        """The job's settings."""
+        return self.resolved.job
+
+    @property
+    def state(self) -> LogState:
+        """What the log says, up to the last commit."""
+        return self.writer.state
+
+    def counts(self) -> Counts:
+        """Images of the newest plan by state."""
+        return self.state.counts(self.job.checks.attempts)
+
+
+def job_keys(job: JobSettings) -> tuple[KeySet, list[str]]:
+    """The key set that the job names, or the user's own, made on first use. Raises: KeysError."""
+    if job.keys is not None:
+        found, made = keys.load(Path(job.keys)), False
+    else:
+        found, made = keys.load_or_init_default()
+    notes = [f"made a development key set in {found.folder}; `renderfarm keys init` says what production needs"] if made else []
+    return found, notes
+
+
+def open_session(resolved: ResolvedJob) -> Session:
+    """Open or make the output and bring its plan up to date. Raises: JobError (another job's output), LogDamaged, Fenced, StorageAway."""
+    job = resolved.job
+    key_set, notes = job_keys(job)
+    storage = open_storage(job.output.to, create=True, patience_s=job.output.patience_seconds)
+    _claim_output(storage, job)
+    lease = None if put_if_absent_holds(storage) else _take_lease(storage, notes)
+    try:
+        signer = Signer(key_set.log_name, key_set.log_public, key_set.sign_log)
+        writer = LogWriter.open(storage, job.name, signer, key_set.trust().log_keys)
+        session = Session(resolved, storage, key_set, writer, notes, lease)
+        _record_plan(session)
+        _write_job_file(storage, resolved)
+    except BaseException:
+        if lease is not None:
+            lease.release()
+        raise
+    return session
+
+
+def _take_lease(storage: Storage, notes: list[str]) -> Lease:
+    """Where writers cannot be fenced. Raises: Fenced, StorageAway."""
+    log.warning("storage.not_fenced", uri=storage.uri)
+    notes.append("this storage lets several writers of one new object win: two drivers are kept apart by a lease only; run one at a time")
+    lease = Lease(storage)
+    lease.take()
+    return lease
+
+
+def _claim_output(storage: Storage, job: JobSettings) -> None:
+    """Refuse an output that another job wrote."""
+    try:
+        owner = json.loads(storage.get(JOB_FILE, JOB_FILE_BYTES_MAX)).get("name")
+    except NotStored:
+        return
+    except (ValueError, AttributeError) as error:
+        raise JobError("job.json in the output is no job file", storage.uri, "restore it, or choose another output") from error
+    if owner != job.name:
+        remedy = f"choose another output, or name this job {owner!r} if it is the same"
+        raise JobError(f"this output belongs to job {owner!r}, not to {job.name!r}", storage.uri, remedy)
+
+
+def _write_job_file(storage: Storage, resolved: ResolvedJob) -> None:
+    try:
+        if storage.get(JOB_FILE, len(resolved.job_json)) == resolved.job_json:
+            return
+    except NotStored:
+        pass
+    storage.put(JOB_FILE, resolved.job_json, "application/json")
+
+
+def _record_plan(session: Session) -> None:
+    """Commit the plan if it differs from the last: images that left, the plan, images that came back, rows that are bad.
+
+    More of them than one part holds take several, and a crash between two leaves the change half done: so a plan that is recorded is
+    looked through again where images were ever superseded or rows are bad, and what is missing is written.
+    """
+    state, resolved = session.state, session.resolved
+    recorded = state.plan is not None and state.plan.plan_digest == resolved.plan_digest
+    if recorded and not resolved.bad_rows and not any(image.superseded for _, image in state.images()):
+        return
+    logged = {image_id for image_id, _ in state.images()}
+    kept = {key.hex() for key in resolved.image_keys() if state.knows(key)} if logged else set()
+    left = [i for i, s in state.images() if not s.superseded and i not in kept]
+    back = [i for i, s in state.images() if s.superseded and i in kept]
+    blank = Record(
+        kind="plan", job=session.job.name, plan_digest=resolved.plan_digest, renderfarm_version=__version__, finished_us=now_us()
+    )
+    plan = _changed(blank, manifest_digest=resolved.manifest_digest, settings_digest=resolved.settings_digest, planned=resolved.planned)
+    records = [
+        *(_changed(blank, kind="superseded", image_id=image_id) for image_id in left),
+        *([] if recorded else [plan]),
+        *(_changed(blank, kind="reinstated", image_id=image_id) for image_id in back),
+        *_bad_records(session, blank, logged),
+    ]
+    if not records:
+        return
+    for at in range(0, len(records), PART_ROWS_MAX):
+        session.writer.append(records[at : at + PART_ROWS_MAX])
+    log.info("plan.recorded", planned=resolved.planned, superseded=len(left), reinstated=len(back), bad_rows=resolved.bad_rows)
+
+
+def _changed(record: Record, **values: object) -> Record:
+    import dataclasses
+
+    return dataclasses.replace(record, **values)  # type: ignore[arg-type]
+
+
+def _bad_records(session: Session, blank: Record, logged: set[str]) -> Iterator[Record]:
+    """Rows that cannot be planned, each recorded as failed with its reasons, once."""
+    for image_id, row in session.resolved.bad():
+        if image_id not in logged:
+            reason = "; ".join(f"{fault.column}: {fault.what}" if fault.column else fault.what for fault in row.faults)
+            record = _changed(
+                blank,
+                kind="attempt",
+                image_id=image_id,
+                row_id=row.row_id,
+                row_digest=row.digest,
+                index=0,
+                attempt=1,
+                outcome="failed",
+                reason=f"invalid row {row.row}: {reason}"[:2000],
+            )
+            yield _changed(record, claim_digest=claim_digest(record))
+
+
+def open_work(session: Session, *, retry_failed: bool) -> Iterator[Work]:
+    """The next attempt of every image that is not final, in manifest order."""
+    limit = session.job.checks.attempts
+    for image in session.resolved.images(session.state.all_accepted):
+        state = session.state.image(image.image_id)
+        if state.accepted:
+            continue
+        number = next_attempt(state.rejected, state.failed, state.last_attempt, limit, retry_failed=retry_failed)
+        if number is not None:
+            yield Work.of(image, number, state.rejected, session.job)
+
+
+def run(
+    session: Session,
+    options: RunOptions,
+    stop: Stop,
+    watch: Callable[[Tally], None],
+) -> RunResult:
+    """Render until nothing is left or the stop says so. Raises: Fenced, StorageAway, FarmLost."""
+    counts = session.counts()
+    tally = Tally(counts.planned, counts.accepted, counts.exhausted, counts.failed)
+    work = open_work(session, retry_failed=options.retry_failed)
+    if options.limit is not None:
+        work = itertools.islice(work, options.limit)
+    try:
+        first = next(work, None)
+        paused = False
+        if first is not None:
+            _reopen(tally, session, options)
+            paused = _render(session, options, itertools.chain([first], work), stop, tally, watch)
+            if not paused and options.limit is None and (taken_back := session.counts().remaining):
+                paused = True
+                session.notes.append(f"{taken_back} images were taken back by people while this run lasted")
+        _tell_witnesses(session)
+    finally:
+        if session.lease is not None:
+            session.lease.release()
+    return RunResult(session.counts(), tally, paused, tuple(session.notes))
+
+
+def _tell_witnesses(session: Session) -> None:
+    """Everything is committed by now: a witness that does not answer is said, and asked again after the next run."""
+    try:
+        told = witness.tell(session.writer, session.storage, session.job.witness, session.keys.trust().witness_keys)
+    except (StorageAway, KeysError) as error:
+        session.notes.append(f"witnesses were not told: {error}")
+        return
+    for trouble in told.troubles if told is not None else ():
+        log.warning("witness.failed", trouble=trouble)
+        session.notes.append(trouble)
+
+
+def _reopen(tally: Tally, session: Session, options: RunOptions) -> None:
+    """Failed images that this run opens again do not count as failed while it lasts."""
+    if options.retry_failed:
+        bad = session.resolved.bad_rows
+        tally.failed = min(tally.failed, bad)
+
+
+def _render(session: Session, options: RunOptions, work: Iterator[Work], stop: Stop, tally: Tally, watch: Callable[[Tally], None]) -> bool:
+    """Whether the stop left work undone."""
+    from renderfarm.farm.cluster import cluster
+    from renderfarm.farm.ray_engine import RayEngine
+
+    resolved, job = session.resolved, session.job
+    with cluster(job, options.address) as room:
+        tally.renderers = room.renderers
+        engine = RayEngine(job, resolved.plan_digest, resolved.weights, session.keys, room)
+        size = max(engine.start(lambda: stop.draining(0.0)), unit_size(job))
+        queue = WorkQueue(work, size * SLOT_TURNS, mixed_key) if job.model.slots else WorkQueue(work, size)
+        committer = session.writer if session.lease is None else session.lease.guard(session.writer)
+        with contextlib.closing(JobDuplicates.of(job, session.storage, session.state, stop.abandon)) as duplicates:
+            loop = Loop(job, resolved.plan_digest, queue, engine, committer, duplicates, stop, tally, watch)
+            loop.run()
+        return loop.paused
+
+
+SLOT_TURNS = 4
+"""Units for slots hold so many batches: only at a unit's end do slots stay empty."""
+
+
+def unit_size(job: JobSettings) -> int:
+    """Images in a unit: the batch where the job fixes one; small enough else that a lost unit costs little."""
+    return job.model.batch if isinstance(job.model.batch, int) else 4
+
+
+def outlook(resolved: ResolvedJob) -> tuple[int, float | None]:
+    """Images that are not final yet, and the last measured rate in images/s; writes nothing, and needs no output to exist."""
+    try:
+        storage = open_storage(resolved.job.output.to)
+        state = reading.read_state(storage)
+    except StorageRefused:
+        return resolved.planned, None
+    limit = resolved.job.checks.attempts
+    done = sum(state.image(image.image_id).standing(limit) != "remaining" for image in resolved.images())
+    return resolved.planned - done, last_rate(storage)

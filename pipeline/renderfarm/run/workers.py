@@ -1,0 +1,202 @@
+"""The two kinds of worker, as plain classes that Ray turns into actors: one holds a model, the other checks and stores.
+
+They answer known troubles as values (`Trouble`), so that nothing depends on how Ray carries exceptions. Each builds its own clients.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from renderfarm import watermark
+from renderfarm.errors import MarkUnsupported, NotStored, RenderFailed, RenderfarmError, StorageAway, UserError
+from renderfarm.job import JobSettings
+from renderfarm.models import Resolved
+from renderfarm.render.batching import out_of_memory
+from renderfarm.run.finish import Checked, Decision, Finished, Finisher, Pixels, now_us, payload_of
+from renderfarm.schema import Attempt, RenderInfo
+from renderfarm.storage import open_input, open_storage
+from renderfarm.watermark import MarkKey
+
+if TYPE_CHECKING:
+    import torch
+
+    from renderfarm.keys.keyset import KeySet
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """What kept a worker from its task. `away`: the storage; `failed`: this unit."""
+
+    kind: Literal["away", "failed"]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RenderReply:
+    """What the renderer tells beside the pixels."""
+
+    info: RenderInfo
+    marked: tuple[bool, ...]
+    started_us: int
+    busy_s: float
+    cpu_s: dict[str, float]
+
+
+class RendererWorker:
+    """Holds one loaded model. Marks the pixels on its device before they leave it."""
+
+    def __init__(self, weights: Resolved, job: JobSettings, mark_secret: bytes) -> None:
+        """A `UserError`, as of weights that are not what was resolved, is kept for `ready`: Ray would carry its text only."""
+        from renderfarm.render import Renderer
+
+        self.key = MarkKey.from_bytes(mark_secret)
+        self.defaults = job.defaults
+        self.refusal: UserError | None = None
+        try:
+            self.renderer = Renderer(weights, job.model, threads=1)
+        except UserError as error:
+            self.refusal = error
+
+    def ready(self) -> tuple[int, str] | UserError:
+        """Answers once the model is loaded: how many pictures of the job's default size it renders together, and on which host it is."""
+        if self.refusal is not None:
+            return self.refusal
+        return self.renderer.batch_limit(self.defaults.width, self.defaults.height), node_id()
+
+    def render(self, attempts: Sequence[Attempt]) -> tuple[Pixels | None, RenderReply | Trouble]:
+        """uint8 (B, H, W, 3) marked, and what belongs to it; or None and the trouble. Two calls may run at a time, each in its thread."""
+        started_us, begun, cpu = now_us(), time.monotonic(), time.thread_time()
+        marking = Marking(attempts, self.key)
+        try:
+            pixels, info = self.renderer.render(attempts, mark=marking, inputs=read_inputs(attempts))
+        except StorageAway as error:
+            return None, Trouble("away", str(error))
+        except (RenderfarmError, RuntimeError, ValueError, MemoryError) as error:  # out of memory and CUDA faults are RuntimeErrors
+            if device_lost(error):
+                os._exit(1)  # Ray reports the death, the unit comes back, and another actor takes this one's place
+            return None, Trouble("failed", f"{type(error).__name__}: {error}"[:500])
+        cpu_s = {"render": time.thread_time() - cpu - marking.cpu_s, "mark.embed": marking.cpu_s}
+        return pixels, RenderReply(info, marking.marked, started_us, time.monotonic() - begun, cpu_s)
+
+
+class Marking:
+    """Marks one unit's pictures, called once; `marked` says which carry the mark, `cpu_s` what that took of the thread's CPU time."""
+
+    def __init__(self, attempts: Sequence[Attempt], key: MarkKey) -> None:
+        self.payloads = [payload_of(attempt) for attempt in attempts]
+        self.key = key
+        self.marked: tuple[bool, ...] = ()
+        self.cpu_s = 0.0
+
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        """All images in one operation; one that cannot carry the mark is left as it is, and said to be unmarked."""
+        cpu = time.thread_time()
+        try:
+            marked = watermark.embed(images, self.payloads, self.key)
+            self.marked = (True,) * len(self.payloads)
+        except MarkUnsupported:
+            marked, flags = images.clone(), []
+            for at, payload in enumerate(self.payloads):
+                try:
+                    marked[at : at + 1] = watermark.embed(images[at : at + 1], [payload], self.key)
+                    flags.append(True)
+                except MarkUnsupported:
+                    flags.append(False)
+            self.marked = tuple(flags)
+        self.cpu_s = time.thread_time() - cpu
+        return marked
+
+
+def node_id() -> str:
+    """Ray's name of this host; empty outside Ray."""
+    import ray
+
+    return str(ray.get_runtime_context().get_node_id()) if ray.is_initialized() else ""
+
+
+def device_lost(error: Exception) -> bool:
+    """Whether a CUDA fault broke the process's context: every later call would fail too, and whole jobs be recorded as failed.
+
+    Out of memory is none: smaller units may fit.
+    """
+    return isinstance(error, RuntimeError) and "CUDA error" in str(error) and not out_of_memory(error)
+
+
+def read_inputs(attempts: Sequence[Attempt]) -> dict[str, bytes]:
+    """The input pictures that attempts name, by SHA-256.
+
+    Raises: RenderFailed when one is gone or is not what was resolved, StorageAway.
+    """
+    named: dict[str, str] = {}
+    for image in (attempt.image for attempt in attempts):
+        pictures = (
+            (image.init_image, image.init_digest),
+            (image.mask_image, image.mask_digest),
+            (image.control_image, image.control_digest),
+        )
+        for uri, digest in pictures:
+            if uri and digest:
+                named[digest] = uri
+    found = {}
+    for digest, uri in named.items():
+        try:
+            with open_input(uri) as file:
+                data = file.read()
+        except (NotStored, UserError) as error:
+            raise RenderFailed(f"the input {uri!r} cannot be read any more: {error}") from error
+        if hashlib.sha256(data).hexdigest() != digest:
+            raise RenderFailed(f"the input {uri!r} changed since the plan was made: run the job again")
+        found[digest] = data
+    return found
+
+
+class FinisherWorker:
+    """Checks and stores. Loads every check's models once."""
+
+    def __init__(self, job: JobSettings, plan_digest: str, keys: KeySet) -> None:
+        """A `UserError`, as of a bucket that refuses this host, is kept for `ready`. Raises: StorageAway."""
+        import cv2
+
+        from renderfarm.checks import registry
+        from renderfarm.credential import Issuer
+
+        cv2.setNumThreads(1)
+        self.refusal: UserError | None = None
+        try:
+            storage = open_storage(job.output.to, create=True, patience_s=job.output.patience_seconds)
+            checks = registry.build(job.checks, starter=job.model.weights == "starter")
+            self.finisher = Finisher(job, plan_digest, storage, checks, Issuer(keys), keys.mark_key)
+        except UserError as error:
+            self.refusal = error
+
+    def ready(self) -> tuple[int, str] | UserError:
+        """Answers once the checks are loaded: as a renderer does, with no wish for a number of pictures."""
+        return (1, node_id()) if self.refusal is None else self.refusal
+
+    def check(self, attempts: Sequence[Attempt], pixels: Pixels, marked: Sequence[bool]) -> tuple[Checked, ...] | Trouble:
+        """One `Checked` an attempt. pixels: uint8 (B, H, W, 3)."""
+        try:
+            return tuple(self.finisher.check(attempt, pixels[at], marked=marked[at]) for at, attempt in enumerate(attempts))
+        except Exception as error:  # becomes a counted loss: the unit is tried elsewhere, then rendered again, then recorded as failed
+            return Trouble("failed", f"{type(error).__name__}: {error}"[:500])
+
+    def store(
+        self, attempts: Sequence[Attempt], pixels: Pixels, reply: RenderReply, checked: Sequence[Checked], decisions: Sequence[Decision]
+    ) -> tuple[Finished, ...] | Trouble:
+        """One `Finished` an attempt, its picture stored."""
+        try:
+            return tuple(
+                self.finisher.store(
+                    attempt, pixels[at], reply.info, checked[at], decisions[at], marked=reply.marked[at], started_us=reply.started_us
+                )
+                for at, attempt in enumerate(attempts)
+            )
+        except (StorageAway, UserError) as error:
+            return Trouble("away", str(error))
+        except Exception as error:  # as in `check`
+            return Trouble("failed", f"{type(error).__name__}: {error}"[:500])

@@ -1,0 +1,141 @@
+"""A folder as storage: temporary file, fsync, hard link under the final name, fsync of the folder.
+
+A hard link fails when the name is taken, so it is put-if-absent on any POSIX file system that has links. A crash before the link leaves
+a hidden temporary file (`.….tmp`), which no listing shows and nothing reads.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+from renderfarm.errors import NotStored, StorageAway, StorageRefused
+from renderfarm.storage.base import Stored, checked_key, same_bytes_or_raise
+
+TEMPORARY_SUFFIX = ".tmp"
+
+
+class LocalStorage:
+    """A folder on this machine (or a shared mount with hard links)."""
+
+    def __init__(self, root: Path, *, create: bool) -> None:
+        """Raises: StorageRefused when the folder is missing (and not to be created), is a file, or cannot be written."""
+        try:
+            self.root = root.expanduser().absolute()
+        except RuntimeError as error:
+            raise StorageRefused("no such home folder", str(root), "check the path") from error
+        self.uri = str(self.root)
+        if _kind(self.root) == "file":
+            raise StorageRefused("the output is a file, not a folder", self.uri, "name a folder")
+        if create:
+            try:
+                self.root.mkdir(parents=True, exist_ok=True)
+            except (OSError, ValueError) as error:
+                why = getattr(error, "strerror", None) or error
+                raise StorageRefused(f"cannot make the folder: {why}", self.uri, "choose a folder that you may write") from error
+            if not os.access(self.root, os.W_OK | os.X_OK):
+                raise StorageRefused("the folder cannot be written", self.uri, "choose a folder that you may write")
+        elif _kind(self.root) is None:
+            raise StorageRefused("no such folder", self.uri, "check the path; `renderfarm render` makes it")
+
+    def _path(self, key: str) -> Path:
+        return self.root / checked_key(key)
+
+    def _stage(self, path: Path, data: bytes) -> Path:
+        """The data durably beside its final place. A crash after this leaves only a hidden temporary file."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.parent / f".{secrets.token_hex(8)}{TEMPORARY_SUFFIX}"
+        with open(temporary, "xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        return temporary
+
+    def put_new(self, key: str, data: bytes, media_type: str = "application/octet-stream") -> None:
+        path = self._path(key)
+        try:
+            temporary = self._stage(path, data)
+            try:
+                os.link(temporary, path)
+                _sync_folder(path.parent)
+            except FileExistsError:
+                same_bytes_or_raise(self, key, data)
+                os.utime(path)
+            finally:
+                temporary.unlink(missing_ok=True)
+        except OSError as error:
+            raise StorageAway(f"{self.uri}/{key}: {error}") from error
+
+    def put(self, key: str, data: bytes, media_type: str = "application/octet-stream") -> None:
+        path = self._path(key)
+        try:
+            os.replace(self._stage(path, data), path)
+            _sync_folder(path.parent)
+        except OSError as error:
+            raise StorageAway(f"{self.uri}/{key}: {error}") from error
+
+    def get(self, key: str, bytes_max: int | None = None) -> bytes:
+        try:
+            with open(self._path(key), "rb") as file:
+                return file.read() if bytes_max is None else file.read(bytes_max + 1)
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+            raise NotStored(key) from error
+        except OSError as error:
+            raise StorageAway(f"{self.uri}/{key}: {error}") from error
+
+    def stat(self, key: str) -> Stored | None:
+        try:
+            found = self._path(key).stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise StorageAway(f"{self.uri}/{key}: {error}") from error
+        return Stored(key, found.st_size, found.st_mtime)
+
+    def list(self, prefix: str) -> Iterator[Stored]:
+        base = self.root / prefix.rpartition("/")[0]
+        yield from (stored for stored in _walk(base, self.root) if stored.key.startswith(prefix))
+
+    def delete(self, key: str) -> None:
+        try:
+            self._path(key).unlink(missing_ok=True)
+        except NotADirectoryError:
+            return
+        except OSError as error:
+            raise StorageAway(f"{self.uri}/{key}: {error}") from error
+
+
+def _kind(root: Path) -> Literal["folder", "file"] | None:
+    """What lies there. Raises: StorageRefused where that cannot be asked: no permission on the way, a name that is too long."""
+    try:
+        return "folder" if root.is_dir() else "file" if root.exists() else None
+    except (OSError, ValueError) as error:
+        raise StorageRefused(f"cannot be reached: {error}", str(root), "check the path and its permissions") from error
+
+
+def _walk(folder: Path, root: Path) -> Iterator[Stored]:
+    """Objects below `folder`, sorted by key as S3 sorts: a folder's name counts with its slash."""
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name + ("/" if entry.is_dir(follow_symlinks=False) else ""))
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError as error:
+        raise StorageAway(f"{folder}: {error}") from error
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            yield from _walk(Path(entry.path), root)
+        elif entry.is_file(follow_symlinks=False) and not (entry.name.startswith(".") and entry.name.endswith(TEMPORARY_SUFFIX)):
+            found = entry.stat(follow_symlinks=False)
+            yield Stored(entry.path[len(str(root)) + 1 :], found.st_size, found.st_mtime)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a new name durable: without it a power cut may forget the link though the data is there."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

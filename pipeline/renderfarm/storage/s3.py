@@ -1,0 +1,207 @@
+"""S3 and its kin as storage (the only owner of boto3).
+
+Put-if-absent is `If-None-Match: *` on single PUTs (RGW knows no conditional multipart). A time-out after the write took effect looks
+like a lost race, so every lost race reads back and compares. Retries have full jitter within `budget_s`; beyond it: StorageAway.
+Credentials that expired are read anew before the next try: whoever rotates them writes a file or answers an endpoint.
+Endpoint, region and credentials come from the environment or the AWS configuration, never from a job file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from renderfarm.errors import NotStored, StorageAway, StorageRefused
+from renderfarm.storage.base import Stored, checked_key, same_bytes_or_raise
+
+if TYPE_CHECKING:
+    from botocore.exceptions import ClientError
+
+Answer = TypeVar("Answer")
+
+ABSENT = frozenset({"404", "NoSuchKey", "NotFound"})
+TAKEN = frozenset({"412", "PreconditionFailed"})
+REFUSED = {
+    "NoSuchBucket": "the bucket does not exist",
+    "AccessDenied": "the bucket refuses this key",
+    "403": "the bucket refuses this key",
+    "InvalidAccessKeyId": "the access key is unknown",
+    "SignatureDoesNotMatch": "the secret key is wrong",
+    "AllAccessDisabled": "the bucket is disabled",
+    "InvalidBucketName": "no valid bucket name",
+    "PermanentRedirect": "the bucket lies in another region",
+}
+EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired", "RequestTimeTooSkewed"})
+BACKOFF_S, BACKOFF_S_MAX = 0.2, 10.0
+BUDGET_S = 120.0
+RENEW_AFTER_S = 600.0
+"""An object that lay there for longer was no write of ours that took effect without an answer."""
+
+
+class S3Storage:
+    """Objects under `s3://bucket/prefix`. Safe to share between threads; build one per process."""
+
+    def __init__(self, uri: str, *, budget_s: float = BUDGET_S) -> None:
+        """Raises: StorageRefused when the bucket does not exist or refuses us, StorageAway when it does not answer."""
+        bucket, _, prefix = uri.removeprefix("s3://").partition("/")
+        if not bucket:
+            raise StorageRefused("no bucket named", uri, "write s3://bucket/prefix")
+        self.uri = uri.rstrip("/")
+        self.bucket = bucket
+        self.prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
+        self.budget_s = budget_s
+        self.client = self._connect()
+        self._call(lambda: self.client.list_objects_v2(Bucket=bucket, Prefix=self.prefix, MaxKeys=1))
+
+    def _connect(self) -> Any:
+        """A client with the credentials of now. Raises: StorageRefused."""
+        import boto3
+        from botocore.config import Config
+
+        config = Config(
+            connect_timeout=5,
+            read_timeout=30,
+            retries={"mode": "standard", "total_max_attempts": 2},
+            max_pool_connections=32,
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+        )
+        try:
+            return boto3.session.Session().client("s3", config=config)
+        except Exception as error:  # botocore has no common base for its own configuration errors
+            raise StorageRefused(f"no S3 client: {error}", self.uri, "set AWS_REGION, and AWS_ENDPOINT_URL for other servers") from error
+
+    def _call(self, call: Callable[[], Answer], key: str = "") -> Answer:
+        """Run one request; retry what the world causes within the budget.
+
+        Raises: NotStored, StorageRefused, StorageAway; ClientError for a lost put-if-absent.
+        """
+        from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, ParamValidationError, PartialCredentialsError
+
+        deadline = time.monotonic() + self.budget_s
+        attempt = 0
+        while True:
+            try:
+                return call()
+            except ClientError as error:
+                self._raise_if_final(error, key)
+                if _code(error) in EXPIRED:
+                    self.client = self._connect()
+                last: Exception = error
+            except (NoCredentialsError, PartialCredentialsError) as error:
+                raise StorageRefused(
+                    "no credentials for the bucket", self.uri, "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+                ) from error
+            except ParamValidationError as error:
+                raise StorageRefused(f"no valid bucket or key: {error}", self.uri, "write s3://bucket/prefix") from error
+            except (BotoCoreError, OSError) as error:  # refused and cut connections, time-outs, tokens that cannot be fetched
+                last = error
+            attempt += 1
+            wait_s = random.uniform(0, min(BACKOFF_S_MAX, BACKOFF_S * 2**attempt))
+            if time.monotonic() + wait_s > deadline:
+                raise StorageAway(f"{self.uri}/{key}: {last}") from last
+            time.sleep(wait_s)
+
+    def _raise_if_final(self, error: ClientError, key: str) -> None:
+        """Sort a server's answer: absent, taken, refused are final; throttling, 5xx, conflicts and expired tokens are not."""
+        code = _code(error)
+        if code in ABSENT:
+            raise NotStored(key) from error
+        if code in TAKEN:
+            raise error
+        if code in REFUSED:
+            remedy = "check the bucket's name, region and policy, and AWS_ACCESS_KEY_ID / AWS_SECRET_ACCESS_KEY"
+            raise StorageRefused(f"{REFUSED[code]} ({code})", self.uri, remedy) from error
+        status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 500))
+        transient = status >= 500 or status in (408, 409, 429) or code in EXPIRED | {"SlowDown", "RequestTimeout"}
+        if not transient:
+            raise StorageRefused(f"the server answered {status} {code}", f"{self.uri}/{key}", "see the server's log") from error
+
+    def put_new(self, key: str, data: bytes, media_type: str = "application/octet-stream") -> None:
+        from botocore.exceptions import ClientError
+
+        name = self.prefix + checked_key(key)
+
+        def write() -> Any:
+            return self.client.put_object(Bucket=self.bucket, Key=name, Body=data, ContentType=media_type, IfNoneMatch="*")
+
+        try:
+            self._call(write, key)
+        except ClientError:
+            same_bytes_or_raise(self, key, data)
+            self._renew(key, data, media_type)
+
+    def _renew(self, key: str, data: bytes, media_type: str) -> None:
+        """Give an object that was there already the time of now, unless this is our own write of a moment ago. Not so where a policy
+        forbids it: parts are written once, and nobody collects them."""
+        found = self.stat(key)
+        if found is not None and time.time() - found.modified_s > RENEW_AFTER_S:
+            with contextlib.suppress(StorageRefused):
+                self.put(key, data, media_type)
+
+    def put(self, key: str, data: bytes, media_type: str = "application/octet-stream") -> None:
+        name = self.prefix + checked_key(key)
+        self._call(lambda: self.client.put_object(Bucket=self.bucket, Key=name, Body=data, ContentType=media_type), key)
+
+    def get(self, key: str, bytes_max: int | None = None) -> bytes:
+        name = self.prefix + checked_key(key)
+        more = {} if bytes_max is None else {"Range": f"bytes=0-{bytes_max}"}
+
+        def read() -> bytes:
+            body: bytes = self.client.get_object(Bucket=self.bucket, Key=name, **more)["Body"].read()
+            return body
+
+        found = self.stat(key) if bytes_max is not None else None
+        if found is not None and found.size == 0:
+            return b""  # a range over an empty object is an error to S3
+        return self._call(read, key)
+
+    def stat(self, key: str) -> Stored | None:
+        found = self.head(key)
+        return None if found is None else found[0]
+
+    def head(self, key: str) -> tuple[Stored, str] | None:
+        """As `stat`, with the ETag, which differs where the bytes do (RFC 9110, 8.8.3). Raises: StorageAway."""
+        name = self.prefix + checked_key(key)
+        try:
+            head = self._call(lambda: self.client.head_object(Bucket=self.bucket, Key=name), key)
+        except NotStored:
+            return None
+        return Stored(key, int(head["ContentLength"]), head["LastModified"].timestamp()), str(head["ETag"])
+
+    def list(self, prefix: str) -> Iterator[Stored]:
+        for stored, _ in self.tagged(prefix):
+            yield stored
+
+    def tagged(self, prefix: str) -> Iterator[tuple[Stored, str]]:
+        """As `list`, each with its ETag. Raises: StorageAway."""
+        token: dict[str, str] = {}
+        while True:
+            page = self._call(lambda: self.client.list_objects_v2(Bucket=self.bucket, Prefix=self.prefix + prefix, **token), prefix)  # noqa: B023
+            for entry in page.get("Contents", []):
+                yield Stored(entry["Key"][len(self.prefix) :], int(entry["Size"]), entry["LastModified"].timestamp()), str(entry["ETag"])
+            if not page.get("IsTruncated"):
+                return
+            token = {"ContinuationToken": page["NextContinuationToken"]}
+
+    def delete(self, key: str) -> None:
+        name = self.prefix + checked_key(key)
+        self._call(lambda: self.client.delete_object(Bucket=self.bucket, Key=name), key)
+
+    def read_range(self, key: str, start: int, stop: int) -> bytes:
+        """Bytes [start, stop) of an object, for seekable reading. Raises: NotStored, StorageAway."""
+
+        def read() -> bytes:
+            answer = self.client.get_object(Bucket=self.bucket, Key=self.prefix + key, Range=f"bytes={start}-{stop - 1}")
+            body: bytes = answer["Body"].read()
+            return body
+
+        return self._call(read, key)
+
+
+def _code(error: ClientError) -> str:
+    """The server's name for what is wrong."""
+    return str(error.response.get("Error", {}).get("Code", ""))

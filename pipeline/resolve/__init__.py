@@ -1,8 +1,0 @@
-"""What a job names by path or URI → digests, before anything renders; and job.json, which keeps them beside the output."""
-
-from __future__ import annotations
-
-from pipeline.resolve.job import UNRECORDED, ResolvedJob, resolve_job
-from pipeline.resolve.jobfile import JOB_FILE, JOB_FILE_BYTES_MAX, JobFile, read_job_file
-
-__all__ = ["JOB_FILE", "JOB_FILE_BYTES_MAX", "UNRECORDED", "JobFile", "ResolvedJob", "read_job_file", "resolve_job"]
