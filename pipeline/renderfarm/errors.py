@@ -8,8 +8,11 @@ RenderfarmError                 anything this program raises on purpose         
 │   ├── KeysError               keys or certificates that are missing or malformed
 │   ├── PictureError            a picture file that cannot be read
 │   └── StorageRefused          a bucket or folder that does not exist or refuses us
-├── StorageAway                 the storage stayed away beyond the retry budget     exit 75
-├── ManifestChanged             the manifest was replaced while it was rendered     exit 75
+├── Paused                      run again to go on                                  exit 75
+│   ├── Stopped                 asked to stop before anything was rendered
+│   ├── StorageAway             the storage stayed away beyond the retry budget
+│   ├── FarmLost                no worker could be started, or all are gone
+│   └── ManifestChanged         the manifest was replaced while it was rendered
 ├── NotStored                   no object under this key
 ├── AlreadyStored               put-if-absent lost: the key holds other bytes
 ├── Fenced                      another driver owns this output                     exit 6
@@ -78,16 +81,26 @@ class StorageRefused(UserError):
     """The bucket or folder does not exist, or refuses the credentials."""
 
 
-class StorageAway(RenderfarmError):
-    """The storage did not answer within the retry budget: pause, and run again to go on."""
+class Paused(RenderfarmError):
+    """What is rendered is committed; the same command, run again, goes on."""
 
     exit_code = PAUSED
 
 
-class ManifestChanged(RenderfarmError):
-    """The manifest is not what was planned any more: what is rendered is committed; run again, and the new one is planned."""
+class Stopped(Paused):
+    """Asked to stop before anything was rendered."""
 
-    exit_code = 75
+
+class StorageAway(Paused):
+    """The storage did not answer within the retry budget."""
+
+
+class FarmLost(Paused):
+    """No worker could be started, or all are gone: run again when there is room."""
+
+
+class ManifestChanged(Paused):
+    """The manifest is not what was planned any more: run again, and the new one is planned."""
 
 
 class NotStored(RenderfarmError):

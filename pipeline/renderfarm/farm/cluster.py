@@ -20,7 +20,7 @@ from typing import Any
 
 import structlog
 
-from renderfarm.errors import JobError, StorageAway
+from renderfarm.errors import FarmLost, JobError, Stopped
 from renderfarm.farm import leftovers
 from renderfarm.job import JobSettings
 
@@ -31,10 +31,6 @@ STARTS_MAX = 3
 OBJECT_STORE_BYTES = 512 << 20
 CONNECT_S = 10.0
 HEALTH = {"health_check_period_ms": 1000, "health_check_timeout_ms": 2000, "health_check_failure_threshold": 3}
-
-
-class FarmLost(StorageAway):
-    """No worker could be started, or all are gone: run again when there is room."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +60,7 @@ def plan_room(job: JobSettings, gpus: int, cpus: int) -> Room:
 
 @contextlib.contextmanager
 def cluster(job: JobSettings, address: str | None) -> Iterator[Room]:
-    """Ray, started or joined, for the time of the block. Raises: FarmLost, JobError (an address nobody answers at)."""
+    """Ray, started or joined, for the time of the block. Raises: FarmLost, Stopped, JobError (an address nobody answers at)."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     import ray
@@ -99,7 +95,7 @@ def _signals_kept() -> Iterator[None]:
     that `timeout` or a service manager, which signal the group, end them before the driver has drained. Here none is put, and they
     get a group of their own; they end with the driver all the same.
 
-    Raises: FarmLost when Ray's handler was faster.
+    Raises: Stopped when Ray's handler was faster.
     """
     from ray._private import services, utils
 
@@ -110,7 +106,7 @@ def _signals_kept() -> Iterator[None]:
     try:
         yield
     except SystemExit as error:
-        raise FarmLost("stopped while Ray was starting: run the same command again") from error
+        raise Stopped("stopped while Ray was starting: run the same command again") from error
     finally:
         vars(utils)["set_sigterm_handler"], vars(services)["ConsolePopen"] = put, popen
         for number, handler in before.items():

@@ -16,7 +16,7 @@ from typing import Any
 
 import structlog
 
-from renderfarm.farm.cluster import FarmLost
+from renderfarm.errors import FarmLost
 
 log = structlog.get_logger("renderfarm")
 

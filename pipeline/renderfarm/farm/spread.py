@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from renderfarm.audit.fanout import FanOut
-from renderfarm.errors import RenderfarmError, StorageAway
+from renderfarm.errors import FarmLost, RenderfarmError
 from renderfarm.farm.cluster import join
 
 AHEAD = 3
@@ -35,7 +35,7 @@ def on_cluster(address: str) -> Iterator[FanOut]:
 
 
 def spread(task: Callable[[Any], Any], chunks: Iterable[Any]) -> Iterator[Any]:
-    """As `FanOut`. Raises: what a task raises on purpose; StorageAway when Ray lost one for good."""
+    """As `FanOut`. Raises: what a task raises on purpose; FarmLost when Ray lost one for good."""
     import ray
 
     found: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
@@ -66,4 +66,4 @@ def _result(reference: Any) -> Any:
             raise cause from error
         if isinstance(error, ray.exceptions.RayTaskError):
             raise  # a fault of ours: the trace of the task is what one wants to read
-        raise StorageAway(f"the cluster lost a part of the work: {type(error).__name__}; run the same command again") from error
+        raise FarmLost(f"the cluster lost a part of the work: {type(error).__name__}; run the same command again") from error

@@ -13,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING
 
 from renderfarm.checks.duplicates import DuplicateIndex
-from renderfarm.farm.cluster import FarmLost
+from renderfarm.errors import Stopped
 from renderfarm.job import JobSettings
 from renderfarm.log import reading
 from renderfarm.log.state import LogState
@@ -61,11 +61,11 @@ class JobDuplicates:
         self._closed.set()
 
     def _settled(self) -> DuplicateIndex:
-        """The index, once it is rebuilt. Raises: StorageAway, PartDamaged; FarmLost when the run is stopped before."""
+        """The index, once it is rebuilt. Raises: StorageAway, PartDamaged; Stopped when the run is stopped before."""
         if self._rebuilt is not None:
             while not wait([self._rebuilt], ASK_S).done:
                 if self._stopped():
-                    raise FarmLost("stopped while the pictures that were accepted before were looked through: run the same command again")
+                    raise Stopped("stopped while the pictures that were accepted before were looked through: run the same command again")
             self._rebuilt.result()
             self._rebuilt = None
         return self._index

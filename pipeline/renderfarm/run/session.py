@@ -20,7 +20,7 @@ from pathlib import Path
 import structlog
 
 from renderfarm import __version__
-from renderfarm.errors import INCOMPLETE, PAUSED, JobError, KeysError, NotStored, StorageAway, StorageRefused
+from renderfarm.errors import INCOMPLETE, PAUSED, JobError, KeysError, NotStored, Paused, StorageRefused
 from renderfarm.job import JobSettings
 from renderfarm.keys import keyset as keys
 from renderfarm.keys.keyset import KeySet
@@ -259,7 +259,7 @@ def _tell_witnesses(session: Session) -> None:
     """Everything is committed by now: a witness that does not answer is said, and asked again after the next run."""
     try:
         told = witness.tell(session.writer, session.storage, session.job.witness, session.keys.trust().witness_keys)
-    except (StorageAway, KeysError) as error:
+    except (Paused, KeysError) as error:
         session.notes.append(f"witnesses were not told: {error}")
         return
     for trouble in told.troubles if told is not None else ():
