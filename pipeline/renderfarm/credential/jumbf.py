@@ -16,6 +16,9 @@ from typing import Any
 
 from cryptography import x509
 
+from renderfarm.errors import PictureError
+from renderfarm.pictures.container import JPEG_APP11, container_of, pieces
+
 X5CHAIN = 33
 COSE_SIGN1_TAG = 18
 NESTING_MAX = 16
@@ -39,62 +42,26 @@ def signing_chain(data: bytes, label: str) -> list[x509.Certificate]:
         if len(content) != 1:
             return []
         return [x509.load_der_x509_certificate(der) for der in _x5chain(content[0])]
-    except (_Malformed, ValueError):
+    except (PictureError, ValueError):
         return []
 
 
 def _store(data: bytes) -> bytes:
-    if data.startswith(b"\x89PNG\r\n\x1a\n"):
-        found = [body for kind, body in _png_chunks(data) if kind == b"caBX"]
-    elif data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        found = [body for kind, body in _riff_chunks(data) if kind == b"C2PA"]
-    elif data.startswith(b"\xff\xd8"):
-        found = [_app11(data)]
-    else:
-        found = []
+    """The one manifest store of a file. Raises: _Malformed, PictureError."""
+    holder = {"png": b"caBX", "jpeg": JPEG_APP11, "webp": b"C2PA"}.get(container_of(data) or "")
+    found = [data[start:end] for kind, start, end in pieces(data) if kind == holder]
+    if holder == JPEG_APP11:
+        found = [_joined([segment for segment in found if segment[:2] == b"JP"])]
     if len(found) != 1:
         raise _Malformed("not exactly one manifest store")
     return found[0]
 
 
-def _png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    at = 8
-    while at < len(data):
-        length = _number(data, at, 4)
-        yield data[at + 4 : at + 8], _cut(data, at + 8, length)
-        if data[at + 4 : at + 8] == b"IEND":
-            return
-        at += 12 + length
-
-
-def _riff_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    at = 12
-    while at < len(data):
-        length = int.from_bytes(_cut(data, at + 4, 4), "little")
-        yield data[at : at + 4], _cut(data, at + 8, length)
-        at += 8 + length + (length & 1)
-
-
-def _app11(data: bytes) -> bytes:
-    """The one box that a JPEG's APP11 segments carry (ISO 19566-5 annex D:
-
-    `JP`, box number, packet number, box header, content).
-    """
-    at, box = 2, None
-    parts: list[bytes] = []
-    _cut(data, at, 2)
-    while data[at] == 0xFF and data[at + 1] != 0xDA:
-        marker, length = data[at + 1], _number(data, at + 2, 2)
-        if marker == 0xEB and data[at + 4 : at + 6] == b"JP":
-            segment = _cut(data, at + 4, length - 2)
-            number, packet = segment[2:4], _number(segment, 4, 4)
-            if (box is not None and number != box) or packet != len(parts) + 1:
-                raise _Malformed("segments of two boxes, or out of order")
-            box = number
-            parts.append(segment[8:] if packet == 1 else segment[16:])
-        at += 2 + length
-        _cut(data, at, 2)
-    return b"".join(parts)
+def _joined(segments: list[bytes]) -> bytes:
+    """The one box that a JPEG's APP11 segments carry (ISO 19566-5 annex D: `JP`, box number, packet number, box header, content)."""
+    if any(segment[2:4] != segments[0][2:4] or _number(segment, 4, 4) != packet for packet, segment in enumerate(segments, 1)):
+        raise _Malformed("segments of two boxes, or out of order")
+    return b"".join(segment[16 if packet else 8 :] for packet, segment in enumerate(segments))
 
 
 def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:

@@ -64,7 +64,7 @@ def encode(image: Pixels, media_type: str, *, quality: int = 92, level: int = 1,
         data = _encode_cv2(image, media_type, quality, level)
     else:
         raise PictureError(f"cannot write {media_type}", remedy=f"choose one of {', '.join(EXTENSIONS)}")
-    return xmp_packets.add(data, media_type, xmp) if xmp else data
+    return xmp_packets.add(data, xmp) if xmp else data
 
 
 def _encode_cv2(image: Pixels, media_type: str, quality: int, level: int) -> bytes:

@@ -5,18 +5,18 @@ back. It is written before the credential is, so that the credential's hash cove
 prompt may hold what a customer does not publish.
 
 Sources: IPTC Photo Metadata Standard 2025.1 (AI System Used, AI System Version Used, Digital Source Type), XMP
-specification part 3 (where each format keeps its packet), RFC 9649 (WebP container), PNG third edition section
-11.3.3.4 (iTXt).
+specification part 3 (where each format keeps its packet), PNG third edition section 11.3.3.4 (iTXt).
 """
 
 from __future__ import annotations
 
+import contextlib
 import struct
 import zlib
-from collections.abc import Iterator
 from xml.sax.saxutils import quoteattr
 
 from renderfarm.errors import PictureError
+from renderfarm.pictures.container import JPEG_APP0, JPEG_APP1, Piece, container_of, pieces
 
 SOURCE_TYPES = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 GENERATED = SOURCE_TYPES + "trainedAlgorithmicMedia"
@@ -29,9 +29,10 @@ NAMESPACES = {
     "photoshop": "http://ns.adobe.com/photoshop/1.0/",
     "Iptc4xmpExt": "http://iptc.org/std/Iptc4xmpExt/2008-02-29/",
 }
-PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-PNG_KEYWORD = b"XML:com.adobe.xmp"
-JPEG_HEADER = b"http://ns.adobe.com/xap/1.0/\0"
+PNG_HEAD = b"XML:com.adobe.xmp\0\0\0\0\0"
+JPEG_HEAD = b"http://ns.adobe.com/xap/1.0/\0"
+HEADS = {b"iTXt": PNG_HEAD, JPEG_APP1: JPEG_HEAD, b"XMP ": b""}
+"""What stands before a packet in the pieces of a PNG, JPEG and WebP file that may hold one, by their types."""
 JPEG_SEGMENT_MAX = 65_533
 VP8X_XMP, VP8X_ALPHA = 0x04, 0x10
 
@@ -75,69 +76,50 @@ def _legal(text: str) -> str:
     return "".join(c for c in text if c in "\t\n\r" or " " <= c <= "\ud7ff" or "\ue000" <= c <= "\ufffd" or c > "\uffff")
 
 
-def add(data: bytes, media_type: str, xmp: bytes) -> bytes:
+def add(data: bytes, xmp: bytes) -> bytes:
     """The same picture file with the packet in it. For files just encoded here: one that holds a packet gets a second.
 
-    Raises: PictureError when `data` is not what `media_type` says, or the packet is too long for a JPEG segment (64
-    kB).
+    Raises: PictureError when `data` is no PNG, JPEG or WebP file, or the packet is too long for a JPEG segment (64 kB).
     """
-    if media_type == "image/png":
-        return _add_to_png(data, xmp)
-    if media_type == "image/jpeg":
-        return _add_to_jpeg(data, xmp)
-    if media_type == "image/webp":
-        return _add_to_webp(data, xmp)
-    raise PictureError(f"{media_type} files carry no XMP here")
+    first = next(pieces(data), None)
+    if first is None:
+        raise PictureError("there is no picture in the file")
+    put = {"png": _add_to_png, "jpeg": _add_to_jpeg, "webp": _add_to_webp}[str(container_of(data))]
+    return put(data, first, xmp)
 
 
-def read(data: bytes, media_type: str) -> bytes | None:
+def read(data: bytes) -> bytes | None:
     """The first XMP packet in a PNG, JPEG or WebP file, or None.
 
     Never raises for a malformed file: what is cut off is not there.
     """
-    if media_type == "image/png":
-        prefix = PNG_KEYWORD + b"\0\0\0\0\0"
-        bodies = (data[start:end] for kind, start, end in _png_chunks(data) if kind == b"iTXt")
-    elif media_type == "image/jpeg":
-        prefix = JPEG_HEADER
-        bodies = (data[start:end] for marker, start, end in _jpeg_segments(data) if marker == 0xE1)
-    elif media_type == "image/webp":
-        prefix = b""
-        bodies = (data[start:end] for kind, start, end in _riff_chunks(data) if kind == b"XMP ")
-    else:
-        return None
-    return next((body[len(prefix) :] for body in bodies if body.startswith(prefix)), None)
+    with contextlib.suppress(PictureError):
+        for kind, start, end in pieces(data):
+            head = HEADS.get(kind)
+            if head is not None and data.startswith(head, start, end):
+                return data[start + len(head) : end]
+    return None
 
 
-def _add_to_png(data: bytes, xmp: bytes) -> bytes:
-    """An uncompressed iTXt chunk right behind IHDR."""
-    end = 33  # signature 8, IHDR 12 + 13
-    if data[:8] != PNG_SIGNATURE or data[12:16] != b"IHDR" or len(data) < end:
-        raise PictureError("not a PNG file")
-    body = b"iTXt" + PNG_KEYWORD + b"\0\0\0\0\0" + xmp
+def _add_to_png(data: bytes, first: Piece, xmp: bytes) -> bytes:
+    """An uncompressed iTXt chunk right behind the header and its checksum."""
+    body = b"iTXt" + PNG_HEAD + xmp
     chunk = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
-    return data[:end] + chunk + data[end:]
+    return data[: first.end + 4] + chunk + data[first.end + 4 :]
 
 
-def _add_to_jpeg(data: bytes, xmp: bytes) -> bytes:
+def _add_to_jpeg(data: bytes, first: Piece, xmp: bytes) -> bytes:
     """An APP1 segment behind the APP0 (JFIF) segment, or behind SOI when there is none."""
-    if data[:2] != b"\xff\xd8":
-        raise PictureError("not a JPEG file")
-    body = JPEG_HEADER + xmp
+    body = JPEG_HEAD + xmp
     if len(body) > JPEG_SEGMENT_MAX:
         raise PictureError("the XMP packet is too long for a JPEG file", remedy="shorten the provider's name")
-    end = 2
-    if data[2:4] == b"\xff\xe0":
-        end = 4 + int.from_bytes(data[4:6], "big")
-    return data[:end] + b"\xff\xe1" + struct.pack(">H", len(body) + 2) + body + data[end:]
+    end = first.end if first.kind == JPEG_APP0 else 2
+    return data[:end] + b"\xff" + JPEG_APP1 + struct.pack(">H", len(body) + 2) + body + data[end:]
 
 
-def _add_to_webp(data: bytes, xmp: bytes) -> bytes:
+def _add_to_webp(data: bytes, first: Piece, xmp: bytes) -> bytes:
     """An `XMP ` chunk at the end, and the VP8X header that announces it, made here for a file that has none."""
-    chunks = list(_riff_chunks(data))
-    if data[:4] != b"RIFF" or data[8:12] != b"WEBP" or not chunks:
-        raise PictureError("not a WebP file")
-    kind, start, end = chunks[0]
+    kind, start, end = first
     if kind == b"VP8X":
         header, rest = bytearray(data[start:end]), data[end + (end & 1) :]
         header[0] |= VP8X_XMP
@@ -164,36 +146,3 @@ def _webp_size(kind: bytes, body: bytes) -> tuple[int, int, bool]:
 
 def _riff_chunk(kind: bytes, body: bytes) -> bytes:
     return kind + struct.pack("<I", len(body)) + body + b"\0" * (len(body) & 1)
-
-
-def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """(type, start, end) of each chunk's body that lies in `data` whole."""
-    at = 8
-    while at + 12 <= len(data):
-        length = int.from_bytes(data[at : at + 4], "big")
-        if at + 12 + length > len(data):
-            return
-        yield data[at + 4 : at + 8], at + 8, at + 8 + length
-        at += 12 + length
-
-
-def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """(marker, start, end) of each segment's body before the image data."""
-    at = 2
-    while at + 4 <= len(data) and data[at] == 0xFF and data[at + 1] != 0xDA:
-        length = int.from_bytes(data[at + 2 : at + 4], "big")
-        if length < 2 or at + 2 + length > len(data):
-            return
-        yield data[at + 1], at + 4, at + 2 + length
-        at += 2 + length
-
-
-def _riff_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """(type, start, end) of each chunk's body that lies in `data` whole."""
-    at = 12
-    while at + 8 <= len(data):
-        length = int.from_bytes(data[at + 4 : at + 8], "little")
-        if at + 8 + length > len(data):
-            return
-        yield data[at : at + 4], at + 8, at + 8 + length
-        at += 8 + length + (length & 1)
