@@ -25,9 +25,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from renderfarm import keys
 from renderfarm.cli import logs
 from renderfarm.job import JobSettings
-from renderfarm.keys import keyset as keys
 from renderfarm.log.canonical import claim_digest
 from renderfarm.pictures.fingerprint import Fingerprint
 from renderfarm.resolve import resolve_job
@@ -38,7 +38,7 @@ from renderfarm.run.engine import CheckedUnit, Event, Rendered, StoredUnit
 from renderfarm.run.finish import Checked, Decision, Finished, failed_record
 from renderfarm.run.loop import Loop, Tally
 from renderfarm.run.stop import StopSignals
-from renderfarm.run.work import Unit, WorkQueue
+from renderfarm.run.units import Unit, UnitQueue
 from renderfarm.schema import RenderInfo, Verdict
 
 INFO = RenderInfo("null", "", "0" * 64, "none", "none", "none", "null", "", "0", "0")
@@ -55,21 +55,21 @@ class NullEngine:
         self.spent_s = 0.0
         self.first_lease: float | None = None
 
-    def room(self) -> int:
+    def capacity(self) -> int:
         return UNITS_IN_FLIGHT - len(self.events)
 
     def render(self, unit: Unit) -> None:
         self.first_lease = self.first_lease or time.monotonic()
-        self.events.append(Rendered(unit, None, INFO, (True,) * len(unit.works), 0, 0.0, {}))
+        self.events.append(Rendered(unit, None, INFO, (True,) * len(unit.members), 0, 0.0, {}))
 
     def check(self, rendered: Rendered) -> None:
-        checked = tuple(Checked((Verdict("null", "accepted"),), _print(w.attempt.image.image_id)) for w in rendered.unit.works)
+        checked = tuple(Checked((Verdict("null", "accepted"),), _print(w.attempt.image.image_id)) for w in rendered.unit.members)
         self.events.append(CheckedUnit(rendered.unit, rendered, checked))
 
     def store(self, rendered: Rendered, checked: Sequence[Checked], decisions: Sequence[Decision]) -> None:
         begun = time.process_time()
         finished = []
-        for work, found, decision in zip(rendered.unit.works, checked, decisions, strict=True):
+        for work, found, decision in zip(rendered.unit.members, checked, decisions, strict=True):
             blank = failed_record(work.attempt, "null", "plan", decision.reason)
             prints = {"pdq": found.fingerprint.pdq, "pdq_quality": 90, "signature": found.fingerprint.signature}
             record = dataclasses.replace(blank, outcome=decision.outcome, verdicts=decision.verdicts, **prints)
@@ -157,7 +157,7 @@ def _run(job: JobSettings, limit: int | None) -> dict[str, object]:
     opened_s = time.monotonic() - begun
     engine, tally = NullEngine(), Tally(resolved.planned)
     duplicates = JobDuplicates.of(job, session.storage, session.state)
-    queue = WorkQueue(itertools.islice(farm.open_work(session, retry_failed=False), limit), 4)
+    queue = UnitQueue(itertools.islice(farm.open_work(session, retry_failed=False), limit), 4)
     spent: list[float] = []
     windows = _windows(tally, max(1000, resolved.planned // 10))
 

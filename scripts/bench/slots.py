@@ -3,7 +3,7 @@
     python scripts/bench/slots.py                        the starter weights with the Euler sampler, on this CPU, one thread
     python scripts/bench/slots.py --weights FOLDER --device cuda --size 512 --batches 8,16 --images 200
 
-Both ways are the farm's own: units from `WorkQueue`, rendered by `Renderer`, a rejection known one unit later. The static path's units
+Both ways are the farm's own: units from `UnitQueue`, rendered by `Renderer`, a rejection known one unit later. The static path's units
 share their steps; a unit for slots holds four times as many images of any steps. Both get the same images and the same fates. Times on
 a CPU are CPU seconds of the one thread. The last line is JSON.
 """
@@ -28,7 +28,7 @@ from renderfarm.models import ModelSettings, resolve
 from renderfarm.plan import attempt_of, batch_key, mixed_key
 from renderfarm.render import Renderer
 from renderfarm.run.session import SLOT_TURNS
-from renderfarm.run.work import Work, WorkQueue
+from renderfarm.run.units import PendingAttempt, UnitQueue
 from renderfarm.schema import Attempt
 
 STEPS = (6, 8, 10, 14)
@@ -56,8 +56,8 @@ def again(attempt: Attempt) -> Attempt:
 def run(renderer: Renderer, todo: Sequence[Attempt], batch: int, *, slots: bool) -> tuple[float, int]:
     """Seconds, and attempts made."""
     renderer.settings = renderer.settings.model_copy(update={"batch": batch, "slots": slots})
-    works = iter([Work(attempt) for attempt in todo])
-    queue = WorkQueue(works, batch * SLOT_TURNS, mixed_key) if slots else WorkQueue(works, batch, batch_key)
+    members = iter([PendingAttempt(attempt) for attempt in todo])
+    queue = UnitQueue(members, batch * SLOT_TURNS, mixed_key) if slots else UnitQueue(members, batch, batch_key)
     late: deque[list[Attempt]] = deque([[]])
     made = 0
     clock = time.process_time if renderer.model.device.type == "cpu" else time.perf_counter
@@ -68,10 +68,10 @@ def run(renderer: Renderer, todo: Sequence[Attempt], batch: int, *, slots: bool)
             return clock() - started, made
         if unit is not None:
             renderer.render(unit.attempts())
-            made += len(unit.works)
+            made += len(unit.members)
         late.append([again(a) for a in unit.attempts() if rejected(a)] if unit is not None else [])
         for attempt in late.popleft():
-            queue.put_retry(Work(attempt))
+            queue.put_retry(PendingAttempt(attempt))
 
 
 def measure(args: argparse.Namespace, settings: ModelSettings) -> None:

@@ -17,7 +17,7 @@ from types import SimpleNamespace
 import pyarrow as pa
 
 from renderfarm.audit.audit import audit
-from renderfarm.keys.keyset import Trust
+from renderfarm.keys import Trust
 from renderfarm.log import parts, writer
 from renderfarm.log.reading import list_parts
 from renderfarm.log.state import LogState

@@ -11,7 +11,7 @@ import pytest
 
 from renderfarm.log import reading
 from renderfarm.log.writer import LogWriter
-from renderfarm.notes.checkpoint import Signer
+from renderfarm.notes import Signer
 from tests.simulation.judge import decoding_once, run_seed
 from tests.simulation.storage import Faults
 from tests.simulation.world import SIGNER, Life, Machines, World

@@ -22,7 +22,7 @@ from renderfarm.errors import Fenced, StorageAway
 from renderfarm.job import JobSettings
 from renderfarm.log.canonical import claim_digest
 from renderfarm.log.writer import Commit, LogWriter
-from renderfarm.notes.checkpoint import Signer
+from renderfarm.notes import Signer
 from renderfarm.pictures.fingerprint import Fingerprint
 from renderfarm.plan import Intent, plan_row
 from renderfarm.retry import next_attempt
@@ -30,7 +30,7 @@ from renderfarm.run.engine import CheckedUnit, Event, FinishLost, Rendered, Rend
 from renderfarm.run.finish import Checked, Decision, Finished, failed_record
 from renderfarm.run.loop import Loop, Tally
 from renderfarm.run.stop import StopSignals
-from renderfarm.run.work import Unit, Work, WorkQueue
+from renderfarm.run.units import PendingAttempt, Unit, UnitQueue
 from renderfarm.schema import Attempt, PlannedImage, PromptRow, Record, RenderInfo, Verdict
 from tests.simulation.storage import Faults, FaultyStorage, Killed
 from tests.simulation.storage import World as Objects
@@ -89,7 +89,7 @@ class SimEngine:
         """Time passes: a slow storage."""
         self.now += seconds
 
-    def room(self) -> int:
+    def capacity(self) -> int:
         return self.slots - len(self._due)
 
     def _later(self, event: Event, mean_s: float) -> None:
@@ -105,17 +105,17 @@ class SimEngine:
             self._due.append((self.now + HANG_S, self._count, lost))
         elif dies:
             self._later(lost, mean_s)
-        if (hangs or dies) and len(lost.unit.works) == 1:
-            self.unlucky[lost.unit.works[0].attempt.image.image_id] += 1
+        if (hangs or dies) and len(lost.unit.members) == 1:
+            self.unlucky[lost.unit.members[0].attempt.image.image_id] += 1
         return hangs or dies
 
     def render(self, unit: Unit) -> None:
-        self.rendered_attempts += [(work.attempt.image.image_id, work.attempt.number) for work in unit.works]
+        self.rendered_attempts += [(work.attempt.image.image_id, work.attempt.number) for work in unit.members]
         lost = RenderLost(unit, "the renderer was lost")
-        if any(self.fate.is_poison(work.attempt.image) for work in unit.works):
+        if any(self.fate.is_poison(work.attempt.image) for work in unit.members):
             self._later(lost, 0.4)
         elif not self._lost(lost, 0.4):
-            self._later(Rendered(unit, object(), INFO, (True,) * len(unit.works), 0, 1.0, {}), 1.0)
+            self._later(Rendered(unit, object(), INFO, (True,) * len(unit.members), 0, 1.0, {}), 1.0)
 
     def check(self, rendered: Rendered) -> None:
         unit = rendered.unit
@@ -123,7 +123,7 @@ class SimEngine:
             return
         found = Fingerprint("0" * 64, 0, "")
         verdicts = {True: Verdict("sim", "accepted"), False: Verdict("sim", "rejected", "fate")}
-        checked = tuple(Checked((verdicts[self.fate.accepted(work.attempt)],), found) for work in unit.works)
+        checked = tuple(Checked((verdicts[self.fate.accepted(work.attempt)],), found) for work in unit.members)
         self._later(CheckedUnit(unit, rendered, checked), 0.2)
 
     def store(self, rendered: Rendered, checked: Sequence[Checked], decisions: Sequence[Decision]) -> None:
@@ -131,7 +131,7 @@ class SimEngine:
         if self._lost(FinishLost(unit, "the finisher was lost"), 0.2):
             return
         finished = []
-        for work, decision in zip(unit.works, decisions, strict=True):
+        for work, decision in zip(unit.members, decisions, strict=True):
             record = failed_record(work.attempt, "sim", "plan", decision.reason)
             record = dataclasses.replace(record, outcome=decision.outcome, verdicts=decision.verdicts, pdq="0" * 64)
             finished.append(Finished(dataclasses.replace(record, claim_digest=claim_digest(record)), {}))
@@ -297,7 +297,7 @@ class World:
                 plan = Record(kind="plan", job="sim", plan_digest="plan", settings_digest=digest, planned=len(self.plan))
                 writer.append([plan])
             commits = Clocked(writer, engine.clock)
-            queue, tally = WorkQueue(self._open_work(writer), 4), Tally(len(self.plan))
+            queue, tally = UnitQueue(self._open_work(writer), 4), Tally(len(self.plan))
             loop = Loop(self.job, "plan", queue, engine, commits, NoDuplicates(), stop, tally, clock=engine.clock)
             loop.run()
             end = "paused" if loop.paused else "done"
@@ -312,12 +312,12 @@ class World:
             self.unlucky += engine.unlucky
         return Life(end, tuple(commits.times) if commits else (), window_s)
 
-    def _open_work(self, writer: LogWriter) -> Iterator[Work]:
+    def _open_work(self, writer: LogWriter) -> Iterator[PendingAttempt]:
         for image in self.plan:
             state = writer.state.image(image.image_id)
             number = next_attempt(state.rejected, state.failed, state.last_attempt, self.job.checks.attempts)
             if not state.accepted and number is not None:
-                yield Work.of(image, number, state.rejected, self.job)
+                yield PendingAttempt.of(image, number, state.rejected, self.job)
 
     def expected(self) -> dict[str, tuple[str, int]]:
         """Image id → how it must end (accepted, exhausted, failed) and after which attempt, whatever happens on the way."""

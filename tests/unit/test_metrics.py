@@ -13,7 +13,7 @@ from renderfarm.log.writer import LogWriter
 from renderfarm.run.loop import Loop, Tally
 from renderfarm.run.metrics import STALE_S, Metrics, serving
 from renderfarm.run.stop import StopSignals
-from renderfarm.run.work import WorkQueue
+from renderfarm.run.units import UnitQueue
 from renderfarm.schema import Record
 from tests.simulation.test_loop import calm
 from tests.simulation.world import SIGNER, NoDuplicates, SimEngine
@@ -63,7 +63,7 @@ def test_a_scrape_in_the_middle_of_a_run_and_one_at_its_end() -> None:
             if found.committed and found.rejected_attempts and not seen:
                 seen.append(scraped(address))
 
-        queue = WorkQueue(world._open_work(writer), 4)
+        queue = UnitQueue(world._open_work(writer), 4)
         Loop(world.job, "plan", queue, engine, writer, NoDuplicates(), StopSignals(), tally, watch, clock=engine.clock).run()
         seen.append(scraped(address))
     middle, end = seen

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from renderfarm.farm.cluster import FarmLost, plan_room
+from renderfarm.farm.cluster import FarmLost, plan_workers
 from renderfarm.farm.pool import FALSE_STARTS_MAX, ROOM_S, Pool, Worker
 from renderfarm.job import JobSettings
 
@@ -22,7 +22,7 @@ class Clock:
 
 def pool_of(size: int, clock: Clock) -> Pool:
     """A pool whose actors are names."""
-    return Pool("renderer", lambda: SimpleNamespace(ready=SimpleNamespace(remote=object)), size, clock)
+    return Pool("renderer", lambda: SimpleNamespace(started=SimpleNamespace(remote=object)), size, clock)
 
 
 def ready(pool: Pool, *nodes: str) -> list[Worker]:
@@ -92,7 +92,7 @@ def test_the_pixels_host_is_preferred_until_it_is_two_calls_behind() -> None:
     ("gpus", "cpus", "renderers", "finishers"), [(0, 2, 1, 1), (0, 8, 1, 7), (1, 16, 1, 15), (8, 8, 8, 4), (8, 64, 8, 56), (4, 2, 4, 2)]
 )
 def test_workers_fit_the_host(gpus: int, cpus: int, renderers: int, finishers: int) -> None:
-    room = plan_room(JobSettings.model_validate({"name": "a", "manifest": "-", "output": "-"}), gpus, cpus)
+    room = plan_workers(JobSettings.model_validate({"name": "a", "manifest": "-", "output": "-"}), gpus, cpus)
     assert (room.renderers, room.finishers) == (renderers, finishers)
     assert room.renderers * room.cpus_each + room.finishers * room.cpus_finisher <= cpus
     assert room.renderers * room.gpus_each <= gpus

@@ -18,12 +18,11 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from renderfarm import manifest
+from renderfarm import keys, manifest
 from renderfarm.checks.duplicates import DuplicateIndex
 from renderfarm.errors import ManifestChanged, ManifestError, StorageAway
 from renderfarm.job import JobSettings, load_job
 from renderfarm.job.checks import DuplicatesSettings
-from renderfarm.keys import keyset as keys
 from renderfarm.log import parts
 from renderfarm.manifest import Rules, files, row_digest
 from renderfarm.manifest.rows import examine

@@ -9,13 +9,13 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from renderfarm import keys
 from renderfarm.audit.audit import audit
 from renderfarm.cli import main
 from renderfarm.errors import Fenced
 from renderfarm.job import load_job
-from renderfarm.keys import keyset as keys
 from renderfarm.log.writer import LogWriter
-from renderfarm.notes.checkpoint import Signer
+from renderfarm.notes import Signer
 from renderfarm.resolve import JOB_FILE, ResolvedJob, resolve_job
 from renderfarm.run import session as farm
 from renderfarm.run.budget import BudgetStop

@@ -14,7 +14,7 @@ from renderfarm.errors import RenderFailed, WeightsError
 from renderfarm.models import ModelSettings, resolve
 from renderfarm.plan import mixed_key
 from renderfarm.render import Renderer
-from renderfarm.run.work import Work, WorkQueue
+from renderfarm.run.units import PendingAttempt, UnitQueue
 from renderfarm.schema import Attempt
 from tests.standins import attempt, save_family
 
@@ -87,8 +87,8 @@ def test_out_of_memory_halves_the_slots_and_a_broken_picture_is_named(folders: d
 
 
 def test_units_for_slots_mix_steps_but_not_sizes_or_unguided(folders: dict[str, Path]) -> None:
-    works = [Work(one) for one in (*ragged(), attempt("u", guidance=1.0), attempt("w", size=(64, 96)))]
-    queue = WorkQueue(iter(works), 8, mixed_key)
+    members = [PendingAttempt(one) for one in (*ragged(), attempt("u", guidance=1.0), attempt("w", size=(64, 96)))]
+    queue = UnitQueue(iter(members), 8, mixed_key)
     units = [unit.attempts() for unit in iter(queue.next_unit, None)]
     assert [[one.image.image_id for one in unit] for unit in units] == [["i0", "i1", "i2", "i3", "i4"], ["u"], ["w"]]
 

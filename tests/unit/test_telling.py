@@ -193,7 +193,7 @@ def test_a_budget_ends_a_simulated_run_and_all_is_committed() -> None:
     from renderfarm.log import reading
     from renderfarm.log.writer import LogWriter
     from renderfarm.run.loop import Loop
-    from renderfarm.run.work import WorkQueue
+    from renderfarm.run.units import UnitQueue
     from tests.simulation.test_loop import calm
     from tests.simulation.world import SIGNER, NoDuplicates, SimEngine
 
@@ -203,7 +203,7 @@ def test_a_budget_ends_a_simulated_run_and_all_is_committed() -> None:
     engine = SimEngine(world.rng, world.fate, 6, world.machines, lambda: None)
     stop = BudgetStop(job(budget={"rejects": 10}), StopSignals())
     tally = Tally(len(world.plan))
-    queue = WorkQueue(world._open_work(writer), 4)
+    queue = UnitQueue(world._open_work(writer), 4)
     Loop(world.job, "plan", queue, engine, writer, NoDuplicates(), stop, tally, stop, clock=engine.clock).run()
     recorded = [record for record in reading.records(storage) if record.kind == "attempt"]
     assert tally.remaining > 0 and 10 <= tally.rejected_attempts < 10 + 6 * 4
@@ -213,7 +213,7 @@ def test_a_budget_ends_a_simulated_run_and_all_is_committed() -> None:
 def test_none_of_it_is_in_job_json() -> None:
     noisy = job(notify={"webhook_env": "X"}, budget={"rejects": 1}, schedule={"window": "22:00-06:00"}, farm={"metrics": {"port": 1}})
     assert noisy.model_dump(mode="json", exclude=UNRECORDED) == job().model_dump(mode="json", exclude=UNRECORDED)
-    assert "metrics" not in noisy.model_dump(mode="json", exclude=UNRECORDED)["farm"]
+    assert "farm" not in noisy.model_dump(mode="json", exclude=UNRECORDED)
 
 
 def test_the_scheduler_tells_of_a_run_that_could_not_read_whom_to_tell(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from renderfarm import manifest
 from renderfarm.cli import logs, progress
 from renderfarm.cli.render import summarise
+from renderfarm.engines import engine_for
 from renderfarm.errors import JobError, ManifestError, NotStored, StorageRefused
 from renderfarm.job import JobSettings, load_job
 from renderfarm.manifest import BadRow
@@ -26,7 +27,7 @@ from renderfarm.schema import PromptRow
 
 ROWS_LOOKED_AT = 10_000
 """A preview is drawn from the beginning of the manifest, as far as this, evenly."""
-KEPT = ("notify", "budget", "witness", "schedule")
+RESET = ("notify", "budget", "witness", "schedule")
 """Sections that are about whole runs: a preview goes by their defaults."""
 ROWS_FILE = "preview.parquet"
 
@@ -45,7 +46,7 @@ def preview(args: argparse.Namespace) -> int:
     with stop.installed():
         session = farm.open_session(resolved)
         with progress.live() as view:
-            result = farm.run(session, farm.RunOptions(address=args.address), stop, view)
+            result = farm.run(session, farm.RunOptions(), engine_for(small, args.address), stop, view)
     summarise(args, session, result)
     return result.exit_code
 
@@ -68,7 +69,7 @@ def small_job(job: JobSettings, folder: Path, steps: int) -> JobSettings:
     plain = JobSettings.model_fields
     return job.model_copy(
         update={
-            **{name: plain[name].get_default(call_default_factory=True) for name in KEPT},
+            **{name: plain[name].get_default(call_default_factory=True) for name in RESET},
             "name": f"{job.name[:55]}-preview",
             "manifest": str(folder / ROWS_FILE),
             "output": job.output.model_copy(update={"to": str(folder), "rejected": "all"}),

@@ -11,6 +11,7 @@ from dataclasses import asdict, replace
 from renderfarm import report
 from renderfarm.cli import logs, progress
 from renderfarm.cli.estimate import estimate
+from renderfarm.engines import engine_for
 from renderfarm.errors import JobError
 from renderfarm.job import JobSettings, load_job
 from renderfarm.log import reading
@@ -38,6 +39,7 @@ def render(args: argparse.Namespace) -> int:
     logs.configure(quiet=sys.stderr.isatty())
     signals = StopSignals(_window(args.until))
     job = _load(args)
+    open_engine = engine_for(job, args.address)
     teller = Teller(job)
     teller.warn_early()
     with teller.failures():
@@ -50,7 +52,7 @@ def render(args: argparse.Namespace) -> int:
             limit = 0 if stop.pauses else args.limit  # a job that has used up its budget starts no worker
             with progress.live() as view:
                 watch = watched_by(view, metrics, stop)
-                result = farm.run(session, farm.RunOptions(limit, args.retry_failed, args.address), stop, watch)
+                result = farm.run(session, farm.RunOptions(limit, args.retry_failed), open_engine, stop, watch)
             result = replace(result, paused=result.paused or (stop.pauses and result.counts.remaining > 0))
             reason = "; ".join(map(str, stop.crossed.values())) if result.paused and stop.pauses else ""
             if reason:

@@ -14,7 +14,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,7 +34,7 @@ HEALTH = {"health_check_period_ms": 1000, "health_check_timeout_ms": 2000, "heal
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class WorkerPlan:
     """How many workers of each kind, and what each asks of Ray: GPUs and CPUs of a renderer, CPUs of a finisher."""
 
     renderers: int
@@ -44,7 +44,7 @@ class Room:
     cpus_finisher: float = 1.0
 
 
-def plan_room(job: JobSettings, gpus: int, cpus: int) -> Room:
+def plan_workers(job: JobSettings, gpus: int, cpus: int) -> WorkerPlan:
     """One renderer per GPU, or one on a machine without; the other cores check and store, at least one for two renderers.
 
     On a host with many GPUs and few cores all of them share the cores: each then asks Ray for less than one.
@@ -55,11 +55,11 @@ def plan_room(job: JobSettings, gpus: int, cpus: int) -> Room:
     finishers = job.farm.finishers if isinstance(job.farm.finishers, int) else max(least, cpus - renderers)
     share = min(1.0, max(0.1, cpus / (renderers + finishers))) if on_gpu else 1.0
     share = math.floor(share * 100) / 100
-    return Room(renderers, finishers, 1.0 if on_gpu else 0.0, share, share)
+    return WorkerPlan(renderers, finishers, 1.0 if on_gpu else 0.0, share, share)
 
 
 @contextlib.contextmanager
-def cluster(job: JobSettings, address: str | None) -> Iterator[Room]:
+def cluster(job: JobSettings, address: str | None) -> Iterator[WorkerPlan]:
     """Ray, started or joined, for the time of the block. Raises: FarmLost, Stopped, JobError (an address nobody answers at)."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -69,8 +69,8 @@ def cluster(job: JobSettings, address: str | None) -> Iterator[Room]:
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": True}
     try:
         with _signals_kept():
-            room = _join(job, address, quiet) if address is not None else _start(job, quiet)
-        yield room
+            workers = _join(job, address, quiet) if address is not None else _start(job, quiet)
+        yield workers
     finally:
         ray.shutdown()
         if address is None:
@@ -124,16 +124,31 @@ def join(address: str, **quiet: Any) -> None:
     where = f"--address {address}"
     _require_listener(address, where)
     try:
-        ray.init(address=address, **quiet)
+        ray.init(address=address, job_config=_job_config(), **quiet)
     except (ConnectionError, ValueError, RuntimeError, OSError, TimeoutError, ray.exceptions.RayError) as error:
         remedy = "start one, or leave --address out; a cluster with a token wants RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH here as well"
         raise JobError(f"no Ray cluster answers: {_last_line(error)}", where, remedy) from error
 
 
-def _join(job: JobSettings, address: str, quiet: dict[str, Any]) -> Room:
+def _join(job: JobSettings, address: str, quiet: dict[str, Any]) -> WorkerPlan:
     join(address, **quiet)
     found = _resources()
-    return plan_room(job, int(found.get("GPU", 0)), int(found.get("CPU", 1)))
+    return plan_workers(job, int(found.get("GPU", 0)), int(found.get("CPU", 1)))
+
+
+class _Installed(list[str]):
+    """A list of folders to import from that stays as it is."""
+
+    def extend(self, folders: Iterable[str]) -> None:
+        """Workers import what is installed."""
+
+
+def _job_config() -> Any:
+    """Ray (2.60) puts the folder that the driver was started in before everything else that its workers import from: a user's own
+    `renderfarm` or `json.py` there would be run in their place."""
+    from ray.job_config import JobConfig
+
+    return JobConfig(_py_driver_sys_path=_Installed())
 
 
 def _require_listener(address: str, where: str) -> None:
@@ -156,7 +171,7 @@ def _last_line(error: BaseException) -> str:
     return (lines[-1] if lines else type(error).__name__)[:300]
 
 
-def _start(job: JobSettings, quiet: dict[str, Any]) -> Room:
+def _start(job: JobSettings, quiet: dict[str, Any]) -> WorkerPlan:
     import ray
 
     leftovers.sweep()
@@ -171,9 +186,10 @@ def _start(job: JobSettings, quiet: dict[str, Any]) -> Room:
                     include_dashboard=False,
                     object_store_memory=OBJECT_STORE_BYTES,
                     _system_config=HEALTH,
+                    job_config=_job_config(),
                     **quiet,
                 )
-            return plan_room(job, int(_resources().get("GPU", 0)), max(cpus, wanted))
+            return plan_workers(job, int(_resources().get("GPU", 0)), max(cpus, wanted))
         except (RuntimeError, OSError, TimeoutError) as error:
             ray.shutdown()
             if start == STARTS_MAX:

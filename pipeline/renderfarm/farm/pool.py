@@ -60,7 +60,7 @@ class Pool:
         """Start one more."""
         worker = Worker(next(self._numbers), self.spawn())
         self.workers.append(worker)
-        self.starting[worker.handle.ready.remote()] = worker
+        self.starting[worker.handle.started.remote()] = worker
 
     def started(self, worker: Worker, node: str) -> None:
         """It answered that it is ready."""

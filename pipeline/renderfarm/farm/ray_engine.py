@@ -8,28 +8,36 @@ nothing. Finishers are added while renderers wait for them and the cluster has a
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import structlog
 
-from renderfarm.errors import StorageAway, UserError
-from renderfarm.farm.cluster import FarmLost, Room, available_cpus, draining_hosts
+from renderfarm.errors import FarmLost, Paused, Stopped, StorageAway, UserError
+from renderfarm.farm.cluster import WorkerPlan, available_cpus, cluster, draining_hosts
 from renderfarm.farm.pool import Pool, Worker
-from renderfarm.job import JobSettings
-from renderfarm.keys.keyset import KeySet
-from renderfarm.models import Resolved
-from renderfarm.run.engine import CheckedUnit, Event, FinishLost, Rendered, RenderLost, StoredUnit
+from renderfarm.run.engine import (
+    BYTES_IN_FLIGHT_MAX,
+    UNITS_PER_FINISHER,
+    CheckedUnit,
+    Event,
+    FinishLost,
+    Opened,
+    OpenEngine,
+    Order,
+    Rendered,
+    RenderLost,
+    StoredUnit,
+)
 from renderfarm.run.finish import Checked, Decision
-from renderfarm.run.work import Unit
+from renderfarm.run.units import Unit
 from renderfarm.run.workers import FinisherWorker, RendererWorker, RenderReply, Trouble
 
 log = structlog.get_logger("renderfarm")
 
 UNITS_PER_RENDERER = 2
-UNITS_PER_FINISHER = 3
-BYTES_IN_FLIGHT_MAX = 256 << 20
 NOTICES_S = 2.0
 """How often the cluster is asked which hosts are going away; one call to its head."""
 BLOCKED_S = 20.0
@@ -56,37 +64,72 @@ class Flight:
     order: int = 0
 
 
-class RayEngine:
-    """`farm.engine.Engine` over Ray core. Built inside `cluster`; ends with it."""
+def ray_engine(address: str | None) -> OpenEngine:
+    """Opens engines on the cluster at this address, or on a private one that ends with the block."""
 
-    def __init__(self, job: JobSettings, plan_digest: str, weights: Resolved, keys: KeySet, room: Room) -> None:
+    @contextmanager
+    def open_engine(order: Order, stopped: Callable[[], bool]) -> Iterator[Opened]:
+        with cluster(order.job, address) as workers:
+            engine = RayEngine(order, workers)
+            yield Opened(engine, workers.renderers, engine.start(stopped))
+
+    return open_engine
+
+
+class RendererActor(RendererWorker):
+    """A renderer that knows its host."""
+
+    def started(self) -> tuple[int, str] | UserError:
+        """What `ready` says, and Ray's name of this host."""
+        return _here(self.ready())
+
+
+class FinisherActor(FinisherWorker):
+    """A finisher that knows its host."""
+
+    def started(self) -> tuple[int, str] | UserError:
+        """What `ready` says, and Ray's name of this host."""
+        return _here(self.ready())
+
+
+def _here(answer: int | UserError) -> tuple[int, str] | UserError:
+    import ray
+
+    return answer if isinstance(answer, UserError) else (answer, str(ray.get_runtime_context().get_node_id()))
+
+
+class RayEngine:
+    """`run.engine.Engine` over Ray core. Built inside `cluster`; ends with it."""
+
+    def __init__(self, order: Order, workers: WorkerPlan) -> None:
         import ray
 
+        job, keys = order.job, order.keys
         self._ray = ray
         self._batch = 1
-        overlap = UNITS_PER_RENDERER if room.gpus_each else 1  # on a GPU one unit is decoded and copied while the next denoises
-        renderer = ray.remote(RendererWorker).options(
-            num_cpus=room.cpus_each, num_gpus=room.gpus_each, max_restarts=0, max_concurrency=overlap
+        overlap = UNITS_PER_RENDERER if workers.gpus_each else 1  # on a GPU one unit is decoded and copied while the next denoises
+        renderer = ray.remote(RendererActor).options(
+            num_cpus=workers.cpus_each, num_gpus=workers.gpus_each, max_restarts=0, max_concurrency=overlap
         )
-        finisher = ray.remote(FinisherWorker).options(num_cpus=room.cpus_finisher, max_restarts=0)
-        self.renderers = Pool("renderer", lambda: renderer.remote(weights, job, keys.mark_key.secret), room.renderers)
-        self.finishers = Pool("finisher", lambda: finisher.remote(job, plan_digest, keys), room.finishers)
+        finisher = ray.remote(FinisherActor).options(num_cpus=workers.cpus_finisher, max_restarts=0)
+        self.renderers = Pool("renderer", lambda: renderer.remote(order.weights, job, keys.mark_key.secret), workers.renderers)
+        self.finishers = Pool("finisher", lambda: finisher.remote(job, order.plan_digest, keys), workers.finishers)
         self._hang_s, self._may_grow = job.farm.hang_seconds, job.farm.finishers == "auto"
         self._blocked_since: float | None = None
         self._asked_s = time.monotonic()
         self._flights: dict[Any, Flight] = {}
         self._sent = 0
-        self._away: StorageAway | None = None
+        self._away: Paused | None = None
 
     def start(self, stopped: Callable[[], bool] = lambda: False) -> int:
         """Wait until one worker of each kind is ready; how many images a renderer takes together.
 
-        Raises: FarmLost with the cause, or when `stopped` says so; UserError when a worker refuses what the job asks of it.
+        Raises: FarmLost with the cause, Stopped when `stopped` says so; UserError when a worker refuses what the job asks of it.
         """
         for pool in (self.renderers, self.finishers):
             while not any(worker.ready for worker in pool.able()):
                 if stopped():
-                    raise FarmLost("stopped while the workers were starting: run the same command again")
+                    raise Stopped("stopped while the workers were starting: run the same command again")
                 done, _ = self._ray.wait(list(pool.starting), num_returns=1, timeout=1.0)
                 for reference in done:
                     self._started(pool, reference, first=True)
@@ -111,7 +154,7 @@ class RayEngine:
         pool.started(worker, node)
         self._batch = max(self._batch, batch)
 
-    def room(self) -> int:
+    def capacity(self) -> int:
         """Free slots of the renderers, none while finishers or bytes are behind. Raises: FarmLost when no renderer is left."""
         renderers = self.renderers.able()
         free = UNITS_PER_RENDERER * len(renderers) - sum(len(worker.owes) for worker in renderers)
@@ -176,7 +219,7 @@ class RayEngine:
             else:
                 try:
                     events.append(self._landed(reference))
-                except StorageAway as error:  # what landed with it counts first: the next call raises
+                except Paused as error:  # what landed with it counts first: the next call raises
                     self._away = error
         return events
 

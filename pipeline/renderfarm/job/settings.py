@@ -62,10 +62,15 @@ class InputsSettings(Section):
 
 
 class FarmSettings(Section):
-    """The actors that work."""
+    """The workers."""
 
-    renderers: int | Literal["auto"] = Field("auto", description="renderer actors; auto: one per GPU, or one on a machine without")
-    finishers: int | Literal["auto"] = Field("auto", description="finisher actors; auto: the CPU cores that renderers leave free")
+    engine: Literal["auto", "local", "ray"] = Field(
+        "auto", description="local: processes of this machine; ray: a Ray cluster; auto: local with at most one GPU and no --address"
+    )
+    renderers: int | Literal["auto"] = Field(
+        "auto", description="workers that render; auto: one per GPU; without a GPU as cores and memory allow (local), or one (ray)"
+    )
+    finishers: int | Literal["auto"] = Field("auto", description="workers that check and store; auto: the cores that renderers leave free")
     metrics: MetricsSettings = Field(default_factory=MetricsSettings, description="Prometheus metrics of a run")
     hang_seconds: float = Field(1800.0, ge=10, le=86_400, description="a worker that gives no answer for so long is ended and replaced")
     deaths_max: int = Field(3, ge=1, le=20, description="renderers that one attempt may take down before it is recorded as failed")

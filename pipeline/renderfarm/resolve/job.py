@@ -27,10 +27,10 @@ UNRECORDED: Mapping[str, bool | Mapping[str, bool]] = {
     "schedule": True,
     "notify": True,
     "budget": True,
-    "farm": {"metrics": True, "hang_seconds": True},
+    "farm": True,
     "output": {"patience_seconds": True},
 }
-"""Settings that are not in job.json: they say when a job runs and who is told, and a change of them is no new plan."""
+"""Settings that are not in job.json: they say when and where a job runs and who is told, and a change of them is no new plan."""
 
 
 @dataclass(frozen=True, slots=True)

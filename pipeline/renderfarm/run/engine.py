@@ -1,17 +1,21 @@
 """What the loop asks of the machines, as a protocol: render, check and store a unit somewhere, and tell what came of it.
 
-The Ray engine implements it for real, and the simulation in the tests implements it on a virtual clock. Pixels never pass through the
-loop: it hands on a handle that only the engine can open. Every unit that is started ends in exactly one event.
+`run.local` implements it with processes of one machine, `farm` on a Ray cluster, and the simulation in the tests on a virtual clock. Pixels
+never pass through the loop: it hands on a handle that only the engine can open. Every unit that is started ends in exactly one event.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
+from renderfarm.job import JobSettings
+from renderfarm.keys import KeySet
+from renderfarm.models import Resolved
 from renderfarm.run.finish import Checked, Decision, Finished
-from renderfarm.run.work import Unit
+from renderfarm.run.units import Unit
 from renderfarm.schema import RenderInfo
 
 
@@ -65,10 +69,14 @@ class FinishLost:
 Event = Rendered | CheckedUnit | StoredUnit | RenderLost | FinishLost
 
 
+UNITS_PER_FINISHER = 3
+BYTES_IN_FLIGHT_MAX = 256 << 20
+
+
 class Engine(Protocol):
     """The machines. All calls return at once but `wait`."""
 
-    def room(self) -> int:
+    def capacity(self) -> int:
         """How many more units may be started now, by count and by bytes in flight. Raises: FarmLost when no worker is left."""
 
     def render(self, unit: Unit) -> None:
@@ -82,3 +90,29 @@ class Engine(Protocol):
 
     def wait(self, timeout_s: float) -> list[Event]:
         """What happened, at least one event or the time is up. Raises: StorageAway, FarmLost."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What workers are made from."""
+
+    job: JobSettings
+    plan_digest: str
+    weights: Resolved
+    keys: KeySet
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """An engine whose first workers are ready: how many render, and how many images one of them takes together."""
+
+    engine: Engine
+    renderers: int
+    batch: int
+
+
+OpenEngine = Callable[[Order, Callable[[], bool]], AbstractContextManager[Opened]]
+"""Opens an engine for the time of a block; the callable says whether to give up waiting for its workers.
+
+Raises: FarmLost, Stopped; UserError when a worker refuses what the job asks of it.
+"""

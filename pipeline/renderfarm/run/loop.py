@@ -19,7 +19,7 @@ from renderfarm.log.parts import PART_ROWS_MAX
 from renderfarm.retry import judge, next_attempt, rank
 from renderfarm.run.engine import CheckedUnit, Engine, Event, FinishLost, Rendered, RenderLost, StoredUnit
 from renderfarm.run.finish import Checked, Decision, Finished, failed_record
-from renderfarm.run.work import Unit, Waiting, Work, WorkQueue, halves
+from renderfarm.run.units import PendingAttempt, Unit, UnitQueue, Waiting, halves
 from renderfarm.schema import PlannedImage, Record, Verdict
 
 log = structlog.get_logger("renderfarm")
@@ -110,7 +110,7 @@ class Loop:
         self,
         job: JobSettings,
         plan_digest: str,
-        queue: WorkQueue,
+        queue: UnitQueue,
         engine: Engine,
         committer: Committer,
         duplicates: Duplicates,
@@ -159,7 +159,7 @@ class Loop:
         return abandoned
 
     def _lease(self) -> None:
-        while self.engine.room() > 0:
+        while self.engine.capacity() > 0:
             if self.stop.draining(self._unit_p95_s(), self._commit_s):
                 self.paused = self.paused or not self.queue.empty()
                 return
@@ -167,7 +167,7 @@ class Loop:
             if unit is None:
                 return
             self._flying[unit.number] = (unit, self.clock())
-            log.debug("unit.leased", unit=unit.number, attempts=[f"{w.attempt.image.image_id}/{w.attempt.number}" for w in unit.works])
+            log.debug("unit.leased", unit=unit.number, attempts=[f"{w.attempt.image.image_id}/{w.attempt.number}" for w in unit.members])
             self.engine.render(unit)
 
     def _survey(self) -> None:
@@ -193,16 +193,16 @@ class Loop:
                 self._decide(event)
             case StoredUnit():
                 self._land(event.unit)
-                for work, finished in zip(event.unit.works, event.finished, strict=True):
+                for work, finished in zip(event.unit.members, event.finished, strict=True):
                     self._record(work, finished)
             case RenderLost():
-                log.warning("unit.lost", unit=event.unit.number, size=len(event.unit.works), reason=event.reason)
+                log.warning("unit.lost", unit=event.unit.number, size=len(event.unit.members), reason=event.reason)
                 self._forget(event.unit)
                 self._land(event.unit)
                 if event.blamed:
                     self._render_again(event.unit, event.reason)
                 else:
-                    self.queue.put_back(event.unit.works, first=True)
+                    self.queue.put_back(event.unit.members, first=True)
             case FinishLost():
                 self._finish_again(event)
 
@@ -212,20 +212,20 @@ class Loop:
 
     def _decide(self, event: CheckedUnit) -> None:
         """Near-duplicates in log order, then the outcome of every attempt."""
-        decisions = tuple(self._decision(w, c) for w, c in zip(event.unit.works, event.checked, strict=True))
+        decisions = tuple(self._decision(w, c) for w, c in zip(event.unit.members, event.checked, strict=True))
         self._decided[event.unit.number] = (event.checked, decisions)
         for checked in event.checked:
             self._add_cpu(checked.cpu_s)
         self.engine.store(event.rendered, event.checked, decisions)
 
-    def _decision(self, work: Work, checked: Checked) -> Decision:
+    def _decision(self, work: PendingAttempt, checked: Checked) -> Decision:
         verdicts = checked.verdicts
         if judge(verdicts)[0] == "accepted":
             verdicts += self.duplicates.judge(work.attempt.image, checked)
         outcome, reason = judge(verdicts)
         return Decision(outcome, reason, verdicts, outcome == "accepted" or self._keeps(work, verdicts))
 
-    def _keeps(self, work: Work, verdicts: tuple[Verdict, ...]) -> bool:
+    def _keeps(self, work: PendingAttempt, verdicts: tuple[Verdict, ...]) -> bool:
         """Whether a rejected attempt keeps its picture: with `best`, only one that is better than all before it."""
         if self.job.output.rejected != "best":
             return self.job.output.rejected == "all"
@@ -235,7 +235,7 @@ class Loop:
             self._best[image_id] = mine
         return better
 
-    def _record(self, work: Work, finished: Finished) -> None:
+    def _record(self, work: PendingAttempt, finished: Finished) -> None:
         """A stored attempt enters the buffer; a rejected one is sent back with its next seed, or is exhausted."""
         record, tally = finished.record, self.tally
         self._buffer.append(record)
@@ -252,7 +252,7 @@ class Loop:
             self._retry(work, record)
         log.info(f"image.{record.outcome}", image=record.image_id, row=record.row_id, attempt=record.attempt, reason=record.reason or None)
 
-    def _retry(self, work: Work, record: Record) -> None:
+    def _retry(self, work: PendingAttempt, record: Record) -> None:
         self.tally.rejected_attempts += 1
         self.tally.reasons.update(verdict.check for verdict in record.verdicts if verdict.outcome == "rejected")
         following = next_attempt(work.rejected + 1, False, work.attempt.number, self.job.checks.attempts)
@@ -260,17 +260,17 @@ class Loop:
             self.tally.exhausted += 1
             self._best.pop(work.attempt.image.image_id, None)
         else:
-            self.queue.put_retry(Work.of(work.planned or work.attempt.image, following, work.rejected + 1, self.job))
+            self.queue.put_retry(PendingAttempt.of(work.planned or work.attempt.image, following, work.rejected + 1, self.job))
 
     def _render_again(self, unit: Unit, reason: str) -> None:
         """Back to the queue in halves; a work that was alone too often is recorded as failed."""
-        for works in halves(unit):
-            if works[0].deaths >= self.job.farm.deaths_max:
-                self._fail(works[0], reason)
+        for members in halves(unit):
+            if members[0].deaths >= self.job.farm.deaths_max:
+                self._fail(members[0], reason)
             else:
-                self.queue.put_back(works)
+                self.queue.put_back(members)
 
-    def _fail(self, work: Work, reason: str) -> None:
+    def _fail(self, work: PendingAttempt, reason: str) -> None:
         record = failed_record(work.attempt, self.job.name, self.plan_digest, reason)
         self._buffer.append(record)
         self.tally.failed += 1
@@ -297,7 +297,7 @@ class Loop:
 
     def _forget(self, unit: Unit) -> None:
         _, decisions = self._decided.get(unit.number, ((), ()))
-        for work, decision in zip(unit.works, decisions, strict=False):
+        for work, decision in zip(unit.members, decisions, strict=False):
             if decision.outcome == "accepted":
                 self.duplicates.forget(work.attempt.image.image_id)
 

@@ -19,27 +19,27 @@ from pathlib import Path
 
 import structlog
 
-from renderfarm import __version__
+from renderfarm import __version__, keys
 from renderfarm.errors import INCOMPLETE, PAUSED, JobError, KeysError, NotStored, Paused, StorageRefused
 from renderfarm.job import JobSettings
-from renderfarm.keys import keyset as keys
-from renderfarm.keys.keyset import KeySet
+from renderfarm.keys import KeySet
 from renderfarm.log import reading
 from renderfarm.log.canonical import claim_digest
 from renderfarm.log.parts import PART_ROWS_MAX
 from renderfarm.log.rate import last_rate
 from renderfarm.log.state import Counts, LogState
 from renderfarm.log.writer import LogWriter
-from renderfarm.notes.checkpoint import Signer
+from renderfarm.notes import Signer
 from renderfarm.plan import mixed_key
 from renderfarm.resolve import JOB_FILE, JOB_FILE_BYTES_MAX, ResolvedJob
 from renderfarm.retry import next_attempt
 from renderfarm.run import witness
 from renderfarm.run.duplicates import JobDuplicates
+from renderfarm.run.engine import OpenEngine, Order
 from renderfarm.run.finish import now_us
 from renderfarm.run.lease import Lease
 from renderfarm.run.loop import Loop, Stop, Tally
-from renderfarm.run.work import Work, WorkQueue
+from renderfarm.run.units import PendingAttempt, UnitQueue
 from renderfarm.schema import Record
 from renderfarm.storage import Storage, open_storage, put_if_absent_holds
 
@@ -52,7 +52,6 @@ class RunOptions:
 
     limit: int | None = None
     retry_failed: bool = False
-    address: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +214,7 @@ def _bad_records(session: Session, blank: Record, logged: set[str]) -> Iterator[
             yield _changed(record, claim_digest=claim_digest(record))
 
 
-def open_work(session: Session, *, retry_failed: bool) -> Iterator[Work]:
+def open_work(session: Session, *, retry_failed: bool) -> Iterator[PendingAttempt]:
     """The next attempt of every image that is not final, in manifest order."""
     limit = session.job.checks.attempts
     for image in session.resolved.images(session.state.all_accepted):
@@ -224,16 +223,11 @@ def open_work(session: Session, *, retry_failed: bool) -> Iterator[Work]:
             continue
         number = next_attempt(state.rejected, state.failed, state.last_attempt, limit, retry_failed=retry_failed)
         if number is not None:
-            yield Work.of(image, number, state.rejected, session.job)
+            yield PendingAttempt.of(image, number, state.rejected, session.job)
 
 
-def run(
-    session: Session,
-    options: RunOptions,
-    stop: Stop,
-    watch: Callable[[Tally], None],
-) -> RunResult:
-    """Render until nothing is left or the stop says so. Raises: Fenced, StorageAway, FarmLost."""
+def run(session: Session, options: RunOptions, open_engine: OpenEngine, stop: Stop, watch: Callable[[Tally], None]) -> RunResult:
+    """Render until nothing is left or the stop says so; the engine is opened if anything is. Raises: Fenced, Paused, UserError."""
     counts = session.counts()
     tally = Tally(counts.planned, counts.accepted, counts.exhausted, counts.failed)
     work = open_work(session, retry_failed=options.retry_failed)
@@ -244,7 +238,7 @@ def run(
         paused = False
         if first is not None:
             _reopen(tally, session, options)
-            paused = _render(session, options, itertools.chain([first], work), stop, tally, watch)
+            paused = _render(session, open_engine, itertools.chain([first], work), stop, tally, watch)
             if not paused and options.limit is None and (taken_back := session.counts().remaining):
                 paused = True
                 session.notes.append(f"{taken_back} images were taken back by people while this run lasted")
@@ -274,20 +268,19 @@ def _reopen(tally: Tally, session: Session, options: RunOptions) -> None:
         tally.failed = min(tally.failed, bad)
 
 
-def _render(session: Session, options: RunOptions, work: Iterator[Work], stop: Stop, tally: Tally, watch: Callable[[Tally], None]) -> bool:
+def _render(
+    session: Session, open_engine: OpenEngine, work: Iterator[PendingAttempt], stop: Stop, tally: Tally, watch: Callable[[Tally], None]
+) -> bool:
     """Whether the stop left work undone."""
-    from renderfarm.farm.cluster import cluster
-    from renderfarm.farm.ray_engine import RayEngine
-
     resolved, job = session.resolved, session.job
-    with cluster(job, options.address) as room:
-        tally.renderers = room.renderers
-        engine = RayEngine(job, resolved.plan_digest, resolved.weights, session.keys, room)
-        size = max(engine.start(lambda: stop.draining(0.0)), unit_size(job))
-        queue = WorkQueue(work, size * SLOT_TURNS, mixed_key) if job.model.slots else WorkQueue(work, size)
+    order = Order(job, resolved.plan_digest, resolved.weights, session.keys)
+    with open_engine(order, lambda: stop.draining(0.0)) as opened:
+        tally.renderers = opened.renderers
+        size = max(opened.batch, unit_size(job))
+        queue = UnitQueue(work, size * SLOT_TURNS, mixed_key) if job.model.slots else UnitQueue(work, size)
         committer = session.writer if session.lease is None else session.lease.guard(session.writer)
         with contextlib.closing(JobDuplicates.of(job, session.storage, session.state, stop.abandon)) as duplicates:
-            loop = Loop(job, resolved.plan_digest, queue, engine, committer, duplicates, stop, tally, watch)
+            loop = Loop(job, resolved.plan_digest, queue, opened.engine, committer, duplicates, stop, tally, watch)
             loop.run()
         return loop.paused
 

@@ -12,13 +12,12 @@ from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from renderfarm import notes
 from renderfarm.errors import NotStored, Undelivered
 from renderfarm.job.settings import WitnessSettings
 from renderfarm.log import parts
 from renderfarm.log.writer import LogWriter
-from renderfarm.notes import checkpoint as notes
-from renderfarm.notes import cosign
-from renderfarm.notes.checkpoint import Checkpoint
+from renderfarm.notes import Checkpoint, cosign
 from renderfarm.run import notify
 from renderfarm.storage import Storage
 

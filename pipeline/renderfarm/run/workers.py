@@ -1,6 +1,6 @@
-"""The two kinds of worker, as plain classes that Ray turns into actors: one holds a model, the other checks and stores.
+"""The two kinds of worker, as plain classes: one holds a model, the other checks and stores. An engine puts each into a process.
 
-They answer known troubles as values (`Trouble`), so that nothing depends on how Ray carries exceptions. Each builds its own clients.
+They answer known troubles as values (`Trouble`), so that nothing depends on how an engine carries exceptions. Each builds its own clients.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from renderfarm import watermark
-from renderfarm.errors import MarkUnsupported, NotStored, RenderFailed, RenderfarmError, StorageAway, UserError
+from renderfarm.errors import MarkUnsupported, NotStored, Paused, RenderFailed, RenderfarmError, UserError
 from renderfarm.job import JobSettings
 from renderfarm.models import Resolved
 from renderfarm.render.batching import out_of_memory
@@ -25,7 +25,7 @@ from renderfarm.watermark import MarkKey
 if TYPE_CHECKING:
     import torch
 
-    from renderfarm.keys.keyset import KeySet
+    from renderfarm.keys import KeySet
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class RendererWorker:
     """Holds one loaded model. Marks the pixels on its device before they leave it."""
 
     def __init__(self, weights: Resolved, job: JobSettings, mark_secret: bytes) -> None:
-        """A `UserError`, as of weights that are not what was resolved, is kept for `ready`: Ray would carry its text only."""
+        """A `UserError`, as of weights that are not what was resolved, is kept for `ready`: an engine may carry its text only."""
         from renderfarm.render import Renderer
 
         self.key = MarkKey.from_bytes(mark_secret)
@@ -62,11 +62,11 @@ class RendererWorker:
         except UserError as error:
             self.refusal = error
 
-    def ready(self) -> tuple[int, str] | UserError:
-        """Answers once the model is loaded: how many pictures of the job's default size it renders together, and on which host it is."""
+    def ready(self) -> int | UserError:
+        """Answers once the model is loaded: how many pictures of the job's default size it renders together."""
         if self.refusal is not None:
             return self.refusal
-        return self.renderer.batch_limit(self.defaults.width, self.defaults.height), node_id()
+        return self.renderer.batch_limit(self.defaults.width, self.defaults.height)
 
     def render(self, attempts: Sequence[Attempt]) -> tuple[Pixels | None, RenderReply | Trouble]:
         """uint8 (B, H, W, 3) marked, and what belongs to it; or None and the trouble. Two calls may run at a time, each in its thread."""
@@ -74,11 +74,11 @@ class RendererWorker:
         marking = Marking(attempts, self.key)
         try:
             pixels, info = self.renderer.render(attempts, mark=marking, inputs=read_inputs(attempts))
-        except StorageAway as error:
+        except Paused as error:
             return None, Trouble("away", str(error))
         except (RenderfarmError, RuntimeError, ValueError, MemoryError) as error:  # out of memory and CUDA faults are RuntimeErrors
             if device_lost(error):
-                os._exit(1)  # Ray reports the death, the unit comes back, and another actor takes this one's place
+                os._exit(1)  # the engine sees the death, the unit comes back, and another worker takes this one's place
             return None, Trouble("failed", f"{type(error).__name__}: {error}"[:500])
         cpu_s = {"render": time.thread_time() - cpu - marking.cpu_s, "mark.embed": marking.cpu_s}
         return pixels, RenderReply(info, marking.marked, started_us, time.monotonic() - begun, cpu_s)
@@ -110,13 +110,6 @@ class Marking:
             self.marked = tuple(flags)
         self.cpu_s = time.thread_time() - cpu
         return marked
-
-
-def node_id() -> str:
-    """Ray's name of this host; empty outside Ray."""
-    import ray
-
-    return str(ray.get_runtime_context().get_node_id()) if ray.is_initialized() else ""
 
 
 def device_lost(error: Exception) -> bool:
@@ -174,9 +167,9 @@ class FinisherWorker:
         except UserError as error:
             self.refusal = error
 
-    def ready(self) -> tuple[int, str] | UserError:
+    def ready(self) -> int | UserError:
         """Answers once the checks are loaded: as a renderer does, with no wish for a number of pictures."""
-        return (1, node_id()) if self.refusal is None else self.refusal
+        return 1 if self.refusal is None else self.refusal
 
     def check(self, attempts: Sequence[Attempt], pixels: Pixels, marked: Sequence[bool]) -> tuple[Checked, ...] | Trouble:
         """One `Checked` an attempt. pixels: uint8 (B, H, W, 3)."""
@@ -196,7 +189,7 @@ class FinisherWorker:
                 )
                 for at, attempt in enumerate(attempts)
             )
-        except (StorageAway, UserError) as error:
+        except (Paused, UserError) as error:
             return Trouble("away", str(error))
         except Exception as error:  # as in `check`
             return Trouble("failed", f"{type(error).__name__}: {error}"[:500])

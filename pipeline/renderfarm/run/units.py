@@ -21,7 +21,7 @@ LOOKAHEAD_BATCHES = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class PendingAttempt:
     """One attempt to make. `rejected`: recorded rejections before it; `deaths`: renderers it took down while alone.
 
     `planned`: the image as it was planned, where a rung of the job's ladder renders this attempt in another way.
@@ -33,7 +33,7 @@ class Work:
     planned: PlannedImage | None = None
 
     @classmethod
-    def of(cls, image: PlannedImage, number: int, rejected: int, job: JobSettings) -> Work:
+    def of(cls, image: PlannedImage, number: int, rejected: int, job: JobSettings) -> PendingAttempt:
         """The attempt `number` of an image that was rejected so often, on the rung of the ladder where it stands."""
         attempt = climbed(attempt_of(image, number), rejected, job)
         return cls(attempt, rejected, planned=image if attempt.image is not image else None)
@@ -44,16 +44,16 @@ class Unit:
     """Works that are rendered together, all with one batch key. `losses`: finishers that died over it."""
 
     number: int
-    works: tuple[Work, ...]
+    members: tuple[PendingAttempt, ...]
     losses: int = 0
 
     def attempts(self) -> tuple[Attempt, ...]:
         """The attempts in batch order."""
-        return tuple(work.attempt for work in self.works)
+        return tuple(work.attempt for work in self.members)
 
     def pixel_bytes(self) -> int:
         """Bytes of its pixels, uint8 (B, H, W, 3)."""
-        return sum(work.attempt.image.width * work.attempt.image.height * BYTES_PER_PIXEL for work in self.works)
+        return sum(work.attempt.image.width * work.attempt.image.height * BYTES_PER_PIXEL for work in self.members)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,30 +65,30 @@ class Waiting:
     ahead: int = 0
 
 
-class WorkQueue:
+class UnitQueue:
     """Hands out units: first what came back alone, then retries, then new work from the plan, grouped by batch key."""
 
-    def __init__(self, source: Iterator[Work], batch: int, key: Callable[[PlannedImage], BatchKey] = batch_key) -> None:
+    def __init__(self, source: Iterator[PendingAttempt], batch: int, key: Callable[[PlannedImage], BatchKey] = batch_key) -> None:
         self._source = source
         self._key = key
         self._batch = batch
         self._numbers = itertools.count(1)
-        self._sealed: deque[tuple[Work, ...]] = deque()
-        self._retries: dict[BatchKey, deque[Work]] = {}
-        self._fresh: dict[BatchKey, deque[Work]] = {}
+        self._sealed: deque[tuple[PendingAttempt, ...]] = deque()
+        self._retries: dict[BatchKey, deque[PendingAttempt]] = {}
+        self._fresh: dict[BatchKey, deque[PendingAttempt]] = {}
         self._fresh_count = 0
         self._dry = False
 
-    def put_retry(self, work: Work) -> None:
-        """Work that goes before everything new, batched with its like."""
+    def put_retry(self, work: PendingAttempt) -> None:
+        """An attempt that goes before everything new, batched with its like."""
         self._retries.setdefault(self._key(work.attempt.image), deque()).append(work)
 
-    def put_back(self, works: tuple[Work, ...], *, first: bool = False) -> None:
+    def put_back(self, members: tuple[PendingAttempt, ...], *, first: bool = False) -> None:
         """Works of a lost unit, to be handed out together and unmixed; before all others if nothing speaks against them."""
         if first:
-            self._sealed.appendleft(works)
+            self._sealed.appendleft(members)
         else:
-            self._sealed.append(works)
+            self._sealed.append(members)
 
     def waiting(self) -> Waiting:
         """How much waits; the plan behind what was read ahead is not counted."""
@@ -109,7 +109,7 @@ class WorkQueue:
                 return Unit(next(self._numbers), self._take(pool))
         return None
 
-    def _take(self, pool: dict[BatchKey, deque[Work]]) -> tuple[Work, ...]:
+    def _take(self, pool: dict[BatchKey, deque[PendingAttempt]]) -> tuple[PendingAttempt, ...]:
         """A batch of the oldest key in `pool`; a short batch of retries is filled up with new work of the same key."""
         key = next(iter(pool))
         taken = self._pop(pool, key, self._batch)
@@ -117,7 +117,7 @@ class WorkQueue:
             taken += self._pop(self._fresh, key, self._batch - len(taken))
         return tuple(taken)
 
-    def _pop(self, pool: dict[BatchKey, deque[Work]], key: BatchKey, count: int) -> list[Work]:
+    def _pop(self, pool: dict[BatchKey, deque[PendingAttempt]], key: BatchKey, count: int) -> list[PendingAttempt]:
         waiting = pool[key]
         taken = [waiting.popleft() for _ in range(min(count, len(waiting)))]
         if not waiting:
@@ -136,9 +136,9 @@ class WorkQueue:
             self._fresh_count += 1
 
 
-def halves(unit: Unit) -> list[tuple[Work, ...]]:
+def halves(unit: Unit) -> list[tuple[PendingAttempt, ...]]:
     """A unit that took its renderer down, as what to try next: two halves, or the one work with one death more."""
-    if len(unit.works) == 1:
-        return [(replace(unit.works[0], deaths=unit.works[0].deaths + 1),)]
-    middle = len(unit.works) // 2
-    return [unit.works[:middle], unit.works[middle:]]
+    if len(unit.members) == 1:
+        return [(replace(unit.members[0], deaths=unit.members[0].deaths + 1),)]
+    middle = len(unit.members) // 2
+    return [unit.members[:middle], unit.members[middle:]]

@@ -1,0 +1,22 @@
+"""Which engine a run gets: processes of this machine, or a Ray cluster."""
+
+from __future__ import annotations
+
+from renderfarm.errors import JobError
+from renderfarm.farm.ray_engine import ray_engine
+from renderfarm.job import JobSettings
+from renderfarm.run import local
+from renderfarm.run.engine import OpenEngine
+
+
+def engine_for(job: JobSettings, address: str | None) -> OpenEngine:
+    """As `farm.engine` and the address of a cluster say; `auto` is local without an address and with at most one GPU.
+
+    Raises: JobError for an address and `farm.engine: local`.
+    """
+    if job.farm.engine == "local" and address is not None:
+        raise JobError("farm.engine: local joins no cluster", f"--address {address}", "leave --address out, or set farm.engine: ray")
+    several = local.gpus_here() > 1 and job.model.device != "cpu"
+    if job.farm.engine == "local" or (job.farm.engine == "auto" and address is None and not several):
+        return local.open_engine
+    return ray_engine(address)

@@ -1,0 +1,402 @@
+"""The engine of one machine: processes of our own and pipes, no cluster.
+
+On a CPU every worker renders, checks and stores, whatever waits: storing first and rendering last, so that pixels leave memory soon.
+On GPUs one worker each renders, and the others check and store. A worker that dies, or gives no answer for `farm.hang_seconds`, is
+replaced, and what it had comes back as `RenderLost` / `FinishLost`; pixels lie with the driver, so only what was being rendered is lost.
+A worker ends when its pipe closes: a killed driver leaves none behind.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from multiprocessing import connection
+from pathlib import Path
+from typing import IO, Any
+
+import structlog
+
+from renderfarm.errors import FarmLost, Paused, Stopped, StorageAway, UserError
+from renderfarm.job import JobSettings
+from renderfarm.models import Resolved
+from renderfarm.run.engine import (
+    BYTES_IN_FLIGHT_MAX,
+    UNITS_PER_FINISHER,
+    CheckedUnit,
+    Event,
+    FinishLost,
+    Opened,
+    Order,
+    Rendered,
+    RenderLost,
+    StoredUnit,
+)
+from renderfarm.run.finish import Checked, Decision
+from renderfarm.run.units import Unit
+from renderfarm.run.worker_process import Answer, Begin, Kind, Task
+from renderfarm.run.workers import RenderReply, Trouble
+
+log = structlog.get_logger("renderfarm")
+
+FALSE_STARTS_MAX = 3
+"""Workers in a row that die before they are ready: then they cannot load."""
+END_S = 5.0
+"""What a worker gets to end after its pipe was closed."""
+MEMORY_SHARE = 0.5
+"""Of the free memory, for weights that more than one worker of a CPU loads."""
+BYTES_PER_WEIGHT = 4
+"""float32, as a CPU holds them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Crew:
+    """Workers of one machine: those that may render, those that only check and store, and whether renderers do both."""
+
+    renderers: int
+    finishers: int
+    mixed: bool
+
+
+def plan_crew(job: JobSettings, gpus: int, cpus: int, weights_bytes: int, free_bytes: int | None) -> Crew:
+    """One renderer a GPU, the other cores finish; on a CPU as many workers as cores, all of which render where memory holds the weights."""
+    wanted, finishers = job.farm.renderers, job.farm.finishers
+    if gpus and job.model.device != "cpu":
+        renderers = wanted if isinstance(wanted, int) else gpus
+        return Crew(renderers, finishers if isinstance(finishers, int) else max(1, cpus - renderers), mixed=False)
+    fitting = cpus if free_bytes is None or not weights_bytes else int(free_bytes * MEMORY_SHARE / weights_bytes)
+    renderers = wanted if isinstance(wanted, int) else max(1, min(cpus, fitting))
+    return Crew(renderers, finishers if isinstance(finishers, int) else max(0, cpus - renderers), mixed=True)
+
+
+def gpus_here() -> int:
+    """NVIDIA GPUs that this process may use, without asking CUDA."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return len([name for name in visible.split(",") if name.strip() and name.strip() != "-1"])
+    driver = Path("/proc/driver/nvidia/gpus")
+    return len(list(driver.iterdir())) if driver.is_dir() else 0
+
+
+@contextmanager
+def open_engine(order: Order, stopped: Callable[[], bool]) -> Iterator[Opened]:
+    """As `run.engine.OpenEngine`."""
+    from renderfarm.models.memory import available_bytes
+
+    cpus, gpus = len(os.sched_getaffinity(0)), gpus_here()
+    crew = plan_crew(order.job, gpus, cpus, _weights_bytes(order.weights), available_bytes())
+    engine = LocalEngine(order, crew)
+    try:
+        yield Opened(engine, crew.renderers, engine.start(stopped))
+    finally:
+        engine.close()
+
+
+def _weights_bytes(weights: Resolved) -> int:
+    return BYTES_PER_WEIGHT * sum(count for _, count in weights.parameters)
+
+
+@dataclass(eq=False, slots=True)
+class Worker:
+    """One process. `kinds`: what it may do; `overlap`: tasks at a time; `heard_s`: when it last answered, or was given work while idle."""
+
+    number: int
+    process: subprocess.Popen[bytes]
+    pipe: Any
+    complaints: IO[bytes]
+    kinds: tuple[Kind, ...]
+    overlap: int
+    heard_s: float
+    environment: dict[str, str]
+    ready: bool = False
+    tasks: dict[int, Call] = field(default_factory=dict)
+
+
+@dataclass(eq=False, slots=True)
+class Flight:
+    """A unit on its way. `answers`: those of the stage that it is in, by image; `lost`: its calls count no more."""
+
+    unit: Unit
+    rendered: Rendered | None = None
+    answers: dict[int, Any] = field(default_factory=dict)
+    lost: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One task of a flight: the unit's rendering, or the checking or storing of its image `at`."""
+
+    flight: Flight
+    kind: Kind
+    method: str
+    arguments: tuple[Any, ...]
+    at: int = 0
+
+
+class LocalEngine:
+    """`run.engine.Engine` over processes of this machine. Close it in any case."""
+
+    def __init__(self, order: Order, crew: Crew) -> None:
+        self._order, self._crew = order, crew
+        self._numbers, self._task_numbers = itertools.count(1), itertools.count(1)
+        self._workers: list[Worker] = []
+        self._renders: deque[Call] = deque()
+        self._finishes: deque[Call] = deque()
+        self._flights: dict[int, Flight] = {}
+        self._events: list[Event] = []
+        self._batch, self._false_starts, self._why = 0, 0, ""
+        self._refusal: UserError | None = None
+        self._away: Paused | None = None
+        both: tuple[Kind, ...] = ("render", "finish")
+        for at in range(crew.renderers):
+            pinned = {"CUDA_VISIBLE_DEVICES": str(at)} if not crew.mixed and crew.renderers > 1 and at < gpus_here() else {}
+            first: tuple[Kind, ...] = both if at and crew.mixed else ("render",)
+            self._spawn(both if crew.mixed else ("render",), first, pinned)
+        for _ in range(crew.finishers):
+            self._spawn(("finish",), ("finish",), {})
+
+    def _spawn(self, kinds: tuple[Kind, ...], first: tuple[Kind, ...], environment: dict[str, str]) -> None:
+        """Start one more worker, which imports only what is installed: neither the current folder nor that of a script."""
+        ours, theirs = connection.Pipe()
+        complaints = tempfile.TemporaryFile()  # noqa: SIM115 - closed with its worker
+        overlap = 2 if kinds == ("render",) else 1  # on a GPU one unit is decoded and copied while the next denoises
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "renderfarm.run.worker_process", str(theirs.fileno())],
+            pass_fds=(theirs.fileno(),),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=complaints,
+            process_group=0,
+            env={**_clean_environment(), **environment},
+        )
+        theirs.close()
+        worker = Worker(next(self._numbers), process, ours, complaints, kinds, overlap, time.monotonic(), environment)
+        self._workers.append(worker)
+        with suppress(OSError):  # one that died at once is seen by `wait`
+            ours.send(Begin(self._order, first, overlap))
+
+    def start(self, stopped: Callable[[], bool] = lambda: False) -> int:
+        """Wait until one worker renders and one finishes; how many images a renderer takes together.
+
+        Raises: FarmLost with the cause, Stopped when `stopped` says so; UserError when a worker refuses what the job asks of it.
+        """
+        while not all(any(kind in worker.kinds and worker.ready for worker in self._workers) for kind in ("render", "finish")):
+            if stopped():
+                raise Stopped("stopped while the workers were starting: run the same command again")
+            self._listen(0.5)
+            if self._refusal is not None:
+                raise self._refusal
+        return max(1, self._batch)
+
+    def capacity(self) -> int:
+        """A unit to render for each renderer, and one more on a GPU; none while finishing or bytes are behind. Raises: FarmLost."""
+        renderers = [worker for worker in self._workers if "render" in worker.kinds]
+        rendering = sum(flight.rendered is None for flight in self._flights.values())
+        behind = len(self._flights) - rendering >= UNITS_PER_FINISHER * len(self._workers)
+        flying = sum(flight.unit.pixel_bytes() for flight in self._flights.values())
+        return 0 if behind or flying >= BYTES_IN_FLIGHT_MAX else max(0, sum(worker.overlap for worker in renderers) - rendering)
+
+    def render(self, unit: Unit) -> None:
+        flight = self._flights[unit.number] = Flight(unit)
+        self._renders.append(Call(flight, "render", "render", (unit.attempts(),)))
+        self._dispatch()
+
+    def check(self, rendered: Rendered) -> None:
+        flight = self._flights[rendered.unit.number] = Flight(rendered.unit, rendered)
+        for at, attempt in enumerate(rendered.unit.attempts()):
+            pixels = _pixels(rendered)[at : at + 1]
+            self._finishes.append(Call(flight, "finish", "check", ((attempt,), pixels, rendered.marked[at : at + 1]), at))
+        self._dispatch()
+
+    def store(self, rendered: Rendered, checked: Sequence[Checked], decisions: Sequence[Decision]) -> None:
+        flight = self._flights[rendered.unit.number] = Flight(rendered.unit, rendered)
+        calls = []
+        for at, attempt in enumerate(rendered.unit.attempts()):
+            reply = RenderReply(rendered.info, rendered.marked[at : at + 1], rendered.started_us, rendered.busy_s, rendered.cpu_s)
+            pixels = _pixels(rendered)[at : at + 1]
+            arguments = ((attempt,), pixels, reply, (checked[at],), (decisions[at],))
+            calls.append(Call(flight, "finish", "store", arguments, at))
+        self._finishes.extendleft(reversed(calls))
+        self._dispatch()
+
+    def _dispatch(self) -> None:
+        """Give what waits to workers that are idle: finishing first."""
+        for worker in self._workers:
+            while worker.ready and len(worker.tasks) < worker.overlap and (call := self._next_call(worker)) is not None:
+                task = Task(next(self._task_numbers), call.kind, call.method, call.arguments)
+                if not worker.tasks:
+                    worker.heard_s = time.monotonic()
+                worker.tasks[task.number] = call
+                with suppress(OSError):  # one that died is seen by `wait`
+                    worker.pipe.send(task)
+
+    def _next_call(self, worker: Worker) -> Call | None:
+        for kind, waiting in (("finish", self._finishes), ("render", self._renders)):
+            while kind in worker.kinds and waiting:
+                call = waiting.popleft()
+                if not call.flight.lost:
+                    return call
+        return None
+
+    def wait(self, timeout_s: float) -> list[Event]:
+        deadline = time.monotonic() + timeout_s
+        while not self._events:
+            if self._away is not None:
+                raise self._away
+            left_s = deadline - time.monotonic()
+            if left_s <= 0:
+                break
+            self._listen(left_s)
+            self._end_hung()
+        events, self._events = self._events, []
+        return events
+
+    def _listen(self, timeout_s: float) -> None:
+        """Take in what workers say, and what their ends say. Raises: FarmLost when none is left."""
+        if not self._workers:
+            raise FarmLost(f"no worker is left: {FALSE_STARTS_MAX} in a row could not start: {self._why}")
+        heard = connection.wait([worker.pipe for worker in self._workers], timeout_s)
+        for worker in [worker for worker in self._workers if worker.pipe in heard]:
+            try:
+                answer: Answer = worker.pipe.recv()
+            except (EOFError, OSError):
+                self._died(worker)
+            else:
+                worker.heard_s = time.monotonic()
+                self._answered(worker, answer)
+        self._dispatch()
+
+    def _answered(self, worker: Worker, answer: Answer) -> None:
+        if answer.number == 0:
+            self._started(worker, answer.value)
+            return
+        call = worker.tasks.pop(answer.number)
+        if isinstance(answer.value, UserError):  # it was ready for another kind of work when it started
+            self._refused(worker, call, answer.value)
+        elif not call.flight.lost:
+            self._landed(call, answer.value)
+
+    def _started(self, worker: Worker, value: int | UserError) -> None:
+        if isinstance(value, UserError):
+            self._refusal = self._refusal or value
+            worker.process.kill()
+            return
+        worker.ready, self._false_starts = True, 0
+        self._batch = max(self._batch, value)
+
+    def _refused(self, worker: Worker, call: Call, refusal: UserError) -> None:
+        """Others go on with this kind of work, if there are any."""
+        log.warning("worker.refused", number=worker.number, kind=call.kind, reason=str(refusal))
+        worker.kinds = tuple(kind for kind in worker.kinds if kind != call.kind)
+        if not any(call.kind in other.kinds for other in self._workers):
+            self._away = FarmLost(f"no worker is left that can {call.kind}: {refusal}")
+        elif not call.flight.lost:
+            (self._renders if call.kind == "render" else self._finishes).appendleft(call)
+
+    def _landed(self, call: Call, value: Any) -> None:
+        """One answer of a flight; its event once all of a stage are there."""
+        flight, unit = call.flight, call.flight.unit
+        if call.kind == "render":
+            pixels, reply = value
+            if isinstance(reply, Trouble):
+                self._trouble(call, reply)
+                return
+            self._events.append(Rendered(unit, pixels, reply.info, reply.marked, reply.started_us, reply.busy_s, reply.cpu_s))
+            return
+        if isinstance(value, Trouble):
+            self._trouble(call, value)
+            return
+        flight.answers[call.at] = value[0]
+        if len(flight.answers) < len(unit.members):
+            return
+        answers, rendered = tuple(flight.answers[at] for at in range(len(unit.members))), flight.rendered
+        assert rendered is not None
+        if call.method == "check":
+            self._events.append(CheckedUnit(unit, rendered, answers))
+        else:
+            del self._flights[unit.number]
+            self._events.append(StoredUnit(unit, answers))
+
+    def _trouble(self, call: Call, trouble: Trouble) -> None:
+        if trouble.kind == "away":
+            self._away = StorageAway(trouble.reason)
+        elif call.kind == "render":
+            self._lose(call.flight, RenderLost(call.flight.unit, trouble.reason))
+        else:
+            self._lose(call.flight, FinishLost(call.flight.unit, trouble.reason))
+
+    def _lose(self, flight: Flight, event: Event) -> None:
+        flight.lost = True
+        self._flights.pop(flight.unit.number, None)
+        self._events.append(event)
+
+    def _end_hung(self) -> None:
+        """End workers that gave no answer for too long."""
+        for worker in self._workers:
+            if worker.tasks and time.monotonic() - worker.heard_s > self._order.job.farm.hang_seconds:
+                log.warning("worker.hung", number=worker.number, seconds=self._order.job.farm.hang_seconds)
+                worker.process.kill()
+                worker.heard_s = time.monotonic()
+
+    def _died(self, worker: Worker) -> None:
+        """Its units come back, of which only the oldest is blamed for its death; another takes its place."""
+        self._workers.remove(worker)
+        self._why = _end_of(worker)
+        log.warning("worker.died", number=worker.number, ready=worker.ready, reason=self._why)
+        for order, call in enumerate(worker.tasks.values()):
+            if call.flight.lost:
+                continue
+            if call.kind == "finish":
+                self._lose(call.flight, FinishLost(call.flight.unit, f"the worker was lost: {self._why}"))
+            else:
+                self._lose(call.flight, RenderLost(call.flight.unit, f"the worker was lost: {self._why}", blamed=order == 0))
+        self._false_starts = 0 if worker.ready else self._false_starts + 1
+        if self._false_starts < FALSE_STARTS_MAX and self._refusal is None:
+            self._spawn(worker.kinds, worker.kinds, worker.environment)
+        elif self._workers and not all(any(kind in other.kinds for other in self._workers) for kind in worker.kinds):
+            self._away = FarmLost(f"no worker is left that can {' or '.join(worker.kinds)}: {self._why}")
+
+    def close(self) -> None:
+        """End all workers; what they were doing is lost."""
+        for worker in self._workers:
+            worker.pipe.close()
+        deadline = time.monotonic() + END_S
+        for worker in self._workers:
+            try:
+                worker.process.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                worker.process.kill()
+                worker.process.wait()
+            worker.complaints.close()
+        self._workers.clear()
+
+
+def _clean_environment() -> dict[str, str]:
+    """This process's environment, where a path to import from names a folder, not wherever one stands; one thread a worker."""
+    kept = os.pathsep.join(entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if os.path.isabs(entry))
+    return {**os.environ, "PYTHONPATH": kept, "PYTHONSAFEPATH": "1", "OMP_NUM_THREADS": "1"}
+
+
+def _end_of(worker: Worker) -> str:
+    """How a worker's process ended, and its last words."""
+    worker.pipe.close()
+    try:
+        code = worker.process.wait(END_S)
+    except subprocess.TimeoutExpired:
+        worker.process.kill()
+        code = worker.process.wait()
+    worker.complaints.seek(max(0, worker.complaints.seek(0, os.SEEK_END) - 4096))
+    lines = worker.complaints.read().decode(errors="replace").strip().splitlines()
+    worker.complaints.close()
+    return f"exit {code}" + (f": {lines[-1].strip()[:300]}" if lines else "")
+
+
+def _pixels(rendered: Rendered) -> Any:
+    return rendered.pixels

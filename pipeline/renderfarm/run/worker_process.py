@@ -1,0 +1,117 @@
+"""The process of one worker of the local engine: `python -P -m renderfarm.run.worker_process FD`.
+
+It reads an order and then tasks from the pipe FD, and answers each as soon as it is done; up to `overlap` at a time, each in its thread. It
+ends when the pipe closes, so that nothing outlives a driver that was killed. A kind of work that it was not started with is made ready
+when the first task of that kind comes.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import Any, Literal
+
+from renderfarm.errors import UserError
+from renderfarm.run.engine import Order
+
+Kind = Literal["render", "finish"]
+
+
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """The first message: what workers are made from, which kinds are made ready before the first task, tasks at a time."""
+
+    order: Order
+    kinds: tuple[Kind, ...]
+    overlap: int
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One call: a method of `RendererWorker` or `FinisherWorker`."""
+
+    number: int
+    kind: Kind
+    method: str
+    arguments: tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came of a task, or as number 0 of the beginning: `value` is a `UserError` where the worker refuses what the job asks of it."""
+
+    number: int
+    value: Any
+
+
+class WorkerProcess:
+    """One worker: a renderer, a finisher, or both."""
+
+    def __init__(self, connection: Connection, begin: Begin) -> None:
+        self._connection, self._order = connection, begin.order
+        self._made: dict[Kind, Any] = {}
+        self._making, self._sending = threading.Lock(), threading.Lock()
+
+    def _worker(self, kind: Kind) -> Any:
+        from renderfarm.run.workers import FinisherWorker, RendererWorker
+
+        order = self._order
+        with self._making:
+            if kind not in self._made:
+                self._made[kind] = (
+                    RendererWorker(order.weights, order.job, order.keys.mark_key.secret)
+                    if kind == "render"
+                    else FinisherWorker(order.job, order.plan_digest, order.keys)
+                )
+            return self._made[kind]
+
+    def ready(self, kinds: Sequence[Kind]) -> int | UserError:
+        """How many images it renders together, once it is ready for these kinds of work."""
+        answers = [self._worker(kind).ready() for kind in kinds]
+        return next((answer for answer in answers if isinstance(answer, UserError)), None) or max(answers)
+
+    def run(self, task: Task) -> None:
+        """Answer a task; what is raised is a fault of ours, and ends the process as a crash would."""
+        try:
+            refusal = self.ready([task.kind])
+            value = refusal if isinstance(refusal, UserError) else getattr(self._worker(task.kind), task.method)(*task.arguments)
+            self.answer(Answer(task.number, value))
+        except BaseException:
+            sys.excepthook(*sys.exc_info())
+            os._exit(1)
+
+    def answer(self, answer: Answer) -> None:
+        """Send it; the driver may be gone."""
+        try:
+            with self._sending:
+                self._connection.send(answer)
+        except OSError:
+            os._exit(0)
+
+
+def main(descriptor: int) -> None:
+    """Work until the pipe closes. Signals are the driver's, which drains."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    connection = Connection(descriptor)
+    begin: Begin = connection.recv()
+    worker = WorkerProcess(connection, begin)
+    pool = ThreadPoolExecutor(begin.overlap)
+    pool.submit(lambda: worker.answer(Answer(0, worker.ready(begin.kinds))))
+    try:
+        while True:
+            pool.submit(worker.run, connection.recv())
+    except (EOFError, OSError):
+        os._exit(0)
+
+
+if __name__ == "__main__":
+    from renderfarm.run import worker_process  # what is pickled names the module, not __main__
+
+    worker_process.main(int(sys.argv[1]))
