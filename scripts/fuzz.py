@@ -35,12 +35,11 @@ def seeds(folder: Path) -> dict[str, list[bytes]]:
     """Good files of each kind, from one small output."""
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-    from renderfarm.keys.keyset import format_public, format_witness
+    from renderfarm import notes
     from renderfarm.log import parts, snapshot
     from renderfarm.log import proofs as bundle
     from renderfarm.log.writer import LogWriter
-    from renderfarm.notes import cosign
-    from renderfarm.notes.checkpoint import Checkpoint
+    from renderfarm.notes import Checkpoint, cosign
     from tests import outputs
 
     made = outputs.build(folder / "out", folder / "keys")
@@ -61,7 +60,7 @@ def seeds(folder: Path) -> dict[str, list[bytes]]:
         "snapshot": [snapshot.dump(writer.state, writer._leaves, head.origin, made.signer)],
         "picture": [p for p in pictures if len(p) <= INPUT_BYTES_MAX] + [p[:INPUT_BYTES_MAX] for p in pictures],
         "credential": pictures,
-        "key": [format_public("a/b", public).encode(), format_witness("w", public).encode()],
+        "key": [notes.verifier_key("a/b", public).encode(), notes.verifier_key("w", public, notes.COSIGNATURE).encode()],
         "object_key": [b"images/a/0-1.png", b"../../x", b"/etc/passwd", b"images/\0"],
         "log": [b"".join(data[:1])],
     }
@@ -69,16 +68,13 @@ def seeds(folder: Path) -> dict[str, list[bytes]]:
 
 def targets(folder: Path) -> dict[str, Target]:
     """What is called with each input. Only what a target documents may come out of it."""
-    from renderfarm import credential
+    from renderfarm import credential, keys, notes
     from renderfarm.audit.audit import audit
     from renderfarm.audit.findings import MEANINGS
     from renderfarm.errors import KeysError, LogDamaged, NotStored, PictureError
-    from renderfarm.keys import keyset as keys
     from renderfarm.log import parts, snapshot
     from renderfarm.log import proofs as bundle
-    from renderfarm.notes import checkpoint as notes
-    from renderfarm.notes import cosign
-    from renderfarm.notes.checkpoint import Checkpoint
+    from renderfarm.notes import Checkpoint, cosign
     from renderfarm.pictures import encode
     from renderfarm.storage import LocalStorage
     from tests.outputs import JOB
@@ -124,9 +120,12 @@ def targets(folder: Path) -> dict[str, Target]:
             credential.read(data, kind, trust.anchors_pem)
 
     def key(data: bytes) -> None:
-        for parse in (keys.parse_public, keys.parse_witness, keys.parse_private):
+        text = data.decode("latin-1")
+        for kind in (notes.ED25519, notes.COSIGNATURE):
             with contextlib.suppress(KeysError):
-                parse(data.decode("latin-1"), "here")
+                keys.parse_public(text, "here", kind)
+        with contextlib.suppress(KeysError):
+            keys.parse_private(text, "here")
 
     def object_key(data: bytes) -> None:
         name = data.decode("utf-8", "surrogateescape")
@@ -202,12 +201,11 @@ def by_hand(folder: Path, head: bytes) -> dict[str, str]:
     """Four inputs that no fuzzer makes: each must be refused soon. What was said of each."""
     import zlib
 
+    from renderfarm import keys, notes
     from renderfarm.audit.audit import audit
     from renderfarm.errors import PictureError
-    from renderfarm.keys import keyset as keys
     from renderfarm.log import parts
     from renderfarm.log import proofs as bundle
-    from renderfarm.notes import checkpoint as notes
     from renderfarm.pictures import encode
     from renderfarm.storage import LocalStorage
     from tests.outputs import picture
@@ -215,7 +213,7 @@ def by_hand(folder: Path, head: bytes) -> dict[str, str]:
     said: dict[str, str] = {}
     trust = keys.load(folder / "keys").trust()
     ((name, public),) = trust.log_keys.items()
-    note, key = head.decode(), keys.format_public(name, public)
+    note, key = head.decode(), notes.verifier_key(name, public)
     storage = LocalStorage(folder / "huge", create=True)
     place = folder / "huge" / parts.CACHE
     place.parent.mkdir(parents=True)

@@ -25,8 +25,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from renderfarm import keys
 from renderfarm.audit.audit import audit
-from renderfarm.keys import keyset as keys
 from renderfarm.log import reading
 from renderfarm.storage import open_storage
 from scripts.faults import processes

@@ -11,12 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from renderfarm import credential, watermark
-from renderfarm.keys import keyset as keys
-from renderfarm.keys.keyset import KeySet, Trust
+from renderfarm import credential, keys, watermark
+from renderfarm.keys import KeySet, Trust
 from renderfarm.log.record import claim_digest, record_id
 from renderfarm.log.writer import LogWriter
-from renderfarm.notes.checkpoint import Signer
+from renderfarm.notes import Signer
 from renderfarm.pictures import encode
 from renderfarm.pictures.fingerprint import SIGNATURE_BYTES
 from renderfarm.schema import Record, Verdict

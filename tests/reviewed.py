@@ -6,8 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from renderfarm import credential
-from renderfarm.keys import keyset as keys
+from renderfarm import credential, keys
 from renderfarm.log.writer import LogWriter
 from renderfarm.resolve import read_job_file
 from renderfarm.review.review import Reviewed, Word, review

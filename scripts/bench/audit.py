@@ -31,10 +31,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from renderfarm import credential
+from renderfarm import credential, keys, notes
 from renderfarm.audit.audit import audit
-from renderfarm.keys import keyset as keys
-from renderfarm.keys.keyset import Trust
+from renderfarm.keys import Trust
 from renderfarm.log import parts, snapshot
 from renderfarm.log.canonical import ColumnBytes, claim_digest
 from renderfarm.log.proofs import prove, prove_rows, verify
@@ -42,8 +41,7 @@ from renderfarm.log.record import VERSION_KEY, record_id, to_table
 from renderfarm.log.state import LogState
 from renderfarm.log.tree import Frontier, part_leaf, tree_root
 from renderfarm.log.writer import LogWriter, encode_part
-from renderfarm.notes import checkpoint as notes
-from renderfarm.notes.checkpoint import Checkpoint, Signer
+from renderfarm.notes import Checkpoint, Signer
 from renderfarm.pictures import encode
 from renderfarm.schema import RECORD_VERSION, ObjectCount, Record, Verdict
 from renderfarm.storage import LocalStorage, Stored

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from renderfarm.job.checks import ChecksSettings
 from renderfarm.log import reading
 from renderfarm.log.writer import LogWriter
-from renderfarm.notes.checkpoint import Signer
+from renderfarm.notes import Signer
 from renderfarm.review.recheck import COLUMNS, Recheck
 from renderfarm.schema import Record, Verdict
 from renderfarm.storage import LocalStorage, Storage

@@ -25,9 +25,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from renderfarm import keys
 from renderfarm.audit.audit import audit
 from renderfarm.errors import RenderfarmError
-from renderfarm.keys import keyset as keys
 from renderfarm.log import reading
 from renderfarm.log.orphans import orphans
 from renderfarm.schema import Record

@@ -17,20 +17,18 @@ import pyarrow.parquet as pq
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from renderfarm import credential
+from renderfarm import credential, notes
 from renderfarm.audit.audit import audit
 from renderfarm.audit.findings import MEANINGS, AuditReport
 from renderfarm.audit.pictures import Answer, Beliefs, Recorded, check_object
 from renderfarm.errors import CredentialFailed, NotStored, UserError
-from renderfarm.keys.keyset import Trust
+from renderfarm.keys import Trust
 from renderfarm.log import parts
 from renderfarm.log.canonical import ColumnBytes
 from renderfarm.log.record import arrow_schema, claim_digest, from_table, to_table
 from renderfarm.log.tree import Frontier, tree_root
 from renderfarm.log.writer import LogWriter, encode_part
-from renderfarm.notes import checkpoint as notes
-from renderfarm.notes import cosign
-from renderfarm.notes.checkpoint import Checkpoint, Signer
+from renderfarm.notes import Checkpoint, Signer, cosign
 from renderfarm.pictures import encode
 from renderfarm.schema import RECORD_FIELDS, RECORD_VERSION, ObjectCount, Record, Verdict
 from renderfarm.storage import Storage
@@ -684,7 +682,7 @@ def test_without_trust_a_part_by_another_key_stands_out(world: World) -> None:
 
 
 def test_another_certificate_authority(world: World, tmp_path: Path) -> None:
-    from renderfarm.keys import keyset as keys
+    from renderfarm import keys
 
     foreign = keys.init(tmp_path / "foreign").trust()
     report = run(world, trust=Trust(world.out.trust.log_keys, foreign.anchors_pem, world.out.trust.mark_keys))

@@ -17,7 +17,7 @@ from renderfarm.log import parts
 from renderfarm.log.canonical import claim_digest
 from renderfarm.log.record import from_table, to_table
 from renderfarm.log.writer import LogWriter, encode_part
-from renderfarm.notes.checkpoint import Signer
+from renderfarm.notes import Signer
 from renderfarm.schema import ADDED, Record
 from tests import outputs, reviewed
 from tests.outputs import Output, image_id

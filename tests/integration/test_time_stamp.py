@@ -20,10 +20,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from renderfarm import keys
 from renderfarm.credential import Claim, Issuer, read
 from renderfarm.errors import CredentialFailed
 from renderfarm.keys import certificates
-from renderfarm.keys import keyset as keys
 from renderfarm.pictures import encode
 
 PEM = serialization.Encoding.PEM

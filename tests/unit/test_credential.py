@@ -20,13 +20,11 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from renderfarm import credential
+from renderfarm import credential, keys
 from renderfarm.credential import Claim, Issuer, RemoteKey, Source, claim_for, prompt_digest, read, xmp_for
 from renderfarm.credential.jumbf import signing_chain
 from renderfarm.errors import CredentialFailed
-from renderfarm.keys import certificates
-from renderfarm.keys import keyset as keys
-from renderfarm.keys.keyset import KeySet
+from renderfarm.keys import KeySet, certificates
 from renderfarm.pictures import encode, xmp
 from renderfarm.pictures.encode import Pixels
 from renderfarm.schema import Record

@@ -14,16 +14,16 @@ import cv2
 import numpy as np
 import pytest
 
+from renderfarm import keys
 from renderfarm.credential import Claim, Issuer, Source, claim_for
 from renderfarm.errors import PictureError
 from renderfarm.identify.identify import Answer, identify, identify_all, pictures_in
-from renderfarm.keys import keyset as keys
-from renderfarm.keys.keyset import KeySet, Trust
+from renderfarm.keys import KeySet, Trust
 from renderfarm.log import parts
 from renderfarm.log.canonical import claim_digest
 from renderfarm.log.record import record_id
 from renderfarm.log.writer import LogWriter
-from renderfarm.notes.checkpoint import Signer
+from renderfarm.notes import Signer
 from renderfarm.pictures import encode, pdq
 from renderfarm.pictures.encode import Pixels
 from renderfarm.pictures.fingerprint import signature

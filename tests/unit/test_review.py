@@ -145,7 +145,7 @@ def test_a_picture_that_is_not_what_was_recorded_is_not_published(output: Output
 
 
 def test_a_picture_whose_mark_does_not_read_is_not_published(output: Output, tmp_path: Path) -> None:
-    from renderfarm.keys import keyset as keys
+    from renderfarm import keys
 
     other = dataclasses.replace(output.keys, mark_key=keys.init(tmp_path / "others").mark_key)
     with pytest.raises(UserError, match="its watermark does not read back"):

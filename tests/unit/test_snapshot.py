@@ -124,7 +124,7 @@ def test_snapshots_come_by_themselves(tmp_path: Path) -> None:
 
 def test_the_audit_and_a_gap_do_not_care(storage: Counting) -> None:
     from renderfarm.audit.audit import audit
-    from renderfarm.keys.keyset import Trust
+    from renderfarm.keys import Trust
 
     data = storage.get(parts.part_key(1))
     storage.delete(parts.part_key(1))

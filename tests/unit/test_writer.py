@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from renderfarm import notes
 from renderfarm.errors import AlreadyStored, Fenced, LogDamaged, NotStored, StorageAway
 from renderfarm.log import parts
 from renderfarm.log.reading import read_state, records
 from renderfarm.log.state import CountsDiffer
 from renderfarm.log.writer import LogWriter
-from renderfarm.notes import checkpoint as notes
-from renderfarm.notes.checkpoint import Signer
+from renderfarm.notes import Signer
 from renderfarm.schema import Record, Verdict
 from renderfarm.storage import LocalStorage, Storage, Stored
 

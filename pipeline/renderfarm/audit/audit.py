@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
+from renderfarm import notes
 from renderfarm.audit.counts import Tally
 from renderfarm.audit.fanout import Cores, FanOut
 from renderfarm.audit.findings import AuditReport
@@ -24,11 +25,9 @@ from renderfarm.audit.log import JOB_FILE, JOB_FILE_BYTES_MAX, LogWalk
 from renderfarm.audit.pictures import Answer, Beliefs, Recorded, check_objects, recorded_objects
 from renderfarm.audit.presence import Absent, Presence
 from renderfarm.errors import NotStored, UserError
-from renderfarm.keys.keyset import Trust
+from renderfarm.keys import Trust
 from renderfarm.log.parts import WITNESSED, part_key, part_number
-from renderfarm.notes import checkpoint as notes
-from renderfarm.notes import cosign
-from renderfarm.notes.checkpoint import Checkpoint
+from renderfarm.notes import Checkpoint, cosign
 from renderfarm.storage import Storage
 
 LISTED = ("images/", "review/")

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from renderfarm import notes
 from renderfarm.audit.fanout import FanOut
 from renderfarm.audit.findings import AuditReport
 from renderfarm.audit.part import Examined, examine_all
@@ -22,8 +23,7 @@ from renderfarm.log import parts
 from renderfarm.log.parts import Footer, PartDamaged, part_key
 from renderfarm.log.reading import fetch_parts, list_parts
 from renderfarm.log.tree import Frontier
-from renderfarm.notes import checkpoint as notes
-from renderfarm.notes.checkpoint import Checkpoint
+from renderfarm.notes import Checkpoint
 from renderfarm.storage import Storage
 
 Keys = Mapping[str, Ed25519PublicKey]

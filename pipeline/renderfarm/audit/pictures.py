@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from renderfarm.audit.fanout import FanOut, chunked, reachable, storage_here
 from renderfarm.errors import NotStored, PictureError
-from renderfarm.keys.keyset import Trust, load_trust
+from renderfarm.keys import Trust, load_trust
 from renderfarm.storage import Storage
 from renderfarm.watermark import MarkKey
 

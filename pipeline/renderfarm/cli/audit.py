@@ -11,14 +11,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from renderfarm import keys, notes
 from renderfarm.audit.audit import audit as run_audit
 from renderfarm.audit.fanout import Cores, FanOut
 from renderfarm.cli import logs
 from renderfarm.errors import NotStored, UserError
 from renderfarm.identify.identify import Answer, identify_all, pictures_in
 from renderfarm.identify.lookup import Match
-from renderfarm.keys import keyset as keys
-from renderfarm.keys.keyset import Trust
+from renderfarm.keys import Trust
 from renderfarm.log import parts
 from renderfarm.pictures import encode
 from renderfarm.schema import Attempt, RenderInfo
@@ -52,7 +52,8 @@ def _with_witnesses(trust: Trust | None, named: Sequence[str]) -> Trust | None:
     found = dict(trust.witness_keys) if trust is not None else {}
     for item in named:
         lines = [item] if "+" in item and not Path(item).is_file() else _read(Path(item)).decode("ascii", "replace").splitlines()
-        found |= dict(keys.parse_witness(line, "--witness") for line in lines if line.strip() and not line.startswith("#"))
+        kept = (line for line in lines if line.strip() and not line.startswith("#"))
+        found |= dict(keys.parse_public(line, "--witness", notes.COSIGNATURE) for line in kept)
     return dataclasses.replace(trust or Trust({}, b"", ()), witness_keys=found)
 
 

@@ -15,12 +15,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from renderfarm import watermark
+from renderfarm import keys, watermark
 from renderfarm.checks.files import FileResult, Item, check_files, read_items
 from renderfarm.cli import logs
 from renderfarm.errors import KeysError, RenderfarmError, UserError
 from renderfarm.job import describe, json_schema, load_checks
-from renderfarm.keys import keyset as keys
 from renderfarm.manifest import wanted_objects
 from renderfarm.watermark import MarkKey, Payload
 

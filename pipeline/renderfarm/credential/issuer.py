@@ -13,8 +13,8 @@ from renderfarm import __version__
 from renderfarm.credential.claim import RECORD_LABEL, SOFT_BINDING_LABEL, TOOL, Claim, timestamp
 from renderfarm.credential.reader import settings
 from renderfarm.errors import CredentialFailed
+from renderfarm.keys import KeySet
 from renderfarm.keys.certificates import algorithm_of, load_certificates
-from renderfarm.keys.keyset import KeySet
 from renderfarm.keys.signing import signature_by
 from renderfarm.pictures import xmp
 

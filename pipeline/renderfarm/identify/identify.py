@@ -28,7 +28,7 @@ from renderfarm.errors import PictureError
 from renderfarm.identify import lookup
 from renderfarm.identify.evidence import Evidence, gather
 from renderfarm.identify.lookup import How, Match
-from renderfarm.keys.keyset import Trust
+from renderfarm.keys import Trust
 from renderfarm.log.record import as_dict
 from renderfarm.pictures import encode
 from renderfarm.storage import Storage

@@ -18,7 +18,7 @@ import numpy as np
 from renderfarm.audit.fanout import FanOut, chunked, reachable, storage_here
 from renderfarm.checks.duplicates import confirms
 from renderfarm.identify.evidence import Evidence
-from renderfarm.keys.keyset import Trust
+from renderfarm.keys import Trust
 from renderfarm.log import parts, reading
 from renderfarm.log.canonical import claim_digest
 from renderfarm.log.record import from_table

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from renderfarm import notes
 from renderfarm.errors import LogDamaged, NotStored
 from renderfarm.log import parts, reading
-from renderfarm.notes import checkpoint as notes
 from renderfarm.storage import Storage, Stored
 
 PREFIXES = ("images/", "review/", "thumbs/")

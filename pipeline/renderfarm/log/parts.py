@@ -26,14 +26,14 @@ from typing import TYPE_CHECKING
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from renderfarm import notes
 from renderfarm.errors import LogDamaged
 from renderfarm.log.canonical import ColumnBytes
 from renderfarm.log.decoded_size import too_large
 from renderfarm.log.parquet_footer import Chunk, column_chunks
 from renderfarm.log.record import VERSION_KEY, arrow_schema, from_table, upgraded
 from renderfarm.log.tree import Frontier, part_leaf, tree_root
-from renderfarm.notes import checkpoint as notes
-from renderfarm.notes.checkpoint import Checkpoint
+from renderfarm.notes import Checkpoint
 from renderfarm.schema import RECORD_VERSION
 
 if TYPE_CHECKING:

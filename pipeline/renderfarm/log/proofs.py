@@ -26,12 +26,12 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from renderfarm import notes
 from renderfarm.errors import LogDamaged, UserError
 from renderfarm.log import parts, reading
 from renderfarm.log import tree as log
 from renderfarm.log.canonical import record_bytes
 from renderfarm.log.record import as_dict, from_dict, from_table
-from renderfarm.notes import checkpoint as notes
 from renderfarm.schema import Record
 from renderfarm.storage import Storage
 

@@ -28,7 +28,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from renderfarm.log.state import LogState
 from renderfarm.log.tree import HASH_BYTES, Frontier
-from renderfarm.notes.checkpoint import Checkpoint, Signer, key_id
+from renderfarm.notes import Checkpoint, Signer, key_id
 
 KEY = "provenance/snapshot"
 FORMAT = "renderfarm-snapshot/2"

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from renderfarm import notes
 from renderfarm.errors import AlreadyStored, Fenced, LogDamaged, NotStored, StorageAway
 from renderfarm.log import parts, snapshot
 from renderfarm.log.canonical import ColumnBytes
@@ -32,8 +33,7 @@ from renderfarm.log.reading import decoded, list_parts
 from renderfarm.log.record import VERSION_KEY, to_table
 from renderfarm.log.state import LogState
 from renderfarm.log.tree import Frontier, consistency_proof, part_leaf, tree_root
-from renderfarm.notes import checkpoint as notes
-from renderfarm.notes.checkpoint import Checkpoint, Signer
+from renderfarm.notes import Checkpoint, Signer
 from renderfarm.schema import RECORD_VERSION, Record
 from renderfarm.storage import Storage
 

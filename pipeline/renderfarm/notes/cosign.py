@@ -13,52 +13,43 @@ out. Which witnesses are trusted is the caller's to say.
 from __future__ import annotations
 
 import base64
-import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from renderfarm.notes import checkpoint as notes
-from renderfarm.notes.checkpoint import Checkpoint, Signature
+from renderfarm.notes.checkpoint import Checkpoint, parse
+from renderfarm.notes.keys import COSIGNATURE, Keys, key_id, lines_by
+from renderfarm.notes.note import NoteMalformed, NoteUntrusted, Signature
 
-COSIGNATURE = b"\x04"
 SIGNATURE_BYTES = 8 + 64
 TIME_MAX_S = 1 << 40
 LINES_MAX = 16
 PROOF_MAX = 63
 
 
-def key_id(name: str, public_key: Ed25519PublicKey) -> bytes:
-    """The first 4 bytes of SHA-256(name, LF, 04, public key)."""
-    return hashlib.sha256(name.encode() + b"\n" + COSIGNATURE + public_key.public_bytes_raw()).digest()[:4]
-
-
 def cosign(checkpoint: Checkpoint, name: str, key: Ed25519PrivateKey, time_s: int) -> Checkpoint:
     """The checkpoint with a witness's line added; time_s: seconds since 1970 UTC."""
     value = time_s.to_bytes(8, "big") + key.sign(_text(checkpoint, time_s))
-    line = Signature(name, key_id(name, key.public_key()), value)
+    line = Signature(name, key_id(name, key.public_key(), COSIGNATURE), value)
     return replace(checkpoint, signatures=(*checkpoint.signatures, line))
 
 
-def verify(checkpoint: Checkpoint, keys: Mapping[str, Ed25519PublicKey]) -> dict[str, int]:
+def verify(checkpoint: Checkpoint, keys: Keys) -> dict[str, int]:
     """Which of these witnesses cosigned the checkpoint, and when, in seconds since 1970 UTC.
 
     Raises: NoteUntrusted when a line is by one of the keys and its signature is bad.
     """
     seen: dict[str, int] = {}
-    for line in checkpoint.signatures:
-        public_key = keys.get(line.name)
-        if public_key is None or line.key_id != key_id(line.name, public_key):
-            continue
+    for line, public_key in lines_by(keys, checkpoint.signatures, COSIGNATURE):
         time_s = int.from_bytes(line.value[:8], "big")
         try:
             if len(line.value) != SIGNATURE_BYTES or time_s >= TIME_MAX_S:
                 raise InvalidSignature
             public_key.verify(line.value[8:], _text(checkpoint, time_s))
         except InvalidSignature as error:
-            raise notes.NoteUntrusted(f"the cosignature by {line.name} is bad") from error
+            raise NoteUntrusted(f"the cosignature by {line.name} is bad") from error
         seen[line.name] = max(time_s, seen.get(line.name, 0))
     return seen
 
@@ -73,11 +64,9 @@ def request(old_size: int, proof: Sequence[bytes], checkpoint: Checkpoint) -> by
 
 def answer(body: bytes, checkpoint: Checkpoint) -> Checkpoint:
     """The checkpoint with the lines that a witness answered. Raises: NoteMalformed for anything but a few signature lines."""
-    if not body.strip():
-        raise notes.NoteMalformed("no signature lines")
-    lines = notes.parse(checkpoint.text() + b"\n" + body).signatures
+    lines = parse(checkpoint.text() + b"\n" + body).signatures
     if len(lines) > LINES_MAX:
-        raise notes.NoteMalformed(f"{len(lines)} signatures are too many")
+        raise NoteMalformed(f"{len(lines)} signatures are too many")
     return replace(checkpoint, signatures=tuple(dict.fromkeys((*checkpoint.signatures, *lines))))
 
 

@@ -24,16 +24,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from renderfarm import __version__, credential, watermark
+from renderfarm import __version__, credential, keys, watermark
 from renderfarm.errors import NotStored, StorageRefused, UserError
-from renderfarm.keys import keyset as keys
-from renderfarm.keys.keyset import KeySet
+from renderfarm.keys import KeySet
 from renderfarm.log import parts, reading
 from renderfarm.log.canonical import claim_digest
 from renderfarm.log.record import from_table
 from renderfarm.log.state import Counts, LogState
 from renderfarm.log.writer import LogWriter
-from renderfarm.notes.checkpoint import Signer
+from renderfarm.notes import Signer
 from renderfarm.pictures import encode
 from renderfarm.resolve import JobFile
 from renderfarm.run.finish import SUFFIX, delivered_key, kept_key, now_us

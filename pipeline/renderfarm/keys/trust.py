@@ -1,0 +1,79 @@
+"""What an auditor trusts: log keys, root certificates, watermark keys, keys of witnesses. It never comes from an output.
+
+Rotation: sign with the new set, and keep the old files beside the new ones in the trust folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from renderfarm import notes
+from renderfarm.errors import KeysError
+from renderfarm.keys import files
+from renderfarm.keys.certificates import load_certificates
+from renderfarm.watermark.types import MarkKey
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """What an auditor believes: log keys by their note key name, root certificates, watermark keys; keys of witnesses.
+
+    `folder`: where all of it was read from, None for one that was put together otherwise.
+    """
+
+    log_keys: Mapping[str, Ed25519PublicKey]
+    anchors_pem: bytes = field(repr=False)
+    mark_keys: tuple[MarkKey, ...] = field(repr=False)
+    witness_keys: Mapping[str, Ed25519PublicKey] = field(default_factory=dict)
+    folder: Path | None = field(init=False, default=None, compare=False, repr=False)
+
+
+def load_trust(folder: Path) -> Trust:
+    """What a trust folder, or the one inside a key set's folder, says.
+
+    Anchors and watermark keys may be absent: less can be checked then. A rotated log key has a new name, as C2SP
+    signed-note advises. Raises: KeysError when there is no log key, two have one name, or a file is malformed.
+    """
+    folder = folder.expanduser().absolute()
+    if (folder / files.TRUST).is_dir():
+        folder = folder / files.TRUST
+    if not folder.is_dir():
+        raise KeysError("there is no trust folder here", str(folder), "name the `trust` folder of a key set")
+    log_keys = _note_keys(folder, "*.vkey", "log key", notes.ED25519)
+    if not log_keys:
+        remedy = "copy log.vkey from the key set's trust folder"
+        raise KeysError("no log key (*.vkey) in this trust folder", str(folder), remedy)
+    anchors = ""
+    for path in sorted(folder.glob("*.pem")):
+        text = files.read(path)
+        load_certificates(text.encode(), str(path))
+        anchors += text.rstrip("\n") + "\n"
+    marks = {key.key_id: key for key in (files.parse_mark(line, where) for line, where in _lines(folder, "*.markkey", private=True))}
+    witnesses = _note_keys(folder, "*.witness", "witness key", notes.COSIGNATURE)
+    trust = Trust(log_keys, anchors.encode(), tuple(marks.values()), witnesses)
+    object.__setattr__(trust, "folder", folder)
+    return trust
+
+
+def load_default_trust() -> Trust | None:
+    """What the user's own configuration trusts, or None where there is none. Raises: KeysError when it is malformed."""
+    folder = files.default_folder() / files.TRUST
+    return load_trust(folder) if folder.is_dir() else None
+
+
+def _note_keys(folder: Path, pattern: str, what: str, kind: bytes) -> dict[str, Ed25519PublicKey]:
+    found: dict[str, Ed25519PublicKey] = {}
+    for line, where in _lines(folder, pattern):
+        name, public = files.parse_public(line, where, kind)
+        if found.setdefault(name, public) != public:
+            raise KeysError(f"two {what}s are named {name!r}", where, f"give each {what} a name of its own")
+    return found
+
+
+def _lines(folder: Path, pattern: str, private: bool = False) -> Iterator[tuple[str, str]]:
+    """(line, path) of each line of the files that fit."""
+    return ((line, str(path)) for path in sorted(folder.glob(pattern)) for line in files.lines(path, private))
