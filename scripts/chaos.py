@@ -5,8 +5,8 @@ What must hold after every round is written in scripts/faults/ordeal.py. Prints 
 what the run needs is not here.
 
     scripts/chaos.py --kills 5                              on a folder, with private local clusters, drivers only
-    scripts/chaos.py --kills 5 --cluster                    on a folder; all victims, one cluster for all rounds
-    scripts/chaos.py --kills 100 --cluster --server ceph --keep .cache/chaos.jsonl
+    scripts/chaos.py --kills 5 --engine cluster             on a folder; all victims, one cluster for all rounds
+    scripts/chaos.py --kills 100 --engine cluster --server ceph --keep .cache/chaos.jsonl
                                                             against Ceph RGW (root, Debian packages); goes on where it was stopped
 """
 
@@ -58,11 +58,10 @@ class Kept:
 
 
 def _run(args: argparse.Namespace, folder: Path, kept: Kept) -> None:
-    victims = VICTIMS if args.cluster else ("driver",)
-    victims = tuple(args.victims.split(",")) if args.victims else victims
+    victims = tuple(args.victims.split(",")) if args.victims else VICTIMS[args.engine]
     with servers.s3_or_folder(args.server, folder) as base:
         log = args.keep.with_suffix(".log") if args.keep is not None else folder / "log.txt"
-        ordeal = Ordeal(folder, base, args.cluster, log)
+        ordeal = Ordeal(folder, base, args.engine, log)
         seconds, wanted = ordeal.undisturbed()
         print(f"undisturbed: {seconds:.1f} s, {len(wanted)} accepted\n{HEAD}", flush=True)
         number = 0
@@ -84,8 +83,8 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--server", choices=("folder", "moto", "ceph"), default="folder", help="where the outputs lie")
-    parser.add_argument("--cluster", action="store_true", help="one Ray cluster for all rounds, so that actors and raylets can be killed")
-    parser.add_argument("--victims", help="comma-separated: driver, renderer, finisher, raylet; taken in turn")
+    parser.add_argument("--engine", choices=tuple(VICTIMS), default="local", help="cluster: one Ray cluster for all rounds")
+    parser.add_argument("--victims", help="comma-separated: driver, worker, renderer, finisher, raylet; taken in turn")
     parser.add_argument("--keep", type=Path, metavar="FILE.jsonl", help="append finished rounds here, and skip those that are there")
     args = parser.parse_args()
     kept = Kept(args.keep, args.seed)

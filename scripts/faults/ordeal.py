@@ -1,7 +1,8 @@
 """One job under real kills: what is killed when, and what must hold afterwards.
 
 A round renders an output of its own. At a moment drawn from the round's seed one process gets SIGKILL: the driver (then the same command
-runs again to the end), a renderer, a finisher, or the raylet of the only host with CPUs (then another host joins). What must hold:
+runs again to the end), a worker of the local engine, or of Ray a renderer, a finisher, or the raylet of the only host with CPUs (then
+another host joins). What must hold:
 
     lost             0   every planned image has an end, and the audit passes
     recorded twice   0   no (image, attempt) is in the log twice
@@ -39,11 +40,12 @@ IMAGES = 12
 COMMIT_IMAGES = 6
 UNIT = 4
 UNITS_IN_FLIGHT = 2 + 3
-"""Two a renderer, three a finisher; the job has one of each."""
+"""Two a renderer, three a finisher, of which the job has one each; the local engine's two workers are no further apart."""
 REDONE_MAX = COMMIT_IMAGES + (UNITS_IN_FLIGHT + 1) * UNIT
 """A unit may land between the commit that is due and the kill."""
 RUN_TIMEOUT_S = 900
-VICTIMS = ("driver", "renderer", "driver", "finisher", "raylet")
+VICTIMS = {"local": ("driver", "worker"), "ray": ("driver",), "cluster": ("driver", "renderer", "driver", "finisher", "raylet")}
+"""Taken in turn, by engine."""
 AT_START = 0.15
 """Share of the kills that fall before the first unit is leased; the others are spread over the rendering."""
 JOB = """\
@@ -59,8 +61,9 @@ checks:
   copies: {{enabled: false}}
   counts: {{enabled: false}}
 commit: {{images: 6, seconds: 2}}
-farm: {{renderers: 1, finishers: 1}}
+farm: {farm}
 """
+FARM = {"local": "{engine: local}", "ray": "{engine: ray, renderers: 1, finishers: 1}"}
 Attempt = tuple[str, int]
 
 
@@ -151,14 +154,17 @@ def _attempt(text: str) -> Attempt:
 
 
 class Ordeal:
-    """One job, its environment, and the rounds over it. `base`: a folder or an s3:// URI for the outputs."""
+    """One job, its environment, and the rounds over it. `base`: a folder or an s3:// URI for the outputs.
 
-    def __init__(self, folder: Path, base: str, cluster: bool, log: Path) -> None:
-        self.folder, self.base, self.log = folder, base, log
+    `engine`: local, ray (a private cluster for each driver), or cluster (one for all of them).
+    """
+
+    def __init__(self, folder: Path, base: str, engine: str, log: Path) -> None:
+        self.folder, self.base, self.engine, self.log = folder, base, engine, log
         settings = {"XDG_CONFIG_HOME": str(folder / "config"), processes.MARK: str(folder), "RENDERFARM_LOG": "debug"}
         self.env = {**os.environ, **settings, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
         write_manifest(folder / "rows.parquet")
-        self.cluster = Cluster(folder, self.env) if cluster else None
+        self.cluster = Cluster(folder, self.env) if engine == "cluster" else None
         if self.cluster is not None:
             self.env = self.cluster.env
             self.cluster.add_host()
@@ -166,7 +172,7 @@ class Ordeal:
     def render(self, name: str) -> Driver:
         """Start a driver for an output."""
         path = self.folder / f"{name}.yaml"
-        path.write_text(JOB.format(output=f"{self.base}/{name}"))
+        path.write_text(JOB.format(output=f"{self.base}/{name}", farm=FARM["local" if self.engine == "local" else "ray"]))
         where = ["--address", self.cluster.address] if self.cluster is not None else []
         command = [sys.executable, "-m", "renderfarm.cli", "render", str(path), "--json", *where]
         return Driver(command, self.env, self.log)
@@ -242,7 +248,7 @@ class Ordeal:
             return driver.process.pid
         if victim == "raylet":
             return self.cluster.raylet() if self.cluster is not None else None
-        found = processes.actors(self.folder, victim)
+        found = processes.workers(self.folder, victim)
         return found[-1] if found else None
 
     def _judge(

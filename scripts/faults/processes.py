@@ -18,7 +18,7 @@ from scripts.faults.servers import free_port
 
 MARK = "RENDERFARM_CHAOS"
 HOST_MARK = "RENDERFARM_CHAOS_HOST"
-TITLES = {"renderer": b"ray::Renderer", "finisher": b"ray::Finisher"}
+TITLES = {"renderer": b"ray::Renderer", "finisher": b"ray::Finisher", "worker": b"renderfarm.run.worker_process"}
 
 
 def marked(folder: Path) -> Iterator[int]:
@@ -51,9 +51,9 @@ def program(pid: int) -> str:
     return found[1] if len(found) > 1 and found[0].startswith("python") else found[0] if found else ""
 
 
-def actors(folder: Path, kind: str) -> list[int]:
-    """Processes of one kind of actor; Ray writes the class into a process's title."""
-    return sorted(pid for pid in marked(folder) if _read(pid, "cmdline").startswith(TITLES[kind]))
+def workers(folder: Path, kind: str) -> list[int]:
+    """Processes of one kind of worker: Ray's by the class, which it writes into a process's title, the local engine's by their module."""
+    return sorted(pid for pid in marked(folder) if TITLES[kind] in _read(pid, "cmdline"))
 
 
 def kill(pid: int) -> None:

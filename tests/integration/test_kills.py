@@ -1,4 +1,4 @@
-"""A renderer, a finisher and the driver are killed with SIGKILL at seeded moments, over HTTP; what must hold: scripts/faults/ordeal.py.
+"""Workers and drivers of both engines are killed with SIGKILL at seeded moments, over HTTP; what must hold: scripts/faults/ordeal.py.
 
 The long version: scripts/chaos.py.
 """
@@ -13,15 +13,15 @@ from pathlib import Path
 import pytest
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "chaos.py"
-VICTIMS = "renderer,finisher,driver"
 
 
 @pytest.mark.timeout(900)
-def test_three_kills_lose_nothing_and_render_nothing_committed_twice() -> None:
-    command = [sys.executable, str(SCRIPT), "--kills", "3", "--seed", "5", "--cluster", "--server", "moto", "--victims", VICTIMS]
+@pytest.mark.parametrize(("engine", "victims"), [("cluster", "renderer,finisher,driver"), ("local", "worker,driver,driver")])
+def test_three_kills_lose_nothing_and_render_nothing_committed_twice(engine: str, victims: str) -> None:
+    command = [sys.executable, str(SCRIPT), "--kills", "3", "--seed", "5", "--engine", engine, "--server", "moto", "--victims", victims]
     done = subprocess.run(command, capture_output=True, text=True, timeout=880)
     assert done.returncode == 0, done.stdout + done.stderr
     summary = json.loads(done.stdout.splitlines()[-1])
     assert summary["ok"] == summary["kills"] == 3
-    assert set(summary["victims"]) == set(VICTIMS.split(","))
+    assert set(summary["victims"]) == set(victims.split(","))
     assert all(entry["lost"] == entry["recorded_twice"] == entry["committed_redone"] == 0 for entry in summary["rounds"])

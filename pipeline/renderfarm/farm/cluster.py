@@ -148,7 +148,9 @@ def _job_config() -> Any:
     `renderfarm` or `json.py` there would be run in their place."""
     from ray.job_config import JobConfig
 
-    return JobConfig(_py_driver_sys_path=_Installed())
+    config = JobConfig()
+    config._py_driver_sys_path = _Installed()
+    return config
 
 
 def _require_listener(address: str, where: str) -> None:
