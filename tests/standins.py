@@ -15,7 +15,7 @@ import torch
 import transformers
 from PIL import Image
 
-from renderfarm.models.fingerprint import cache_folder
+from renderfarm.cache import cache_folder
 from renderfarm.models.standin import clip_tokenizer, text_encoder
 from renderfarm.models.starter import standin_folder
 from renderfarm.schema import Attempt, PlannedImage

@@ -1,7 +1,10 @@
-"""Which engine a run gets: processes of this machine, or a Ray cluster."""
+"""Where work is done: on processes of this machine, or on a Ray cluster."""
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+
+from renderfarm.audit.fanout import FanOut
 from renderfarm.errors import JobError
 from renderfarm.farm.ray_engine import ray_engine
 from renderfarm.job import JobSettings
@@ -20,3 +23,12 @@ def engine_for(job: JobSettings, address: str | None) -> OpenEngine:
     if job.farm.engine == "local" or (job.farm.engine == "auto" and address is None and not several):
         return local.open_engine
     return ray_engine(address)
+
+
+def fan_out_on(address: str | None) -> AbstractContextManager[FanOut | None]:
+    """Where an audit or a search spreads: the cluster at this address, if one is named. Raises: JobError when nobody answers there."""
+    if address is None:
+        return nullcontext()
+    from renderfarm.farm.spread import on_cluster
+
+    return on_cluster(address)

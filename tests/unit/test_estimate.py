@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from renderfarm.cli.estimate import Estimate, estimate
 from renderfarm.job import JobSettings
 from renderfarm.plan import BatchKey
 from renderfarm.render.rates import Speed
+from renderfarm.run.estimate import Estimate, estimate
 
 
 def job(**changes: Any) -> JobSettings:

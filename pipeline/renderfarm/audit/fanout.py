@@ -6,18 +6,20 @@ machine; a cluster is given to the audit as another `FanOut`, so that nothing he
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
 from functools import lru_cache
 from itertools import islice
+from multiprocessing import connection
 from typing import Any, TypeVar
 
+from renderfarm import processes
+from renderfarm.processes import Child
 from renderfarm.storage import LocalStorage, S3Storage, Storage, open_storage
 
 Item = TypeVar("Item")
+AHEAD = 3
+"""Chunks of each core that are under way, or done before an earlier one."""
 
 FanOut = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]
 """Calls a task with each chunk, somewhere, and yields what it returns, in the order of the chunks."""
@@ -28,34 +30,44 @@ class Cores:
 
     def __init__(self, cores: int | None = None) -> None:
         self._cores = cores or os.cpu_count() or 1
-        self._pool: ProcessPoolExecutor | None = None
+        self._children: list[Child] = []
 
     def __enter__(self) -> Cores:
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(wait=True, cancel_futures=True)
+        while self._children:
+            self._children.pop().end()
 
     def __call__(self, task: Callable[[Any], Any], chunks: Iterable[Any]) -> Iterator[Any]:
         """As `FanOut`. Raises whatever a task raises."""
         if self._cores < 2:
             yield from map(task, chunks)
             return
-        if self._pool is None:
-            self._pool = ProcessPoolExecutor(self._cores, multiprocessing.get_context("spawn"), _start)
-        waiting: deque[Future[Any]] = deque()
-        for chunk in chunks:
-            waiting.append(self._pool.submit(task, chunk))
-            if len(waiting) > 3 * self._cores:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-
-
-def _start() -> None:
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        os.environ.setdefault(name, "1")
+        if not self._children:
+            self._children = [processes.start(processes.__name__) for _ in range(self._cores)]
+        numbered = enumerate(chunks)
+        idle, busy = list(self._children), dict[Any, tuple[Child, int]]()
+        done: dict[int, Any] = {}
+        wanted = 0
+        try:
+            while True:
+                while idle and len(busy) + len(done) < AHEAD * self._cores and (following := next(numbered, None)) is not None:
+                    child, (number, chunk) = idle.pop(), following
+                    child.pipe.send((task, chunk))
+                    busy[child.pipe] = child, number
+                while wanted in done:
+                    yield done.pop(wanted)
+                    wanted += 1
+                if not busy and not done:
+                    return
+                for pipe in connection.wait(list(busy)):
+                    child, number = busy.pop(pipe)
+                    idle.append(child)
+                    done[number] = processes.answer_of(child)
+        finally:
+            if busy:  # they are at work on what nobody waits for
+                self.__exit__()
 
 
 def chunked(items: Iterable[Item], size: int) -> Iterator[tuple[Item, ...]]:

@@ -17,8 +17,8 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from renderfarm.cache import cache_folder
 from renderfarm.errors import UserError, WeightsError
-from renderfarm.models.fingerprint import cache_folder
 
 WHEEL = "mediapipe==0.10.21"
 WHEEL_SHA256 = "05dc4a9e593655a79558d05d6227d31018c2537a4bd3362b51e230cf22aecfe3"

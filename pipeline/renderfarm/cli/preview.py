@@ -14,14 +14,13 @@ from itertools import islice
 from pathlib import Path
 
 from renderfarm import manifest
+from renderfarm.api import Job
 from renderfarm.cli import logs, progress
 from renderfarm.cli.render import summarise
-from renderfarm.engines import engine_for
 from renderfarm.errors import JobError, ManifestError, NotStored, StorageRefused
 from renderfarm.job import JobSettings, load_job
+from renderfarm.job.operations import MetricsSettings
 from renderfarm.manifest import BadRow
-from renderfarm.resolve import resolve_job
-from renderfarm.run import session as farm
 from renderfarm.run.stop import StopSignals
 from renderfarm.schema import PromptRow
 
@@ -40,15 +39,12 @@ def preview(args: argparse.Namespace) -> int:
     folder = _folder(args.output, job)
     small = small_job(job, folder, args.steps)
     manifest.write(folder / ROWS_FILE, [_few_steps(row, job, args.steps) for row in rows])
-    resolved = resolve_job(small, skip_invalid=True)
     print(f"{len(rows)} rows, at most {args.steps} steps, into {folder}", file=sys.stderr)
     stop = StopSignals(None)
-    with stop.installed():
-        session = farm.open_session(resolved)
-        with progress.live() as view:
-            result = farm.run(session, farm.RunOptions(), engine_for(small, args.address), stop, view)
-    summarise(args, session, result)
-    return result.exit_code
+    with stop.installed(), progress.live() as view:
+        run = Job(small).render(skip_invalid=True, address=args.address, stop=stop, on_progress=view)
+    summarise(args, run)
+    return run.exit_code
 
 
 def chosen(job: JobSettings, count: int) -> list[PromptRow]:
@@ -75,6 +71,7 @@ def small_job(job: JobSettings, folder: Path, steps: int) -> JobSettings:
             "output": job.output.model_copy(update={"to": str(folder), "rejected": "all"}),
             "defaults": job.defaults.model_copy(update={"steps": min(job.defaults.steps, steps), "images": 1}),
             "checks": job.checks.model_copy(update={"attempts": 1}),
+            "farm": job.farm.model_copy(update={"metrics": MetricsSettings()}),
         }
     )
 

@@ -5,33 +5,18 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections import Counter
-from dataclasses import asdict, replace
+from dataclasses import asdict
 
-from renderfarm import report
+from renderfarm.api import Job, Run
 from renderfarm.cli import logs, progress
-from renderfarm.cli.estimate import estimate
-from renderfarm.engines import engine_for
 from renderfarm.errors import JobError
-from renderfarm.job import JobSettings, load_job
-from renderfarm.log import reading
-from renderfarm.log.rate import last_rate
-from renderfarm.models.fingerprint import cache_folder
-from renderfarm.plan import BatchKey, batch_key
-from renderfarm.resolve import ResolvedJob, resolve_job
-from renderfarm.run import session as farm
-from renderfarm.run.budget import BudgetStop
-from renderfarm.run.loop import Tally
-from renderfarm.run.metrics import Metrics, serving
+from renderfarm.job import load_job
+from renderfarm.resolve import ResolvedJob
 from renderfarm.run.stop import StopSignals, seconds_until
-from renderfarm.run.telling import Teller
-
-REPORT_ATTEMPTS_MAX = 200_000
-"""Beyond this many attempts a run leaves the report to `renderfarm report`."""
 
 
-def _load(args: argparse.Namespace) -> JobSettings:
-    return load_job(args.job, args.overrides, manifest=args.manifest, output=args.output)
+def _load(args: argparse.Namespace) -> Job:
+    return Job(load_job(args.job, args.overrides, manifest=args.manifest, output=args.output))
 
 
 def render(args: argparse.Namespace) -> int:
@@ -39,37 +24,18 @@ def render(args: argparse.Namespace) -> int:
     logs.configure(quiet=sys.stderr.isatty())
     signals = StopSignals(_window(args.until))
     job = _load(args)
-    open_engine = engine_for(job, args.address)
-    teller = Teller(job)
-    teller.warn_early()
-    with teller.failures():
-        resolved = resolve_job(job, skip_invalid=args.skip_invalid)
-        _say(resolved)
-        stop, metrics = BudgetStop(job, signals, teller.crossed), Metrics(job.name)
-        with signals.installed(), serving(metrics, job):
-            session = farm.open_session(resolved)
-            stop.begin(session, Tally(resolved.planned))
-            limit = 0 if stop.pauses else args.limit  # a job that has used up its budget starts no worker
-            with progress.live() as view:
-                watch = watched_by(view, metrics, stop)
-                result = farm.run(session, farm.RunOptions(limit, args.retry_failed), open_engine, stop, watch)
-            result = replace(result, paused=result.paused or (stop.pauses and result.counts.remaining > 0))
-            reason = "; ".join(map(str, stop.crossed.values())) if result.paused and stop.pauses else ""
-            if reason:
-                result = replace(result, notes=(*result.notes, reason))
-            summarise(args, session, result)
-            teller.ended(result, reason)
-    return result.exit_code
-
-
-def watched_by(*views: progress.View) -> progress.View:
-    """All of them, in this order."""
-
-    def watch(tally: Tally) -> None:
-        for view in views:
-            view(tally)
-
-    return watch
+    with signals.installed(), progress.live() as view:
+        run = job.render(
+            limit=args.limit,
+            retry_failed=args.retry_failed,
+            skip_invalid=args.skip_invalid,
+            address=args.address,
+            stop=signals,
+            on_plan=_say,
+            on_progress=view,
+        )
+    summarise(args, run)
+    return run.exit_code
 
 
 def _window(until: str | None) -> float | None:
@@ -96,68 +62,56 @@ def _say(resolved: ResolvedJob) -> None:
         print(f"note: {warning}", file=sys.stderr)
 
 
-def summarise(args: argparse.Namespace, session: farm.Session, result: farm.RunResult) -> None:
+def summarise(args: argparse.Namespace, run: Run) -> None:
     """What a run came to, and its contact sheet."""
-    counts, tally = result.counts, result.tally
-    page = _write_report(session)
+    counts, tally = run.counts, run.tally
     if args.json:
         content = {
             **asdict(counts),
             "attempts": tally.attempts_now,
-            "rejects": dict(session.state.rejects),
+            "rejects": dict(run.rejects),
             "seconds": round(tally.elapsed_s, 3),
             "seconds_to_first_image": tally.first_image_s and round(tally.first_image_s, 3),
             "cpu_s": {stage: round(cpu, 4) for stage, cpu in sorted(tally.cpu_s.items())},
-            "paused": result.paused,
-            "report": page,
-            "notes": list(result.notes),
+            "paused": run.paused,
+            "report": run.page,
+            "notes": list(run.notes),
         }
         print(json.dumps(content))
         return
-    for note in result.notes:
+    for note in run.notes:
         print(f"note: {note}", file=sys.stderr)
     if not tally.attempts_now:
         print("nothing is left to render" if not counts.remaining else "nothing was rendered")
     else:
         print(f"{tally.attempts_now} attempts in {tally.elapsed_s:.0f} s, {progress.rate_per_s(tally):.2f} images/s accepted")
     print(counts)
-    if session.state.rejects:
-        print("rejected attempts by check: " + ", ".join(f"{name} {count}" for name, count in session.state.rejects.most_common()))
-    if counts.remaining and result.paused:
+    if run.rejects:
+        print("rejected attempts by check: " + ", ".join(f"{name} {count}" for name, count in run.rejects.items()))
+    if counts.remaining and run.paused:
         print("paused: run the same command again to go on")
-    if page:
-        print(f"contact sheet: {page}")
-
-
-def _write_report(session: farm.Session) -> str | None:
-    """The contact sheet over everything in the log; None where that takes too long to do it after every run."""
-    state = session.state
-    if state.attempts > REPORT_ATTEMPTS_MAX:
-        return None
-    summary = report.summary_of(session.job.name, session.job.checks.attempts, state, last_rate(session.storage))
-    return f"{session.storage.uri}/{report.write(session.storage, reading.records(session.storage), summary)}"
+    if run.page:
+        print(f"contact sheet: {run.page}")
 
 
 def plan(args: argparse.Namespace) -> int:
     """Counts, batches and an estimate; writes nothing."""
     logs.configure(quiet=True)
-    resolved = resolve_job(_load(args), skip_invalid=args.skip_invalid)
-    groups: Counter[BatchKey] = Counter(batch_key(image) for image in resolved.images())
-    unit = farm.unit_size(resolved.job)
-    left, rate = farm.outlook(resolved)
+    plan = _load(args).plan(skip_invalid=args.skip_invalid)
+    resolved = plan.resolved
     content = {
         "job": resolved.job.name,
         "rows": resolved.rows,
         "bad_rows": resolved.bad_rows,
-        "images": resolved.planned,
-        "remaining": left,
-        "batches": sum(-(-count // unit) for count in groups.values()),
-        "batch_size_max": unit,
-        "groups": [{**asdict(key), "images": count} for key, count in groups.most_common()],
+        "images": plan.images,
+        "remaining": plan.remaining,
+        "batches": plan.batches,
+        "batch_size_max": plan.batch_size,
+        "groups": [{**asdict(key), "images": count} for key, count in plan.groups.items()],
         "weights": resolved.weights.weights,
         "weights_digest": resolved.weights.digest,
         "licence": resolved.weights.licence,
-        **asdict(estimate(resolved.job, resolved.weights.digest, groups, left, rate, cache_folder())),
+        **asdict(plan.estimate),
     }
     if args.json:
         print(json.dumps(content))

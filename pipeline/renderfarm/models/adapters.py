@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from renderfarm.cache import cache_folder
 from renderfarm.errors import WeightsError
 from renderfarm.job.model import AdapterSettings
 from renderfarm.models.families import Family
-from renderfarm.models.fingerprint import cache_folder, fingerprint
+from renderfarm.models.fingerprint import fingerprint
 from renderfarm.models.layout import PICKLES, check_safetensors, pickle_error, read_header
 
 _DOWN = ("lora_A.weight", "lora_down.weight", "lora.down.weight", "lora_A.default.weight")

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from renderfarm.cache import cache_folder
 from renderfarm.errors import WeightsError
 from renderfarm.job.model import ControlSettings
 from renderfarm.models import hub
 from renderfarm.models.families import Family
-from renderfarm.models.fingerprint import cache_folder, combined, fingerprint
+from renderfarm.models.fingerprint import combined, fingerprint
 from renderfarm.models.layout import check_safetensors, part_files, read_json
 from renderfarm.models.licence import read_licence
 

@@ -9,20 +9,14 @@ tampered with below the file system, and `verify=True` (the renderer) does not u
 from __future__ import annotations
 
 import hashlib
-import json
-import os
-import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from renderfarm.cache import recall, remember
+
 CHUNK_BYTES = 1 << 20
-
-
-def cache_folder() -> Path:
-    """Returns the user's cache folder for renderfarm (XDG Base Directory Specification 0.8); it may not exist yet."""
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(base) if os.path.isabs(base) else Path.home() / ".cache") / "renderfarm"
+REMEMBERED = "digests.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +42,7 @@ def fingerprint(folder: Path, names: Iterable[str], *, cache: Path | None) -> tu
 
     `cache`: folder of remembered digests, or None to read every byte. Raises OSError for a file that cannot be read.
     """
-    known = _read_cache(cache)
+    known = recall(cache / REMEMBERED) if cache is not None else {}
     fresh: dict[str, str] = {}
     out = []
     for name in sorted(set(names)):
@@ -56,11 +50,11 @@ def fingerprint(folder: Path, names: Iterable[str], *, cache: Path | None) -> tu
         stat = path.stat()
         key = f"{path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}|{stat.st_ctime_ns}|{stat.st_ino}"
         sha256 = known.get(key)
-        if sha256 is None:
+        if not isinstance(sha256, str):
             sha256 = fresh[key] = file_sha256(path)
         out.append(FileDigest(name, stat.st_size, sha256))
     if cache is not None and fresh:
-        _write_cache(cache, {**_read_cache(cache), **fresh})
+        remember(cache / REMEMBERED, fresh)
     return tuple(out)
 
 
@@ -68,26 +62,3 @@ def combined(files: Iterable[FileDigest]) -> str:
     """Returns the digest of a set of files as hex (the module's docstring defines it)."""
     lines = (f"{file.path}\0{file.size}\0{file.sha256}\n" for file in sorted(files, key=lambda file: file.path))
     return hashlib.sha256("".join(lines).encode()).hexdigest()
-
-
-def _read_cache(cache: Path | None) -> dict[str, str]:
-    """Returns the remembered digests; a cache that cannot be read is an empty one."""
-    if cache is None:
-        return {}
-    try:
-        known = json.loads((cache / "digests.json").read_text())
-    except (OSError, ValueError):
-        return {}
-    return {k: v for k, v in known.items() if isinstance(v, str)} if isinstance(known, dict) else {}
-
-
-def _write_cache(cache: Path, known: dict[str, str]) -> None:
-    """Replaces the cache file at once. A racing writer's entries may be lost, which costs a second hash and nothing
-    else."""
-    try:
-        cache.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=cache, suffix=".tmp", delete=False) as file:
-            json.dump(known, file)
-        os.replace(file.name, cache / "digests.json")
-    except OSError:
-        return  # a cache on a full or read-only disk is no reason to stop

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from renderfarm.cache import cache_folder
 from renderfarm.errors import WeightsError
 from renderfarm.job.model import STARTER, ModelSettings
 from renderfarm.models import hub
@@ -18,7 +19,7 @@ from renderfarm.models.checkpoint import supplied_by, weights_in
 from renderfarm.models.control import COMPONENT, ResolvedControl, resolve_control
 from renderfarm.models.encoders import refuse_apart
 from renderfarm.models.families import OTHER, SCHEDULERS, family_of, samplers_for
-from renderfarm.models.fingerprint import FileDigest, cache_folder, combined, fingerprint
+from renderfarm.models.fingerprint import FileDigest, combined, fingerprint
 from renderfarm.models.layout import PICKLES, Layout, pickle_error, read_layout, read_parts
 from renderfarm.models.licence import Licence, read_licence
 from renderfarm.models.speed import refuse_modes

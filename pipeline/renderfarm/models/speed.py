@@ -10,10 +10,10 @@ import importlib.util
 import os
 from typing import Any
 
+from renderfarm.cache import cache_folder
 from renderfarm.errors import WeightsError
 from renderfarm.job.model import ModelSettings
 from renderfarm.models.families import OTHER, Family
-from renderfarm.models.fingerprint import cache_folder
 from renderfarm.models.memory import Mode
 from renderfarm.models.reuse import reuse_deep_features
 

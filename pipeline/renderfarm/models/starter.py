@@ -16,8 +16,8 @@ import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
+from renderfarm.cache import cache_folder
 from renderfarm.errors import WeightsError
-from renderfarm.models.fingerprint import cache_folder
 
 STANDIN_NAME = "starter (random stand-in)"
 STANDIN_VERSION = 1

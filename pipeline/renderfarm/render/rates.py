@@ -6,16 +6,14 @@ included. The first unit of a kind warms up; it counts only until there is a sec
 
 from __future__ import annotations
 
-import json
-import os
-import tempfile
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from renderfarm.models.fingerprint import cache_folder
+from renderfarm.cache import cache_folder, remember
+from renderfarm.cache import recall as cached
 
 FILE = "rates.json"
 WRITE_EVERY_S = 30.0
@@ -52,7 +50,7 @@ class Speed:
             self._sums[key] = (units + 1, counted, seconds)
             if units <= 1 or now - self._written_at[key] >= WRITE_EVERY_S:
                 self._written_at[key] = now
-                _remember(cache_folder(), key, Rate(seconds / counted, self.device))
+                remember(cache_folder() / FILE, {key: {"image_s": round(seconds / counted, 6), "device": self.device}})
 
 
 def recall(cache: Path, digest: str, width: int, height: int, steps: int) -> Rate | None:
@@ -73,21 +71,8 @@ def _key(digest: str, width: int, height: int, steps: int) -> str:
 
 
 def _read(cache: Path) -> dict[str, Rate]:
-    """Returns what the cache remembers; one that cannot be read remembers nothing."""
+    """Returns what the cache remembers; one that is damaged remembers nothing."""
     try:
-        known = json.loads((cache / FILE).read_text())
-        return {key: Rate(float(value["image_s"]), str(value["device"])) for key, value in known.items()}
-    except (OSError, ValueError, AttributeError, KeyError, TypeError):
+        return {key: Rate(float(value["image_s"]), str(value["device"])) for key, value in cached(cache / FILE).items()}
+    except (ValueError, AttributeError, KeyError, TypeError):
         return {}
-
-
-def _remember(cache: Path, key: str, rate: Rate) -> None:
-    """Replaces the file at once; a racing writer's entry may be lost and is measured again."""
-    known = {**_read(cache), key: rate}
-    try:
-        cache.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=cache, suffix=".tmp", delete=False) as file:
-            json.dump({name: {"image_s": round(found.image_s, 6), "device": found.device} for name, found in known.items()}, file, indent=1)
-        os.replace(file.name, cache / FILE)
-    except OSError:
-        return  # a cache on a full or read-only disk is no reason to stop

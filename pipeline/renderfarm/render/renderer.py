@@ -12,10 +12,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from renderfarm.cache import cache_folder
 from renderfarm.errors import RenderFailed
 from renderfarm.models import ModelSettings, Resolved, Task, load
 from renderfarm.models.encoders import threads_beside_a_gpu
-from renderfarm.models.fingerprint import cache_folder
 from renderfarm.render import rates, tuning
 from renderfarm.render.batching import DoesNotFit, in_fitting_batches, out_of_memory
 from renderfarm.schema import Attempt, RenderInfo

@@ -6,14 +6,13 @@ kind does not measure.
 
 from __future__ import annotations
 
-import json
-import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from renderfarm import cache
 from renderfarm.render.batching import out_of_memory
 
+FILE = "batches.json"
 GAIN_MIN = 1.04
 """A batch twice as large is taken when it renders at least this much more per second."""
 
@@ -49,26 +48,12 @@ def worthwhile_batch(seconds_for: Callable[[int], float], most: int = BATCH_MAX)
     return best
 
 
-def recall(cache: Path, key: str) -> int | None:
+def recall(folder: Path, key: str) -> int | None:
     """Returns what was remembered for `key`, or None."""
-    try:
-        known = json.loads((cache / "batches.json").read_text())
-        value = known.get(key)
-    except (OSError, ValueError, AttributeError):
-        return None
+    value = cache.recall(folder / FILE).get(key)
     return value if isinstance(value, int) and 1 <= value <= BATCH_MAX else None
 
 
-def remember(cache: Path, key: str, batch: int) -> None:
-    """Replaces the file at once; a racing writer's entry may be lost and is measured again."""
-    try:
-        try:
-            known = json.loads((cache / "batches.json").read_text())
-        except (OSError, ValueError):
-            known = {}
-        cache.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=cache, suffix=".tmp", delete=False) as file:
-            json.dump({**known, key: batch}, file, indent=1)
-        os.replace(file.name, cache / "batches.json")
-    except OSError:
-        return  # a cache on a full or read-only disk is no reason to stop
+def remember(folder: Path, key: str, batch: int) -> None:
+    """Remembers a batch size for `key`."""
+    cache.remember(folder / FILE, {key: batch})

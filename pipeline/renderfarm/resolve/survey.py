@@ -8,23 +8,21 @@ as it was written is none.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import itertools
 import json
-import os
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from renderfarm import __version__, manifest
+from renderfarm import __version__, cache, manifest
 from renderfarm.errors import JobError, ManifestChanged, ManifestError, NotStored
 from renderfarm.job import JobSettings
 from renderfarm.manifest import Rules
 from renderfarm.models import Resolved
 from renderfarm.models.families import FAMILIES
-from renderfarm.models.fingerprint import cache_folder
 from renderfarm.schema import PromptRow
 from renderfarm.storage import Seen, stamp
 from renderfarm.watermark import supported
@@ -106,7 +104,7 @@ def _memory(job: JobSettings, weights: Resolved, seen: Stamp) -> Path:
     code = [path for name in JUDGES for path in sorted(Path(__file__).parents[1].glob(name))]
     written = [(path.name, stat.st_size, stat.st_mtime_ns) for path in code for stat in (path.stat(),)]
     facts = [__version__, job.model_dump(mode="json"), weights.digest, weights.pipeline_class, weights.size_multiple, seen, written]
-    return cache_folder() / "manifests" / f"{hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]}.json"
+    return cache.cache_folder() / "manifests" / f"{hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]}.json"
 
 
 def _recall(memory: Path) -> Survey | None:
@@ -124,23 +122,12 @@ def _recall(memory: Path) -> Survey | None:
 
 
 def _remember(memory: Path, found: Survey) -> None:
-    """Written beside its name first; the oldest are dropped."""
+    """The oldest are dropped."""
     text = json.dumps(dataclasses.asdict(found))
-    try:
-        memory.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=memory.parent, suffix=".tmp", delete=False) as file:
-            try:
-                file.write(f"{hashlib.sha256(text.encode()).hexdigest()}\n{text}")
-                file.flush()
-                os.replace(file.name, memory)
-            except OSError:
-                os.unlink(file.name)
-                raise
-        known = sorted(memory.parent.glob("*.json"), key=lambda path: path.stat().st_mtime)
-        for old in known[:-REMEMBERED_MAX]:
+    cache.write(memory, f"{hashlib.sha256(text.encode()).hexdigest()}\n{text}")
+    with contextlib.suppress(OSError):
+        for old in sorted(memory.parent.glob("*.json"), key=lambda path: path.stat().st_mtime)[:-REMEMBERED_MAX]:
             old.unlink(missing_ok=True)
-    except OSError:
-        return  # a cache on a full or read-only disk is no reason to stop
 
 
 def _refuse_faults(job: JobSettings, rules: Rules) -> None:

@@ -10,9 +10,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import subprocess
-import sys
-import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -20,13 +17,16 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing import connection
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import structlog
 
+from renderfarm import processes
 from renderfarm.errors import FarmLost, Paused, Stopped, StorageAway, UserError
 from renderfarm.job import JobSettings
 from renderfarm.models import Resolved
+from renderfarm.processes import Child
+from renderfarm.run import worker_process
 from renderfarm.run.engine import (
     BYTES_IN_FLIGHT_MAX,
     UNITS_PER_FINISHER,
@@ -48,8 +48,6 @@ log = structlog.get_logger("renderfarm")
 
 FALSE_STARTS_MAX = 3
 """Workers in a row that die before they are ready: then they cannot load."""
-END_S = 5.0
-"""What a worker gets to end after its pipe was closed."""
 MEMORY_SHARE = 0.5
 """Of the free memory, for weights that more than one worker of a CPU loads."""
 BYTES_PER_WEIGHT = 4
@@ -108,9 +106,7 @@ class Worker:
     """One process. `kinds`: what it may do; `overlap`: tasks at a time; `heard_s`: when it last answered, or was given work while idle."""
 
     number: int
-    process: subprocess.Popen[bytes]
-    pipe: Any
-    complaints: IO[bytes]
+    child: Child
     kinds: tuple[Kind, ...]
     overlap: int
     heard_s: float
@@ -143,8 +139,8 @@ class Call:
 class LocalEngine:
     """`run.engine.Engine` over processes of this machine. Close it in any case."""
 
-    def __init__(self, order: Order, crew: Crew) -> None:
-        self._order, self._crew = order, crew
+    def __init__(self, order: Order, crew: Crew, module: str = worker_process.__name__) -> None:
+        self._order, self._module = order, module
         self._numbers, self._task_numbers = itertools.count(1), itertools.count(1)
         self._workers: list[Worker] = []
         self._renders: deque[Call] = deque()
@@ -163,24 +159,13 @@ class LocalEngine:
             self._spawn(("finish",), ("finish",), {})
 
     def _spawn(self, kinds: tuple[Kind, ...], first: tuple[Kind, ...], environment: dict[str, str]) -> None:
-        """Start one more worker, which imports only what is installed: neither the current folder nor that of a script."""
-        ours, theirs = connection.Pipe()
-        complaints = tempfile.TemporaryFile()  # noqa: SIM115 - closed with its worker
+        """Start one more worker."""
         overlap = 2 if kinds == ("render",) else 1  # on a GPU one unit is decoded and copied while the next denoises
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "renderfarm.run.worker_process", str(theirs.fileno())],
-            pass_fds=(theirs.fileno(),),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=complaints,
-            process_group=0,
-            env={**_clean_environment(), **environment},
-        )
-        theirs.close()
-        worker = Worker(next(self._numbers), process, ours, complaints, kinds, overlap, time.monotonic(), environment)
+        child = processes.start(self._module, environment)
+        worker = Worker(next(self._numbers), child, kinds, overlap, time.monotonic(), environment)
         self._workers.append(worker)
         with suppress(OSError):  # one that died at once is seen by `wait`
-            ours.send(Begin(self._order, first, overlap))
+            child.pipe.send(Begin(self._order, first, overlap))
 
     def start(self, stopped: Callable[[], bool] = lambda: False) -> int:
         """Wait until one worker renders and one finishes; how many images a renderer takes together.
@@ -235,7 +220,7 @@ class LocalEngine:
                     worker.heard_s = time.monotonic()
                 worker.tasks[task.number] = call
                 with suppress(OSError):  # one that died is seen by `wait`
-                    worker.pipe.send(task)
+                    worker.child.pipe.send(task)
 
     def _next_call(self, worker: Worker) -> Call | None:
         for kind, waiting in (("finish", self._finishes), ("render", self._renders)):
@@ -262,10 +247,10 @@ class LocalEngine:
         """Take in what workers say, and what their ends say. Raises: FarmLost when none is left."""
         if not self._workers:
             raise FarmLost(f"no worker is left: {FALSE_STARTS_MAX} in a row could not start: {self._why}")
-        heard = connection.wait([worker.pipe for worker in self._workers], timeout_s)
-        for worker in [worker for worker in self._workers if worker.pipe in heard]:
+        heard = connection.wait([worker.child.pipe for worker in self._workers], timeout_s)
+        for worker in [worker for worker in self._workers if worker.child.pipe in heard]:
             try:
-                answer: Answer = worker.pipe.recv()
+                answer: Answer = worker.child.pipe.recv()
             except (EOFError, OSError):
                 self._died(worker)
             else:
@@ -286,7 +271,7 @@ class LocalEngine:
     def _started(self, worker: Worker, value: int | UserError) -> None:
         if isinstance(value, UserError):
             self._refusal = self._refusal or value
-            worker.process.kill()
+            worker.child.process.kill()
             return
         worker.ready, self._false_starts = True, 0
         self._batch = max(self._batch, value)
@@ -342,13 +327,13 @@ class LocalEngine:
         for worker in self._workers:
             if worker.tasks and time.monotonic() - worker.heard_s > self._order.job.farm.hang_seconds:
                 log.warning("worker.hung", number=worker.number, seconds=self._order.job.farm.hang_seconds)
-                worker.process.kill()
+                worker.child.process.kill()
                 worker.heard_s = time.monotonic()
 
     def _died(self, worker: Worker) -> None:
         """Its units come back, of which only the oldest is blamed for its death; another takes its place."""
         self._workers.remove(worker)
-        self._why = _end_of(worker)
+        self._why = worker.child.end()
         log.warning("worker.died", number=worker.number, ready=worker.ready, reason=self._why)
         for order, call in enumerate(worker.tasks.values()):
             if call.flight.lost:
@@ -365,37 +350,11 @@ class LocalEngine:
 
     def close(self) -> None:
         """End all workers; what they were doing is lost."""
+        for worker in self._workers:  # all are told before the first is waited for
+            worker.child.pipe.close()
         for worker in self._workers:
-            worker.pipe.close()
-        deadline = time.monotonic() + END_S
-        for worker in self._workers:
-            try:
-                worker.process.wait(max(0.0, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                worker.process.kill()
-                worker.process.wait()
-            worker.complaints.close()
+            worker.child.end()
         self._workers.clear()
-
-
-def _clean_environment() -> dict[str, str]:
-    """This process's environment, where a path to import from names a folder, not wherever one stands; one thread a worker."""
-    kept = os.pathsep.join(entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if os.path.isabs(entry))
-    return {**os.environ, "PYTHONPATH": kept, "PYTHONSAFEPATH": "1", "OMP_NUM_THREADS": "1"}
-
-
-def _end_of(worker: Worker) -> str:
-    """How a worker's process ended, and its last words."""
-    worker.pipe.close()
-    try:
-        code = worker.process.wait(END_S)
-    except subprocess.TimeoutExpired:
-        worker.process.kill()
-        code = worker.process.wait()
-    worker.complaints.seek(max(0, worker.complaints.seek(0, os.SEEK_END) - 4096))
-    lines = worker.complaints.read().decode(errors="replace").strip().splitlines()
-    worker.complaints.close()
-    return f"exit {code}" + (f": {lines[-1].strip()[:300]}" if lines else "")
 
 
 def _pixels(rendered: Rendered) -> Any:

@@ -11,14 +11,16 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any, Literal
 
+from renderfarm import processes
 from renderfarm.errors import UserError
 from renderfarm.run.engine import Order
+from renderfarm.run.workers import FinisherWorker, RendererWorker
 
 Kind = Literal["render", "finish"]
 
@@ -50,25 +52,32 @@ class Answer:
     value: Any
 
 
+Makers = Mapping[Kind, Callable[[Order], Any]]
+
+
+def _renderer(order: Order) -> RendererWorker:
+    return RendererWorker(order.weights, order.job, order.keys.mark_key.secret)
+
+
+def _finisher(order: Order) -> FinisherWorker:
+    return FinisherWorker(order.job, order.plan_digest, order.keys)
+
+
+WORKERS: Makers = {"render": _renderer, "finish": _finisher}
+
+
 class WorkerProcess:
     """One worker: a renderer, a finisher, or both."""
 
-    def __init__(self, connection: Connection, begin: Begin) -> None:
-        self._connection, self._order = connection, begin.order
+    def __init__(self, connection: Connection, begin: Begin, makers: Makers) -> None:
+        self._connection, self._order, self._makers = connection, begin.order, makers
         self._made: dict[Kind, Any] = {}
         self._making, self._sending = threading.Lock(), threading.Lock()
 
     def _worker(self, kind: Kind) -> Any:
-        from renderfarm.run.workers import FinisherWorker, RendererWorker
-
-        order = self._order
         with self._making:
             if kind not in self._made:
-                self._made[kind] = (
-                    RendererWorker(order.weights, order.job, order.keys.mark_key.secret)
-                    if kind == "render"
-                    else FinisherWorker(order.job, order.plan_digest, order.keys)
-                )
+                self._made[kind] = self._makers[kind](self._order)
             return self._made[kind]
 
     def ready(self, kinds: Sequence[Kind]) -> int | UserError:
@@ -95,13 +104,13 @@ class WorkerProcess:
             os._exit(0)
 
 
-def main(descriptor: int) -> None:
+def main(descriptor: str, makers: Makers = WORKERS) -> None:
     """Work until the pipe closes. Signals are the driver's, which drains."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    connection = Connection(descriptor)
+    connection = processes.pipe_of(descriptor)
     begin: Begin = connection.recv()
-    worker = WorkerProcess(connection, begin)
+    worker = WorkerProcess(connection, begin, makers)
     pool = ThreadPoolExecutor(begin.overlap)
     pool.submit(lambda: worker.answer(Answer(0, worker.ready(begin.kinds))))
     try:
@@ -114,4 +123,4 @@ def main(descriptor: int) -> None:
 if __name__ == "__main__":
     from renderfarm.run import worker_process  # what is pickled names the module, not __main__
 
-    worker_process.main(int(sys.argv[1]))
+    worker_process.main(sys.argv[1])

@@ -1,0 +1,181 @@
+"""The local engine with real processes that render nothing (tests/fake_worker.py): every unit ends in one event, whatever dies."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from renderfarm.errors import FarmLost, JobError, Stopped, StorageAway
+from renderfarm.job import JobSettings
+from renderfarm.run.engine import CheckedUnit, Event, FinishLost, Order, Rendered, RenderLost, StoredUnit
+from renderfarm.run.finish import Decision
+from renderfarm.run.local import Crew, LocalEngine, plan_crew
+from renderfarm.run.units import PendingAttempt, Unit
+from tests.standins import attempt
+
+BOTH = Crew(2, 0, mixed=True)
+WAIT_S = 60.0
+
+
+def settings(**changes: object) -> JobSettings:
+    return JobSettings.model_validate({"name": "a", "manifest": "-", "output": "-", **changes})
+
+
+def order(**changes: object) -> Order:
+    return Order(settings(**changes), "plan", None, None)  # type: ignore[arg-type]  # nothing of these reaches a fake worker
+
+
+@pytest.fixture
+def engine(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalEngine]:
+    """Two workers, or as the test's `crew` and `job` marks say."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    monkeypatch.setenv("FAKE_WORKER", str(tmp_path))
+    wanted = request.node.get_closest_marker("parametrize")
+    made = LocalEngine(order(), BOTH, "tests.fake_worker") if wanted is None else LocalEngine(*request.param, "tests.fake_worker")
+    yield made
+    made.close()
+
+
+def unit(number: int, *prompts: str) -> Unit:
+    return Unit(number, tuple(PendingAttempt(attempt(f"{number}-{at}", prompt=prompt)) for at, prompt in enumerate(prompts)))
+
+
+def events(engine: LocalEngine, count: int = 1) -> list[Event]:
+    """The next events; the engine is asked until they are there."""
+    found: list[Event] = []
+    deadline = time.monotonic() + WAIT_S
+    while len(found) < count and time.monotonic() < deadline:
+        found += engine.wait(1.0)
+    return found
+
+
+def rendered(engine: LocalEngine, one: Unit) -> Rendered:
+    engine.render(one)
+    (event,) = events(engine)
+    assert isinstance(event, Rendered) and event.unit is one
+    return event
+
+
+ACCEPTED = Decision("accepted", "", (), True)
+
+
+def test_a_unit_goes_from_rendering_to_storing_and_its_images_stay_in_order(engine: LocalEngine) -> None:
+    assert engine.start() == 4
+    assert engine.capacity() == 2
+    made = rendered(engine, unit(1, "a", "b", "c"))
+    engine.check(made)
+    (checked,) = events(engine)
+    assert isinstance(checked, CheckedUnit)
+    assert [one.verdicts[0].reason for one in checked.checked] == ["1-0", "1-1", "1-2"]
+    engine.store(made, checked.checked, [ACCEPTED] * 3)
+    (stored,) = events(engine)
+    assert isinstance(stored, StoredUnit)
+    assert [one.record.image_id for one in stored.finished] == ["1-0", "1-1", "1-2"]
+    assert engine.capacity() == 2
+
+
+def test_storing_goes_before_checking_and_checking_before_rendering(engine: LocalEngine) -> None:
+    engine.start()
+    first, second = rendered(engine, unit(1, "a")), rendered(engine, unit(2, "a", "b", "c", "d"))
+    engine.check(second)
+    engine.render(unit(3, "a"))
+    engine.store(first, [c.checked[0] for c in _check(engine, first)], [ACCEPTED])
+    kinds = [type(event) for event in events(engine, 3)]
+    assert kinds.index(StoredUnit) < kinds.index(Rendered) and kinds.index(CheckedUnit) < kinds.index(Rendered)
+
+
+def _check(engine: LocalEngine, made: Rendered) -> list[CheckedUnit]:
+    from renderfarm.pictures import Fingerprint
+    from renderfarm.run.finish import Checked
+    from renderfarm.schema import Verdict
+
+    verdicts = (Verdict("seen", "accepted", made.unit.attempts()[0].image.image_id),)
+    return [CheckedUnit(made.unit, made, (Checked(verdicts, Fingerprint("0" * 64, 0, "")),))]
+
+
+def test_a_worker_that_dies_over_a_unit_is_blamed_and_replaced(engine: LocalEngine) -> None:
+    engine.start()
+    engine.render(unit(1, "die"))
+    (lost,) = events(engine)
+    assert isinstance(lost, RenderLost) and lost.blamed and "exit 9" in lost.reason
+    for number in (2, 3, 4):  # both places work again
+        assert rendered(engine, unit(number, "a")).unit.number == number
+
+
+def test_pixels_survive_the_death_of_the_worker_that_checks_them(engine: LocalEngine) -> None:
+    engine.start()
+    made = rendered(engine, unit(1, "die checking", "b"))
+    engine.check(made)
+    (lost,) = events(engine)
+    assert isinstance(lost, FinishLost) and lost.unit is made.unit
+    engine.check(made)
+    (checked,) = events(engine)
+    assert isinstance(checked, CheckedUnit) and len(checked.checked) == 2
+
+
+def test_a_unit_that_fails_is_lost_with_its_reason_and_nobody_dies(engine: LocalEngine) -> None:
+    engine.start()
+    engine.render(unit(1, "fail"))
+    (lost,) = events(engine)
+    assert isinstance(lost, RenderLost) and lost.reason == "it fails"
+
+
+def test_a_storage_that_is_away_pauses_the_run(engine: LocalEngine) -> None:
+    engine.start()
+    made = rendered(engine, unit(1, "away"))
+    engine.store(made, _check(engine, made)[0].checked, [ACCEPTED])
+    with pytest.raises(StorageAway):
+        events(engine)
+
+
+@pytest.mark.parametrize("engine", [(order(farm={"hang_seconds": 10}), Crew(1, 1, mixed=False))], indirect=True)
+def test_a_worker_that_gives_no_answer_is_ended(engine: LocalEngine) -> None:
+    engine.start()
+    engine.render(unit(1, "hang"))
+    (lost,) = events(engine)
+    assert isinstance(lost, RenderLost) and "exit -9" in lost.reason
+
+
+@pytest.mark.parametrize("engine", [(order(provider="refuse"), BOTH)], indirect=True)
+def test_a_worker_that_refuses_the_job_ends_the_start_with_its_words(engine: LocalEngine) -> None:
+    with pytest.raises(JobError, match="not with this worker"):
+        engine.start()
+
+
+def test_a_start_can_be_stopped(engine: LocalEngine) -> None:
+    with pytest.raises(Stopped):
+        engine.start(lambda: True)
+
+
+def test_workers_that_cannot_start_end_the_run(tmp_path: Path) -> None:
+    engine = LocalEngine(order(), Crew(1, 0, mixed=True), "renderfarm.no_such_module")
+    with pytest.raises(FarmLost, match="No module named"):
+        engine.start()
+    engine.close()
+
+
+def test_nothing_is_left_when_an_engine_is_closed(engine: LocalEngine) -> None:
+    engine.start()
+    children = [worker.child.process for worker in engine._workers]
+    engine.close()
+    assert all(child.poll() is not None for child in children)
+
+
+@pytest.mark.parametrize(
+    ("farm", "device", "gpus", "cpus", "free", "crew"),
+    [
+        ({}, "auto", 0, 2, None, Crew(2, 0, True)),
+        ({}, "auto", 0, 8, 8 << 30, Crew(2, 6, True)),  # two times 2 GB in half of 8 GB
+        ({}, "auto", 0, 8, 1 << 30, Crew(1, 7, True)),
+        ({"renderers": 1, "finishers": 1}, "auto", 0, 8, None, Crew(1, 1, True)),
+        ({}, "auto", 1, 16, None, Crew(1, 15, False)),
+        ({}, "auto", 1, 1, None, Crew(1, 1, False)),
+        ({}, "cpu", 1, 2, None, Crew(2, 0, True)),
+        ({"finishers": 3}, "auto", 2, 16, None, Crew(2, 3, False)),
+    ],
+)
+def test_how_many_workers_there_are(farm: dict[str, int], device: str, gpus: int, cpus: int, free: int | None, crew: Crew) -> None:
+    assert plan_crew(settings(farm=farm, model={"device": device}), gpus, cpus, 2 << 30, free) == crew
