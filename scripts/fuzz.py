@@ -75,7 +75,7 @@ def targets(folder: Path) -> dict[str, Target]:
     from renderfarm.log import parts, snapshot
     from renderfarm.log import proofs as bundle
     from renderfarm.notes import Checkpoint, cosign
-    from renderfarm.pictures import encode
+    from renderfarm.pictures import decode
     from renderfarm.storage import LocalStorage
     from tests.outputs import JOB
 
@@ -113,7 +113,7 @@ def targets(folder: Path) -> dict[str, Target]:
 
     def picture(data: bytes) -> None:
         with contextlib.suppress(PictureError):
-            encode.decode(data)
+            decode(data)
 
     def credentials(data: bytes) -> None:
         for kind in ("image/png", "image/jpeg", "image/webp"):
@@ -206,7 +206,7 @@ def by_hand(folder: Path, head: bytes) -> dict[str, str]:
     from renderfarm.errors import PictureError
     from renderfarm.log import parts
     from renderfarm.log import proofs as bundle
-    from renderfarm.pictures import encode
+    from renderfarm.pictures import decode, encode
     from renderfarm.storage import LocalStorage
     from tests.outputs import picture
 
@@ -227,12 +227,12 @@ def by_hand(folder: Path, head: bytes) -> dict[str, str]:
     for count in (1_000_000, 400_000):
         many = {"format": bundle.CONSISTENCY_FORMAT, "old": note, "new": note, "log_key": key, "proof": ["00" * 32] * count}
         said[f"proof of {count:,} hashes"] = bundle.verify_any(json.dumps(many).encode(), None).reason
-    good = io.BytesIO(encode.encode(picture(1), "image/png")).getvalue()
+    good = io.BytesIO(encode(picture(1), "image/png")).getvalue()
     size = (60_000).to_bytes(4, "big") * 2
     header = b"IHDR" + size + good[24:29]
     bomb = good[:12] + header + zlib.crc32(header).to_bytes(4, "big") + good[33:]
     try:
-        encode.decode(bomb)
+        decode(bomb)
     except PictureError as error:
         said["PNG of 60,000 x 60,000"] = error.what
     return said

@@ -17,7 +17,7 @@ from renderfarm.log.record import claim_digest, record_id
 from renderfarm.log.writer import LogWriter
 from renderfarm.notes import Signer
 from renderfarm.pictures import encode
-from renderfarm.pictures.fingerprint import SIGNATURE_BYTES
+from renderfarm.pictures.fingerprints import SIGNATURE_BYTES
 from renderfarm.schema import Record, Verdict
 from renderfarm.storage import LocalStorage, Storage
 
@@ -105,7 +105,7 @@ def stored_attempt(output: Output, issuer: credential.Issuer, record: Record, me
     record = dataclasses.replace(record, claim_digest=claim_digest(record))
     assert record.claim_digest is not None
     claim = credential.claim_for(record, record.claim_digest, "Example GmbH", output.keys.mark_key)
-    data = issuer.issue(encode.encode(marked, media_type), media_type, claim)
+    data = issuer.issue(encode(marked, media_type), media_type, claim)
     digest = hashlib.sha256(data).hexdigest()
     folder = "images" if record.outcome == "accepted" else "review"
     suffix = media_type.partition("/")[2]

@@ -266,7 +266,7 @@ def credentials(pictures: int = 60) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as temporary:
         key_set = keys.init(Path(temporary) / "keys")
         issuer = credential.Issuer(key_set)
-        data = encode.encode(np.random.default_rng(1).integers(0, 255, (512, 512, 3), np.uint8), "image/png")
+        data = encode(np.random.default_rng(1).integers(0, 255, (512, 512, 3), np.uint8), "image/png")
         record = record_of(1)
         claim = credential.claim_for(record, record.claim_digest or "", "Example GmbH", key_set.mark_key)
         issuer.issue(data, "image/png", claim)

@@ -39,8 +39,7 @@ from renderfarm.checks.files import read_picture
 from renderfarm.checks.hands import HandsCheck
 from renderfarm.checks.text import TextCheck
 from renderfarm.job.checks import ChecksSettings, CopiesSettings, DuplicatesSettings, HandsSettings, TextSettings
-from renderfarm.pictures.fingerprint import Fingerprint, derived_forms, fingerprint
-from renderfarm.pictures.hamming import HammingIndex
+from renderfarm.pictures import Fingerprint, HammingIndex, fingerprint, pdq
 from renderfarm.schema import PromptRow, Verdict
 
 Sample = tuple[drawn.Picture, PromptRow, bool]
@@ -221,7 +220,7 @@ def self_join(count: int, asked: int = 2000) -> dict[str, Any]:
     start = time.process_time()
     pairs = 0
     for place in sample:
-        forms = derived_forms(hashes[place].astype(">u8").tobytes().hex())
+        forms = pdq.forms_of_hash(hashes[place].astype(">u8").tobytes().hex())
         found, _ = index.search(forms, 31)
         assert place in found
         pairs += len(found) - 1

@@ -29,7 +29,7 @@ from renderfarm import keys
 from renderfarm.cli import logs
 from renderfarm.job import JobSettings
 from renderfarm.log.canonical import claim_digest
-from renderfarm.pictures.fingerprint import Fingerprint
+from renderfarm.pictures import Fingerprint
 from renderfarm.resolve import resolve_job
 from renderfarm.resolve.survey import SETTLED_S
 from renderfarm.run import session as farm

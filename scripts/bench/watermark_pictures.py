@@ -17,9 +17,9 @@ import cv2
 import numpy as np
 
 from renderfarm.models import ModelSettings, resolve
+from renderfarm.pictures import decode, read_file
 from renderfarm.render import Renderer
 from renderfarm.schema import Attempt, PlannedImage
-from renderfarm.watermark import load_picture
 from scripts.bench.watermark_others import Picture
 from scripts.starter.world import captions, sample_spec
 
@@ -56,7 +56,7 @@ def photographs() -> list[Picture]:
 
 def of_folder(folder: Path) -> list[Picture]:
     """uint8 (H, W, 3) each: the PNG files of a folder, sixty at most."""
-    out = [load_picture(path) for path in sorted(folder.rglob("*.png"))[:60]]
+    out = [decode(read_file(path)) for path in sorted(folder.rglob("*.png"))[:60]]
     return [np.repeat(p[..., None], 3, 2) if p.ndim == 2 else np.ascontiguousarray(p[..., :3]) for p in out]
 
 

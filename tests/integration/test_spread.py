@@ -20,7 +20,7 @@ from renderfarm.farm.spread import on_cluster, spread
 from renderfarm.identify import identify, lookup
 from renderfarm.identify.identify import identify_all, pictures_in
 from renderfarm.log import parts
-from renderfarm.pictures import encode
+from renderfarm.pictures import decode, encode
 from tests import outputs
 from tests.outputs import Output
 
@@ -73,7 +73,7 @@ def same_answers(output: Output, fan_out: FanOut) -> None:
     """
     pictures = list(pictures_in(output.folder / "images"))
     whole = next(path for path in pictures if path.parent.name != "row-1")
-    bare = encode.encode(encode.decode(whole.read_bytes()), "image/png")
+    bare = encode(decode(whole.read_bytes()), "image/png")
     asked = [*pictures, ("bare", bare)]
     here = [answer.as_json() for answer in identify_all(asked, [output.storage], output.trust)]
     there = [answer.as_json() for answer in identify_all(asked, [output.storage], output.trust, fan_out)]

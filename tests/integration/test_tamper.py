@@ -29,7 +29,7 @@ from renderfarm.log.record import arrow_schema, claim_digest, from_table, to_tab
 from renderfarm.log.tree import Frontier, tree_root
 from renderfarm.log.writer import LogWriter, encode_part
 from renderfarm.notes import Checkpoint, Signer, cosign
-from renderfarm.pictures import encode
+from renderfarm.pictures import decode, encode
 from renderfarm.schema import RECORD_FIELDS, RECORD_VERSION, ObjectCount, Record, Verdict
 from renderfarm.storage import Storage
 from tests import outputs
@@ -200,7 +200,7 @@ def _(w: World) -> None:
 
 @case("object: encoded again, credential gone", "object-altered", "images/row-1/")
 def _(w: World) -> None:
-    w.picture(1).write_bytes(encode.encode(encode.decode(w.picture(1).read_bytes()), "image/png"))
+    w.picture(1).write_bytes(encode(decode(w.picture(1).read_bytes()), "image/png"))
 
 
 @case("object: exchanged for one of another output of the same keys", "object-altered", "images/row-1/")
@@ -837,18 +837,18 @@ def _with_picture(world: World, issuer: credential.Issuer, record: Record, lie: 
     good = (world.out.folder / record.object_key).read_bytes()
     claim = credential.claim_for(record, record.claim_digest, "Example GmbH", world.out.keys.mark_key)
     if lie == "a picture without credential":
-        data = encode.encode(encode.decode(good), "image/png")
+        data = encode(decode(good), "image/png")
     elif lie == "a picture with a damaged credential":
         broken = bytearray(good)
         broken[-40] ^= 1
         data = bytes(broken)
     elif lie == "a picture without mark":
-        data = issuer.issue(encode.encode(outputs.picture(5), "image/png"), "image/png", claim)
+        data = issuer.issue(encode(outputs.picture(5), "image/png"), "image/png", claim)
     elif lie == "a picture with another's mark":
-        other = encode.decode(world.picture(1).read_bytes())
-        data = issuer.issue(encode.encode(other, "image/png"), "image/png", claim)
+        other = decode(world.picture(1).read_bytes())
+        data = issuer.issue(encode(other, "image/png"), "image/png", claim)
     else:
-        bare = bytearray(encode.encode(outputs.picture(5), "image/png"))
+        bare = bytearray(encode(outputs.picture(5), "image/png"))
         bare[len(bare) // 2] ^= 1
         data = issuer.issue(bytes(bare), "image/png", claim)
     (world.out.folder / record.object_key).write_bytes(data)

@@ -109,7 +109,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Authority]:
 
 
 def picture() -> bytes:
-    return encode.encode(np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8), "image/png")
+    return encode(np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8), "image/png")
 
 
 CLAIM = Claim("ab" * 16, 1, "cd" * 32, "ef" * 32, "ACME", "model", "1", 1_790_000_000_000_000)

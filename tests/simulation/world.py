@@ -23,7 +23,7 @@ from renderfarm.job import JobSettings
 from renderfarm.log.canonical import claim_digest
 from renderfarm.log.writer import Commit, LogWriter
 from renderfarm.notes import Signer
-from renderfarm.pictures.fingerprint import Fingerprint
+from renderfarm.pictures import Fingerprint
 from renderfarm.plan import Intent, plan_row
 from renderfarm.retry import next_attempt
 from renderfarm.run.engine import CheckedUnit, Event, FinishLost, Rendered, RenderLost, StoredUnit

@@ -17,9 +17,8 @@ from renderfarm.checks.copies import CopiesCheck, several_wanted
 from renderfarm.checks.counts import CountsCheck, Detector, Found
 from renderfarm.checks.duplicates import DuplicateIndex
 from renderfarm.job.checks import BrokenSettings, CopiesSettings, CountsSettings, DuplicatesSettings
-from renderfarm.pictures.fingerprint import Fingerprint, derived_forms, fingerprint, planes, signature
-from renderfarm.pictures.hamming import HammingIndex, distances
-from renderfarm.pictures.pdq import packed
+from renderfarm.pictures import Fingerprint, fingerprint
+from renderfarm.pictures.fingerprints import signature
 from renderfarm.schema import Box, ObjectCount, PromptRow
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts" / "bench"))
@@ -189,42 +188,6 @@ def test_flat_drawings_of_other_rows_are_compared_by_their_thumbnails() -> None:
     assert (verdict.outcome, verdict.reason) == ("flagged", "near-duplicate of r7 #0 in another row")
     index.remove("r7", "r7 #0")
     assert index.judge("late", fingerprint(again)).outcome == "accepted"
-
-
-@pytest.mark.parametrize("radius", [0, 16, 31, 40])
-def test_the_index_finds_exactly_what_looking_at_every_hash_finds(radius: int) -> None:
-    rng = np.random.default_rng(radius)
-    base = rng.integers(0, 2**64, (9000, 4), dtype=np.uint64)
-    near = base.copy()
-    for _ in range(45):  # up to 45 bits away
-        at = rng.integers(0, 4, len(near))
-        flips = np.uint64(1) << rng.integers(0, 64, len(near)).astype(np.uint64)
-        near[np.arange(len(near)), at] ^= np.where(rng.random(len(near)) < 0.6, flips, np.uint64(0))
-    index = HammingIndex()
-    index.extend(base)
-    index.extend(near)
-    index.extend(base[17:18])
-    index.extend(base[:0])
-    assert len(index) == 18001
-    for nth in (0, 17, 4000):
-        forms = np.stack([base[nth], near[nth + 1]])
-        want = distances(np.concatenate([base, near, base[17:18]]), forms)
-        places, gaps = index.search(forms, radius)
-        assert places.tolist() == np.flatnonzero((want <= radius).any(axis=1)).tolist()
-        assert np.array_equal(gaps, want[places])
-
-
-def test_forms_derived_from_a_hash_are_near_the_forms_of_the_picture() -> None:
-    found = fingerprint(drawn.texture(np.random.default_rng(6), 256))
-    gap = np.bitwise_count(derived_forms(found.pdq) ^ packed(list(found.forms))).sum(axis=1)
-    assert gap[0] == 0 and gap.max() <= 60 and np.median(gap) <= 31
-
-
-def test_a_signature_holds_light_and_colour_and_refuses_another_length() -> None:
-    light, colour = planes(signature(np.full((40, 30, 3), 255, np.uint8)))
-    assert light.shape == (16, 16) and set(light.ravel().tolist()) == {255} and set(colour.ravel().tolist()) == {128}
-    with pytest.raises(ValueError, match="384 bytes"):
-        planes("AAAA")
 
 
 def _within(box: Box, place: Box, slack: int = 4) -> bool:

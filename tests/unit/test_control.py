@@ -122,7 +122,7 @@ def test_batches_are_of_equal_control_and_differing_ones_are_refused(folders: An
     made = renderer(model(folders))
     with pytest.raises(RenderFailed, match="control_image there are; these differ"):
         drawn(made, controlled(), controlled(None))
-    with pytest.raises(RenderFailed, match="input picture broken: not a readable"):
+    with pytest.raises(RenderFailed, match="input picture broken: this is no picture that can be read"):
         drawn(made, controlled("broken"))
     with pytest.raises(RenderFailed, match=r"needs the job's model\.controlnet"):
         drawn(renderer(ModelSettings(weights=str(folders["sd"][0]), device="cpu")), controlled())
@@ -239,7 +239,7 @@ def test_a_job_resolves_control_images_as_it_does_init_images(folders: Any, tmp_
     for picture, more, what in (
         ("outside.png", {}, "no allowed prefix"),
         ("in/nowhere.png", {}, "cannot be read"),
-        ("in/broken.png", {}, "not a readable"),
+        ("in/broken.png", {}, "no picture that can be read"),
         ("in/lines.png", {"inputs": {"allow": [str(tmp_path)], "bytes_max": 20}}, "too large"),
         ("in/lines.png", {"model": {"weights": str(folders["sd"][0])}}, "the job has no ControlNet"),
     ):

@@ -24,13 +24,12 @@ from renderfarm import credential, keys
 from renderfarm.credential import Claim, Issuer, RemoteKey, Source, claim_for, prompt_digest, read, xmp_for
 from renderfarm.credential.jumbf import signing_chain
 from renderfarm.errors import CredentialFailed
-from renderfarm.keys import KeySet, certificates
-from renderfarm.pictures import encode, xmp
-from renderfarm.pictures.encode import Pixels
+from renderfarm.keys import KeySet, certificates, files
+from renderfarm.pictures import EXTENSIONS, Pixels, decode, encode, xmp
 from renderfarm.schema import Record
 from renderfarm.watermark.types import MarkKey
 
-TYPES = sorted(encode.EXTENSIONS)
+TYPES = sorted(EXTENSIONS)
 PROMPT = "a secret product, number 7"
 RECORD = Record(
     kind="attempt", image_id="ab" * 16, attempt=2, prompt=PROMPT, weights="org/model", weights_revision="rev1", outcome="accepted",
@@ -60,7 +59,7 @@ def claim(key_set: KeySet) -> Claim:
 
 @pytest.fixture(scope="module")
 def bare() -> dict[str, bytes]:
-    return {kind: encode.encode(drawn(), kind, xmp=xmp_for(RECORD, "ACME")) for kind in TYPES}
+    return {kind: encode(drawn(), kind, xmp=xmp_for(RECORD, "ACME")) for kind in TYPES}
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +86,7 @@ def test_it_is_trusted_small_and_leaves_the_pixels_alone(
     assert finding.signer and finding.signer.startswith("Renderfarm development signer")
     assert finding.valid_from_us and finding.valid_until_us and finding.valid_from_us < time.time() * 1e6 < finding.valid_until_us
     assert len(signed[kind]) - len(bare[kind]) < 6000, "the issue allows 6 kB"
-    assert np.array_equal(encode.decode(signed[kind]), encode.decode(bare[kind]))
+    assert np.array_equal(decode(signed[kind]), decode(bare[kind]))
     assert xmp.read(signed[kind]) == xmp.read(bare[kind]) is not None
 
 
@@ -203,7 +202,7 @@ def test_a_pixel_changed_under_the_credential_is_invalid(signed: dict[str, bytes
     chunk = signed["image/png"][33 : 33 + len(signed["image/png"]) - len(bare["image/png"])]
     pixels = drawn()
     pixels[0, 0, 0] ^= 1
-    other = encode.encode(pixels, "image/png", xmp=xmp_for(RECORD, "ACME"))
+    other = encode(pixels, "image/png", xmp=xmp_for(RECORD, "ACME"))
     finding = read(other[:33] + chunk + other[33:], "image/png", anchors)
     assert finding.state == "invalid" and "assertion.dataHash.mismatch" in finding.reason
 
@@ -319,9 +318,9 @@ sys.stdout.buffer.write(key.sign(sys.stdin.buffer.read(), ec.ECDSA(hashes.SHA256
 
 def test_a_key_set_may_name_a_command_that_signs(tmp_path: Path, claim: Claim, bare: dict[str, bytes]) -> None:
     folder = keys.init(tmp_path / "set").folder
-    (folder / keys.CHAIN_KEY).rename(tmp_path / "token.key")
+    (folder / files.CHAIN_KEY).rename(tmp_path / "token.key")
     (tmp_path / "sign.py").write_text(SIGN_PROGRAM)
-    command = folder / keys.CHAIN_COMMAND
+    command = folder / files.CHAIN_COMMAND
     command.touch(mode=0o600)
     command.write_text(f"{sys.executable} {tmp_path / 'sign.py'} '{tmp_path / 'token.key'}'\n")
     key_set = keys.load(folder)
@@ -404,7 +403,7 @@ def test_all_names_that_others_use_are_exported() -> None:
 def test_signing_is_quick(key_set: KeySet, claim: Claim, tmp_path: Path) -> None:
     """The issue allows 6 ms at 512² on a free core; a busy machine gets ten times that before this fails."""
     image = np.random.default_rng(0).integers(0, 255, (512, 512, 3), dtype=np.uint8)
-    data = encode.encode(image, "image/png")
+    data = encode(image, "image/png")
     issuer = Issuer(key_set)
     times = []
     for _ in range(5):

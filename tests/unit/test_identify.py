@@ -24,9 +24,8 @@ from renderfarm.log.canonical import claim_digest
 from renderfarm.log.record import record_id
 from renderfarm.log.writer import LogWriter
 from renderfarm.notes import Signer
-from renderfarm.pictures import encode, pdq
-from renderfarm.pictures.encode import Pixels
-from renderfarm.pictures.fingerprint import signature
+from renderfarm.pictures import Pixels, decode, encode, pdq
+from renderfarm.pictures.fingerprints import signature
 from renderfarm.schema import Record
 from renderfarm.storage import LocalStorage, Storage
 from renderfarm.watermark import METHOD, VERSION, MarkKey, Payload, embed
@@ -70,7 +69,7 @@ def marked_picture(number: int, key: MarkKey) -> Pixels:
 
 def record_of(key_set: KeySet, number: int, marked: Pixels) -> Record:
     image_id = id_of(number)
-    digest, quality = pdq.pdq(marked)
+    digest, quality = pdq.hash_of(marked)
     bare = Record(
         kind="attempt", job="mugs", image_id=image_id, row_id=f"row {number}", index=0, attempt=1, prompt=f"mug {number}",
         width=SIDE, height=SIDE, weights="test/model", weights_revision="1", outcome="accepted", watermark_method=METHOD,
@@ -90,7 +89,7 @@ def build(folder: Path, key_set: KeySet, log: Signer | None = None) -> Output:
         marked = marked_picture(number, key_set.mark_key)
         record = record_of(key_set, number, marked)
         claim = claim_for(record, record.claim_digest or "", "ACME", key_set.mark_key)
-        file = issuer.issue(encode.encode(marked, "image/png"), "image/png", claim)
+        file = issuer.issue(encode(marked, "image/png"), "image/png", claim)
         record = dataclasses.replace(record, media_type="image/png", file_sha256=hashlib.sha256(file).hexdigest())
         writer.append([record])
         pixels.append(marked)
@@ -123,7 +122,7 @@ def test_the_file_itself_is_certain(output: Output) -> None:
 
 
 def jpeg75(pixels: Pixels) -> Pixels:
-    return encode.decode(encode.encode(pixels, "image/jpeg", quality=75))
+    return decode(encode(pixels, "image/jpeg", quality=75))
 
 
 def half(pixels: Pixels) -> Pixels:
@@ -140,7 +139,7 @@ def cropped(pixels: Pixels) -> Pixels:
 
 @pytest.mark.parametrize("copy", [jpeg75, half, mirrored, cropped])
 def test_a_copy_without_credential_is_found_by_its_mark(output: Output, copy: Callable[[Pixels], Pixels]) -> None:
-    data = encode.encode(copy(output.pixels[2]), "image/jpeg", quality=90)
+    data = encode(copy(output.pixels[2]), "image/jpeg", quality=90)
     answer = identify(data, [output.storage], output.trust)
     check(answer, output, 2)
     assert (answer.sureness, answer.by, answer.trusted) == ("strong", "watermark", True), answer.reason
@@ -149,7 +148,7 @@ def test_a_copy_without_credential_is_found_by_its_mark(output: Output, copy: Ca
 
 
 def test_without_trust_a_copy_is_a_lead_and_the_file_is_not_trusted(output: Output) -> None:
-    copy = encode.encode(output.pixels[0], "image/jpeg")
+    copy = encode(output.pixels[0], "image/jpeg")
     leads = identify(copy, [output.storage], None)
     check(leads, output, 0)
     assert (leads.sureness, leads.by) == ("lead", "likeness")
@@ -160,7 +159,7 @@ def test_without_trust_a_copy_is_a_lead_and_the_file_is_not_trusted(output: Outp
 
 
 def test_another_picture_is_not_identified(output: Output) -> None:
-    answer = identify(encode.encode(drawn(99), "image/png"), [output.storage], output.trust)
+    answer = identify(encode(drawn(99), "image/png"), [output.storage], output.trust)
     assert not answer.identified and not answer.matches
     assert answer.reason == "no credential, no watermark, and nothing that looks like it"
 
@@ -173,11 +172,11 @@ def test_a_file_that_is_no_picture_is_answered(output: Output) -> None:
 
 def test_a_flipped_pixel_voids_the_credential_and_the_mark_still_leads(output: Output) -> None:
     """The credential's chunk is carried over to a file with one pixel changed."""
-    plain = encode.encode(output.pixels[3], "image/png")
+    plain = encode(output.pixels[3], "image/png")
     chunk = output.files[3][33 : 33 + len(output.files[3]) - len(plain)]
     pixels = output.pixels[3].copy()
     pixels[5, 5] ^= 1
-    changed = encode.encode(pixels, "image/png")
+    changed = encode(pixels, "image/png")
     answer = identify(changed[:33] + chunk + changed[33:], [output.storage], output.trust)
     check(answer, output, 3)
     assert answer.finding and answer.finding.state == "invalid" and "dataHash" in answer.finding.reason
@@ -187,7 +186,7 @@ def test_a_flipped_pixel_voids_the_credential_and_the_mark_still_leads(output: O
 def test_a_mark_copied_onto_another_picture_is_only_a_lead(output: Output, key_set: KeySet) -> None:
     payload = Payload(1, record_id(output.records[0].image_id or "", 1))
     stranger = embed(drawn(77)[None], [payload], key_set.mark_key)[0]
-    answer = identify(encode.encode(stranger, "image/png"), [output.storage], output.trust)
+    answer = identify(encode(stranger, "image/png"), [output.storage], output.trust)
     check(answer, output, 0)
     assert answer.sureness == "lead" and not answer.identified
     assert "does not look like it" in answer.reason
@@ -196,7 +195,7 @@ def test_a_mark_copied_onto_another_picture_is_only_a_lead(output: Output, key_s
 def test_a_self_made_credential_on_another_picture_is_only_a_lead(output: Output, tmp_path: Path) -> None:
     forger = keys.init(tmp_path / "forger")
     claim = claim_for(output.records[0], output.records[0].claim_digest or "", "ACME", forger.mark_key)
-    file = Issuer(forger).issue(encode.encode(drawn(55), "image/png"), "image/png", claim)
+    file = Issuer(forger).issue(encode(drawn(55), "image/png"), "image/png", claim)
     answer = identify(file, [output.storage], output.trust)
     assert answer.finding and answer.finding.state == "untrusted"
     assert answer.sureness == "lead" and "does not look like it" in answer.reason
@@ -207,7 +206,7 @@ def test_an_edit_by_another_program_leads_to_its_source(output: Output, tmp_path
     editor = keys.init(tmp_path / "editor")
     source = Source(output.files[2], "image/png")
     claim = Claim("ee" * 16, 1, "ee" * 32, "ee" * 32, "Editor", "editor", "1", 1_800_000_000_000_000, source=source)
-    edited = Issuer(editor).issue(encode.encode(drawn(66), "image/png"), "image/png", claim)
+    edited = Issuer(editor).issue(encode(drawn(66), "image/png"), "image/png", claim)
     answer = identify(edited, [output.storage], output.trust)
     check(answer, output, 2)
     assert (answer.sureness, answer.by) == ("lead", "source") and not answer.identified
@@ -233,9 +232,9 @@ def test_colliding_payloads_are_told_apart_by_looks(key_set: KeySet, output: Out
     twins = [dataclasses.replace(record, claim_digest=claim_digest(record)) for record in twins]
     writer.append([Record("plan", job="mugs", plan_digest="p", manifest_digest="m", settings_digest="s", planned=3)])
     writer.append(twins)
-    whole = identify(encode.encode(jpeg75(output.pixels[1]), "image/png"), [storage], output.trust)
+    whole = identify(encode(jpeg75(output.pixels[1]), "image/png"), [storage], output.trust)
     assert whole.sureness == "strong" and whole.matches[0].record == twins[1]
-    crop = identify(encode.encode(cropped(output.pixels[1]), "image/png"), [storage], output.trust)
+    crop = identify(encode(cropped(output.pixels[1]), "image/png"), [storage], output.trust)
     assert crop.sureness == "lead" and "3 records with the same 44 bits" in crop.reason
     assert len(crop.matches) == 3
 
@@ -243,7 +242,7 @@ def test_colliding_payloads_are_told_apart_by_looks(key_set: KeySet, output: Out
 def test_the_same_shape_in_other_colours_is_said_to_be_so(output: Output) -> None:
     """PDQ sees luminance only: with red and blue chroma swapped it cannot tell the pictures apart, the colour thumbnail can."""
     swapped = cv2.cvtColor(output.pixels[0], cv2.COLOR_RGB2YCrCb)[..., [0, 2, 1]]
-    data = encode.encode(np.asarray(cv2.cvtColor(np.ascontiguousarray(swapped), cv2.COLOR_YCrCb2RGB), dtype=np.uint8), "image/png")
+    data = encode(np.asarray(cv2.cvtColor(np.ascontiguousarray(swapped), cv2.COLOR_YCrCb2RGB), dtype=np.uint8), "image/png")
     answer = identify(data, [output.storage], None)
     check(answer, output, 0)
     assert answer.sureness == "lead" and answer.matches[0].colours is False and "in other colours" in answer.reason

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from renderfarm.errors import PictureError, RenderFailed, UserError
-from renderfarm.pictures import encode
+from renderfarm.pictures import EXTENSIONS, encode
 from renderfarm.review import reproduce
 from renderfarm.review.reproduce import Pixels, compare, differences, info_of
 from renderfarm.run import finish
@@ -45,7 +45,7 @@ def made(media_type: str = "image/png", batch: tuple[str, ...] = ALONE) -> tuple
     payload = Payload(1, "00000abcdef")
     pixels = picture(7)
     pixels[0, 0, 0] = 101 if batch == ALONE else 102
-    data = encode.encode(embed(pixels[None], [payload], KEY)[0], media_type, quality=92)
+    data = encode(embed(pixels[None], [payload], KEY)[0], media_type, quality=92)
     record = Record(
         kind="attempt", image_id="a" * 32, row_id="mug", row_digest="d", index=0, attempt=3, prompt="a mug", negative_prompt="",
         seed=7, width=SIDE, height=SIDE, steps=2, guidance=4.0, outcome="accepted", watermark_payload=payload.record,
@@ -60,7 +60,7 @@ def neighbour(record: Record, image_id: str) -> Record:
     return dataclasses.replace(record, image_id=image_id, attempt=1, seed=8)
 
 
-@pytest.mark.parametrize("media_type", sorted(encode.EXTENSIONS))
+@pytest.mark.parametrize("media_type", sorted(EXTENSIONS))
 def test_a_faithful_renderer_is_bit_identical(media_type: str) -> None:
     record, data = made(media_type)
     answer = reproduce.reproduce(record, data, render, [KEY])

@@ -26,7 +26,7 @@ from renderfarm.job.checks import DuplicatesSettings
 from renderfarm.log import parts
 from renderfarm.manifest import Rules, files, row_digest
 from renderfarm.manifest.rows import examine
-from renderfarm.pictures.fingerprint import fingerprint
+from renderfarm.pictures import fingerprint
 from renderfarm.plan import ImageIds, Intent, plan_row
 from renderfarm.resolve import ResolvedJob, resolve_job, survey
 from renderfarm.run import session as farm

@@ -45,7 +45,6 @@ HERE_MAX = 128
 CHUNK = 16
 
 OBJECT_BYTES_MAX = 1 << 28
-PIXELS_MAX = 1 << 28
 PREFIXES = ("images/", "review/")
 
 
@@ -179,13 +178,13 @@ def _check_credential(data: bytes, recorded: Recorded, beliefs: Beliefs) -> Answ
 def _check_mark(data: bytes, recorded: Recorded, beliefs: Beliefs) -> Answer:
     """The mark of an accepted picture reads back to its record. A rejected one may have been rejected for its mark."""
     from renderfarm import watermark
-    from renderfarm.pictures import encode
+    from renderfarm.pictures import decode
 
     keys = [key for key in beliefs.mark_keys if key.key_id == recorded.watermark_key_id]
     if recorded.outcome != "accepted" or recorded.watermark_payload is None or not keys:
         return Answer(recorded)
     try:
-        pixels = encode.decode(data, OBJECT_BYTES_MAX, PIXELS_MAX)
+        pixels = decode(data)
     except PictureError as error:
         return Answer(recorded, "object-unreadable", error.what)
     reading = watermark.read(pixels, keys, search="fast")

@@ -24,9 +24,9 @@ import structlog
 
 from renderfarm.checks.base import Bars, judge, not_run
 from renderfarm.job.checks import DuplicatesSettings
-from renderfarm.pictures.fingerprint import SIGNATURE_BYTES, Fingerprint, Planes, derived_forms, planes, raw_planes, turned
+from renderfarm.pictures import pdq
+from renderfarm.pictures.fingerprints import SIGNATURE_BYTES, Fingerprint, Planes, forms_of_signature, planes_of, planes_of_bytes
 from renderfarm.pictures.hamming import HammingIndex, distances
-from renderfarm.pictures.pdq import packed
 from renderfarm.schema import Verdict
 
 log = structlog.get_logger(__name__)
@@ -91,9 +91,9 @@ class _Thumbnails:
     def __getitem__(self, place: int) -> Planes:
         if place < self._on_disk:
             assert self._file is not None, "what is on disk has a file"
-            return raw_planes(os.pread(self._file, SIGNATURE_BYTES, place * SIGNATURE_BYTES))
+            return planes_of_bytes(os.pread(self._file, SIGNATURE_BYTES, place * SIGNATURE_BYTES))
         first = (place - self._on_disk) * SIGNATURE_BYTES
-        return raw_planes(bytes(self._in_memory[first : first + SIGNATURE_BYTES]))
+        return planes_of_bytes(bytes(self._in_memory[first : first + SIGNATURE_BYTES]))
 
 
 class DuplicateIndex:
@@ -129,7 +129,7 @@ class DuplicateIndex:
         raw = b"".join(base64.b64decode(text, validate=True) for text in signatures)
         if len(raw) != count * SIGNATURE_BYTES:
             raise ValueError(f"a signature has {SIGNATURE_BYTES} bytes, these {count} have {len(raw)}")
-        self._hashes.extend(packed(list(pdqs)))
+        self._hashes.extend(pdq.packed(list(pdqs)))
         while first + count > len(self._trusted):
             self._trusted, self._there, self._pooled = (
                 np.concatenate([a, np.zeros_like(a)]) for a in (self._trusted, self._there, self._pooled)
@@ -171,7 +171,7 @@ class DuplicateIndex:
         held = bars(self.settings, OTHER_ROW)
         if held is None:
             return not_run(NAME, "twins in other rows are ignored")
-        if found.quality < self.settings.min_quality and _flat(planes(found.signature)[0]):
+        if found.quality < self.settings.min_quality and _flat(planes_of(found.signature)[0]):
             return not_run(NAME, f"too little detail to compare with other rows (PDQ quality {found.quality})")
         own = self._rows.get(row_id, ())
         places, gaps = self._hashes.search(_forms(found), self.settings.max_distance)
@@ -191,7 +191,7 @@ class DuplicateIndex:
             return None
         close = np.argwhere((gaps <= self.settings.max_distance) & self._trusted[places][:, None])
         close = close[np.lexsort((places[close[:, 0]], gaps[close[:, 0], close[:, 1]]))]
-        asked = _turned_planes(found.signature) if close.size else []
+        asked = forms_of_signature(found.signature) if close.size else []
         for nth, form in close:
             place = int(places[nth])
             if confirms(asked[form], self._thumbnails[place]):
@@ -205,10 +205,10 @@ class DuplicateIndex:
         if found.quality >= self.settings.min_quality:
             there &= ~self._trusted[: len(self)]
         places = np.flatnonzero(there)
-        light = planes(found.signature)[0]
+        light = planes_of(found.signature)[0]
         if not places.size or _flat(light):
             return places[:0]
-        forms = _pooled(np.stack([np.asarray(form, np.int16) for form in turned(light)]))
+        forms = _pooled(np.stack(list(pdq.eight_forms(light))))
         stored = self._pooled[places]
         squared = (stored * stored).sum(axis=1)[:, None] + (forms * forms).sum(axis=1) - 2 * stored @ forms.T
         near: npt.NDArray[np.bool_] = (squared <= 2 - 2 * STRUCTURE_ALONE_MIN + 1e-4).any(axis=1) & stored.any(axis=1)
@@ -216,7 +216,7 @@ class DuplicateIndex:
 
     def _same(self, places: npt.NDArray[np.int64], found: Fingerprint) -> _Twin | None:
         """The first twin among pictures with too little detail for PDQ, by the thumbnails alone, in eight forms."""
-        asked = _turned_planes(found.signature)
+        asked = forms_of_signature(found.signature)
         for place in places:
             if found.quality < self.settings.min_quality or not self._trusted[place]:
                 known = self._thumbnails[place]
@@ -227,7 +227,7 @@ class DuplicateIndex:
 
 def _forms(found: Fingerprint) -> npt.NDArray[np.uint64]:
     """The hashes of the eight forms, uint64 (8, 4)."""
-    return packed(list(found.forms)) if found.forms else derived_forms(found.pdq)
+    return pdq.packed(list(found.forms)) if found.forms else pdq.forms_of_hash(found.pdq)
 
 
 def _flat(light: npt.NDArray[np.int16]) -> bool:
@@ -244,11 +244,6 @@ def _pooled(light: npt.NDArray[np.int16]) -> npt.NDArray[np.float32]:
     unit = np.where(power < FLAT_POWER, 0.0, 1.0) / np.where(length == 0, 1.0, length)
     cells = centred.reshape(-1, POOL, 16 // POOL, POOL, 16 // POOL).sum(axis=(2, 4)) / (16 // POOL)
     return np.asarray(cells.reshape(-1, POOL * POOL) * unit[:, None], np.float32)
-
-
-def _turned_planes(text: str) -> list[Planes]:
-    light, colour = planes(text)
-    return [(np.asarray(a, np.int16), np.asarray(b, np.int16)) for a, b in zip(turned(light), turned(colour), strict=True)]
 
 
 def confirms(asked: Planes, known: Planes, structure_min: float = STRUCTURE_MIN) -> bool:

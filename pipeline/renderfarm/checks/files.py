@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
+from renderfarm import pictures
 from renderfarm.checks import registry
 from renderfarm.checks.base import Image
 from renderfarm.errors import PictureError, UserError
 from renderfarm.job.checks import ChecksSettings
 from renderfarm.manifest import wanted_objects
-from renderfarm.pictures import encode
 from renderfarm.schema import Box, ObjectCount, PromptRow, Verdict
 
 SIDE_MIN = 16
@@ -73,29 +73,11 @@ def read_picture(path: Path) -> Image:
     Raises:
         PictureError: no such file, no picture, damaged, too large, or with a side under 16 pixels.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise PictureError(f"cannot be read: {error.strerror or error}", str(path), "check the path") from error
-    image = encode.decode(data)
+    image = pictures.read(pictures.read_file(path), str(path)).on_white()
     if min(image.shape[:2]) < SIDE_MIN:
         size = f"{image.shape[1]}x{image.shape[0]}"
         raise PictureError(f"too small to judge: {size} pixels, at least {SIDE_MIN} a side are needed", str(path), "use a larger copy")
-    return _on_white(data, image)
-
-
-def _on_white(data: bytes, image: Image) -> Image:
-    """`decode` drops the alpha channel, and what lies under transparent pixels is arbitrary: show them as white instead."""
-    import io
-
-    from PIL import Image as Pictures
-    from PIL import ImageOps
-
-    with Pictures.open(io.BytesIO(data), formats=encode.READABLE) as picture:
-        if not picture.has_transparency_data:
-            return image
-        alpha = np.asarray(ImageOps.exif_transpose(picture).convert("RGBA").getchannel("A"), np.uint16)[..., None]
-    return ((image.astype(np.uint16) * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
+    return image
 
 
 def _bounded(image: Image) -> tuple[Image, float]:

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from renderfarm import keys, notes
+from renderfarm import keys, notes, pictures
 from renderfarm.audit.audit import audit as run_audit
 from renderfarm.audit.fanout import Cores, FanOut
 from renderfarm.cli import logs
@@ -20,7 +20,6 @@ from renderfarm.identify.identify import Answer, identify_all, pictures_in
 from renderfarm.identify.lookup import Match
 from renderfarm.keys import Trust
 from renderfarm.log import parts
-from renderfarm.pictures import encode
 from renderfarm.schema import Attempt, RenderInfo
 from renderfarm.storage import Storage, open_storage
 
@@ -131,7 +130,7 @@ def reproduce(args: argparse.Namespace) -> int:
     image_id = image_named(storage, args.image_id)
     record = again.accepted(records_of(storage, frozenset({image_id})), image_id)
     try:
-        stored = storage.get(record.object_key or "", encode.BYTES_MAX)
+        stored = storage.get(record.object_key or "", pictures.BYTES_MAX)
     except NotStored as error:
         raise UserError(f"the picture {error} is gone", storage.uri, "`renderfarm audit` names everything that is missing") from error
     trust = keys.load_default_trust()
@@ -140,7 +139,7 @@ def reproduce(args: argparse.Namespace) -> int:
     if resolved.digest != record.weights_digest:
         print(f"note: the record's weights were {record.weights_digest}, these are {resolved.digest}", file=sys.stderr)
 
-    def render(attempts: Sequence[Attempt]) -> tuple[again.Pixels, RenderInfo]:
+    def render(attempts: Sequence[Attempt]) -> tuple[pictures.Pixels, RenderInfo]:
         whole = settings.model_copy(update={"batch": len(attempts)})
         return Renderer(resolved, whole).render(attempts, inputs=read_inputs(attempts))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import os
 import secrets
@@ -12,10 +11,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-from renderfarm import keys, watermark
+from renderfarm import keys, pictures, watermark
 from renderfarm.checks.files import FileResult, Item, check_files, read_items
 from renderfarm.cli import logs
 from renderfarm.errors import KeysError, RenderfarmError, UserError
@@ -111,11 +107,9 @@ def watermark_embed(args: argparse.Namespace) -> int:
     done = 0
     for path, out in places.items():
         try:
-            picture = watermark.load_picture(path)
-            colour = picture[..., :3] if picture.ndim == 3 else picture[..., None].repeat(3, axis=2)
-            marked = method.embed(colour[None], [payload], key)[0]
-            alpha = picture[..., 3] if picture.shape[2:] == (4,) else None
-            _write_new(out, _png(marked, alpha, watermark.colour_profile(path)))
+            picture = pictures.read(pictures.read_file(path), str(path), exact=True)
+            marked = method.embed(picture.pixels[None], [payload], key)[0]
+            _write_new(out, pictures.encode_like(picture, marked))
             done += 1
             print(_shown(out))
         except (RenderfarmError, OSError) as error:  # OSError: the marked picture cannot be written
@@ -158,19 +152,6 @@ def _write_new(out: Path, data: bytes) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _png(marked: NDArray[np.uint8], alpha: NDArray[np.uint8] | None, profile: bytes | None) -> bytes:
-    """The PNG file of a marked picture; alpha (uint8 (H, W)) and colour profile as they were."""
-    from renderfarm.pictures import encode
-
-    if alpha is None and profile is None:
-        return encode.encode(marked, "image/png")
-    from PIL import Image
-
-    file, pixels = io.BytesIO(), marked if alpha is None else np.dstack([marked, alpha])
-    Image.fromarray(pixels).save(file, "PNG", compress_level=1, icc_profile=profile)
-    return file.getvalue()
-
-
 def _one_line(path: Path, error: Exception) -> str:
     """What is wrong with one picture of many: its path, the reason, the remedy."""
     text = f"{error.what} ({error.remedy})" if isinstance(error, UserError) and error.remedy else str(error)
@@ -194,7 +175,7 @@ def watermark_read(args: argparse.Namespace) -> int:
     code = 0
     for path in args.images:
         try:
-            reading = method.read(watermark.load_picture(path), mark_keys)
+            reading = method.read(pictures.decode(pictures.read_file(path), str(path)), mark_keys)
         except RenderfarmError as error:
             code = UserError.exit_code
             line = _one_line(path, error)

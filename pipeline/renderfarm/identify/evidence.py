@@ -10,11 +10,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from renderfarm import credential
+from renderfarm import credential, pictures
 from renderfarm.audit.pictures import Beliefs
 from renderfarm.credential import Finding
-from renderfarm.pictures import encode, pdq
-from renderfarm.pictures.fingerprint import signature
 from renderfarm.watermark import read
 from renderfarm.watermark.types import Reading
 
@@ -25,7 +23,7 @@ class Evidence:
 
     finding: the credential; reading: the watermark, None where no watermark key was given; forms: uint64 (8, 4),
     the PDQ hashes of the mirrored and turned forms; quality: PDQ's, 0..100; colours: the colour thumbnail of
-    `checks.fingerprint`.
+    `pictures.fingerprint`.
     """
 
     name: str
@@ -52,13 +50,13 @@ def gather(data: bytes, name: str, beliefs: Beliefs) -> Evidence:
     """All that a picture file says.
 
     The long search for a watermark (a second or so) is spared where a believed credential speaks already.
-    Raises: PictureError for a file that is no picture, or larger than `encode.decode` reads.
+    Raises: PictureError for a file that is no picture, or larger than `pictures.read` takes.
     """
-    pixels = encode.decode(data)
-    finding = credential.read(data, encode.media_type_of(data), beliefs.anchors_pem)
+    picture = pictures.read(data, name)
+    finding = credential.read(data, picture.media_type, beliefs.anchors_pem)
     believed = finding.state in ("trusted", "expired") and finding.claim_digest is not None
     reading = None
     if beliefs.mark_keys:
-        reading = read(pixels, beliefs.mark_keys, search="fast" if believed else "full")
-    _, quality = pdq.pdq(pixels)
-    return Evidence(name, finding, reading, pdq.packed(list(pdq.pdq_dihedral(pixels))), quality, signature(pixels))
+        reading = read(picture.pixels, beliefs.mark_keys, search="fast" if believed else "full")
+    looks = pictures.fingerprint(picture.pixels)
+    return Evidence(name, finding, reading, pictures.pdq.packed(list(looks.forms)), looks.quality, looks.signature)

@@ -30,7 +30,7 @@ from renderfarm.identify.evidence import Evidence, gather
 from renderfarm.identify.lookup import How, Match
 from renderfarm.keys import Trust
 from renderfarm.log.record import as_dict
-from renderfarm.pictures import encode
+from renderfarm.pictures import ENDINGS, read_file
 from renderfarm.storage import Storage
 from renderfarm.watermark.types import Reading
 
@@ -120,9 +120,8 @@ def pictures_in(path: Path) -> Iterator[Path]:
 
     Raises: PictureError when there is none.
     """
-    endings = {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".avif"}
     if path.is_dir():
-        found = sorted(p for p in path.rglob("*") if p.suffix.lower() in endings and p.is_file())
+        found = sorted(p for p in path.rglob("*") if p.suffix.lower() in ENDINGS and p.is_file())
         if not found:
             raise PictureError("there is no picture in this folder", str(path), NAME_A_PICTURE)
         yield from found
@@ -133,14 +132,8 @@ def pictures_in(path: Path) -> Iterator[Path]:
 
 
 def _opened(picture: Path | tuple[str, bytes]) -> tuple[str, bytes]:
-    """Name and bytes, cut just above what is read of a picture."""
-    if not isinstance(picture, Path):
-        return picture
-    try:
-        with open(picture, "rb") as file:
-            return str(picture), file.read(encode.BYTES_MAX + 1)
-    except OSError as error:
-        raise PictureError(f"cannot be read: {error.strerror}", str(picture), NAME_A_PICTURE) from error
+    """Name and bytes. Raises: PictureError when the path cannot be read."""
+    return (str(picture), read_file(picture)) if isinstance(picture, Path) else picture
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,8 +22,8 @@ from renderfarm.keys import Trust
 from renderfarm.log import parts, reading
 from renderfarm.log.canonical import claim_digest
 from renderfarm.log.record import from_table
-from renderfarm.pictures import pdq
-from renderfarm.pictures.fingerprint import planes, turned
+from renderfarm.pictures import hamming, pdq
+from renderfarm.pictures.fingerprints import forms_of_signature, planes_of
 from renderfarm.schema import Record
 from renderfarm.storage import Storage
 
@@ -231,7 +231,7 @@ def _scan_looks(table: pa.Table, number: int, attempts: Any, pictures: Sequence[
     for picture, item in zip(pictures, sought, strict=True):
         if picture.quality < pdq.QUALITY_MIN:
             continue
-        bits = pdq.distances(picture.forms, hashes)
+        bits = hamming.distances(hashes, picture.forms).min(axis=1)
         for place in np.flatnonzero(bits <= pdq.NEAR).tolist():
             item.offer((-int(bits[place]), -number, -int(rows[good[place]])))
 
@@ -264,7 +264,7 @@ def _log_state(part: parts.Part, trust: Trust | None) -> LogState:
 def _match(picture: Evidence, how: How, output: str, part: int, log: LogState, record: Record) -> Match:
     distance, colours = None, None
     if _is_hash(record.pdq) and min(record.pdq_quality or 0, picture.quality) >= pdq.QUALITY_MIN:
-        bits = [int(pdq.distances(form[None], pdq.packed([str(record.pdq)]))[0]) for form in picture.forms]
+        bits = hamming.distances(pdq.packed([str(record.pdq)]), picture.forms)[0].tolist()
         distance = min(bits)
         colours = _same_colours(picture.colours, record.signature, bits.index(distance))
     return Match(how, output, part, log, distance, colours, claim_digest(record) == record.claim_digest, record)
@@ -273,9 +273,6 @@ def _match(picture: Evidence, how: How, output: str, part: int, log: LogState, r
 def _same_colours(ours: str, theirs: str | None, form: int) -> bool | None:
     """Whether the colour thumbnails agree, ours mirrored and turned as `form` says."""
     try:
-        known = planes(theirs or "")
+        return confirms(forms_of_signature(ours)[form], planes_of(theirs or ""))
     except ValueError:
         return None
-    light, colour = planes(ours)
-    pair = (list(turned(light))[form].astype(np.int16), list(turned(colour))[form].astype(np.int16))
-    return confirms(pair, known)

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cache
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-Pixels = NDArray[np.uint8]
-"""uint8 (H, W, 3), sRGB."""
+from renderfarm.pictures.reader import Pixels
 
+Number = TypeVar("Number", bound=np.generic)
 Plane = NDArray[np.float32]
 """float32 (H, W): luminance."""
 
@@ -38,7 +38,7 @@ QUALITY_MIN = 50
 """Below it (of 0..100) a picture is too flat for its hash to mean anything (same source)."""
 
 
-def pdq(image: Pixels) -> tuple[str, int]:
+def hash_of(image: Pixels) -> tuple[str, int]:
     """Hash (64 hex digits) and quality (0..100) of uint8 (H, W, 3); some 10 ms on one core at 512²."""
     if min(image.shape[:2]) < SIDE_MIN:
         return "0" * HEX_DIGITS, 0
@@ -87,21 +87,32 @@ def _quality(small: Plane) -> int:
     return min(100, int(sum(np.abs(step).sum() for step in steps) / 90))
 
 
-def pdq_dihedral(image: Pixels) -> tuple[str, ...]:
-    """The hashes of the eight mirrored and turned forms of uint8 (H, W, 3), the picture's own first; 14 ms at 512².
+def hashes_of_other_forms(image: Pixels) -> tuple[str, ...]:
+    """The hashes of a picture's other seven `eight_forms`, uint8 (H, W, 3).
 
-    In the order: as it is, left-right, upside down, both, and those four transposed. Each form of a 128-pixel
-    miniature is hashed; deriving the forms from one DCT, as the reference can, misses by up to 46 bits because its
-    downsampling is not symmetric (measured over 60 pictures), this by up to 22.
+    Each form of a 128-pixel miniature is hashed; deriving the forms from one DCT, as the reference can, misses by up to 46 bits because
+    its downsampling is not symmetric (measured over 60 pictures), this by up to 22.
     """
-    small = _reduced(image, FORM_SIDE)
-    return (pdq(image)[0], *(pdq(form)[0] for form in list(_forms(small))[1:]))
+    _, *others = eight_forms(_reduced(image, FORM_SIDE))
+    return tuple(hash_of(form)[0] for form in others)
 
 
-def _forms(image: NDArray[Any]) -> Iterator[Pixels]:
-    flips = (image, image[:, ::-1], image[::-1], image[::-1, ::-1])
-    for form in (*flips, *(flip.swapaxes(0, 1) for flip in flips)):
-        yield np.ascontiguousarray(form)
+def forms_of_hash(digest: str) -> NDArray[np.uint64]:
+    """uint64 (8, 4): the hashes of all eight forms as far as the hash alone tells them, for one that was read back from a record.
+
+    A mirror negates the odd columns of the DCT, so their bits flip; a transposition transposes (PDQ's description, section "dihedral").
+    """
+    bits = np.unpackbits(np.frombuffer(bytes.fromhex(digest), np.uint8)).reshape(16, 16)
+    odd = np.arange(16, dtype=np.uint8) % 2
+    flips = [bits ^ (odd[None, :] * x) ^ (odd[:, None] * y) for y, x in ((0, 0), (0, 1), (1, 0), (1, 1))]
+    return np.stack([np.packbits(form).view(">u8").astype(np.uint64) for form in (*flips, *(flip.T for flip in flips))])
+
+
+def eight_forms(array: NDArray[Number]) -> Iterator[NDArray[Number]]:
+    """A picture or plane (H, W, ...) as it is, left-right, upside down, both, and those four transposed, as views."""
+    flips = (array, array[:, ::-1], array[::-1], array[::-1, ::-1])
+    yield from flips
+    yield from (flip.swapaxes(0, 1) for flip in flips)
 
 
 def _reduced(image: Pixels, side_max: int) -> Pixels:
@@ -114,23 +125,8 @@ def _reduced(image: Pixels, side_max: int) -> Pixels:
     return np.asarray(cv2.resize(np.ascontiguousarray(image), size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
-def distance(a: str, b: str) -> int:
-    """Bits in which two hashes differ, 0..256. Raises: ValueError for what is not 64 hex digits."""
-    if len(a) != HEX_DIGITS or len(b) != HEX_DIGITS:
-        raise ValueError(f"a PDQ hash has {HEX_DIGITS} hex digits")
-    return (int(a, 16) ^ int(b, 16)).bit_count()
-
-
 def packed(hashes: list[str]) -> NDArray[np.uint64]:
-    """Hashes as uint64 (N, 4), for `distances`. Raises: ValueError for what is not 64 hex digits."""
+    """Hashes as uint64 (N, 4), as `hamming` takes them. Raises: ValueError for what is not 64 hex digits."""
     if any(len(text) != HEX_DIGITS for text in hashes):
         raise ValueError(f"a PDQ hash has {HEX_DIGITS} hex digits")
     return np.frombuffer(bytes.fromhex("".join(hashes)), dtype=">u8").astype(np.uint64).reshape(-1, 4)
-
-
-def distances(queries: NDArray[np.uint64], hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
-    """int64 (N,): from each of `hashes` (N, 4) to the nearest of `queries` (Q, 4), Q ≥ 1."""
-    nearest = np.full(len(hashes), BITS, dtype=np.int64)
-    for query in queries:
-        np.minimum(nearest, np.bitwise_count(hashes ^ query).sum(axis=1, dtype=np.int64), out=nearest)
-    return nearest

@@ -21,8 +21,8 @@ from renderfarm.models.adapters import switch_adapter
 from renderfarm.models.quiet import drop_foreign_warnings
 from renderfarm.models.reuse import begin_batch
 from renderfarm.render import tuning
+from renderfarm.render.inputs import read_control, read_inputs
 from renderfarm.render.lanes import Lanes
-from renderfarm.render.pictures import read_control, read_inputs
 from renderfarm.render.vae import decode, encode_pictures, quantise
 from renderfarm.schema import PlannedImage
 

@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from renderfarm import __version__, manifest
-from renderfarm.errors import JobError, ManifestError, NotStored, RenderFailed, StorageRefused
+from renderfarm.errors import JobError, ManifestError, NotStored, PictureError, StorageRefused
 from renderfarm.job import JobSettings
 from renderfarm.manifest import BadRow, Rules, Shard
 from renderfarm.models import Resolved
 from renderfarm.models import resolve as resolve_weights
-from renderfarm.pictures.open import picture_size
+from renderfarm.pictures import size_of
 from renderfarm.plan import ImageIds, Intent, invalid_image_id, plan_digest, plan_row
 from renderfarm.resolve.survey import Stamp, require_same, stamp_or_none, survey
 from renderfarm.schema import PlannedImage
@@ -146,9 +146,9 @@ def _digest_input(uri: str, job: JobSettings) -> tuple[str, tuple[int, int]]:
     if len(data) > job.inputs.bytes_max:
         raise ManifestError("this input picture is too large", where, f"at most {job.inputs.bytes_max} bytes (inputs.bytes_max)")
     try:
-        return hashlib.sha256(data).hexdigest(), picture_size(data)
-    except RenderFailed as error:
-        raise ManifestError(f"this input picture cannot be used: {error}", where, "give a whole picture file") from error
+        return hashlib.sha256(data).hexdigest(), size_of(data)
+    except PictureError as error:
+        raise ManifestError(f"this input picture cannot be used: {error.what}", where, error.remedy) from error
 
 
 def _allowed(uri: str, prefixes: tuple[str, ...]) -> bool:

@@ -24,13 +24,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from renderfarm.errors import PictureError, RenderFailed, UserError
-from renderfarm.pictures import encode
+from renderfarm.pictures import Pixels, decode, encode
 from renderfarm.render import CHUNK_END
 from renderfarm.schema import Attempt, PlannedImage, Record, RenderInfo
 from renderfarm.watermark import MarkKey, Payload, embed
-
-Pixels = NDArray[np.uint8]
-"""uint8 (H, W, 3), sRGB."""
 
 LEVELS_MAX = 2
 """Largest difference in any pixel, in grey levels of 255, that still counts as the same picture: batch (1) and mark (1)."""
@@ -120,10 +117,10 @@ def reproduce(
     pixels = rendered[position]
     pixels, unmarked = _marked(pixels, record, mark_keys)
     if record.media_type in LOSSY:
-        pixels = encode.decode(encode.encode(pixels, record.media_type, quality=quality))
+        pixels = decode(encode(pixels, record.media_type, quality=quality))
     recorded = dataclasses.replace(info_of(record), batch=_together(record) or record.batch)
     reasons = changed + differences(recorded, info) + ((unmarked,) if unmarked else ())
-    return Reproduction(attempt.image.image_id, attempt.number, compare(encode.decode(stored), pixels), reasons)
+    return Reproduction(attempt.image.image_id, attempt.number, compare(decode(stored, record.object_key or ""), pixels), reasons)
 
 
 def compare(recorded: Pixels, again: Pixels, levels_max: int = LEVELS_MAX) -> Comparison:

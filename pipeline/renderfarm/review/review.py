@@ -33,7 +33,7 @@ from renderfarm.log.record import from_table
 from renderfarm.log.state import Counts, LogState
 from renderfarm.log.writer import LogWriter
 from renderfarm.notes import Signer
-from renderfarm.pictures import encode
+from renderfarm.pictures import decode
 from renderfarm.resolve import JobFile
 from renderfarm.run.finish import SUFFIX, delivered_key, kept_key, now_us
 from renderfarm.schema import RECORD_VERSION, AttemptOutcome, Record, Verdict
@@ -271,7 +271,7 @@ def _refuse_unprovable(data: bytes, placed: Record, job: JobFile, key_set: KeySe
         if not job.allow_unmarked:
             raise UserError("it carries no watermark", str(placed.object_key), "choose another attempt, or set mark.allow_unmarked: true")
         return
-    seen = watermark.read(encode.decode(data), [key_set.mark_key], search="fast")
+    seen = watermark.read(decode(data, str(placed.object_key)), [key_set.mark_key], search="fast")
     if seen.payload is None or seen.payload.record != placed.watermark_payload:
         raise UserError(
             "its watermark does not read back", str(placed.object_key), "choose another attempt: every delivered picture is marked"

@@ -14,9 +14,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-import numpy as np
-import numpy.typing as npt
-
 from renderfarm import __version__, watermark
 from renderfarm.checks import registry
 from renderfarm.checks.base import Check
@@ -24,21 +21,18 @@ from renderfarm.credential import Issuer, claim_for, xmp_for
 from renderfarm.job import JobSettings
 from renderfarm.log.canonical import claim_digest
 from renderfarm.log.record import record_id
-from renderfarm.pictures import encode
-from renderfarm.pictures.fingerprint import Fingerprint, fingerprint
+from renderfarm.pictures import Fingerprint, Pixels, decode, encode, fingerprint, thumbnail
 from renderfarm.schema import Attempt, AttemptOutcome, Record, RenderInfo, Verdict, as_row
 from renderfarm.storage import Storage, segment
 from renderfarm.watermark import MarkKey, Payload
 
 Answer = TypeVar("Answer")
-Pixels = npt.NDArray[np.uint8]
 
 PAYLOAD_VERSION = 1
 REVIEW_TYPE = "image/webp"
 REVIEW_QUALITY = 90
 THUMB_SIDE = 256
 SUFFIX = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp"}
-DECODE_BYTES_MAX, DECODE_PIXELS_MAX = 1 << 30, 1 << 28
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +98,7 @@ class Finisher:
         return Checked(tuple(verdicts), clock("fingerprint", lambda: fingerprint(shown)), clock.cpu_s)
 
     def _as_shipped(self, pixels: Pixels) -> Pixels:
-        data = encode.encode(pixels, self.media_type, quality=self.job.output.quality)
-        return encode.decode(data, DECODE_BYTES_MAX, DECODE_PIXELS_MAX)
+        return decode(encode(pixels, self.media_type, quality=self.job.output.quality))
 
     def _read_back(self, attempt: Attempt, shown: Pixels, marked: bool) -> Verdict:
         """The mark as a check: what ships must lead back to its record."""
@@ -133,7 +126,7 @@ class Finisher:
         quality = self.job.output.quality if whole else REVIEW_QUALITY
         claim = claim_for(record, record.claim_digest or "", self.job.provider, self.mark_key)
         xmp = xmp_for(record, self.job.provider)
-        bare = clock("encode", lambda: encode.encode(pixels, media_type, quality=quality, xmp=xmp))
+        bare = clock("encode", lambda: encode(pixels, media_type, quality=quality, xmp=xmp))
         data = clock("credential", lambda: self.issuer.issue(bare, media_type, claim))
         digest = hashlib.sha256(data).hexdigest()
         assert len(digest) == 64
@@ -141,7 +134,7 @@ class Finisher:
         place = delivered_key(row_id, index, digest, SUFFIX[media_type])
         key = place if accepted else kept_key(row_id, index, number, digest, SUFFIX[media_type])
         thumb_key = f"thumbs/{segment(row_id)}/{index}-{number}-{digest[:12]}.webp"
-        thumb = clock("thumb", lambda: encode.thumbnail(pixels, THUMB_SIDE))
+        thumb = clock("thumb", lambda: thumbnail(pixels, THUMB_SIDE))
         clock("store", lambda: self._put(key, data, media_type, thumb_key, thumb))
         record = dataclasses.replace(
             record, media_type=media_type, file_sha256=digest, file_bytes=len(data), object_key=key, thumb_key=thumb_key

@@ -16,8 +16,9 @@ from renderfarm import watermark
 from renderfarm.errors import MarkUnsupported, NotStored, Paused, RenderFailed, RenderfarmError, UserError
 from renderfarm.job import JobSettings
 from renderfarm.models import Resolved
+from renderfarm.pictures import Pixels
 from renderfarm.render.batching import out_of_memory
-from renderfarm.run.finish import Checked, Decision, Finished, Finisher, Pixels, now_us, payload_of
+from renderfarm.run.finish import Checked, Decision, Finished, Finisher, now_us, payload_of
 from renderfarm.schema import Attempt, RenderInfo
 from renderfarm.storage import open_input, open_storage
 from renderfarm.watermark import MarkKey

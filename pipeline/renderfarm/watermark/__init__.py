@@ -15,7 +15,6 @@ some ten million attempts: whoever looks one up must expect several records and 
 
 from __future__ import annotations
 
-from renderfarm.pictures.load import colour_profile, load_picture
 from renderfarm.watermark.carrier import supported
 from renderfarm.watermark.embedder import embed
 from renderfarm.watermark.methods import METHODS, Method, method
@@ -32,9 +31,7 @@ __all__ = [
     "Payload",
     "Reading",
     "Unsupported",
-    "colour_profile",
     "embed",
-    "load_picture",
     "method",
     "read",
     "supported",

@@ -1,6 +1,6 @@
 """Input pictures: bytes that a job's rows name → tensors of the size to render, for image-to-image and inpainting.
 
-The bytes are a stranger's; `render.open` opens them.
+The bytes are a stranger's; `pictures` opens them.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from renderfarm.errors import RenderFailed
-from renderfarm.pictures.open import open_picture
+from renderfarm.errors import PictureError, RenderFailed
+from renderfarm.pictures import decode
 from renderfarm.schema import PlannedImage
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def read_inputs(image: PlannedImage, inputs: Mapping[str, bytes]) -> tuple[torch
         if image.mask_digest is not None:
             raise RenderFailed("a mask_image needs an init_image to be inpainted")
         return None, None
-    init = _open(image.init_digest, image.init_image, inputs).convert("RGB")
+    init = _open(image.init_digest, image.init_image, inputs)
     mask = None
     if image.mask_digest is not None:
         mask = _open(image.mask_digest, image.mask_image, inputs).convert("L")
@@ -45,17 +45,20 @@ def read_control(image: PlannedImage, inputs: Mapping[str, bytes]) -> torch.Tens
     """Returns the control image (3, H, W), float32 in 0..1, of one planned image; None where it has none. As `read_inputs`."""
     if image.control_digest is None:
         return None
-    return _tensor(_open(image.control_digest, image.control_image, inputs).convert("RGB"), (image.width, image.height))
+    return _tensor(_open(image.control_digest, image.control_image, inputs), (image.width, image.height))
 
 
 def _open(digest: str, name: str | None, inputs: Mapping[str, bytes]) -> Picture:
-    """Returns the opened picture, upright. Raises RenderFailed when there are no bytes or they are no picture."""
+    """Returns the picture, RGB, upright. Raises RenderFailed when there are no bytes or they are no picture."""
+    from PIL import Image
+
+    where = f"input picture {name}"
     if digest not in inputs:
-        raise RenderFailed(f"input picture {name}: its bytes are missing")
+        raise RenderFailed(f"{where}: its bytes are missing")
     try:
-        return open_picture(inputs[digest])
-    except RenderFailed as error:
-        raise RenderFailed(f"input picture {name}: {error}") from error
+        return Image.fromarray(decode(inputs[digest], where))
+    except PictureError as error:
+        raise RenderFailed(f"{where}: {error.what}") from error
 
 
 def _tensor(picture: Picture, size: tuple[int, int]) -> torch.Tensor:

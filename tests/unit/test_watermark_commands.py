@@ -1,12 +1,9 @@
-"""Loading pictures: what is read, and one clear line for each thing that is not."""
+"""`watermark embed` and `watermark read`: a batch goes on past what cannot be used, and nothing is lost or replaced."""
 
 from __future__ import annotations
 
 import errno
-import io
 import os
-import struct
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -14,14 +11,10 @@ import pytest
 from PIL import Image, ImageCms
 
 from renderfarm.cli import main, tools
-from renderfarm.errors import PictureError, UserError
-from renderfarm.watermark import MarkKey, colour_profile, load_picture
-
-
-def coded(image: Image.Image, kind: str, **options: object) -> bytes:
-    out = io.BytesIO()
-    image.save(out, kind, **options)
-    return out.getvalue()
+from renderfarm.errors import UserError
+from renderfarm.pictures import read, read_file
+from renderfarm.watermark import MarkKey
+from tests.pictures import coded, png
 
 
 def plain(mode: str, size: tuple[int, int] = (40, 30)) -> Image.Image:
@@ -29,72 +22,21 @@ def plain(mode: str, size: tuple[int, int] = (40, 30)) -> Image.Image:
     return Image.fromarray(rng.integers(0, 255, (size[1], size[0], 4), np.uint8)).convert("RGBA" if "A" in mode else "RGB").convert(mode)
 
 
-def png_header(width: int, height: int, depth: int = 8) -> bytes:
-    """A PNG that claims a size and holds no pixels."""
-    body = struct.pack(">IIBBBBB", width, height, depth, 2, 0, 0, 0)
-    chunks = [(b"IHDR", body), (b"IDAT", zlib.compress(b"")), (b"IEND", b"")]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(struct.pack(">I", len(d)) + n + d + struct.pack(">I", zlib.crc32(n + d)) for n, d in chunks)
-
-
-@pytest.mark.parametrize(
-    ("mode", "kind", "channels"),
-    [("RGB", "PNG", 3), ("RGBA", "PNG", 4), ("L", "PNG", 0), ("P", "PNG", 3), ("RGB", "JPEG", 3), ("RGBA", "WEBP", 4)],
-)
-def test_reads_eight_bit_pictures(mode: str, kind: str, channels: int) -> None:
-    pixels = load_picture(coded(plain(mode), kind))
-    assert pixels.dtype == np.uint8
-    assert pixels.shape == ((30, 40, channels) if channels else (30, 40))
-
-
-def test_turns_by_exif() -> None:
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    assert load_picture(coded(plain("RGB"), "JPEG", exif=exif)).shape == (40, 30, 3)
-
-
-def test_a_cameras_jpeg_with_a_second_picture_behind_it_is_read() -> None:
-    data = coded(plain("RGB"), "MPO", save_all=True, append_images=[plain("RGB", (8, 8))])
-    assert load_picture(data).shape == (30, 40, 3)
-
-
-BAD = {
-    "truncated": (coded(plain("RGB"), "PNG")[:900], "truncated"),
-    "truncated jpeg": (coded(plain("RGB", (300, 300)), "JPEG")[:5000], "truncated"),
-    "one pixel": (coded(plain("RGB", (1, 1)), "PNG"), "1x1"),
-    "16-bit grey": (coded(Image.fromarray(np.zeros((8, 8), np.uint16)), "PNG"), "16-bit"),
-    "16-bit colour": (png_header(8, 8, 16), "16-bit"),
-    "cmyk": (coded(plain("CMYK"), "JPEG"), "CMYK"),
-    "animated": (coded(plain("RGB"), "WEBP", save_all=True, append_images=[plain("RGB").rotate(90)]), "animated"),
-    "animated png": (coded(plain("RGB"), "PNG", save_all=True, append_images=[plain("RGB").rotate(90)]), "animated"),
-    "bomb": (png_header(60_000, 60_000), "million pixels"),
-    "large bomb": (png_header(12_000, 12_000), "million pixels"),
-    "text": (b"not an image at all", "not an image"),
-    "gif": (coded(plain("RGB"), "GIF"), "not an image"),
-    "tiff": (coded(plain("RGB"), "TIFF"), "PNG, JPEG, WEBP"),
+UNREADABLE = {
+    "truncated": (coded(plain("RGB"), "PNG")[:900], "cut off or damaged"),
+    "truncated jpeg": (coded(plain("RGB", (300, 300)), "JPEG")[:5000], "cut off or damaged"),
+    "bomb": (png(60_000, 60_000, 8, 2, b""), "more than 100,000,000 pixels"),
+    "text": (b"not an image at all", "no picture that can be read"),
     "empty": (b"", "empty"),
 }
-
-
-@pytest.mark.parametrize("name", sorted(BAD))
-def test_refuses_with_one_line_that_names_the_file_and_the_reason(name: str) -> None:
-    data, reason = BAD[name]
-    with pytest.raises(PictureError) as caught:
-        load_picture(data, "upload.png")
-    assert reason in f"{caught.value.what} ({caught.value.remedy})" and caught.value.where == "upload.png" and caught.value.remedy
-    assert "\n" not in caught.value.what
-
-
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(PictureError, match="cannot be read") as caught:
-        load_picture(tmp_path / "absent.png")
-    assert caught.value.where.endswith("absent.png")
-
-
-def test_a_folder_and_a_pipe_are_named_and_not_waited_for(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "pipe.png")
-    for path, kind in ((tmp_path, "a folder"), (tmp_path / "pipe.png", "a pipe")):
-        with pytest.raises(PictureError, match=kind):
-            load_picture(path)
+UNMARKABLE = {
+    "one pixel": (coded(plain("RGB", (1, 1)), "PNG"), "1x1"),
+    "16-bit grey": (coded(np.zeros((8, 8), np.uint16), "PNG"), "16 bits"),
+    "cmyk": (coded(plain("CMYK"), "JPEG"), "CMYK"),
+    "animated": (coded(plain("RGB"), "WEBP", save_all=True, append_images=[plain("RGB").rotate(90)]), "animated"),
+    "noise": (coded(np.random.default_rng(0).integers(0, 2, (256, 256, 3), np.uint8) * 255, "PNG"), "saturated or noisy all over"),
+    "small": (coded(np.full((100, 300, 3), 90, np.uint8), "GIF"), "short side"),
+}
 
 
 KEY_HEX = "00112233445566778899aabbccddeeff"
@@ -109,12 +51,10 @@ def key_file(tmp_path: Path) -> str:
 def test_a_batch_goes_on_past_every_bad_file_with_one_line_each(tmp_path: Path, key_file: str, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "in"
     folder.mkdir()
-    for name, (data, _) in BAD.items():
+    for name, (data, _) in (UNREADABLE | UNMARKABLE).items():
         (folder / name).write_bytes(data)
     (folder / "folder").mkdir()
     (folder / "two\nlines").write_bytes(b"nothing")
-    Image.fromarray(np.random.default_rng(0).integers(0, 2, (256, 256, 3), np.uint8) * 255).save(folder / "noise.png")
-    Image.fromarray(np.full((100, 300, 3), 90, np.uint8)).save(folder / "small.png")
     bad = [*sorted(folder.iterdir()), folder / "missing.png"]
     surrogate = folder / os.fsdecode(b"m\xfcll.png")
     good = [folder / "good.png", surrogate]
@@ -128,11 +68,11 @@ def test_a_batch_goes_on_past_every_bad_file_with_one_line_each(tmp_path: Path, 
     assert len(lines) == len(bad) and "Traceback" not in captured.err
     for path, line in zip(bad, lines, strict=True):
         assert line.startswith(f"{folder}/{path.name}".replace("\n", "\\n") + ": ")
-        assert BAD.get(path.name, ("", ""))[1] in line
+        assert (UNREADABLE | UNMARKABLE).get(path.name, ("", ""))[1] in line
     assert main(["watermark", "read", *batch, "--key-file", key_file]) == 2
     captured = capsys.readouterr()
-    assert len(captured.err.splitlines()) == len(bad) - 2, "noise and the small one can be read: no mark"
-    assert len(captured.out.splitlines()) == 4
+    assert len(captured.err.splitlines()) == len(bad) - len(UNMARKABLE), "these can be read, and have no mark"
+    assert len(captured.out.splitlines()) == 2 + len(UNMARKABLE)
 
 
 def test_the_profile_of_colours_is_kept_and_that_of_greys_is_not(tmp_path: Path, key_file: str) -> None:
@@ -144,13 +84,12 @@ def test_the_profile_of_colours_is_kept_and_that_of_greys_is_not(tmp_path: Path,
     sources = [str(tmp_path / name) for name in ("wide.jpg", "veil.png", "grey.png")]
     out = tmp_path / "out"
     assert main(["watermark", "embed", *sources, "--id", "0123456789a", "--key-file", key_file, "-o", str(out)]) == 0
-    assert colour_profile(out / "wide.png") == profile == colour_profile(tmp_path / "wide.jpg")
+    assert read(read_file(out / "wide.png")).profile == profile == read(read_file(tmp_path / "wide.jpg")).profile
     for name in ("veil.png", "grey.png"):
         with Image.open(out / name) as marked:
             assert "icc_profile" not in marked.info, name
     with Image.open(out / "veil.png") as marked, Image.open(tmp_path / "veil.png") as source:
         assert marked.mode == "RGBA" and marked.getchannel("A").tobytes() == source.getchannel("A").tobytes()
-    assert colour_profile(coded(plain("RGB"), "PNG")) is None
 
 
 EMBED = ["watermark", "embed", "--id", "0123456789a"]
@@ -191,8 +130,9 @@ def test_marked_pictures_are_whole_readable_by_others_and_keep_their_transparenc
     assert main([*EMBED, str(source), "--key-file", key_file, "-o", str(out)]) == 0
     assert [path.name for path in out.iterdir()] == ["a.png"], "no temporary file is left"
     assert (out / "a.png").stat().st_mode & 0o777 == source.stat().st_mode & 0o777
-    marked = load_picture(out / "a.png")
-    assert np.array_equal(marked[..., 3], load_picture(source)[..., 3]) and not np.array_equal(marked, load_picture(source))
+    marked, before = read(read_file(out / "a.png")), read(read_file(source))
+    assert marked.alpha is not None and before.alpha is not None
+    assert np.array_equal(marked.alpha, before.alpha) and not np.array_equal(marked.pixels, before.pixels)
     assert main(["watermark", "read", str(out / "a.png"), "--key-file", key_file]) == 0
 
 

@@ -7,15 +7,13 @@ refutes. A query also carries the hashes of its eight mirrored and turned forms 
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 import numpy.typing as npt
 
-from renderfarm.checks.base import Image
 from renderfarm.pictures import pdq
+from renderfarm.pictures.reader import Pixels
 
 SIGNATURE_BYTES = 16 * 16 + 2 * 8 * 8
 Planes = tuple[npt.NDArray[np.int16], npt.NDArray[np.int16]]
@@ -24,8 +22,8 @@ Planes = tuple[npt.NDArray[np.int16], npt.NDArray[np.int16]]
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
-    """`pdq`: 64 hex digits; `quality` 0..100; `signature`: base64 of 384 bytes, both to be recorded. `forms`: the PDQ
-    of the eight mirrored and turned forms, in the order of `turned`; needed of a query only, () for what was read back from records."""
+    """`pdq`: 64 hex digits; `quality` 0..100; `signature`: base64 of 384 bytes; all to be recorded. `forms`: the PDQ of the eight
+    mirrored and turned forms, in the order of `pdq.eight_forms`; needed of a query only, () for what was read back from records."""
 
     pdq: str
     quality: int
@@ -33,18 +31,14 @@ class Fingerprint:
     forms: tuple[str, ...] = ()
 
 
-def fingerprint(image: Image) -> Fingerprint:
+def fingerprint(image: Pixels) -> Fingerprint:
     """The fingerprint of uint8 (H, W, 3) sRGB, with its forms; about 13 CPU ms at 512x512."""
-    import cv2
-
-    cv2.setNumThreads(1)
     image = np.ascontiguousarray(image)
-    digest, quality = pdq.pdq(image)
-    small = np.asarray(cv2.resize(image, (pdq.FORM_SIDE, pdq.FORM_SIDE), interpolation=cv2.INTER_AREA), np.uint8)
-    return Fingerprint(digest, quality, signature(image), (digest, *pdq.pdq_dihedral(small)[1:]))
+    digest, quality = pdq.hash_of(image)
+    return Fingerprint(digest, quality, signature(image), (digest, *pdq.hashes_of_other_forms(image)))
 
 
-def signature(image: Image) -> str:
+def signature(image: Pixels) -> str:
     """The colour thumbnail of uint8 (H, W, 3) sRGB as base64: 256 bytes L (16x16), then 64 bytes a and 64 bytes b (8x8)."""
     import cv2
 
@@ -55,16 +49,12 @@ def signature(image: Image) -> str:
     return base64.b64encode(b"".join(np.clip(np.rint(p), 0, 255).astype(np.uint8).tobytes() for p in planes)).decode()
 
 
-def planes(text: str) -> Planes:
-    """Reads a signature back.
-
-    Raises:
-        ValueError: it is no base64 of 384 bytes.
-    """
-    return raw_planes(base64.b64decode(text, validate=True))
+def planes_of(text: str) -> Planes:
+    """Reads a signature back. Raises: ValueError: it is no base64 of 384 bytes."""
+    return planes_of_bytes(base64.b64decode(text, validate=True))
 
 
-def raw_planes(raw: bytes) -> Planes:
+def planes_of_bytes(raw: bytes) -> Planes:
     """Reads a decoded signature back. Raises: ValueError: these are not 384 bytes."""
     if len(raw) != SIGNATURE_BYTES:
         raise ValueError(f"a signature has {SIGNATURE_BYTES} bytes, this one {len(raw)}")
@@ -72,24 +62,7 @@ def raw_planes(raw: bytes) -> Planes:
     return values[:256].reshape(16, 16), np.stack([values[256:320].reshape(8, 8), values[320:].reshape(8, 8)], axis=-1)
 
 
-def turned(array: npt.NDArray[np.generic]) -> Iterator[npt.NDArray[np.generic]]:
-    """The eight forms of an array (N, N, ...), as views, in the order of `pdq.pdq_dihedral`."""
-    flips = (array, array[:, ::-1], array[::-1], array[::-1, ::-1])
-    yield from flips
-    yield from (flip.swapaxes(0, 1) for flip in flips)
-
-
-@cache
-def _odd() -> npt.NDArray[np.uint8]:
-    return (np.arange(16) % 2).astype(np.uint8)
-
-
-def derived_forms(pdq_hex: str) -> npt.NDArray[np.uint64]:
-    """uint64 (8, 4): the forms as far as the hash alone tells them, for a fingerprint read back from a record.
-
-    A mirror negates the odd columns of the DCT, so their bits flip; a transposition transposes (PDQ's description, section "dihedral").
-    """
-    bits = np.unpackbits(np.frombuffer(bytes.fromhex(pdq_hex), np.uint8)).reshape(16, 16)
-    flips = [bits ^ (_odd()[None, :] * x) ^ (_odd()[:, None] * y) for y, x in ((0, 0), (0, 1), (1, 0), (1, 1))]
-    forms = [*flips, *(flip.T for flip in flips)]
-    return np.stack([np.packbits(form).view(">u8").astype(np.uint64) for form in forms])
+def forms_of_signature(text: str) -> list[Planes]:
+    """The planes of the eight mirrored and turned forms, in the order of `pdq.eight_forms`. Raises: ValueError as `planes_of`."""
+    light, colour = planes_of(text)
+    return list(zip(pdq.eight_forms(light), pdq.eight_forms(colour), strict=True))

@@ -116,13 +116,13 @@ def test_blended_latents_know_what_the_mask_keeps(tmp_path: Path, scheduler: str
         (started("i0", "small"), "mask_image is 64×32, init_image is 64×64"),
         (started(None, "half"), "needs an init_image"),
         (started("i0", strength=0.1), "leave nothing to draw"),
-        (started("text"), "not a readable"),
-        (started("bomb"), "is more than 64,000,000 pixels"),
+        (started("text"), "input picture text: this is no picture that can be read"),
+        (started("bomb"), "has more than 100,000,000 pixels"),
     ],
 )
 def test_bad_inputs_fail_with_their_reason(plain: Renderer, bad: Attempt, reason: str) -> None:
     bomb = io.BytesIO()
-    Image.new("1", (10_000, 10_000)).save(bomb, "PNG")
+    Image.new("1", (10_001, 10_000)).save(bomb, "PNG")
     with pytest.raises(RenderFailed, match=reason):
         plain.render([bad], inputs={**INPUTS, "text": b"no picture", "bomb": bomb.getvalue()})
 
