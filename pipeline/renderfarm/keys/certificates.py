@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, PublicKeyAlgorithmOID
+from cryptography.x509.verification import Criticality, ExtensionPolicy, Policy, PolicyBuilder, Store, VerificationError
 
 from renderfarm.errors import KeysError
 
@@ -25,6 +26,19 @@ CLAIM_SIGNING = x509.ObjectIdentifier("1.3.6.1.4.1.62558.2.1")
 
 SIGNING_USAGES = frozenset({CLAIM_SIGNING, ExtendedKeyUsageOID.EMAIL_PROTECTION})
 CHAIN_LENGTH_MAX = 8
+FAULTS = (
+    ValueError,
+    TypeError,
+    InvalidSignature,
+    UnsupportedAlgorithm,
+    VerificationError,
+    x509.DuplicateExtension,
+    x509.ExtensionNotFound,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
+"""What the library raises about a certificate that is malformed, or not what it should be."""
+
 RSA_BITS_MIN = 2048
 
 
@@ -129,7 +143,7 @@ def load_certificates(pem: bytes, where: str) -> list[x509.Certificate]:
     """All certificates of a PEM file, in order. Raises: KeysError, also for none."""
     try:
         return x509.load_pem_x509_certificates(pem)
-    except ValueError:
+    except FAULTS:
         raise KeysError("this is not a PEM file with certificates", where, "put -----BEGIN CERTIFICATE----- blocks in it") from None
 
 
@@ -148,11 +162,7 @@ def check_chain(chain_pem: bytes, key_pem: bytes | None, where: str, now: dt.dat
                 where,
                 "order the chain: the signing certificate first, then each issuer, without the root",
             )
-    try:
-        usages = set(leaf.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value)
-    except x509.ExtensionNotFound:
-        usages = set()
-    if not usages & SIGNING_USAGES:
+    if not _signs_claims(leaf):
         raise KeysError(
             "the signing certificate lacks the extended key usage that C2PA requires",
             where,
@@ -185,44 +195,74 @@ def issued(below: x509.Certificate, above: x509.Certificate) -> bool:
     try:
         below.verify_directly_issued_by(above)
         return above.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
-    except (ValueError, TypeError, InvalidSignature, x509.ExtensionNotFound):
+    except FAULTS:
         return False
 
 
 def anchored(chain: list[x509.Certificate], anchors: list[x509.Certificate], at: dt.datetime) -> bool:
     """Whether `chain` (leaf first) leads to one of `anchors` with every certificate valid at `at`, and may sign claims.
 
-    Used only where C2PA's own verdict cannot be had: for a certificate that expired since. RFC 5280 section 6 in small:
-    signatures, dates, authority flags, path lengths and the leaf's usage; names and policies are not constrained.
+    Used only where C2PA's own verdict cannot be had: for a certificate that expired since. The path is validated by
+    `cryptography.x509.verification` (RFC 5280 section 6); decision 16 says what that cannot do.
     """
-    if not chain or len(chain) > CHAIN_LENGTH_MAX:
+    if not anchors or not 0 < len(chain) <= CHAIN_LENGTH_MAX or not _signs_claims(chain[0]):
         return False
-    try:
-        usages = set(chain[0].extensions.get_extension_for_class(x509.ExtendedKeyUsage).value)
-    except (x509.ExtensionNotFound, ValueError):
-        return False
-    if not usages & SIGNING_USAGES:
-        return False
-    for depth, certificate in enumerate(chain):
-        if not certificate.not_valid_before_utc <= at <= certificate.not_valid_after_utc:
-            return False
-        if depth and not _may_issue(certificate, authorities_below=depth - 1):
-            return False
-        for anchor in anchors:
-            valid = anchor.not_valid_before_utc <= at <= anchor.not_valid_after_utc
-            if certificate == anchor or (valid and issued(certificate, anchor) and _may_issue(anchor, depth)):
-                return True
-        if depth + 1 < len(chain) and not issued(certificate, chain[depth + 1]):
-            return False
-    return False
+    for below in reversed(range(len(chain))):
+        if any(_issued_by_ed25519(chain[below], anchor, below, at) for anchor in anchors):
+            # Nothing above it is left, so no path is longer than that authority allows.
+            chain, anchors = chain[: below + 1], [*anchors, chain[below]]
+    return _valid(chain, anchors, at, _SIGNER)
 
 
-def _may_issue(certificate: x509.Certificate, authorities_below: int) -> bool:
+def _signs_claims(certificate: x509.Certificate) -> bool:
     try:
-        limits = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value
-    except (x509.ExtensionNotFound, ValueError):
+        return not SIGNING_USAGES.isdisjoint(certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value)
+    except FAULTS:
         return False
-    return limits.ca and (limits.path_length is None or limits.path_length >= authorities_below)
+
+
+def _issued_by_ed25519(certificate: x509.Certificate, authority: x509.Certificate, below: int, at: dt.datetime) -> bool:
+    """Whether an authority with an Ed25519 key may issue `certificate`, with `below` authorities between it and the leaf.
+
+    The library refuses such authorities: signature and path length are looked at here, and the rest of it by the library.
+    """
+    if authority.public_key_algorithm_oid != PublicKeyAlgorithmOID.ED25519 or not issued(certificate, authority):
+        return False
+    limit = authority.extensions.get_extension_for_class(x509.BasicConstraints).value.path_length
+    return (limit is None or limit >= below) and _valid([authority], [authority], at, _ED25519_AUTHORITY)
+
+
+def _valid(chain: list[x509.Certificate], anchors: list[x509.Certificate], at: dt.datetime, policy: ExtensionPolicy) -> bool:
+    """What the library says of a path from the first of `chain` to an anchor. `policy`: what the first needs to be."""
+    builder = PolicyBuilder().time(at).max_chain_depth(CHAIN_LENGTH_MAX).extension_policies(ca_policy=_AUTHORITY, ee_policy=policy)
+    try:
+        builder.store(Store(anchors)).build_client_verifier().verify(chain[0], chain[1:])
+    except FAULTS:
+        return False
+    return True
+
+
+def _issues(_: Policy, __: x509.Certificate, usage: x509.KeyUsage | None) -> None:
+    if usage is not None and not usage.key_cert_sign:
+        raise ValueError("its key may not sign certificates")
+
+
+_AUTHORITY = (
+    ExtensionPolicy.permit_all()
+    .require_present(x509.BasicConstraints, Criticality.AGNOSTIC, None)
+    .may_be_present(x509.KeyUsage, Criticality.AGNOSTIC, _issues)
+)
+"""What RFC 5280 section 6.1.4 asks of an authority; path lengths and names are the library's own to look at."""
+
+_ED25519_AUTHORITY = _AUTHORITY.require_not_present(x509.NameConstraints)
+
+_SIGNER = (
+    ExtensionPolicy.webpki_defaults_ee()
+    .may_be_present(x509.SubjectAlternativeName, Criticality.AGNOSTIC, None)
+    .may_be_present(x509.AuthorityKeyIdentifier, Criticality.AGNOSTIC, None)
+    .may_be_present(x509.ExtendedKeyUsage, Criticality.AGNOSTIC, None)
+)
+"""What the library asks of a leaf, without what only hosts have; its usages are looked at before."""
 
 
 def _common_name(certificate: x509.Certificate) -> str:
