@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from skimage import data
 
 from renderfarm.errors import KeysError, UserError
-from renderfarm.watermark import MarkKey, Payload, Unsupported, carrier, embed, embedder, read, supported
+from renderfarm.watermark import VERSIONS, MarkKey, Payload, Unsupported, carrier, embed, embedder, read, supported
 
 KEY = MarkKey.from_bytes(b"a key for the tests only")
 OTHER = MarkKey.from_bytes(b"another key, also of tests")
@@ -69,12 +69,15 @@ def jpeg(picture: Picture, quality: int) -> Picture:
     seed=st.integers(0, 2**16),
     version=st.integers(0, 15),
     record=st.integers(0, 2**44 - 1),
+    layout=st.sampled_from(VERSIONS),
 )
-def test_reads_back_every_payload_size_and_picture(kind: str, height: int, width: int, seed: int, version: int, record: int) -> None:
+def test_reads_back_every_payload_size_and_picture(
+    kind: str, height: int, width: int, seed: int, version: int, record: int, layout: int
+) -> None:
     payload = Payload(version, f"{record:011x}")
-    marked = embed(draw(kind, height, width, seed)[None], [payload], KEY)[0]
+    marked = embed(draw(kind, height, width, seed)[None], [payload], KEY, version=layout)[0]
     reading = read(marked, [KEY], search="fast")
-    assert reading.present and reading.payload == payload and reading.key_id == KEY.key_id
+    assert reading.present and reading.payload == payload and reading.key_id == KEY.key_id and reading.version == layout
     assert read(marked, [OTHER], search="fast").payload is None
 
 

@@ -3,7 +3,7 @@
 `embed` marks a batch on the renderer's device (torch); `read` finds the mark again without the original (numpy and
 OpenCV). Importing this package costs neither: torch is imported by `embed`, OpenCV by `read`.
 
-    types, code, carrier (what the tile is) -> front -> detect -> search -> reader (numpy)
+    types, code, pcg64, carrier (what the tile is) -> front -> detect -> search -> reader (numpy)
     carrier, front -> inform, reader -> embedder                                   (torch)
     embedder, reader, trustmark (another method, ONNX Runtime, where its weights are) -> methods
 
@@ -19,12 +19,13 @@ from renderfarm.watermark.carrier import supported
 from renderfarm.watermark.embedder import embed
 from renderfarm.watermark.methods import METHODS, Method, method
 from renderfarm.watermark.reader import read
-from renderfarm.watermark.types import METHOD, VERSION, Geometry, MarkKey, Payload, Reading, Unsupported
+from renderfarm.watermark.types import METHOD, VERSION, VERSIONS, Geometry, MarkKey, Payload, Reading, Unsupported
 
 __all__ = [
     "METHOD",
     "METHODS",
     "VERSION",
+    "VERSIONS",
     "Geometry",
     "MarkKey",
     "Method",

@@ -4,7 +4,9 @@ The mark is a real pattern, periodic in both directions with a period of TILE ca
 the picture resized, aspect kept, to an area of CANONICAL^2: a mark therefore scales with its picture, and a resized
 copy needs no search. The tile is a sum of cosines at integer frequencies (ky, kx), R_MIN <= |k| <= R_MAX cycles a
 tile, one half plane. Each has a phase drawn from the key. A fixed share (`sync`) carries no data; each other one
-carries one bit of the codeword as its sign.
+carries one bit of the codeword as its sign: the *layout* says which. It is all that differs between the versions of the
+mark, so that a reader who has found the tile tries the layouts on it. What is drawn from the key, and the order of the
+frequencies, is computed in whole numbers: no library's random stream and no rounding can move it.
 
 Each picture shifts the whole tile by an amount that the key derives from the payload: one of TILE^2 patterns. The
 reader finds the shift by correlation in any case (a crop shifts the tile too), while the average of many marked
@@ -16,12 +18,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import shake_256
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
 
-from renderfarm.watermark import code
-from renderfarm.watermark.types import MarkKey, Payload
+from renderfarm.watermark import code, pcg64
+from renderfarm.watermark.types import VERSION, MarkKey, Payload
 
 CANONICAL = 512
 TILE = 128
@@ -48,17 +51,12 @@ class Lattice:
 
 @dataclass(frozen=True, slots=True)
 class Carrier:
-    """One key's tile. phase complex64 (n,), unit; group int64 (n,): codeword bit 0..127, or -1 for sync."""
+    """One key's tile. phase complex64 (n,), unit; sync bool (n,): the frequencies that carry no data."""
 
     lattice: Lattice
     phase: NDArray[np.complex64]
-    group: NDArray[np.int64]
+    sync: NDArray[np.bool_]
     band: NDArray[np.int64]
-
-    @property
-    def sync(self) -> NDArray[np.bool_]:
-        """bool (n,): the frequencies that carry no data."""
-        return self.group < 0
 
 
 @lru_cache(maxsize=1)
@@ -66,13 +64,14 @@ def lattice() -> Lattice:
     """The half-plane of frequencies (kx > 0, or kx = 0 and ky > 0), sorted by radius."""
     reach = REACH
     ky, kx = np.mgrid[-reach : reach + 1, 0 : reach + 1]
-    radius = np.hypot(ky, kx)
-    keep = (radius >= R_MIN) & (radius <= R_MAX) & ((kx > 0) | (ky > 0))
-    ky, kx, radius = ky[keep], kx[keep], radius[keep]
-    order = np.argsort(radius, kind="stable")
-    amplitude = radius[order] ** -SLOPE
+    squared = ky * ky + kx * kx
+    keep = (squared >= R_MIN**2) & (squared <= R_MAX**2) & ((kx > 0) | (ky > 0))
+    ky, kx, squared = ky[keep], kx[keep], squared[keep]
+    order = np.argsort(squared, kind="stable")
+    radius = np.sqrt(squared[order])
+    amplitude = radius**-SLOPE
     amplitude /= np.sqrt((amplitude**2).sum() / 2)  # a cosine of amplitude a has power a^2 / 2
-    return Lattice(ky[order], kx[order], radius[order].astype(np.float32), amplitude.astype(np.float32))
+    return Lattice(ky[order], kx[order], radius.astype(np.float32), amplitude.astype(np.float32))
 
 
 @lru_cache(maxsize=1)
@@ -84,25 +83,44 @@ def bands() -> NDArray[np.int64]:
 
 @lru_cache(maxsize=32)
 def carrier(key: MarkKey) -> Carrier:
-    """Phases uniform on 2^16 angles, and frequencies dealt to the code bits in rounds: each spans all radii."""
-    grid = lattice()
-    n = len(grid.ky)
-    stream = np.frombuffer(shake_256(key.derive("tile")).digest(2 * n + 4 * n), np.uint8)
-    angles = stream[: 2 * n].view(np.uint16).astype(np.float64) * (2 * np.pi / 65536)
-    draw = np.random.Generator(np.random.PCG64(int.from_bytes(stream[2 * n :].tobytes()[:16], "big")))
+    """Phases uniform on 2^16 angles."""
+    n = len(lattice().ky)
+    angles = np.frombuffer(_stream(key, "tile", 2 * n), "<u2").astype(np.float64) * (2 * np.pi / 65536)
+    sync = np.arange(n) % SYNC_EVERY == SYNC_EVERY // 2
+    return Carrier(lattice(), np.exp(1j * angles).astype(np.complex64), sync, bands())
+
+
+@lru_cache(maxsize=64)
+def layout(key: MarkKey, version: int) -> NDArray[np.int64]:
+    """int64 (n,): the codeword bit, 0..127, that each frequency carries, or -1 for sync. `version` is one of VERSIONS.
+
+    Frequencies are dealt to the bits in rounds, each of which spans all radii. In version 2 the j-th seat of a round gets the bit whose
+    word, of 128 words of 64 bits from the key's stream, is the j-th smallest; in version 1 NumPy's generator shuffled a round.
+    """
+    sync = carrier(key).sync
+    seats, n = int((~sync).sum()), len(sync)
+    rounds = -(-seats // code.N)
+    if version == 1:
+        seed = int.from_bytes(_stream(key, "tile", 2 * n + 16)[2 * n :], "big")
+        dealt = np.array(list(islice(pcg64.permutations(seed, code.N), rounds)), np.int64)
+    else:
+        words = np.frombuffer(_stream(key, f"layout {version}", 8 * code.N * rounds), "<u8")
+        dealt = np.argsort(words.reshape(rounds, code.N), 1, "stable")
     group = np.full(n, -1, np.int64)
-    data = np.flatnonzero(np.arange(n) % SYNC_EVERY != SYNC_EVERY // 2)
-    for start in range(0, len(data), code.N):
-        seats = data[start : start + code.N]
-        group[seats] = draw.permutation(code.N)[: len(seats)]
-    return Carrier(grid, np.exp(1j * angles).astype(np.complex64), group, bands())
+    group[~sync] = dealt.ravel()[:seats]
+    return group
 
 
-def phases(key: MarkKey, payload: Payload) -> NDArray[np.complex64]:
+def _stream(key: MarkKey, purpose: str, length: int) -> bytes:
+    """So many bytes, without end, that only the key's holder knows."""
+    return shake_256(key.derive(purpose)).digest(length)
+
+
+def phases(key: MarkKey, payload: Payload, version: int = VERSION) -> NDArray[np.complex64]:
     """complex64 (n,): the key's phases times the signs of the payload's codeword."""
     tile = carrier(key)
     signs = 1.0 - 2.0 * code.encode(payload.sealed(key)).astype(np.float32)
-    out: NDArray[np.complex64] = (tile.phase * np.where(tile.sync, 1.0, signs[tile.group])).astype(np.complex64)
+    out: NDArray[np.complex64] = (tile.phase * np.where(tile.sync, 1.0, signs[layout(key, version)])).astype(np.complex64)
     return out
 
 

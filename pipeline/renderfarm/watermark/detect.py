@@ -16,11 +16,17 @@ are nothing.) Given the sync's phases, t is fixed and the data's phases are stil
 exp(-z^2 / 2) too. Hence S^2/2 + Z^2/2 (positive parts) is dominated by the sum of two independent exponential
 variables, and P(S^2/2 + Z^2/2 >= t) <= (1 + t) exp(-t) = exp(-nats), nats = t - ln(1 + t).
 
-A key has 2^48 valid words, because the HMAC is a function of the message. The union bound over them and over all H
-hypotheses that a search can visit, refinements included, gives P(any false alarm) <= H 2^48 exp(-nats): `threshold`
-is where this is FALSE_ALARM, shared among the keys tried. The HMAC adds nothing to that; it is in the count of words.
-What it guards against is a marked picture, damaged, that decodes to a wrong word: one candidate passes it with chance
-2^-16, and some 30 candidates are tried a hypothesis.
+A key has 2^48 valid words, because the HMAC is a function of the message, and each is another pattern of signs in each
+of the V layouts (`carrier.layout`). The union bound over them and over all H hypotheses that a search can visit,
+refinements included, gives P(any false alarm) <= H V 2^48 exp(-nats): `threshold` is where this is FALSE_ALARM, shared
+among the keys tried. The HMAC adds nothing to that; it is in the count of words. What it guards against is a marked
+picture, damaged, that decodes to a wrong word: one candidate passes it with chance 2^-16, and some 30 candidates are
+tried a hypothesis and layout.
+
+Only the code bits' sums s_j = sum over the data k of bit j of Re(a_k conj(u_k)) t_k depend on the layout. Whatever the
+word, Z <= sum |s_j| / norm: its *ceiling*, near 9 on noise and in a wrong layout, and above the mark's own Z in the
+right one. The layout of the highest ceiling is therefore decoded first, and the other one only where the first holds no
+word that is believed; none is decoded whose ceiling is below the bound.
 """
 
 from __future__ import annotations
@@ -34,7 +40,7 @@ from numpy.typing import NDArray
 
 from renderfarm.watermark import carrier, code, front
 from renderfarm.watermark.carrier import TILE
-from renderfarm.watermark.types import MESSAGE_BITS, MarkKey, Payload, unseal
+from renderfarm.watermark.types import MESSAGE_BITS, VERSIONS, MarkKey, Payload, unseal
 
 FALSE_ALARM = 1e-7
 SHRINK = 20.0
@@ -49,16 +55,17 @@ Floats = NDArray[np.float32]
 def threshold(hypotheses: int, keys: int) -> float:
     """The nats above which a word is believed (module's text). Shifts are counted here."""
     offsets = (TILE * OFFSETS_PER_PIXEL) ** 2 * len(front.views())
-    return log(hypotheses * offsets * keys) + MESSAGE_BITS * log(2) - log(FALSE_ALARM)
+    return log(hypotheses * offsets * keys * len(VERSIONS)) + MESSAGE_BITS * log(2) - log(FALSE_ALARM)
 
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """A decoded word: its payload, its statistic in nats, and where the tile's origin lies (y, x)."""
+    """A decoded word: its payload, its statistic in nats, where the tile's origin lies (y, x), the layout's version."""
 
     payload: Payload
     nats: float
     offset: tuple[float, float]
+    version: int
 
 
 def sync_surface(spectrum: Complex, key: MarkKey, view: int) -> tuple[Floats, float]:
@@ -90,30 +97,45 @@ def refine_offset(spectrum: Complex, key: MarkKey, view: int, start: tuple[int, 
     return float(start[0] + steps[i]), float(start[1] + steps[j])
 
 
-def decode(spectrum: Complex, key: MarkKey, view: int, offset: tuple[float, float]) -> Match | None:
-    """The valid word (HMAC) of greatest Z at this shift, or None. spectrum: complex64 (n,)."""
+def decode(spectrum: Complex, key: MarkKey, view: int, offset: tuple[float, float], bound: float) -> Match | None:
+    """The valid word (HMAC) of greatest Z at this shift, if it is above `bound` nats. spectrum: complex64 (n,)."""
     tile = carrier.carrier(key)
     ramp = np.exp(2j * np.pi / TILE * (tile.lattice.ky * offset[0] + tile.lattice.kx * offset[1]))
     aligned = (spectrum * np.conj(tile.phase) * ramp).real
     sync, data = tile.sync, ~tile.sync
     power = np.abs(spectrum) ** 2
     w = front.views()[view][sync]
-    s = float((aligned[sync] * w).sum()) / (float(np.sqrt((power[sync] * w * w).sum() / 2)) + 1e-12)
+    s = max(0.0, float((aligned[sync] * w).sum()) / (float(np.sqrt((power[sync] * w * w).sum() / 2)) + 1e-12))
     trust = _trust(aligned[sync], power[sync], sync)[tile.band]
-    aligned = aligned * trust
-    soft = np.bincount(tile.group[data], aligned[data], minlength=code.N).astype(np.float32)
+    aligned = (aligned * trust)[data]
     norm = float(np.sqrt((power * trust * trust)[data].sum() / 2)) + 1e-12
-    best: Match | None = None
+    layouts = {v: np.bincount(carrier.layout(key, v)[data], aligned, minlength=code.N).astype(np.float32) / norm for v in VERSIONS}
+    for version, soft in sorted(layouts.items(), key=lambda item: -np.abs(item[1]).sum()):
+        found = _word(soft, key, s, bound)
+        if found is not None:
+            return Match(*found, offset, version)
+    return None
+
+
+def _word(soft: Floats, key: MarkKey, s: float, bound: float) -> tuple[Payload, float] | None:
+    """The valid word of greatest Z in one layout and its nats, if above `bound`. soft: float32 (128,), the bits' share of Z."""
+    if _nats(s, float(np.abs(soft).sum())) < bound:
+        return None
+    best: tuple[Payload, float] | None = None
     for candidate in code.candidates(soft, ORDER):
         payload = unseal(np.packbits(candidate[: code.K]).tobytes(), key)
         if payload is None:
             continue
-        z = max(0.0, float((soft * (1.0 - 2.0 * candidate)).sum()) / norm)
-        total = (max(s, 0.0) ** 2 + z * z) / 2
-        total -= log(1 + total)
-        if best is None or total > best.nats:
-            best = Match(payload, total, offset)
+        nats = _nats(s, max(0.0, float((soft * (1.0 - 2.0 * candidate)).sum())))
+        if nats >= bound and (best is None or nats > best[1]):
+            best = payload, nats
     return best
+
+
+def _nats(s: float, z: float) -> float:
+    """What two statistics weigh (module's text)."""
+    total = (s * s + z * z) / 2
+    return total - log(1 + total)
 
 
 def _trust(aligned: Floats, power: Floats, sync: NDArray[np.bool_]) -> Floats:

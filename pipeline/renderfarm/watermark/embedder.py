@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from renderfarm.watermark import carrier, inform
 from renderfarm.watermark.reader import read
-from renderfarm.watermark.types import MarkKey, Payload, Unsupported
+from renderfarm.watermark.types import VERSION, VERSIONS, MarkKey, Payload, Unsupported
 
 if TYPE_CHECKING:
     import torch
@@ -39,31 +39,35 @@ EXPECTED_MIN, EXPECTED_SURE = 11.0, 20.0  # of Z: photographs have 20 to 40, bla
 
 
 @overload
-def embed(images: torch.Tensor, payloads: Sequence[Payload], key: MarkKey) -> torch.Tensor: ...
+def embed(images: torch.Tensor, payloads: Sequence[Payload], key: MarkKey, *, version: int = ...) -> torch.Tensor: ...
 @overload
-def embed(images: NDArray[np.uint8], payloads: Sequence[Payload], key: MarkKey) -> NDArray[np.uint8]: ...
-def embed(images: torch.Tensor | NDArray[np.uint8], payloads: Sequence[Payload], key: MarkKey) -> torch.Tensor | NDArray[np.uint8]:
+def embed(images: NDArray[np.uint8], payloads: Sequence[Payload], key: MarkKey, *, version: int = ...) -> NDArray[np.uint8]: ...
+def embed(
+    images: torch.Tensor | NDArray[np.uint8], payloads: Sequence[Payload], key: MarkKey, *, version: int = VERSION
+) -> torch.Tensor | NDArray[np.uint8]:
     """Marks each picture with its payload: uint8 (B, H, W, 3) sRGB in, the same kind, shape and device out.
 
-    The same picture gets the same pixels in any batch. Raises: Unsupported when the short side is below 256 pixels, or
-    when a picture is so saturated or noisy all over that its mark would not read.
+    The same picture gets the same pixels in any batch. version: an older one repeats an old mark. Raises: Unsupported when the
+    short side is below 256 pixels, or when a picture is so saturated or noisy all over that its mark would not read.
     """
     import torch
 
     if isinstance(images, np.ndarray):
-        return embed(torch.from_numpy(np.require(images, requirements=["C", "W"])), payloads, key).numpy()
+        return embed(torch.from_numpy(np.require(images, requirements=["C", "W"])), payloads, key, version=version).numpy()
     if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[-1] != 3:
         raise ValueError(f"embed takes uint8 (B, H, W, 3), not {images.dtype} {tuple(images.shape)}")
     batch, height, width, _ = images.shape
     if len(payloads) != batch:
         raise ValueError(f"{batch} pictures but {len(payloads)} payloads")
+    if version not in VERSIONS:
+        raise ValueError(f"there is no mark of version {version}")
     if not carrier.supported(width, height):
         raise Unsupported(f"{width}x{height}: a mark needs a short side of at least {carrier.SHORT_SIDE_MIN} pixels")
     with torch.inference_mode():
-        return _marked(images.contiguous(), payloads, key) if batch else images.clone()
+        return _marked(images.contiguous(), payloads, key, version) if batch else images.clone()
 
 
-def _marked(images: torch.Tensor, payloads: Sequence[Payload], key: MarkKey) -> torch.Tensor:
+def _marked(images: torch.Tensor, payloads: Sequence[Payload], key: MarkKey, version: int) -> torch.Tensor:
     """images: uint8 (B, H, W, 3) -> uint8 (B, H, W, 3)."""
     import torch
 
@@ -74,9 +78,9 @@ def _marked(images: torch.Tensor, payloads: Sequence[Payload], key: MarkKey) -> 
     scale = carrier.canonical_scale(height, width)
     cells = inform.cells(pixels, scale)
     strength = _strength(cells, level, scale)
-    phases = torch.from_numpy(np.stack([carrier.phases(key, p) for p in payloads])).to(device)
+    phases = torch.from_numpy(np.stack([carrier.phases(key, p, version) for p in payloads])).to(device)
     shifts = torch.from_numpy(np.stack([carrier.shifts(key, p) for p in payloads])).to(device)
-    seats = inform.seats(key, device)
+    seats = inform.seats(key, version, device)
     seen = inform.host(cells, strength, (height * scale, width * scale))
     coefficients = inform.plan(seen, phases, seats, shifts, scale)
     change = inform.spread(strength, (height, width))[:, 0]

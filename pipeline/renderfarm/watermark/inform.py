@@ -157,7 +157,7 @@ def constants(device: torch.device) -> Constants:
 
 @dataclass(frozen=True, slots=True)
 class Seats:
-    """Who carries what under one key, on one device.
+    """Who carries what under one key in one version, on one device.
 
     bit: int64 (n,), the code bit of a frequency, or N for sync; member: float64 (n, N + 1), the same, one-hot; data:
     float32 (n,), 1 where a frequency carries a code bit.
@@ -169,11 +169,11 @@ class Seats:
 
 
 @lru_cache(maxsize=32)
-def seats(key: MarkKey, device: torch.device) -> Seats:
+def seats(key: MarkKey, version: int, device: torch.device) -> Seats:
     """The key's seats, moved to a device once."""
     import torch
 
-    group = carrier.carrier(key).group
+    group = carrier.layout(key, version)
     bit = np.where(group < 0, code.N, group)
     parts = (bit, np.eye(code.N + 1)[bit], (group >= 0).astype(np.float32))
     return Seats(*(torch.from_numpy(part).to(device) for part in parts))

@@ -79,15 +79,15 @@ def detect_at(spectrum: NDArray[np.complex64], key: MarkKey, bound: float) -> tu
         if z < detect.SYNC_MIN:
             continue
         offset = detect.refine_offset(spectrum, key, view, divmod(peak, carrier.TILE))
-        match = detect.decode(spectrum, key, view, offset)
-        if match is not None and match.nats >= bound:
+        match = detect.decode(spectrum, key, view, offset, bound)
+        if match is not None:
             return match, z
     return None, best
 
 
 def _present(match: detect.Match, key: MarkKey, geometry: Geometry, bound: float) -> Reading:
     confidence = float(1 - np.exp(-(match.nats - bound)) / 2)
-    return Reading(True, match.payload, key.key_id, confidence, geometry, detect.FALSE_ALARM)
+    return Reading(True, match.payload, key.key_id, confidence, geometry, detect.FALSE_ALARM, match.version)
 
 
 def _absent(share: float) -> Reading:

@@ -14,7 +14,10 @@ from dataclasses import dataclass, field
 from renderfarm.errors import KeysError, MarkUnsupported, UserError
 
 METHOD = "renderfarm-tile"
-VERSION = 1
+VERSION = 2
+"""The layout of new marks (`carrier.layout`): who carries which bit. Records keep it as `watermark_version`."""
+VERSIONS = (1, 2)
+"""The layouts that are read."""
 RECORD_DIGITS = 11
 MESSAGE_BITS = 48
 PAYLOAD_BITS = 64
@@ -55,8 +58,11 @@ class MarkKey:
         return cls(bytes.fromhex(text.strip()))
 
     def derive(self, purpose: str, data: bytes = b"") -> bytes:
-        """32 bytes for one purpose: HMAC-SHA256(secret, "renderfarm-tile/1 " purpose 0x00 data)."""
-        return hmac.new(self.secret, f"{METHOD}/{VERSION} {purpose}".encode() + b"\0" + data, hashlib.sha256).digest()
+        """32 bytes for one purpose: HMAC-SHA256(secret, "renderfarm-tile/1 " purpose 0x00 data).
+
+        The 1 is part of the name and stays, whatever VERSION is: phases, shifts, seals and the salt of prompts hang on it.
+        """
+        return hmac.new(self.secret, f"{METHOD}/1 {purpose}".encode() + b"\0" + data, hashlib.sha256).digest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +120,10 @@ class Geometry:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """The answer for one picture. `false_alarm` bounds the chance that an unmarked one reads as present."""
+    """The answer for one picture. `false_alarm` bounds the chance that an unmarked one reads as present.
+
+    version: of the mark (VERSIONS); None where there is none, or one of another method.
+    """
 
     present: bool
     payload: Payload | None
@@ -122,3 +131,4 @@ class Reading:
     confidence: float
     geometry: Geometry | None
     false_alarm: float
+    version: int | None = None
