@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from renderfarm import credential, notes
+from renderfarm import credential, notes, watermark
 from renderfarm.audit.audit import audit
 from renderfarm.audit.findings import MEANINGS, AuditReport
 from renderfarm.audit.pictures import Answer, Beliefs, Recorded, check_object
@@ -771,6 +771,7 @@ LIES = {
     "a picture with a damaged credential": "credential-invalid",
     "a picture without mark": "watermark-unreadable",
     "a picture with another's mark": "watermark-mismatch",
+    "a picture with a mark of another version": "watermark-mismatch",
     "a picture that does not decode": "object-unreadable",
     "a review of an attempt that never was": "review-unfounded",
 }
@@ -847,6 +848,10 @@ def _with_picture(world: World, issuer: credential.Issuer, record: Record, lie: 
     elif lie == "a picture with another's mark":
         other = decode(world.picture(1).read_bytes())
         data = issuer.issue(encode(other, "image/png"), "image/png", claim)
+    elif lie == "a picture with a mark of another version":
+        payload = watermark.Payload(1, record.watermark_payload or "")
+        older = watermark.embed(outputs.picture(5)[None], [payload], world.out.keys.mark_key, version=watermark.VERSION - 1)[0]
+        data = issuer.issue(encode(older, "image/png"), "image/png", claim)
     else:
         bare = bytearray(encode(outputs.picture(5), "image/png"))
         bare[len(bare) // 2] ^= 1

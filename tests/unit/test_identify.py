@@ -269,7 +269,7 @@ def test_answers_are_json_and_name_no_secret(output: Output) -> None:
     text = json.dumps(identify(output.files[0], [output.storage], output.trust).as_json())
     row = json.loads(text)
     assert row["identified"] is True and row["matches"][0]["record"]["prompt"] == "mug 0"
-    assert row["credential"]["state"] == "trusted" and row["watermark"]["present"] is True
+    assert row["credential"]["state"] == "trusted" and row["watermark"]["present"] is True and row["watermark"]["version"] == VERSION
     assert output.keys.mark_key.secret.hex() not in text
 
 

@@ -17,7 +17,7 @@ from renderfarm.review import reproduce
 from renderfarm.review.reproduce import Pixels, compare, differences, info_of
 from renderfarm.run import finish
 from renderfarm.schema import Attempt, Record, RenderInfo
-from renderfarm.watermark import MarkKey, Payload, embed
+from renderfarm.watermark import VERSION, VERSIONS, MarkKey, Payload, embed
 
 KEY = MarkKey.from_bytes(b"k" * 32)
 SIDE = 256
@@ -40,16 +40,17 @@ ALONE, TOGETHER = (f"{'a' * 32}/3",), ("c/1", "", "b/1", f"{'a' * 32}/3", "", "d
 """Batch compositions in which the record's attempt was rendered alone, and with one other in the second of three batches."""
 
 
-def made(media_type: str = "image/png", batch: tuple[str, ...] = ALONE) -> tuple[Record, bytes]:
+def made(media_type: str = "image/png", batch: tuple[str, ...] = ALONE, version: int = VERSION) -> tuple[Record, bytes]:
     """A record and its stored file, as `finish` would leave them."""
     payload = Payload(1, "00000abcdef")
     pixels = picture(7)
     pixels[0, 0, 0] = 101 if batch == ALONE else 102
-    data = encode(embed(pixels[None], [payload], KEY)[0], media_type, quality=92)
+    data = encode(embed(pixels[None], [payload], KEY, version=version)[0], media_type, quality=92)
     record = Record(
         kind="attempt", image_id="a" * 32, row_id="mug", row_digest="d", index=0, attempt=3, prompt="a mug", negative_prompt="",
         seed=7, width=SIDE, height=SIDE, steps=2, guidance=4.0, outcome="accepted", watermark_payload=payload.record,
-        watermark_key_id=KEY.key_id, media_type=media_type, file_sha256=hashlib.sha256(data).hexdigest(), object_key="images/mug/0.png",
+        watermark_key_id=KEY.key_id, watermark_version=version, media_type=media_type,
+        file_sha256=hashlib.sha256(data).hexdigest(), object_key="images/mug/0.png",
         **({field.name: getattr(INFO, field.name) for field in dataclasses.fields(INFO)} | {"batch": batch}),
     )  # fmt: skip
     return record, data
@@ -67,6 +68,15 @@ def test_a_faithful_renderer_is_bit_identical(media_type: str) -> None:
     assert (answer.comparison.kind, answer.same, answer.reasons) == ("bit-identical", True, ())
     assert str(answer) == f"image {'a' * 32}, attempt 3: bit-identical to the stored picture"
     assert json.loads(json.dumps(answer.as_json()))["comparison"]["psnr_db"] is None
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_the_mark_is_of_the_records_version(version: int) -> None:
+    record, data = made(version=version)
+    assert reproduce.reproduce(record, data, render, [KEY]).comparison.kind == "bit-identical"
+    answer = reproduce.reproduce(dataclasses.replace(record, watermark_version=9), data, render, [KEY])
+    why = "no watermark: the record's is of version 9, which this program does not make, and the stored picture carries its mark"
+    assert not answer.same and answer.reasons == (why,)
 
 
 def test_one_grey_level_in_another_batch_is_within() -> None:

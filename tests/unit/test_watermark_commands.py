@@ -13,7 +13,7 @@ from PIL import Image, ImageCms
 from renderfarm.cli import main, tools
 from renderfarm.errors import UserError
 from renderfarm.pictures import read, read_file
-from renderfarm.watermark import MarkKey
+from renderfarm.watermark import VERSION, MarkKey
 from tests.pictures import coded, png
 
 
@@ -161,7 +161,7 @@ def test_two_keys_in_the_environment_are_two_keys(
     assert main([*EMBED, str(tmp_path / "a.jpg"), "--key-file", key_file, "-o", str(tmp_path / "out")]) == 0
     monkeypatch.setenv("RENDERFARM_MARK_KEY", f"{new}\n{KEY_HEX}\n")
     assert main(read) == 0, "a mark of the old key is read while both are given"
-    assert f"key {MarkKey.from_hex(KEY_HEX).key_id}," in capsys.readouterr().out
+    assert f"key {MarkKey.from_hex(KEY_HEX).key_id}, version {VERSION}," in capsys.readouterr().out
     assert main([*EMBED, marked, "-o", str(tmp_path / "again")]) == 0
     monkeypatch.setenv("RENDERFARM_MARK_KEY", new)
     assert main(["watermark", "read", str(tmp_path / "again" / "a.png")]) == 0, "the first one marks"

@@ -35,6 +35,7 @@ COLUMNS = (
     "watermark_payload",
     "watermark_key_id",
     "finished_us",
+    "watermark_version",
 )
 """The record columns that say what an object must be."""
 REVIEW_COLUMNS = ("kind", "reviewed_digest", "started_us")
@@ -64,6 +65,7 @@ class Recorded:
     watermark_payload: str | None
     watermark_key_id: str | None
     finished_us: int
+    watermark_version: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +192,8 @@ def _check_mark(data: bytes, recorded: Recorded, beliefs: Beliefs) -> Answer:
     reading = watermark.read(pixels, keys, search="fast")
     if not reading.present or reading.payload is None:
         return Answer(recorded, "watermark-unreadable", f"recorded as {recorded.watermark_payload}", True)
-    if reading.payload.record != recorded.watermark_payload:
-        what = f"it reads {reading.payload.record}, recorded is {recorded.watermark_payload}"
+    said, recorded_as = (reading.payload.record, reading.version), (recorded.watermark_payload, recorded.watermark_version)
+    if said != recorded_as:
+        what = "it reads {} (version {}), recorded is {} (version {})".format(*said, *recorded_as)
         return Answer(recorded, "watermark-mismatch", what, True)
     return Answer(recorded, mark_read=True)

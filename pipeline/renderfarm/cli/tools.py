@@ -188,7 +188,8 @@ def watermark_read(args: argparse.Namespace) -> int:
         elif reading.payload is None:
             print(f"{_shown(path)}: no mark under these keys")
         else:
-            print(f"{_shown(path)}: id {reading.payload.record}, key {reading.key_id}, false alarm at most {reading.false_alarm:.1e}")
+            made = f"key {reading.key_id}" + (f", version {reading.version}" if reading.version else "")
+            print(f"{_shown(path)}: id {reading.payload.record}, {made}, false alarm at most {reading.false_alarm:.1e}")
     return code
 
 

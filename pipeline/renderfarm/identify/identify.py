@@ -311,7 +311,7 @@ def _reading_json(reading: Reading | None) -> dict[str, Any] | None:
         return None
     row: dict[str, Any] = {"present": reading.present, "false_alarm": reading.false_alarm}
     if reading.present and reading.payload:
-        row |= {"record": reading.payload.record, "key_id": reading.key_id, "confidence": reading.confidence}
+        row |= {"record": reading.payload.record, "key_id": reading.key_id, "version": reading.version, "confidence": reading.confidence}
         row["geometry"] = dataclasses.asdict(reading.geometry) if reading.geometry else None
     return row
 

@@ -27,7 +27,7 @@ from renderfarm.errors import PictureError, RenderFailed, UserError
 from renderfarm.pictures import Pixels, decode, encode
 from renderfarm.render import CHUNK_END
 from renderfarm.schema import Attempt, PlannedImage, Record, RenderInfo
-from renderfarm.watermark import MarkKey, Payload, embed
+from renderfarm.watermark import VERSIONS, MarkKey, Payload, embed
 
 LEVELS_MAX = 2
 """Largest difference in any pixel, in grey levels of 255, that still counts as the same picture: batch (1) and mark (1)."""
@@ -256,4 +256,8 @@ def _marked(pixels: Pixels, record: Record, mark_keys: Sequence[MarkKey]) -> tup
     key = next((key for key in mark_keys if key.key_id == record.watermark_key_id), None)
     if key is None:
         return pixels, f"no watermark: the key {record.watermark_key_id} is not at hand, and the stored picture carries its mark"
-    return embed(pixels[None], [Payload(PAYLOAD_VERSION, record.watermark_payload)], key)[0], ""
+    version = record.watermark_version
+    if version not in VERSIONS:
+        what = f"the record's is of version {version}, which this program does not make, and the stored picture carries its mark"
+        return pixels, f"no watermark: {what}"
+    return embed(pixels[None], [Payload(PAYLOAD_VERSION, record.watermark_payload)], key, version=version)[0], ""

@@ -107,7 +107,7 @@ class Finisher:
             outcome = "flagged" if self.job.mark.allow_unmarked else "rejected"
             return Verdict("mark", outcome, "the picture cannot carry the watermark")  # type: ignore[arg-type]
         reading = watermark.read(shown, [self.mark_key], search="fast")
-        if reading.present and reading.payload == wanted:
+        if reading.payload == wanted and reading.version == watermark.VERSION:
             return Verdict("mark", "accepted", "", round(reading.confidence, 4))
         return Verdict("mark", "rejected", "the watermark does not read back", round(reading.confidence, 4))
 
