@@ -751,6 +751,19 @@ def test_a_sample_reads_so_many_and_misses_nothing_that_is_gone(world: World) ->
     assert run(world, sample=0).objects_read == 0
 
 
+def test_seed_and_log_name_the_sample_for_ever(world: World) -> None:
+    drawn: list[int] = []
+    number = {outputs.image_id(n): n for n in range(9)}
+
+    def remember(storage: Storage, recorded: Iterable[Recorded], beliefs: Beliefs) -> Iterator[Answer]:
+        drawn.extend(number[item.image_id or ""] for item in recorded)
+        return iter(())
+
+    for seed in (1, 2, 3):
+        audit(world.out.storage, world.out.trust, sample=2, seed=seed, check_many=remember)
+    assert drawn == [1, 4, 1, 3, 1, 3]
+
+
 def test_every_name_of_a_finding_has_a_meaning_and_most_are_in_the_table(world: World) -> None:
     named = {finding for _, finding, _ in CASES.values()}
     lied = set(LIES.values()) | {"credential-untrusted", "credential-expired"}

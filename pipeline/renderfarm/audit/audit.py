@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import random
 import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -245,7 +244,7 @@ class _Reservoir:
 
     def __init__(self, size: int, seed: int) -> None:
         self._size = size
-        self._random = random.Random(seed)
+        self._seed = seed
         self._seen = 0
         self._held: list[Recorded] = []
 
@@ -254,7 +253,10 @@ class _Reservoir:
         self._seen += 1
         if len(self._held) < self._size:
             self._held.append(recorded)
-        elif (place := self._random.randrange(self._seen)) < self._size:
+            return
+        # A hash, since Python's generator is not promised to draw the same in its next version: seed and log name the sample.
+        drawn = hashlib.sha256(f"renderfarm sample {self._seed} {self._seen}".encode()).digest()
+        if (place := int.from_bytes(drawn) % self._seen) < self._size:
             self._held[place] = recorded
 
     def chosen(self, gone: set[tuple[int, int]]) -> list[Recorded]:
