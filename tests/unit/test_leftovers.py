@@ -12,7 +12,10 @@ import pytest
 
 from renderfarm.farm import leftovers
 
-pytestmark = pytest.mark.skipif(not leftovers.PROC.is_dir(), reason="no /proc on this system")
+MINE = leftovers.identity(os.getpid())
+pytestmark = pytest.mark.skipif(MINE is None, reason="no /proc of this process's namespaces on this system")
+HERE = str(MINE).partition(":")[2].partition(":")[2]
+"""The namespaces that this process's numbers count in, as an identity names them."""
 
 
 @pytest.fixture
@@ -35,9 +38,9 @@ def test_only_what_a_dead_driver_left_is_ended(sleeper: list[subprocess.Popen[by
     mine = leftovers.identity(os.getpid())
     assert mine is not None
     dead = subprocess.Popen([sys.executable, "-c", ""])
-    gone = leftovers.identity(dead.pid) or f"{dead.pid}:0"
+    gone = leftovers.identity(dead.pid) or f"{dead.pid}:0:{HERE}"
     dead.wait()
-    living, orphan, reused = start(mine), start(gone), start(f"{os.getpid()}:1")
+    living, orphan, reused = start(mine), start(gone), start(f"{os.getpid()}:1:{HERE}")
     sleeper += [living, orphan, reused]
     time.sleep(0.3)
     assert {orphan.pid, reused.pid} <= set(leftovers.orphaned())
@@ -50,7 +53,7 @@ def test_only_what_a_dead_driver_left_is_ended(sleeper: list[subprocess.Popen[by
 def test_a_driver_ends_what_is_left_of_its_own(sleeper: list[subprocess.Popen[bytes]]) -> None:
     mine = leftovers.identity(os.getpid())
     assert mine is not None
-    left, other = start(mine), start(f"{os.getpid()}:78")
+    left, other = start(mine), start(f"{os.getpid()}:78:{HERE}")
     sleeper += [left, other]
     time.sleep(0.3)
     assert leftovers.end_own(grace_s=0.2) == 1
@@ -79,5 +82,5 @@ def test_only_what_is_started_within_the_block_is_marked(monkeypatch: pytest.Mon
 def test_a_driver_that_a_dead_one_started_spares_itself_and_what_started_it() -> None:
     code = "import os; from renderfarm.farm import leftovers; print(*({os.getpid(), os.getppid()} & set(leftovers.orphaned())))"
     shell = ["sh", "-c", '"$0" -c "$1"; exit $?', sys.executable, code]
-    done = subprocess.run(shell, env={**os.environ, leftovers.VARIABLE: "999999999:1"}, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(shell, env={**os.environ, leftovers.VARIABLE: f"999999999:1:{HERE}"}, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0 and not done.stdout.split(), done.stderr

@@ -120,13 +120,14 @@ def _as_json(report: Report) -> dict[str, object]:
 
 def _line(report: Report) -> str:
     window = _window_text(report.window) if report.window is not None else "none"
+    who = f"process {report.pid}" if report.pid else "where nothing here can end it"
     said = {
         "next": f"window {window}",
         "started": f"started, process {report.pid}, window {window}",
         "resumed": f"goes on, process {report.pid}, window {window}",
-        "waiting": f"a run is alive already, process {report.pid}: waiting for it",
+        "waiting": f"a run is alive already, {who}: waiting for it",
         "missed": f"missed: later than `grace` allows, window {window}",
-        "overdue": f"still running after its window, process {report.pid}: ending it",
+        "overdue": f"still running after its window, {who}{': ending it' if report.pid else ''}",
     }
     if report.code is not None:
         ending = f"; tried again at {report.at:%H:%M:%S%z}" if report.at is not None else ""

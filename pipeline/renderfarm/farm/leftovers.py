@@ -5,6 +5,9 @@ seen to live on (Ray 2.60). They do nothing, and hold memory. So each private cl
 driver ends what is left of its own when it shuts Ray down, and the next start ends what a killed one left. Linux only; elsewhere nothing
 is found.
 
+A pid means nothing outside its namespace: in another container, or seen from its host, a living driver has another pid or none. So an
+identity names the namespaces that its numbers count in, and one that cannot be judged from here is spared.
+
 Only what Ray starts may carry it: what a driver runs besides, such as the command of a notification, which may start something that
 outlives it, even another driver, is nobody's to end.
 """
@@ -13,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import time
 from collections.abc import Iterable, Iterator
@@ -23,12 +27,30 @@ PROC = Path("/proc")
 
 
 def identity(pid: int) -> str | None:
-    """A process as `pid:start time`, which no later process with the same pid shares; None when there is none."""
+    """A process as `pid:start time:namespaces`, which no other process on this host shares; None when there is none, or nobody can tell."""
+    fields, namespaces = _stat(pid), _namespaces()
+    return None if fields is None or namespaces is None or fields[0] == "Z" else f"{pid}:{fields[19]}:{namespaces}"
+
+
+def _stat(pid: int) -> list[str] | None:
+    """The fields behind the name in `/proc/PID/stat`; None where there is no such process, or it is hidden."""
     try:
-        fields = (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
+        return (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
     except OSError:
         return None
-    return None if fields[0] == "Z" else f"{pid}:{fields[19]}"
+
+
+def _namespaces() -> str | None:
+    """Where this process's pids and, since Linux 5.6, its clock count; None where /proc does not say, or is another namespace's.
+
+    NSpid has a number for each namespace from that of /proc down to the process's own (proc_pid_status(5)): one when they are the same.
+    """
+    try:
+        status = (PROC / "self" / "status").read_text()
+        links = [os.readlink(entry) for entry in sorted((PROC / "self" / "ns").iterdir()) if entry.name in ("pid", "time")]
+    except OSError:
+        return None
+    return "".join(links) if links and re.search(r"^NSpid:\s*\d+$", status, re.MULTILINE) else None
 
 
 @contextlib.contextmanager
@@ -50,8 +72,22 @@ def orphaned() -> Iterator[int]:
     spared = {str(pid) for pid in _lineage()}
     for entry in PROC.iterdir() if PROC.is_dir() else ():
         driver = _driver_of(entry) if entry.name.isdigit() and entry.name not in spared else None
-        if driver is not None and identity(int(driver.partition(":")[0])) != driver:
+        if driver is not None and _gone(driver):
             yield int(entry.name)
+
+
+def _gone(driver: str) -> bool:
+    """Whether a driver is known to have ended: its pid is free or another's. What counts elsewhere, or is hidden, is not known."""
+    pid, _, namespaces = driver.split(":", 2)
+    if namespaces != _namespaces():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        pass  # another user's
+    return _stat(int(pid)) is not None and identity(int(pid)) != driver
 
 
 def _driver_of(process: Path) -> str | None:
@@ -62,7 +98,7 @@ def _driver_of(process: Path) -> str | None:
     except OSError:
         return None
     found = next((entry.removeprefix(prefix).decode("ascii", "replace") for entry in entries if entry.startswith(prefix)), None)
-    return found if found is not None and found.partition(":")[0].isdigit() else None
+    return found if found is not None and re.fullmatch(r"[0-9]{1,9}:[0-9]+:.+", found) else None
 
 
 def _lineage() -> Iterator[int]:

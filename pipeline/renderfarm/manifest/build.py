@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import secrets
 from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -39,7 +40,7 @@ def build(source: Path, out: Path, rules: Rules | None = None) -> BuildReport:
     Raises: ManifestError for a source that cannot be read as a whole, or a target that cannot be written.
     """
     label, rows = open_source(source)
-    scratch = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    scratch = out.with_name(f".{out.name}.{secrets.token_hex(8)}.tmp")
     conversion = _Conversion()
     try:
         out.parent.mkdir(parents=True, exist_ok=True)

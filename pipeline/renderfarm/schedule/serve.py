@@ -90,9 +90,10 @@ class Adopted:
         self._send(signal.SIGKILL)
 
     def _send(self, number: signal.Signals) -> None:
-        if self.pid and self.poll() is None:  # while the lock is held, the process id is that of its holder
+        pid = self.place.run_pid() if self.poll() is None else None
+        if pid is not None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(self.pid, number)
+                os.kill(pid, number)
 
     def result(self) -> dict[str, object] | None:
         return None

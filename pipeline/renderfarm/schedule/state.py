@@ -2,7 +2,7 @@
 
     <job>-<output>.scheduler   locked while a scheduler has this output; a second one on this host is refused
     <job>-<output>.run         locked by a run, not by its scheduler: it inherits the lock and keeps it when the scheduler is killed,
-                               so that the next scheduler waits for it instead of starting another. Holds the run's process id
+                               so that the next scheduler waits for it instead of starting another. Holds the run's identity
     <job>-<output>.json        the window that was begun last, and how its run ended; written whole or not at all
     <job>-<output>.out         what the run printed
 
@@ -23,6 +23,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from renderfarm.errors import Fenced, UserError
+from renderfarm.farm.leftovers import identity
 
 
 def default_folder() -> Path:
@@ -94,12 +95,15 @@ class Place:
 
     def name_run(self, pid: int) -> None:
         """Say which process the run is. A crash before it: the run cannot be asked to drain, only waited for."""
-        self._path(".run").write_text(f"{pid}\n")
+        self._path(".run").write_text(f"{identity(pid) or pid}\n")
 
     def run_pid(self) -> int | None:
-        """The process of a run that is alive; ask only while `lock_run` gives None."""
+        """The process of a run that is alive; ask only while `lock_run` gives None. None where that cannot be told from here: the run is
+        in another container or on another host that shares this folder, or was never named, and its number may be anybody's."""
         with contextlib.suppress(OSError, ValueError):
-            return int(self._path(".run").read_text())
+            said = self._path(".run").read_text().strip()
+            pid = int(said.partition(":")[0])
+            return pid if said == (identity(pid) or str(pid)) else None
         return None
 
     def recall(self) -> Memory:
