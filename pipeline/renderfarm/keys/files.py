@@ -74,12 +74,10 @@ def lines(path: Path, private: bool = False) -> list[str]:
 
 
 def write(path: Path, text: str, mode: int = 0o600) -> None:
-    """A new file, whole and on the disk when this returns."""
+    """A new file; whoever makes the set syncs it."""
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     with os.fdopen(handle, "w", encoding="ascii") as file:
         file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def parse_public(text: str, where: str, kind: bytes = notes.ED25519) -> tuple[str, Ed25519PublicKey]:

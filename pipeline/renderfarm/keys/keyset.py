@@ -16,6 +16,7 @@ import secrets
 import shlex
 import shutil
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -47,6 +48,7 @@ from renderfarm.keys.files import (
 )
 from renderfarm.keys.signing import SignerAway, signature_by
 from renderfarm.keys.trust import Trust, load_trust
+from renderfarm.storage.local import make_folder, sync
 from renderfarm.watermark.types import MarkKey
 
 TRUST_README = """\
@@ -106,8 +108,8 @@ class KeySet:
         return load_trust(self.folder / TRUST)
 
 
-def init(folder: Path) -> KeySet:
-    """Makes a development key set and its trust folder. The folder appears whole or not at all.
+def init(folder: Path, fsync: Callable[[int], None] = os.fsync) -> KeySet:
+    """Makes a development key set and its trust folder. The folder appears whole or not at all, and a power cut keeps it.
 
     Raises: KeysError when the folder already holds something, or cannot be made.
     """
@@ -116,19 +118,21 @@ def init(folder: Path) -> KeySet:
     try:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise taken
-        folder.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(folder.parent, fsync)
         made = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))  # mode 0700
     except OSError as error:
         raise _unwritable(folder, error) from error
     try:
         _write_set(made)
+        for path in (*made.rglob("*"), made):
+            sync(path, fsync)
         # A crash before this line leaves a hidden folder and no set. Of two racers one wins: the other finds it full.
         os.rename(made, folder)
+        sync(folder.parent, fsync)
     except OSError as error:
+        lost = made.exists() and folder.exists()
         shutil.rmtree(made, ignore_errors=True)
-        if folder.exists():
-            raise taken from error
-        raise _unwritable(folder, error) from error
+        raise (taken if lost else _unwritable(folder, error)) from error
     return load(folder)
 
 

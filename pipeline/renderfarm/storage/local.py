@@ -1,5 +1,7 @@
-"""A folder as storage: temporary file, fsync, hard link under the final name, fsync of the folder.
+"""A folder as storage: temporary file, fsync, fsync of the folders above whose names are new, hard link under the final name, fsync of
+the folder.
 
+In this order whatever has its final name is whole and lies in folders that a power cut keeps, and only the name itself is left to sync.
 A hard link fails when the name is taken, so it is put-if-absent on any POSIX file system that has links. A crash before the link leaves
 a hidden temporary file (`.….tmp`), which no listing shows and nothing reads.
 """
@@ -8,7 +10,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -17,12 +19,19 @@ from renderfarm.storage.base import Stored, checked_key, same_bytes_or_raise
 
 TEMPORARY_SUFFIX = ".tmp"
 
+FOLDERS_KEPT = 10_000
+"""Folders remembered as durable, a few megabytes. One more forgets them all: one fsync for each that is written to again."""
+
 
 class LocalStorage:
     """A folder on this machine (or a shared mount with hard links)."""
 
-    def __init__(self, root: Path, *, create: bool) -> None:
-        """Raises: StorageRefused when the folder is missing (and not to be created), is a file, or cannot be written."""
+    def __init__(self, root: Path, *, create: bool, fsync: Callable[[int], None] = os.fsync) -> None:
+        """Raises: StorageRefused when the folder is missing (and not to be created), is a file, or cannot be written.
+
+        `fsync` makes durable what an open descriptor stands for.
+        """
+        self._fsync = fsync
         try:
             self.root = root.expanduser().absolute()
         except RuntimeError as error:
@@ -32,7 +41,7 @@ class LocalStorage:
             raise StorageRefused("the output is a file, not a folder", self.uri, "name a folder")
         if create:
             try:
-                self.root.mkdir(parents=True, exist_ok=True)
+                make_folder(self.root, fsync)
             except (OSError, ValueError) as error:
                 why = getattr(error, "strerror", None) or error
                 raise StorageRefused(f"cannot make the folder: {why}", self.uri, "choose a folder that you may write") from error
@@ -40,19 +49,36 @@ class LocalStorage:
                 raise StorageRefused("the folder cannot be written", self.uri, "choose a folder that you may write")
         elif _kind(self.root) is None:
             raise StorageRefused("no such folder", self.uri, "check the path; `renderfarm render` makes it")
+        self._kept = {self.root}
 
     def _path(self, key: str) -> Path:
         return self.root / checked_key(key)
 
     def _stage(self, path: Path, data: bytes) -> Path:
         """The data durably beside its final place. A crash after this leaves only a hidden temporary file."""
-        path.parent.mkdir(parents=True, exist_ok=True)
+        unsure = self._folders(path.parent)
         temporary = path.parent / f".{secrets.token_hex(8)}{TEMPORARY_SUFFIX}"
         with open(temporary, "xb") as file:
             file.write(data)
             file.flush()
-            os.fsync(file.fileno())
+            self._fsync(file.fileno())
+        for folder in unsure:
+            sync(folder.parent, self._fsync)
+            self._kept.add(folder)
+        if len(self._kept) > FOLDERS_KEPT:
+            self._kept = {self.root}
         return temporary
+
+    def _folders(self, folder: Path) -> list[Path]:
+        """Makes a folder and what is missing above it; returns those whose names a power cut might forget, the highest first.
+
+        One that was there is among them until this process has synced it: another may have made it, and died before it did.
+        """
+        if folder in self._kept and folder.is_dir():
+            return []
+        above = [] if folder == self.root else self._folders(folder.parent)
+        folder.mkdir(exist_ok=True)
+        return [*above, folder]
 
     def put_new(self, key: str, data: bytes, media_type: str = "application/octet-stream") -> None:
         path = self._path(key)
@@ -60,12 +86,13 @@ class LocalStorage:
             temporary = self._stage(path, data)
             try:
                 os.link(temporary, path)
-                _sync_folder(path.parent)
             except FileExistsError:
                 same_bytes_or_raise(self, key, data)
                 os.utime(path)
+                sync(path, self._fsync)  # whoever wrote them may have died, or a tool copied them here, before they were synced
             finally:
                 temporary.unlink(missing_ok=True)
+            sync(path.parent, self._fsync)
         except OSError as error:
             raise StorageAway(f"{self.uri}/{key}: {error}") from error
 
@@ -73,7 +100,7 @@ class LocalStorage:
         path = self._path(key)
         try:
             os.replace(self._stage(path, data), path)
-            _sync_folder(path.parent)
+            sync(path.parent, self._fsync)
         except OSError as error:
             raise StorageAway(f"{self.uri}/{key}: {error}") from error
 
@@ -132,10 +159,22 @@ def _walk(folder: Path, root: Path) -> Iterator[Stored]:
             yield Stored(entry.path[len(str(root)) + 1 :], found.st_size, found.st_mtime)
 
 
-def _sync_folder(folder: Path) -> None:
-    """Make a new name durable: without it a power cut may forget the link though the data is there."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+def make_folder(folder: Path, fsync: Callable[[int], None] = os.fsync) -> None:
+    """Makes a folder and what is missing above it; a power cut keeps what it made. Raises: OSError, ValueError (no path)."""
+    if not folder.exists():
+        make_folder(folder.parent, fsync)
+        folder.mkdir(exist_ok=True)
+        sync(folder.parent, fsync)
+
+
+def sync(path: Path, fsync: Callable[[int], None] = os.fsync) -> None:
+    """Makes durable a file's bytes, or the names in a folder: without it a power cut may forget a link though the data is there."""
     try:
-        os.fsync(descriptor)
+        descriptor = os.open(path, os.O_RDONLY)
+    except PermissionError:  # a folder may be written without being read
+        os.sync()
+        return
+    try:
+        fsync(descriptor)
     finally:
         os.close(descriptor)
