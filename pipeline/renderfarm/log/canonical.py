@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 _NULL = b"\xff\xff\xff\xff"
 _FLOATS = ("guidance", "strength")
+_ARROW_BYTES_MAX = 2**31 - 2
+"""What the 32-bit offsets of an Arrow array reach (its builders' own limit). A part's columns stay below: `parts.DECODED_BYTES_MAX`."""
 
 if RECORD_FIELDS[-len(AFTER_CREDENTIAL) :] != AFTER_CREDENTIAL:
     raise TypeError("the fields after the credential must be the last ones of a record, in the same order")
@@ -304,9 +306,11 @@ def _fixed(cells: np.ndarray) -> pa.Array:
 
 
 def _variable(sizes: np.ndarray, data: np.ndarray) -> pa.Array:
-    """A binary array from the sizes of its values and their bytes end to end."""
+    """A binary array from the sizes of its values and their bytes end to end. Raises: ValueError when they are more than Arrow counts."""
     import pyarrow as pa
 
+    if sizes.sum(dtype=np.int64) > _ARROW_BYTES_MAX:
+        raise ValueError(f"the rows cannot be encoded: a column of more than {_ARROW_BYTES_MAX} bytes")
     offsets = np.zeros(len(sizes) + 1, np.int32)
     np.cumsum(sizes, out=offsets[1:])
     return pa.Array.from_buffers(pa.binary(), len(sizes), [None, pa.py_buffer(offsets), pa.py_buffer(np.ascontiguousarray(data))])

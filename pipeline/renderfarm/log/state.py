@@ -181,7 +181,7 @@ class LogState:
             self.failed_attempts += 1
         else:
             raise LogDamaged(f"an attempt of image {row['image_id']} with outcome {outcome!r}")
-        self._set(key, flags | rejected << _REJECTED_SHIFT | last << _LAST_SHIFT | chosen << _CHOSEN_SHIFT)
+        self._set(key, _packed(key, flags, rejected, last, chosen))
 
     def _fold_review(self, row: dict[str, object]) -> None:
         """A person's word: an accepted attempt leaves the rejected ones, and the other way round; a confirmation changes nothing."""
@@ -199,7 +199,7 @@ class LogState:
         elif outcome == "rejected" and number == chosen:
             rejected, chosen = rejected + 1, 0
         flags = self._images.get(key, 0) & (_FAILED | _SUPERSEDED) | (_ACCEPTED if chosen else 0)
-        self._set(key, flags | rejected << _REJECTED_SHIFT | image.last_attempt << _LAST_SHIFT | chosen << _CHOSEN_SHIFT)
+        self._set(key, _packed(key, flags, rejected, image.last_attempt, chosen))
 
     def _set(self, key: bytes, packed: int) -> None:
         self._images[key] = self._interned.setdefault(packed, packed)
@@ -283,6 +283,17 @@ class LogState:
     def accepted_pdqs(self) -> np.ndarray:
         """PDQ hashes of all accepted images, superseded ones too: uint8 (n, 32), in log order."""
         return self._pdqs.all()
+
+
+def _packed(key: bytes, flags: int, rejected: int, last: int, chosen: int) -> int:
+    """`_unpack` backwards. `last` and `chosen` are attempts' numbers, which were checked.
+
+    Raises: LogDamaged for more rejected attempts than fit. No driver writes them: `checks.attempts` is 20 at most, and each rejection is
+    an attempt with a number of its own.
+    """
+    if rejected > _COUNT:
+        raise LogDamaged(f"image {key.hex()} has more than {_COUNT} rejected attempts: no driver writes so many")
+    return flags | rejected << _REJECTED_SHIFT | last << _LAST_SHIFT | chosen << _CHOSEN_SHIFT
 
 
 def _unpack(packed: int) -> ImageState:

@@ -29,8 +29,9 @@ from renderfarm.schema import PlannedImage
 Encoded = tuple[torch.Tensor, ...]
 """One encoded prompt: one tensor (1, ...) for each name in `Family.embeddings`."""
 
-ENCODED_MAX = 512
-"""Prompts remembered. SDXL: 77 × 2048 bfloat16 = 315 kB each; FLUX: 512 × 4096 = 4 MB each, 2 GB in all."""
+ENCODED_BYTES_MAX = 256 << 20
+"""Prompts remembered, in bytes on the device: hundredths of a card's memory, which no estimate of a batch counts. What comes again comes
+soon (a job's negative prompt, a row's images, their next attempts): 60 prompts of FLUX (512 × 4096 bfloat16 = 4 MB), 800 of SDXL."""
 
 TIMED_STEPS = 4
 """Steps of a timed batch: enough that denoising outweighs decoding, as it does at 25."""
@@ -75,7 +76,7 @@ def stack_pictures(images: Sequence[PlannedImage], inputs: Mapping[str, bytes]) 
 @dataclass(slots=True)
 class PromptCache:
     """Encoded prompts by text, role and adapter (it may change the text encoder), the least recently used dropped
-    first.
+    first when they hold more than `bytes_max`.
 
     Each prompt is encoded alone, so that no neighbour sways it.
     """
@@ -83,18 +84,31 @@ class PromptCache:
     model: LoadedModel
     entries: OrderedDict[tuple[str, bool, str | None], Encoded] = field(default_factory=OrderedDict)
     lock: threading.Lock = field(default_factory=threading.Lock)
+    bytes_max: int = ENCODED_BYTES_MAX
+    held: int = 0
+    """Bytes of the tensors in `entries`."""
 
     def encode(self, prompt: str, adapter: str | None, *, negative: bool) -> Encoded:
         """Returns the embeddings on the device, with `adapter` switched on already. `negative`: the unconditional
         side."""
         key = (prompt, negative, adapter)
         with self.lock:
-            if key not in self.entries:
-                self.entries[key] = encode_one(self.model, prompt, negative=negative)
-                while len(self.entries) > ENCODED_MAX:
-                    self.entries.popitem(last=False)
-            self.entries.move_to_end(key)
-            return self.entries[key]
+            encoded = self.entries.pop(key, None) or self._new(prompt, negative)
+            self.entries[key] = encoded
+            while self.held > self.bytes_max:
+                self.held -= held_bytes(self.entries.popitem(last=False)[1])
+            return encoded
+
+    def _new(self, prompt: str, negative: bool) -> Encoded:
+        encoded = encode_one(self.model, prompt, negative=negative)
+        self.held += held_bytes(encoded)
+        return encoded
+
+
+def held_bytes(encoded: Encoded) -> int:
+    """Returns the bytes that these tensors keep alive: a view keeps all of what it looks at, and two views of one keep it once."""
+    storages = [tensor.untyped_storage() for tensor in encoded]
+    return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
 
 
 def encode_one(model: LoadedModel, prompt: str, *, negative: bool) -> Encoded:
