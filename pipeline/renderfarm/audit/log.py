@@ -18,7 +18,7 @@ from renderfarm import notes
 from renderfarm.audit.fanout import FanOut
 from renderfarm.audit.findings import AuditReport
 from renderfarm.audit.part import Examined, examine_all
-from renderfarm.errors import NotStored
+from renderfarm.errors import NotStored, UserError
 from renderfarm.log import parts
 from renderfarm.log.parts import Footer, PartDamaged, part_key
 from renderfarm.log.reading import fetch_parts, list_parts
@@ -75,7 +75,7 @@ class LogWalk:
         return not LOG_FINDINGS & set(self._report.found)
 
     def verified(self) -> Iterator[Examined]:
-        """The good parts in order. Raises: StorageAway."""
+        """The good parts in order. Raises: UserError, before any of them, when the kept checkpoint is of another log; StorageAway."""
         listing = list_parts(self._storage)
         for key in listing.strays:
             self._report.add("part-altered", key, "a file among the parts that is no part")
@@ -84,6 +84,7 @@ class LogWalk:
         self._cached = self._read_kept(parts.CACHE, "the copy of the newest checkpoint includes it")
         if self._cached is None and len(listing.numbers) > 1 and not self._report.found_at(parts.CACHE):
             self._report.add("checkpoint-missing", parts.CACHE, f"there are {len(listing.numbers)} parts")
+        self._refuse_foreign()
         self._witnessed = self._read_kept(parts.WITNESSED, "a checkpoint that witnesses saw includes it")
         for number, found in examine_all(self._storage, listing.numbers, listing.size, self._quick, self._fan_out):
             self._miss(number)
@@ -115,9 +116,19 @@ class LogWalk:
     def _check_origin(self, footer: Footer) -> None:
         if self._report.origin is None:
             self._report.origin = footer.checkpoint.origin
+            self._refuse_foreign()
         if footer.checkpoint.origin != self._report.origin:
             reason = f"it belongs to {footer.checkpoint.origin}, not to {self._report.origin}"
             raise PartDamaged("part-altered", part_key(footer.number), reason)
+
+    def _refuse_foreign(self) -> None:
+        """A wrong file is said as soon as it is known which log this is: a picture is read hours later.
+
+        Raises: UserError. A size beyond the log's, or another root, is no mistake of the auditor's but a finding.
+        """
+        kept = self._since.checkpoint if self._since is not None else None
+        if kept is not None and self._report.origin not in (None, kept.origin):
+            raise UserError(f"the checkpoint is of {kept.origin}, this log is {self._report.origin}", "--since", "name its own")
 
     def _follow(self, footer: Footer) -> None:
         """That the part continues the parts before it, as far as they are known. Takes it as the new end."""
