@@ -161,7 +161,7 @@ def test_without_trust_a_copy_is_a_lead_and_the_file_is_not_trusted(output: Outp
 def test_another_picture_is_not_identified(output: Output) -> None:
     answer = identify(encode(drawn(99), "image/png"), [output.storage], output.trust)
     assert not answer.identified and not answer.matches
-    assert answer.reason == "no credential, no watermark, and nothing that looks like it"
+    assert answer.reason == "no credential, no watermark under the keys at hand, and nothing that looks like it"
 
 
 def test_a_file_that_is_no_picture_is_answered(output: Output) -> None:

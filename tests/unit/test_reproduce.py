@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from renderfarm.errors import PictureError, RenderFailed, UserError
+from renderfarm.errors import KeysError, PictureError, RenderFailed, UserError
 from renderfarm.pictures import EXTENSIONS, encode
 from renderfarm.review import reproduce
 from renderfarm.review.reproduce import Pixels, compare, differences, info_of
@@ -138,11 +138,21 @@ def test_a_changed_controlnet_or_adapter_is_named() -> None:
     assert reproduce.changed_beside(now, now) == ()
 
 
-def test_without_the_watermark_key_the_difference_is_blamed_on_it() -> None:
+def test_without_the_watermark_key_there_is_no_answer_and_nothing_is_rendered() -> None:
     record, data = made()
-    answer = reproduce.reproduce(record, data, render, [MarkKey.from_bytes(b"x" * 32)])
-    assert not answer.same and len(answer.reasons) == 1
-    assert answer.reasons[0].startswith(f"no watermark: the key {KEY.key_id} is not at hand")
+    rendered: list[object] = []
+    with pytest.raises(KeysError, match=f"watermark key {KEY.key_id}, which is not at hand") as caught:
+        reproduce.reproduce(record, data, lambda attempts: rendered.append(attempts) or render(attempts), [MarkKey.from_bytes(b"x" * 32)])
+    assert not rendered and "--trust DIR" in caught.value.remedy
+
+
+def test_a_picture_without_a_mark_needs_no_key() -> None:
+    record, _ = made()
+    pixels = picture(7)
+    pixels[0, 0, 0] = 101
+    data = encode.encode(pixels, "image/png")
+    bare = dataclasses.replace(record, watermark_payload=None, watermark_key_id=None, file_sha256=hashlib.sha256(data).hexdigest())
+    assert reproduce.reproduce(bare, data, render, []).comparison.kind == "bit-identical"
 
 
 def test_a_file_that_is_not_the_recorded_one_is_refused() -> None:

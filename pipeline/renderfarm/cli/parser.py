@@ -256,6 +256,8 @@ def _reproduce(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     _output(parser)
     parser.add_argument("image_id", metavar="IMAGE_ID", help="32 hex digits, or the row id and index as ROW:INDEX")
+    what = "folder with the key of its watermark; default: the job's key set where it can be read, and the user's configuration"
+    parser.add_argument("--trust", metavar="DIR", type=Path, help=what)
     _json(parser)
 
 

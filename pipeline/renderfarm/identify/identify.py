@@ -268,7 +268,7 @@ def _nothing(picture: Evidence) -> str:
     elif picture.payload:
         said.append(f"a watermark whose record ({picture.payload}) is not in these outputs")
     else:
-        said.append("no watermark")
+        said.append("no watermark under the keys at hand")
     return ", ".join((*said, "and nothing that looks like it"))
 
 

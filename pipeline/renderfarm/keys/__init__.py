@@ -3,7 +3,7 @@
 from renderfarm.keys.files import TRUST, default_folder, parse_private, parse_public
 from renderfarm.keys.keyset import KeySet, init, load, load_or_init_default
 from renderfarm.keys.signing import SignerAway
-from renderfarm.keys.trust import Trust, load_default_trust, load_trust
+from renderfarm.keys.trust import Trust, load_default_trust, load_trust, mark_keys
 
 __all__ = [
     "TRUST",
@@ -16,6 +16,7 @@ __all__ = [
     "load_default_trust",
     "load_or_init_default",
     "load_trust",
+    "mark_keys",
     "parse_private",
     "parse_public",
 ]

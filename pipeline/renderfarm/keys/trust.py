@@ -65,6 +65,13 @@ def load_default_trust() -> Trust | None:
     return load_trust(folder) if folder.is_dir() else None
 
 
+def mark_keys(folder: Path) -> tuple[MarkKey, ...]:
+    """The watermark keys of a key set: what it marks with, then what its trust folder keeps. Raises: KeysError."""
+    own = folder.expanduser() / files.MARK_KEY
+    now = (files.parse_mark(files.read(own, private=True), str(own)),) if own.exists() else ()
+    return (*now, *load_trust(folder).mark_keys)
+
+
 def _note_keys(folder: Path, pattern: str, what: str, kind: bytes) -> dict[str, Ed25519PublicKey]:
     found: dict[str, Ed25519PublicKey] = {}
     for line, where in _lines(folder, pattern):

@@ -2,7 +2,8 @@
 
 The rendering itself is an argument, so nothing here needs a GPU or Ray. What is compared is what ships: the new rendering
 gets the same watermark payload, and for a lossy format goes through the same encoder, before it is held against the
-decoded file. The order is: file as recorded? → render → mark → encode → compare → explain.
+decoded file. The order is: file as recorded? → its mark's key at hand? → render → mark → encode → compare → explain.
+Without the key there is no answer: a mark alone is a dozen grey levels, so "different" would be said of every picture.
 
 A repeat on the same machine in the same batch is bit-identical; the same attempt in a batch of another size differs by one
 grey level (measured with torch 2.13 on CPU), another device or version by more. So the attempts that shared the batch are
@@ -15,15 +16,18 @@ import contextlib
 import dataclasses
 import hashlib
 import math
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from renderfarm.errors import PictureError, RenderFailed, UserError
+from renderfarm import keys
+from renderfarm.errors import KeysError, PictureError, RenderFailed, UserError
 from renderfarm.pictures import Pixels, decode, encode
 from renderfarm.render import CHUNK_END
 from renderfarm.schema import Attempt, PlannedImage, Record, RenderInfo
@@ -106,20 +110,24 @@ def reproduce(
     mark_keys: watermark keys, one of them the one that the record names; quality: of the job, for JPEG and WebP; neighbours: as
     `neighbours` finds them. Unless all are there, and can still be rendered, the attempt is rendered alone. changed: reasons that no
     record tells, see `changed_beside`.
-    Raises: PictureError when the file is not the one that was recorded; UserError for a record without a picture.
+    Raises: KeysError when the mark's key is not among them; PictureError when the file is not the one that was recorded; UserError for a
+    record without a picture.
     """
     if record.file_sha256 is None or record.media_type is None:
         raise UserError(f"image {record.image_id} has no stored picture to compare with", remedy="name an accepted image")
     if hashlib.sha256(stored).hexdigest() != record.file_sha256:
         raise PictureError("the stored file is not the one in the log", record.object_key or "", "run `renderfarm audit`")
+    key = mark_key(record, mark_keys)
     attempt = attempt_of(record)
     rendered, info, position = _rendered(record, attempt, neighbours, render)
     pixels = rendered[position]
-    pixels, unmarked = _marked(pixels, record, mark_keys)
+    if key is not None:
+        payload = Payload(PAYLOAD_VERSION, record.watermark_payload or "")
+        pixels = embed(pixels[None], [payload], key, version=record.watermark_version or 1)[0]
     if record.media_type in LOSSY:
         pixels = decode(encode(pixels, record.media_type, quality=quality))
     recorded = dataclasses.replace(info_of(record), batch=_together(record) or record.batch)
-    reasons = changed + differences(recorded, info) + ((unmarked,) if unmarked else ())
+    reasons = changed + differences(recorded, info)
     return Reproduction(attempt.image.image_id, attempt.number, compare(decode(stored, record.object_key or ""), pixels), reasons)
 
 
@@ -249,15 +257,38 @@ def _together(record: Record) -> tuple[str, ...]:
     return ()
 
 
-def _marked(pixels: Pixels, record: Record, mark_keys: Sequence[MarkKey]) -> tuple[Pixels, str]:
-    """The picture with the mark that the record names, and why it could not get it."""
+def known_mark_keys(trust: Path | None, job_keys: str | None) -> tuple[tuple[MarkKey, ...], tuple[str, ...]]:
+    """The watermark keys that may have made a job's marks, and in words what could not be read of them.
+
+    trust: of --trust, which then is all; else the key set that job.json names, as far as it can be read here, and the user's own. The
+    output may name a key set because a key is taken by the id in the record, and nothing is believed for its sake. Raises: KeysError.
+    """
+    if trust is not None:
+        return keys.load_trust(trust).mark_keys, ()
+    found: list[MarkKey] = []
+    unread: list[str] = []
+    own = str(keys.default_folder().absolute())
+    for folder in filter(None, (job_keys, own if os.path.isdir(own) else None)):
+        try:
+            found += keys.mark_keys(Path(folder))
+        except (KeysError, OSError, RuntimeError) as error:  # OSError: a folder of somebody else; RuntimeError: of no user at all
+            unread.append(f"the key set {folder} cannot be read here: {error.what if isinstance(error, KeysError) else error}")
+    return tuple(found), tuple(unread)
+
+
+def mark_key(record: Record, mark_keys: Sequence[MarkKey]) -> MarkKey | None:
+    """The key of the mark that the record names; None for a picture without one.
+
+    Raises: KeysError when it is not among these, UserError for a mark of a version that is not made here.
+    """
     if record.watermark_payload is None:
-        return pixels, ""
-    key = next((key for key in mark_keys if key.key_id == record.watermark_key_id), None)
-    if key is None:
-        return pixels, f"no watermark: the key {record.watermark_key_id} is not at hand, and the stored picture carries its mark"
-    version = record.watermark_version
-    if version not in VERSIONS:
-        what = f"the record's is of version {version}, which this program does not make, and the stored picture carries its mark"
-        return pixels, f"no watermark: {what}"
-    return embed(pixels[None], [Payload(PAYLOAD_VERSION, record.watermark_payload)], key, version=version)[0], ""
+        return None
+    where = record.object_key or ""
+    if record.watermark_version not in VERSIONS:
+        what = f"the picture is marked by version {record.watermark_version} of the watermark, which this program does not make"
+        raise UserError(what, where, "use the renderfarm that made it")
+    for key in mark_keys:
+        if key.key_id == record.watermark_key_id:
+            return key
+    what = f"the picture is marked with watermark key {record.watermark_key_id}, which is not at hand: nothing can be compared without it"
+    raise KeysError(what, where, "name a trust folder that holds this key as *.markkey: --trust DIR")
