@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from renderfarm.job.variables import Variable
+
 OnFail = Literal["reject", "flag"]
 
 
@@ -107,7 +109,7 @@ class JudgeSettings(_Section):
     min_score: float = Field(0.5, ge=0, le=1, description="lowest accepted score of the judge")
     url: str = Field("", description="the endpoint up to and with /v1, such as http://vllm:8000/v1")
     model: str = Field("", description="the model's name at the endpoint")
-    key_variable: str | None = Field(None, description="the environment variable that holds the key; none: no key is sent")
+    key_variable: Variable = Field(None, description="the environment variable that holds the key; none: no key is sent")
     timeout_s: float = Field(30.0, gt=0, le=600, description="seconds that one call may wait for the endpoint")
     retries: int = Field(2, ge=0, le=10, description="further calls when the endpoint is away, busy, or answers off the schema")
     calls_max: int | None = Field(

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 from renderfarm.errors import JobError
 from renderfarm.job.checks import ChecksSettings
 from renderfarm.job.settings import JobSettings
+from renderfarm.job.variables import NO_NAME
 
 JOB_BYTES_MAX = 1 << 20
 MERGE_TAG = "tag:yaml.org,2002:merge"
@@ -121,7 +122,7 @@ def _override(raw: dict[str, Any], override: str) -> None:
     try:
         place[keys[-1]] = yaml.safe_load(value)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise JobError(f"the value is not valid YAML: {value!r}", f"--set {path}", "quote it") from error
+        raise JobError("the value is not valid YAML", f"--set {path}", "quote it") from error
 
 
 def _place_output(raw: dict[str, Any], to: str | None) -> None:
@@ -144,8 +145,10 @@ def _explain(item: Mapping[str, Any]) -> str:
         return f"{place}: unknown key; " + (f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}")
     if item["type"] == "missing":
         return f"{place}: missing; add it"
-    given = None if location[-1:] and location[-1].endswith("_env") else item.get("input")  # a secret may stand where its name should
-    shown = f", given {given!r}" if isinstance(given, str | int | float | bool) and len(repr(given)) <= 80 else ""
+    given = item.get("input")
+    # What stands where a variable's name or a section should, and an address that others must not post to, may be a secret.
+    secret = item["type"] in (NO_NAME, "model_type", "dict_type") or "://" in str(given)
+    shown = f", given {given!r}" if not secret and isinstance(given, str | int | float | bool) and len(repr(given)) <= 80 else ""
     message = str(item["msg"]).removeprefix("Value error, ")
     return f"{place}: {message[0].lower()}{message[1:]}{shown}"
 

@@ -2,36 +2,26 @@
 
 from __future__ import annotations
 
-import re
 from typing import Literal
 
 from pydantic import Field, field_validator
 
 from renderfarm.job.section import Section
+from renderfarm.job.variables import Variable
 
 Event = Literal["done", "paused", "failed", "budget"]
 EVENTS: tuple[Event, ...] = ("done", "paused", "failed", "budget")
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 class NotifySettings(Section):
     """Who is told. URL and token are secrets: the job names the environment variables that hold them."""
 
-    webhook_env: str | None = Field(
-        None, description="environment variable with the URL that a JSON message is posted to; none: no webhook"
-    )
-    token_env: str | None = Field(None, description="environment variable with a bearer token for it")
+    webhook_env: Variable = Field(None, description="environment variable with the URL that a JSON message is posted to; none: no webhook")
+    token_env: Variable = Field(None, description="environment variable with a bearer token for it")
     command: tuple[str, ...] = Field((), description="program and arguments; reads the same JSON message on stdin; no shell")
     events: tuple[Event, ...] = Field(EVENTS, description="when: done, paused (goes on later), failed, budget (one was crossed)")
     timeout_seconds: float = Field(10.0, gt=0, le=120, description="of one try to post, and of the command")
     tries: int = Field(3, ge=1, le=10, description="of posting")
-
-    @field_validator("webhook_env", "token_env")
-    @classmethod
-    def _name(cls, value: str | None) -> str | None:
-        if value is not None and not _VARIABLE.fullmatch(value):
-            raise ValueError("write the name of an environment variable here, never the secret itself")
-        return value
 
     @field_validator("command", mode="before")
     @classmethod

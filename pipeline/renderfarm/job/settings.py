@@ -11,6 +11,7 @@ from renderfarm.job.model import ModelSettings
 from renderfarm.job.operations import BudgetSettings, MetricsSettings, NotifySettings
 from renderfarm.job.schedule import ScheduleSettings
 from renderfarm.job.section import Section
+from renderfarm.job.variables import Variable
 
 SIDE_MAX = 4096
 Side = Annotated[int, Field(ge=64, le=SIDE_MAX, multiple_of=8)]
@@ -84,12 +85,15 @@ class CostSettings(Section):
 
 
 class WitnessSettings(Section):
-    """Who is told of the log's newest checkpoint at the end of each run, so that a history rewritten later can be shown."""
+    """Who is told of the log's newest checkpoint at the end of each run, so that a history rewritten later can be shown.
+
+    No picture depends on it: it is not in job.json, and a change of it is no new plan.
+    """
 
     urls: tuple[Annotated[str, Field(pattern=r"^https?://[^\s@]+$", max_length=500)], ...] = Field(
         (), max_length=8, description="submission prefixes of witnesses (C2SP tlog-witness), which check the log and cosign it"
     )
-    webhook_env: str | None = Field(None, min_length=1, description="environment variable with an address that the checkpoint is posted to")
+    webhook_env: Variable = Field(None, description="environment variable with an address that the checkpoint is posted to")
     command: tuple[str, ...] = Field((), description="program and arguments that get the checkpoint on stdin, to mail it")
 
     @property

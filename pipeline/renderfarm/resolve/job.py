@@ -27,6 +27,7 @@ UNRECORDED: Mapping[str, bool | Mapping[str, bool]] = {
     "schedule": True,
     "notify": True,
     "budget": True,
+    "witness": True,
     "farm": True,
     "output": {"patience_seconds": True},
 }
