@@ -87,7 +87,7 @@ def read(data: bytes, where: str = "", *, exact: bool = False) -> Picture:
     Raises: PictureError for what is none, empty, cut off, damaged, above the limits, or has 32 bits a channel.
     """
     with _opened(data, where) as image:
-        what = _lost(image) if exact else "has 32 bits a channel" if image.mode in ("I", "F") else ""
+        what = "has 32 bits a channel" if image.mode in ("I", "F") else _lost(image) if exact else ""
         if what:
             raise PictureError(f"the picture {what}", where, "convert it to one frame of 8-bit sRGB")
         media_type, profile = _media_type(image), image.info.get("icc_profile")
