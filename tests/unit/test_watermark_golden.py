@@ -12,7 +12,8 @@ import cv2
 import numpy as np
 import pytest
 
-from renderfarm.watermark import VERSION, VERSIONS, MarkKey, Payload, load_picture, read
+from renderfarm.pictures import decode, read_file
+from renderfarm.watermark import VERSION, VERSIONS, MarkKey, Payload, read
 
 FOLDER = Path(__file__).parents[1] / "data/marks"
 MARKS = json.loads((FOLDER / "marks.json").read_text())
@@ -25,7 +26,7 @@ def test_each_version_has_a_lossless_and_a_lossy_picture() -> None:
 
 @pytest.mark.parametrize("mark", MARKS, ids=[mark["file"] for mark in MARKS])
 def test_a_mark_of_any_version_reads_as_it_is_and_as_what_people_make_of_it(mark: dict[str, str | int]) -> None:
-    picture = load_picture(FOLDER / str(mark["file"]))
+    picture = decode(read_file(FOLDER / str(mark["file"])))
     keys = [MarkKey.from_bytes(b"another key, also of tests"), MarkKey.from_hex(str(mark["key"]))]
     mirrored, cropped = np.ascontiguousarray(picture[:, ::-1]), np.ascontiguousarray(picture[12:-9, 7:-14])
     smaller = cv2.resize(picture, (200, 200), interpolation=cv2.INTER_AREA)

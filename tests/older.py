@@ -1,0 +1,64 @@
+"""The outputs that earlier versions wrote (`tests/data/outputs`), copied to where a test may write."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+DATA = Path(__file__).parent / "data"
+OUTPUTS = DATA / "outputs"
+KEYS = "worthless-test-keys"
+
+
+@dataclass(frozen=True, slots=True)
+class Older:
+    """The copy of one older job: its folder, and what its own version said of it (`expected.json`)."""
+
+    folder: Path
+    expected: dict[str, Any]
+
+    @property
+    def job(self) -> Path:
+        """The job file; all its paths are relative to it."""
+        return self.folder / "job.yaml"
+
+    @property
+    def output(self) -> Path:
+        """What the job wrote."""
+        return self.folder / "output"
+
+    @property
+    def keys(self) -> Path:
+        """The key set that it was signed and marked with."""
+        return self.folder / KEYS
+
+    @property
+    def trust(self) -> Path:
+        """What an auditor has."""
+        return self.keys / "trust"
+
+    @property
+    def kept(self) -> Path:
+        """The checkpoint after the first two parts, as an auditor kept it."""
+        return self.folder / "kept.checkpoint"
+
+    def records(self) -> list[dict[str, Any]]:
+        """The records as that version exported them."""
+        return [json.loads(line) for line in (self.folder / "export.jsonl").read_text("utf-8").splitlines()]
+
+    def delivered(self) -> list[dict[str, Any]]:
+        """The records, by the checks or by a person, of accepted pictures that still lie where they were put."""
+        found = [record for record in self.records() if record["outcome"] == "accepted" and record["object_key"]]
+        return [record for record in found if (self.output / record["object_key"]).exists()]
+
+
+def copy(version: int, to: Path) -> Older:
+    """A copy of the output with records of this version. A checkout cannot keep private files private, so that is mended here."""
+    folder = to / f"v{version}"
+    shutil.copytree(OUTPUTS / folder.name, folder)
+    for path in (folder / KEYS).rglob("*"):
+        path.chmod(0o700 if path.is_dir() else 0o600)
+    return Older(folder, json.loads((folder / "expected.json").read_text("utf-8")))
