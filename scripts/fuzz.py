@@ -24,6 +24,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from renderfarm.output import CHECKPOINT, part_key
+
 INPUT_BYTES_MAX = 1 << 16
 INPUT_SECONDS_MAX = 10
 RSS_MIB_MAX = 3072
@@ -44,7 +46,7 @@ def seeds(folder: Path) -> dict[str, list[bytes]]:
 
     made = outputs.build(folder / "out", folder / "keys")
     storage = made.storage
-    data = [storage.get(parts.part_key(number)) for number in range(5)]
+    data = [storage.get(part_key(number)) for number in range(5)]
     head = parts.read_footer(data[4], 4).checkpoint
     public = Ed25519PrivateKey.from_private_bytes(bytes(32)).public_key()
     line = cosign.cosign(Checkpoint("o", 1, bytes(32)), "w", Ed25519PrivateKey.from_private_bytes(bytes(32)), 5)
@@ -137,7 +139,7 @@ def targets(folder: Path) -> dict[str, Target]:
         assert not outside, f"written outside: {outside}"
 
     def log(data: bytes) -> None:
-        place = room / parts.part_key(0)
+        place = room / part_key(0)
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_bytes(data)
         report = audit(storage, trust)
@@ -204,7 +206,6 @@ def by_hand(folder: Path, head: bytes) -> dict[str, str]:
     from renderfarm import keys, notes
     from renderfarm.audit.audit import audit
     from renderfarm.errors import PictureError
-    from renderfarm.log import parts
     from renderfarm.log import proofs as bundle
     from renderfarm.pictures import decode, encode
     from renderfarm.storage import LocalStorage
@@ -215,7 +216,7 @@ def by_hand(folder: Path, head: bytes) -> dict[str, str]:
     ((name, public),) = trust.log_keys.items()
     note, key = head.decode(), notes.verifier_key(name, public)
     storage = LocalStorage(folder / "huge", create=True)
-    place = folder / "huge" / parts.CACHE
+    place = folder / "huge" / CHECKPOINT
     place.parent.mkdir(parents=True)
     with place.open("wb") as file:
         file.truncate(1 << 30)

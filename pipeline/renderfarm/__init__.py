@@ -13,11 +13,12 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
+from renderfarm.version import __version__
+
 if TYPE_CHECKING:
     from renderfarm.api import Job, Output, Plan, Run, identify_pictures
     from renderfarm.errors import Fenced, LogDamaged, Paused, RenderfarmError, UserError
 
-__version__ = "0.1.0"
 __all__ = [
     "Fenced",
     "Job",

@@ -30,9 +30,10 @@ from renderfarm.errors import UserError
 from renderfarm.identify.identify import Answer, identify_all, pictures_in
 from renderfarm.job import JobSettings, load_job
 from renderfarm.keys import Trust
-from renderfarm.log import parts, reading
+from renderfarm.log import reading
 from renderfarm.log.rate import last_rate
 from renderfarm.log.state import Counts
+from renderfarm.output import PARTS
 from renderfarm.plan import BatchKey, batch_key
 from renderfarm.resolve import ResolvedJob, read_job_file, resolve_job
 from renderfarm.review import review
@@ -256,7 +257,7 @@ def identify_pictures(
     """
     storages = [output.storage if isinstance(output, Output) else open_storage(str(output)) for output in outputs]
     for storage in storages:
-        if next(iter(storage.list(parts.PREFIX)), None) is None:
+        if next(iter(storage.list(PARTS)), None) is None:
             raise UserError("no output of a job: there is no log here", storage.uri, "name the folder or prefix that a job wrote")
     files = [picture for path in pictures for picture in pictures_in(Path(path))]
     with fan_out_on(address) as cluster, Cores() as cores:

@@ -42,6 +42,7 @@ from renderfarm.log.state import LogState
 from renderfarm.log.tree import Frontier, part_leaf, tree_root
 from renderfarm.log.writer import LogWriter, encode_part
 from renderfarm.notes import Checkpoint, Signer
+from renderfarm.output import SNAPSHOT, part_key
 from renderfarm.pictures import encode
 from renderfarm.schema import RECORD_VERSION, ObjectCount, Record, Verdict
 from renderfarm.storage import LocalStorage, Stored
@@ -155,7 +156,7 @@ def small_parts(folder: Path, count: int, latency_s: float) -> dict[str, Any]:
     assert LogWriter.open(Far(folder, latency_s), JOB, SIGNER).size == count
     result |= {"small_with_snapshot_s": time.perf_counter() - begin, "small_with_snapshot_cpu_s": time.process_time() - cpu}
     if count <= 5000:
-        near.delete(snapshot.KEY)
+        near.delete(SNAPSHOT)
         begin, cpu = time.perf_counter(), time.process_time()
         assert LogWriter.open(Far(folder, latency_s), JOB, SIGNER).size == count
         result |= {"small_without_snapshot_s": time.perf_counter() - begin, "small_without_snapshot_cpu_s": time.process_time() - cpu}
@@ -173,7 +174,7 @@ def write_small(storage: LocalStorage, count: int, snapshot_at: int) -> None:
     starts = sorted({*range(0, count, 1000), snapshot_at})
     for start, stop in itertools.pairwise([*starts, count]):
         if start == snapshot_at:
-            storage.put(snapshot.KEY, snapshot.dump(state, leaves, notes.origin(JOB), SIGNER))
+            storage.put(SNAPSHOT, snapshot.dump(state, leaves, notes.origin(JOB), SIGNER))
         table = to_table([record_of(number) if number else plan for number in range(start, stop)])
         state.fold(table)
         for row, leaf in enumerate(ColumnBytes.of(table).leaves()):
@@ -181,7 +182,7 @@ def write_small(storage: LocalStorage, count: int, snapshot_at: int) -> None:
             root = tree_root([leaf])
             leaves.append(part_leaf(number, 1, root))
             after = frontier.append(leaves[-1])
-            path = storage.root / parts.part_key(number)
+            path = storage.root / part_key(number)
             if not path.exists():
                 entries = {
                     VERSION_KEY: str(RECORD_VERSION), parts.PART_KEY: str(number), parts.ROOT_KEY: root.hex(),
@@ -227,7 +228,7 @@ def measure_listed(what: str, storage: Listed, records: int) -> dict[str, Any]:
 
 def ceiling(folder: Path) -> dict[str, float]:
     """Microseconds a record of what no audit can do without: decoding, and hashing the canonical bytes twice."""
-    data = (folder / parts.part_key(1)).read_bytes()
+    data = (folder / part_key(1)).read_bytes()
     part = parts.read_part(data, 1)
     rows = part.table.num_rows
     begin = time.process_time()
@@ -246,7 +247,7 @@ def ceiling(folder: Path) -> dict[str, float]:
 def proofs(folder: Path, records: int) -> dict[str, float]:
     """Milliseconds for one inclusion proof from its part, for finding the image in the whole log too, and for checking."""
     storage = LocalStorage(folder, create=False)
-    data = (folder / parts.part_key(1)).read_bytes()
+    data = (folder / part_key(1)).read_bytes()
     begin, cpu = time.perf_counter(), time.process_time()
     for _ in range(10):
         next(prove_rows(data, 1, [7]))
@@ -290,7 +291,7 @@ def main() -> None:
         folder = args.folder or Path(temporary)
         result: dict[str, Any] = {"bench": "audit", "records": args.records, "rows": args.rows, "cores": os.cpu_count()}
         result["machine"] = f"{platform.machine()} {platform.system()}, Python {platform.python_version()}, pyarrow {pa.__version__}"
-        if not (folder / parts.part_key(0)).exists():
+        if not (folder / part_key(0)).exists():
             result |= generate(folder, args.records, args.rows)
         for what in ("quick", "full", "resume"):
             taken = measured(what, folder, args.records)

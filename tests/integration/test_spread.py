@@ -19,7 +19,7 @@ from renderfarm.errors import JobError, UserError
 from renderfarm.farm.spread import on_cluster, spread
 from renderfarm.identify import identify, lookup
 from renderfarm.identify.identify import identify_all, pictures_in
-from renderfarm.log import parts
+from renderfarm.output import part_key
 from renderfarm.pictures import decode, encode
 from tests import outputs
 from tests.outputs import Output
@@ -33,7 +33,7 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> Output:
     data = bytearray(picture.read_bytes())
     data[-30] ^= 1
     picture.write_bytes(data)
-    broken = made.folder / parts.part_key(3)
+    broken = made.folder / part_key(3)
     broken.write_bytes(broken.read_bytes()[:-9])
     return made
 

@@ -29,6 +29,7 @@ from renderfarm.log.record import arrow_schema, claim_digest, from_table, to_tab
 from renderfarm.log.tree import Frontier, tree_root
 from renderfarm.log.writer import LogWriter, encode_part
 from renderfarm.notes import Checkpoint, Signer, cosign
+from renderfarm.output import CHECKPOINT, WITNESSED, part_key
 from renderfarm.pictures import decode, encode
 from renderfarm.schema import RECORD_FIELDS, RECORD_VERSION, ObjectCount, Record, Verdict
 from renderfarm.storage import Storage
@@ -49,15 +50,15 @@ class World:
     other: Output
 
     def part(self, number: int) -> Path:
-        return self.out.folder / parts.part_key(number)
+        return self.out.folder / part_key(number)
 
     @property
     def cache(self) -> Path:
-        return self.out.folder / parts.CACHE
+        return self.out.folder / CHECKPOINT
 
     @property
     def witnessed(self) -> Path:
-        return self.out.folder / parts.WITNESSED
+        return self.out.folder / WITNESSED
 
     @property
     def job(self) -> Path:
@@ -77,8 +78,8 @@ def originals(tmp_path_factory: pytest.TempPathFactory) -> World:
     same = outputs.build(base / "same", base / "keys", first=100)
     world = World(made, same, outputs.build(base / "other", base / "keys", name="cups", first=200))
     for output in (world.out, world.same, world.other):
-        head = parts.read_footer((output.folder / parts.part_key(3)).read_bytes(), 3).checkpoint
-        (output.folder / parts.WITNESSED).write_bytes(cosign.cosign(head, WITNESS, WITNESS_KEY, 1_790_000_000).to_bytes())
+        head = parts.read_footer((output.folder / part_key(3)).read_bytes(), 3).checkpoint
+        (output.folder / WITNESSED).write_bytes(cosign.cosign(head, WITNESS, WITNESS_KEY, 1_790_000_000).to_bytes())
     trust = dataclasses.replace(made.trust, witness_keys={WITNESS: WITNESS_KEY.public_key()})
     return dataclasses.replace(world, out=dataclasses.replace(made, trust=trust))
 
@@ -227,7 +228,7 @@ def _(w: World) -> None:
 
 # Parts.
 for number in range(PARTS):
-    key = parts.part_key(number)
+    key = part_key(number)
     add(f"part {number}: deleted", "part-missing", key, lambda w, n=number: w.part(n).unlink())
     add(f"part {number}: a byte of a page flipped", "part-altered", key, lambda w, n=number: flip(w.part(n), 0.2))
     add(f"part {number}: truncated", "part-altered", key, lambda w, n=number: truncate(w.part(n), 0.5))
@@ -239,22 +240,22 @@ for number in range(PARTS):
     )  # fmt: skip
     add(
         f"part {number}: exchanged for the same part of another job", "part-altered", key,
-        lambda w, n=number: w.part(n).write_bytes((w.other.folder / parts.part_key(n)).read_bytes()),
+        lambda w, n=number: w.part(n).write_bytes((w.other.folder / part_key(n)).read_bytes()),
     )  # fmt: skip
 
 for number in range(1, PARTS):
     add(
-        f"part {number}: exchanged for that of another run of the job", "history-rewritten", parts.part_key(number),
-        lambda w, n=number: w.part(n).write_bytes((w.same.folder / parts.part_key(n)).read_bytes()),
+        f"part {number}: exchanged for that of another run of the job", "history-rewritten", part_key(number),
+        lambda w, n=number: w.part(n).write_bytes((w.same.folder / part_key(n)).read_bytes()),
     )  # fmt: skip
 
 
-@case("part: a copy of another part in its place", "part-altered", parts.part_key(2))
+@case("part: a copy of another part in its place", "part-altered", part_key(2))
 def _(w: World) -> None:
     w.part(2).write_bytes(w.part(3).read_bytes())
 
 
-@case("part: a copy of another part, renumbered in its footer", "part-altered", parts.part_key(2))
+@case("part: a copy of another part, renumbered in its footer", "part-altered", part_key(2))
 def _(w: World) -> None:
     w.part(2).write_bytes(w.part(3).read_bytes())
     rewrite(w.part(2), same_records, part=b"2")
@@ -270,53 +271,53 @@ for entry, value in {
 }.items():
     if entry != "log_key":
         add(
-            f"footer: {entry} edited", "part-altered", parts.part_key(2),
+            f"footer: {entry} edited", "part-altered", part_key(2),
             lambda w, e=entry, v=value: rewrite(w.part(2), same_records, **{e: v}),
         )  # fmt: skip
     add(
-        f"footer: {entry} removed", "part-altered", parts.part_key(2),
+        f"footer: {entry} removed", "part-altered", part_key(2),
         lambda w, e=entry: rewrite(w.part(2), same_records, **{e: None}),
     )  # fmt: skip
 
 
-@case("footer: an entry more", "part-altered", parts.part_key(2))
+@case("footer: an entry more", "part-altered", part_key(2))
 def _(w: World) -> None:
     rewrite(w.part(2), same_records, extra=b"1")
 
 
-@case("footer: another part's checkpoint", "part-altered", parts.part_key(2))
+@case("footer: another part's checkpoint", "part-altered", part_key(2))
 def _(w: World) -> None:
     rewrite(w.part(2), same_records, checkpoint=w.head(3).to_bytes())
 
 
-@case("footer: the checkpoint's size edited", "checkpoint-bad-signature", parts.part_key(2))
+@case("footer: the checkpoint's size edited", "checkpoint-bad-signature", part_key(2))
 def _(w: World) -> None:
     rewrite(w.part(2), same_records, checkpoint=dataclasses.replace(w.head(2), size=2).to_bytes())
 
 
-@case("footer: the checkpoint's origin edited", "checkpoint-bad-signature", parts.part_key(2))
+@case("footer: the checkpoint's origin edited", "checkpoint-bad-signature", part_key(2))
 def _(w: World) -> None:
     rewrite(w.part(2), same_records, checkpoint=dataclasses.replace(w.head(2), origin="x").to_bytes())
 
 
-@case("footer: the signature removed, another's left", "checkpoint-bad-signature", parts.part_key(2))
+@case("footer: the signature removed, another's left", "checkpoint-bad-signature", part_key(2))
 def _(w: World) -> None:
     head = notes.sign(dataclasses.replace(w.head(2), signatures=()), WRONG)
     rewrite(w.part(2), same_records, checkpoint=head.to_bytes())
 
 
-@case("columns: a column more", "part-altered", parts.part_key(2))
+@case("columns: a column more", "part-altered", part_key(2))
 def _(w: World) -> None:
     table = table_of(w.part(2)).append_column("extra", pa.array(["x", "y"]))
     w.part(2).write_bytes(encode_part(table, footer_of(w.part(2))))
 
 
-@case("columns: a column less", "part-altered", parts.part_key(2))
+@case("columns: a column less", "part-altered", part_key(2))
 def _(w: World) -> None:
     w.part(2).write_bytes(encode_part(table_of(w.part(2)).drop_columns("prompt"), footer_of(w.part(2))))
 
 
-@case("columns: statistics that nobody signed", "part-altered", parts.part_key(2))
+@case("columns: statistics that nobody signed", "part-altered", part_key(2))
 def _(w: World) -> None:
     footer = footer_of(w.part(2))
     with pq.ParquetWriter(w.part(2), arrow_schema(), store_schema=False) as file:
@@ -324,34 +325,34 @@ def _(w: World) -> None:
         file.add_key_value_metadata(footer)
 
 
-@case("rows: one removed", "part-altered", parts.part_key(2))
+@case("rows: one removed", "part-altered", part_key(2))
 def _(w: World) -> None:
     rewrite(w.part(2), lambda records: records[1:], part=b"2")
 
 
-@case("rows: one repeated", "part-altered", parts.part_key(2))
+@case("rows: one repeated", "part-altered", part_key(2))
 def _(w: World) -> None:
     rewrite(w.part(2), lambda records: [*records, records[0]])
 
 
-@case("rows: their order changed", "record-altered", parts.part_key(2))
+@case("rows: their order changed", "record-altered", part_key(2))
 def _(w: World) -> None:
     rewrite(w.part(2), lambda records: records[::-1])
 
 
-@case("rows: all removed", "part-altered", parts.part_key(2))
+@case("rows: all removed", "part-altered", part_key(2))
 def _(w: World) -> None:
     rewrite(w.part(2), lambda records: [])
 
 
-@case("rows: a prompt edited and the row root with it", "part-altered", parts.part_key(2))
+@case("rows: a prompt edited and the row root with it", "part-altered", part_key(2))
 def _(w: World) -> None:
     edit = edited(prompt="A photograph of a gun")
     root = tree_root(ColumnBytes.of(to_table(edit(list(from_table(table_of(w.part(2))))))).leaves())
     rewrite(w.part(2), edit, row_root=root.hex().encode())
 
 
-@case("rows: a prompt and its claim digest edited", "record-altered", parts.part_key(2))
+@case("rows: a prompt and its claim digest edited", "record-altered", part_key(2))
 def _(w: World) -> None:
     def edit(records: list[Record]) -> list[Record]:
         changed = dataclasses.replace(records[0], prompt="A photograph of a gun")
@@ -360,42 +361,42 @@ def _(w: World) -> None:
     rewrite(w.part(2), edit)
 
 
-@case("rows: a prompt edited and everything recomputed and signed by a wrong key", "checkpoint-bad-signature", parts.part_key(2))
+@case("rows: a prompt edited and everything recomputed and signed by a wrong key", "checkpoint-bad-signature", part_key(2))
 def _(w: World) -> None:
     resigned(w.part(2), 2, edited(prompt="A photograph of a gun"), WRONG)
 
 
-@case("rows: a prompt edited and everything recomputed and signed by the true key", "history-rewritten", parts.part_key(3))
+@case("rows: a prompt edited and everything recomputed and signed by the true key", "history-rewritten", part_key(3))
 def _(w: World) -> None:
     """Whoever holds the key can write a part 2 that stands; then part 3 shows that another one was signed."""
     resigned(w.part(2), 2, edited(prompt="A photograph of a gun", claim_digest=None), w.out.signer)
 
 
 # The head, the tail, and what lies beside.
-@case("head: a forged part behind it, by a wrong key", "checkpoint-bad-signature", parts.part_key(5))
+@case("head: a forged part behind it, by a wrong key", "checkpoint-bad-signature", part_key(5))
 def _(w: World) -> None:
     _forge_next(w, WRONG)
 
 
-@case("head: an unsigned Parquet file behind it", "part-altered", parts.part_key(5))
+@case("head: an unsigned Parquet file behind it", "part-altered", part_key(5))
 def _(w: World) -> None:
     pq.write_table(table_of(w.part(4)), w.part(5))
 
 
-@case("head: the last part again behind it", "part-altered", parts.part_key(5))
+@case("head: the last part again behind it", "part-altered", part_key(5))
 def _(w: World) -> None:
     shutil.copy(w.part(4), w.part(5))
 
 
-@case("head: a part far behind it", "part-missing", parts.part_key(5))
+@case("head: a part far behind it", "part-missing", part_key(5))
 def _(w: World) -> None:
     forged = Output(w.out.folder.parent / "forged", w.out.keys, w.out.trust)
     shutil.copytree(w.out.folder, forged.folder)
     writer = LogWriter.open(forged.storage, outputs.JOB, w.out.signer)
     for _number in range(3):
         writer.append([outputs.plan_record(6, outputs.job_json())])
-    shutil.copy(forged.folder / parts.part_key(7), w.part(7))
-    w.cache.write_bytes((forged.folder / parts.CACHE).read_bytes())
+    shutil.copy(forged.folder / part_key(7), w.part(7))
+    w.cache.write_bytes((forged.folder / CHECKPOINT).read_bytes())
 
 
 @case("parts: a foreign file among them", "part-altered", "provenance/parts/notes.txt")
@@ -403,49 +404,49 @@ def _(w: World) -> None:
     (w.out.folder / "provenance/parts/notes.txt").write_text("hello")
 
 
-@case("parts: two in the middle deleted", "part-missing", parts.part_key(1))
+@case("parts: two in the middle deleted", "part-missing", part_key(1))
 def _(w: World) -> None:
     w.part(1).unlink()
     w.part(2).unlink()
 
 
-@case("parts: all deleted, the cache left", "part-missing", parts.part_key(0))
+@case("parts: all deleted, the cache left", "part-missing", part_key(0))
 def _(w: World) -> None:
     for number in range(PARTS):
         w.part(number).unlink()
 
 
-@case("cache: deleted", "checkpoint-missing", parts.CACHE)
+@case("cache: deleted", "checkpoint-missing", CHECKPOINT)
 def _(w: World) -> None:
     w.cache.unlink()
 
 
-@case("cache: emptied", "checkpoint-altered", parts.CACHE)
+@case("cache: emptied", "checkpoint-altered", CHECKPOINT)
 def _(w: World) -> None:
     w.cache.write_bytes(b"")
 
 
-@case("cache: truncated", "checkpoint-altered", parts.CACHE)
+@case("cache: truncated", "checkpoint-altered", CHECKPOINT)
 def _(w: World) -> None:
     truncate(w.cache, 0.6)
 
 
-@case("cache: a megabyte of it", "checkpoint-altered", parts.CACHE)
+@case("cache: a megabyte of it", "checkpoint-altered", CHECKPOINT)
 def _(w: World) -> None:
     w.cache.write_bytes(w.cache.read_bytes() + bytes(1 << 20))
 
 
-@case("cache: its size edited", "checkpoint-bad-signature", parts.CACHE)
+@case("cache: its size edited", "checkpoint-bad-signature", CHECKPOINT)
 def _(w: World) -> None:
     w.cache.write_bytes(dataclasses.replace(w.head(4), size=4).to_bytes())
 
 
-@case("cache: its root edited", "checkpoint-bad-signature", parts.CACHE)
+@case("cache: its root edited", "checkpoint-bad-signature", CHECKPOINT)
 def _(w: World) -> None:
     w.cache.write_bytes(dataclasses.replace(w.head(4), root=bytes(32)).to_bytes())
 
 
-@case("cache: its signature flipped", "checkpoint-bad-signature", parts.CACHE)
+@case("cache: its signature flipped", "checkpoint-bad-signature", CHECKPOINT)
 def _(w: World) -> None:
     head = w.head(4)
     made = head.signatures[0]
@@ -453,38 +454,38 @@ def _(w: World) -> None:
     w.cache.write_bytes(dataclasses.replace(head, signatures=(bad,)).to_bytes())
 
 
-@case("cache: signed by a wrong key", "checkpoint-bad-signature", parts.CACHE)
+@case("cache: signed by a wrong key", "checkpoint-bad-signature", CHECKPOINT)
 def _(w: World) -> None:
     w.cache.write_bytes(notes.sign(dataclasses.replace(w.head(4), signatures=()), WRONG).to_bytes())
 
 
-@case("cache: that of another job", "checkpoint-altered", parts.CACHE)
+@case("cache: that of another job", "checkpoint-altered", CHECKPOINT)
 def _(w: World) -> None:
-    shutil.copy(w.other.folder / parts.CACHE, w.cache)
+    shutil.copy(w.other.folder / CHECKPOINT, w.cache)
 
 
-@case("cache: that of another run of the job", "history-rewritten", parts.CACHE)
+@case("cache: that of another run of the job", "history-rewritten", CHECKPOINT)
 def _(w: World) -> None:
-    shutil.copy(w.same.folder / parts.CACHE, w.cache)
+    shutil.copy(w.same.folder / CHECKPOINT, w.cache)
 
 
-@case("cache: rolled back", "checkpoint-rolled-back", parts.CACHE)
+@case("cache: rolled back", "checkpoint-rolled-back", CHECKPOINT)
 def _(w: World) -> None:
     w.cache.write_bytes(w.head(2).to_bytes())
 
 
 # The checkpoint that a trusted witness cosigned, of 4 of the 5 parts.
-add("witnessed: deleted", "cosignature-missing", parts.WITNESSED, lambda w: w.witnessed.unlink())
-add("witnessed: emptied", "checkpoint-altered", parts.WITNESSED, lambda w: truncate(w.witnessed, 0))
-add("witnessed: truncated", "checkpoint-altered", parts.WITNESSED, lambda w: truncate(w.witnessed, 0.8))
+add("witnessed: deleted", "cosignature-missing", WITNESSED, lambda w: w.witnessed.unlink())
+add("witnessed: emptied", "checkpoint-altered", WITNESSED, lambda w: truncate(w.witnessed, 0))
+add("witnessed: truncated", "checkpoint-altered", WITNESSED, lambda w: truncate(w.witnessed, 0.8))
 
 
-@case("witnessed: its size edited", "checkpoint-bad-signature", parts.WITNESSED)
+@case("witnessed: its size edited", "checkpoint-bad-signature", WITNESSED)
 def _(w: World) -> None:
     w.witnessed.write_bytes(dataclasses.replace(notes.parse(w.witnessed.read_bytes()), size=5).to_bytes())
 
 
-@case("witnessed: the witness's line flipped", "cosignature-bad", parts.WITNESSED)
+@case("witnessed: the witness's line flipped", "cosignature-bad", WITNESSED)
 def _(w: World) -> None:
     found = notes.parse(w.witnessed.read_bytes())
     log, line = found.signatures
@@ -492,7 +493,7 @@ def _(w: World) -> None:
     w.witnessed.write_bytes(dataclasses.replace(found, signatures=(log, bad)).to_bytes())
 
 
-@case("witnessed: the witness's time edited", "cosignature-bad", parts.WITNESSED)
+@case("witnessed: the witness's time edited", "cosignature-bad", WITNESSED)
 def _(w: World) -> None:
     found = notes.parse(w.witnessed.read_bytes())
     log, line = found.signatures
@@ -500,22 +501,22 @@ def _(w: World) -> None:
     w.witnessed.write_bytes(dataclasses.replace(found, signatures=(log, bad)).to_bytes())
 
 
-@case("witnessed: cosigned by another key under the witness's name", "cosignature-missing", parts.WITNESSED)
+@case("witnessed: cosigned by another key under the witness's name", "cosignature-missing", WITNESSED)
 def _(w: World) -> None:
     w.witnessed.write_bytes(cosign.cosign(w.head(3), WITNESS, Ed25519PrivateKey.generate(), 1_790_000_000).to_bytes())
 
 
-@case("witnessed: that of another job", "checkpoint-altered", parts.WITNESSED)
+@case("witnessed: that of another job", "checkpoint-altered", WITNESSED)
 def _(w: World) -> None:
-    shutil.copy(w.other.folder / parts.WITNESSED, w.witnessed)
+    shutil.copy(w.other.folder / WITNESSED, w.witnessed)
 
 
-@case("witnessed: that of another run of the job", "history-rewritten", parts.WITNESSED)
+@case("witnessed: that of another run of the job", "history-rewritten", WITNESSED)
 def _(w: World) -> None:
-    shutil.copy(w.same.folder / parts.WITNESSED, w.witnessed)
+    shutil.copy(w.same.folder / WITNESSED, w.witnessed)
 
 
-@case("witnessed: the parts after it gone, one that it saw as well, and the cache with them", "part-missing", parts.part_key(3))
+@case("witnessed: the parts after it gone, one that it saw as well, and the cache with them", "part-missing", part_key(3))
 def _(w: World) -> None:
     head = w.head(2)
     w.part(4).unlink()
@@ -564,7 +565,7 @@ for field in arrow_schema():
             field.name, 77 if pa.types.is_integer(field.type) else 0.25 if pa.types.is_floating(field.type) else "other"
         )
         add(
-            f"column {field.name}: edited", "record-altered", parts.part_key(2),
+            f"column {field.name}: edited", "record-altered", part_key(2),
             lambda w, n=field.name, v=changed: rewrite(w.part(2), edited(**{n: v})),
         )  # fmt: skip
 
@@ -612,18 +613,18 @@ def test_what_cannot_be_seen_from_inside(world: World) -> None:
     world.cache.write_bytes(world.head(3).to_bytes())
     assert run(world).ok
     report = run(world, since=kept)
-    assert blamed(report) == [("part-missing", parts.part_key(4))]
+    assert blamed(report) == [("part-missing", part_key(4))]
     assert "the checkpoint that was kept includes it" in report.findings[0].what
 
 
 @pytest.mark.parametrize("quick", [False, True])
 def test_a_log_that_was_taken_away_is_no_pass(world: World, quick: bool) -> None:
     shutil.rmtree(world.out.folder / "provenance")
-    assert blamed(run(world, quick=quick)) == [("part-missing", parts.part_key(0))]
+    assert blamed(run(world, quick=quick)) == [("part-missing", part_key(0))]
     for path in world.out.folder.iterdir():
         if path.name != "images":
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-    assert blamed(run(world, quick=quick)) == [("part-missing", parts.part_key(0))], "the pictures alone say so"
+    assert blamed(run(world, quick=quick)) == [("part-missing", part_key(0))], "the pictures alone say so"
     shutil.rmtree(world.out.folder / "images")
     with pytest.raises(UserError, match="no output of a job"):
         run(world, quick=quick)
@@ -634,7 +635,7 @@ def test_an_older_cosigned_checkpoint_in_the_place_of_a_newer_one_is_shown(world
     key = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
     trust = dataclasses.replace(world.out.trust, witness_keys={"witness.example/w": key.public_key()})
     for number, said in ((4, "witness.example/w saw 5 parts on"), (2, "witness.example/w saw 3 of 5 parts on")):
-        world.out.storage.put(parts.WITNESSED, cosign.cosign(world.head(number), "witness.example/w", key, 1_790_000_000).to_bytes())
+        world.out.storage.put(WITNESSED, cosign.cosign(world.head(number), "witness.example/w", key, 1_790_000_000).to_bytes())
         report = run(world, trust=trust)
         assert report.ok and said in report.text()
 
@@ -656,7 +657,7 @@ def test_a_kept_checkpoint_that_is_none(world: World, since: bytes) -> None:
 
 def test_a_kept_checkpoint_of_another_log_or_by_nobody(world: World, originals: World) -> None:
     with pytest.raises(UserError, match="renderfarm/cups, this log is renderfarm/mugs"):
-        run(world, since=(originals.other.folder / parts.CACHE).read_bytes())
+        run(world, since=(originals.other.folder / CHECKPOINT).read_bytes())
     forged = notes.sign(dataclasses.replace(world.head(2), signatures=()), WRONG)
     with pytest.raises(UserError, match=r"signature|known key"):
         run(world, since=forged.to_bytes())
@@ -669,7 +670,7 @@ def test_the_whole_log_signed_anew_with_keys_swapped_along(world: World) -> None
     forged.append([outputs.attempt_record(1, outcome="failed")])
     report = run(world)
     assert report.found == {"checkpoint-bad-signature": 3, "cosignature-missing": 1}
-    assert {finding.where for finding in report.findings} == {parts.part_key(0), parts.part_key(1), parts.CACHE, parts.WITNESSED}
+    assert {finding.where for finding in report.findings} == {part_key(0), part_key(1), CHECKPOINT, WITNESSED}
     alone = audit(world.out.storage)
     assert alone.ok and not alone.trusted and alone.verdict == "self-consistent, not trusted"
     assert any("no trusted log key" in note for note in alone.notes)
@@ -678,7 +679,7 @@ def test_the_whole_log_signed_anew_with_keys_swapped_along(world: World) -> None
 def test_without_trust_a_part_by_another_key_stands_out(world: World) -> None:
     resigned(world.part(2), 2, same_records, WRONG)
     report = audit(world.out.storage)
-    assert blamed(report) == [("checkpoint-bad-signature", parts.part_key(2))]
+    assert blamed(report) == [("checkpoint-bad-signature", part_key(2))]
 
 
 def test_another_certificate_authority(world: World, tmp_path: Path) -> None:
@@ -740,7 +741,7 @@ def test_two_attacks_are_two_findings(world: World) -> None:
 def test_an_edited_prompt_names_its_row(world: World) -> None:
     rewrite(world.part(2), lambda records: [records[0], dataclasses.replace(records[1], prompt="another")])
     (finding,) = run(world).findings
-    assert finding.where == f"{parts.part_key(2)}#1" and outputs.image_id(3) in finding.what
+    assert finding.where == f"{part_key(2)}#1" and outputs.image_id(3) in finding.what
 
 
 def test_a_sample_reads_so_many_and_misses_nothing_that_is_gone(world: World) -> None:

@@ -18,6 +18,7 @@ from renderfarm.log.canonical import claim_digest
 from renderfarm.log.record import from_table, to_table
 from renderfarm.log.writer import LogWriter, encode_part
 from renderfarm.notes import Signer
+from renderfarm.output import CHECKPOINT, part_key
 from renderfarm.schema import ADDED, Record
 from tests import outputs, reviewed
 from tests.outputs import Output, image_id
@@ -48,7 +49,7 @@ def run(output: Output, **options: Any) -> AuditReport:
 
 
 def part(output: Output, number: int) -> Path:
-    return output.folder / parts.part_key(number)
+    return output.folder / part_key(number)
 
 
 def records(output: Output, number: int) -> list[Record]:
@@ -81,9 +82,9 @@ def signed(signer: Signer | None = None, **fields: Any) -> Callable[[Output], No
         if signer is not None:
             writer._signer = signer
         writer.append([record])
-        shutil.copy(forged / parts.part_key(5), part(output, 5))
+        shutil.copy(forged / part_key(5), part(output, 5))
         if signer is None:
-            shutil.copy(forged / parts.CACHE, output.folder / parts.CACHE)
+            shutil.copy(forged / CHECKPOINT, output.folder / CHECKPOINT)
 
     return attack
 
@@ -105,19 +106,19 @@ CASES: dict[str, tuple[Callable[[Output], None], str, str]] = {
     "the published picture: deleted": (on_file("images/row-2", Path.unlink), "object-missing", "images/row-2/"),
     "the withdrawn picture's copy: a byte flipped": (on_file("review/row-1", flip), "object-altered", "review/row-1/"),
     "the withdrawn picture's copy: deleted": (on_file("review/row-1", Path.unlink), "object-missing", "review/row-1/"),
-    "the outcome edited": (edit(ACCEPTED, outcome="rejected"), "record-altered", parts.part_key(ACCEPTED)),
-    "the note edited": (edit(ACCEPTED, reason="horrible"), "record-altered", parts.part_key(ACCEPTED)),
-    "the attempt edited": (edit(ACCEPTED, attempt=1), "record-altered", parts.part_key(ACCEPTED)),
-    "the kind edited": (edit(ACCEPTED, kind="attempt"), "record-altered", parts.part_key(ACCEPTED)),
-    **{f"{name} edited": (edit(ACCEPTED, **{name: OTHER[name]}), "record-altered", parts.part_key(ACCEPTED)) for name in ADDED},
-    "an acceptance deleted": (lambda output: part(output, ACCEPTED).unlink(), "part-missing", parts.part_key(ACCEPTED)),
-    "a review by a wrong key": (signed(WRONG, outcome="rejected"), "checkpoint-bad-signature", parts.part_key(5)),
-    "a review of an attempt that never was": (signed(attempt=7, watermark_payload=None), "review-unfounded", parts.part_key(5)),
+    "the outcome edited": (edit(ACCEPTED, outcome="rejected"), "record-altered", part_key(ACCEPTED)),
+    "the note edited": (edit(ACCEPTED, reason="horrible"), "record-altered", part_key(ACCEPTED)),
+    "the attempt edited": (edit(ACCEPTED, attempt=1), "record-altered", part_key(ACCEPTED)),
+    "the kind edited": (edit(ACCEPTED, kind="attempt"), "record-altered", part_key(ACCEPTED)),
+    **{f"{name} edited": (edit(ACCEPTED, **{name: OTHER[name]}), "record-altered", part_key(ACCEPTED)) for name in ADDED},
+    "an acceptance deleted": (lambda output: part(output, ACCEPTED).unlink(), "part-missing", part_key(ACCEPTED)),
+    "a review by a wrong key": (signed(WRONG, outcome="rejected"), "checkpoint-bad-signature", part_key(5)),
+    "a review of an attempt that never was": (signed(attempt=7, watermark_payload=None), "review-unfounded", part_key(5)),
     "a review of an image that never was": (
-        signed(image_id=image_id(9), watermark_payload=None, outcome="rejected"), "review-unfounded", parts.part_key(5),
+        signed(image_id=image_id(9), watermark_payload=None, outcome="rejected"), "review-unfounded", part_key(5),
     ),
-    "a review that names another record": (signed(reviewed_digest="0" * 64), "review-unfounded", parts.part_key(5)),
-    "a review without the record it is about": (signed(reviewed_digest=None), "review-unfounded", parts.part_key(5)),
+    "a review that names another record": (signed(reviewed_digest="0" * 64), "review-unfounded", part_key(5)),
+    "a review without the record it is about": (signed(reviewed_digest=None), "review-unfounded", part_key(5)),
 }  # fmt: skip
 
 
@@ -149,5 +150,5 @@ def test_without_the_rejection_the_withdrawn_picture_is_missed(output: Output) -
     """Whoever cuts the newest part and the cache hides a rejection, but not that the delivered picture is gone."""
     cache = parts.read_footer(part(output, ACCEPTED).read_bytes(), ACCEPTED).checkpoint.to_bytes()
     part(output, REJECTED).unlink()
-    (output.folder / parts.CACHE).write_bytes(cache)
+    (output.folder / CHECKPOINT).write_bytes(cache)
     assert [item.name for item in run(output).findings] == ["object-missing"]

@@ -21,6 +21,7 @@ from renderfarm.keys import Trust
 from renderfarm.log import parts, writer
 from renderfarm.log.reading import list_parts
 from renderfarm.log.state import LogState
+from renderfarm.output import PARTS, part_key
 from renderfarm.schema import RECORD_VERSION
 from tests.simulation.storage import Faults
 from tests.simulation.world import SIGNER, Life, Machines, World
@@ -64,7 +65,7 @@ def parts_kept() -> Iterator[None]:
     def read(data: bytes, number: int) -> parts.Part:
         table, stated = kept[data]
         file = SimpleNamespace(metadata=SimpleNamespace(metadata=stated, num_rows=table.num_rows))
-        footer = parts._footer(file, RECORD_VERSION, number, parts.part_key(number))
+        footer = parts._footer(file, RECORD_VERSION, number, part_key(number))
         return parts.Part(footer, table, parts._encoded(table, footer.version))
 
     def read_footer(data: bytes, number: int) -> parts.Footer:
@@ -84,7 +85,7 @@ def world_of(seed: int, images: int = SMALL) -> World:
     slow = rng.choice([0.0, 1.0])
     faults = {
         "": Faults(rng.choice([0.0, 0.02]), 0.0, 0.0, slow),
-        parts.PREFIX: Faults(rng.choice([0.0, 0.1]), rng.choice([0.0, 0.1]), rng.choice([0.0, 0.1]), slow),
+        PARTS: Faults(rng.choice([0.0, 0.1]), rng.choice([0.0, 0.1]), rng.choice([0.0, 0.1]), slow),
     }
     return World(seed, images, machines=machines, faults=faults, commit_images=rng.choice([4, 8, 16]))
 
@@ -121,7 +122,7 @@ def _judge_life(seed: int, world: World, life: Life) -> None:
     state, seen = LogState(), []
     storage = world.calm()
     for number in list_parts(storage).numbers:
-        table = parts.read_part(storage.get(parts.part_key(number)), number).table
+        table = parts.read_part(storage.get(part_key(number)), number).table
         state.fold(table)
         rows = zip(*(table.column(name).to_pylist() for name in ("kind", "image_id", "attempt")), strict=True)
         seen += [(image, attempt) for kind, image, attempt in rows if kind == "attempt"]
@@ -136,7 +137,7 @@ def _judge_end(seed: int, world: World) -> None:
     state = LogState()
     storage = world.calm()
     for number in list_parts(storage).numbers:
-        state.fold(parts.read_part(storage.get(parts.part_key(number)), number).table)
+        state.fold(parts.read_part(storage.get(part_key(number)), number).table)
     limit, wanted = world.job.checks.attempts, world.expected()
     for image_id, found in state.images():
         end = (found.standing(limit), found.last_attempt)

@@ -17,12 +17,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from renderfarm.audit.log import JOB_FILE
 from renderfarm.errors import Fenced, StorageAway
 from renderfarm.job import JobSettings
 from renderfarm.log.canonical import claim_digest
 from renderfarm.log.writer import Commit, LogWriter
 from renderfarm.notes import Signer
+from renderfarm.output import JOB_FILE
 from renderfarm.pictures import Fingerprint
 from renderfarm.plan import Intent, plan_row
 from renderfarm.retry import next_attempt

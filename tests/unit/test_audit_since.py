@@ -14,6 +14,7 @@ from renderfarm.errors import UserError
 from renderfarm.log import parts
 from renderfarm.notes import checkpoint as notes
 from renderfarm.notes.checkpoint import Signer
+from renderfarm.output import CHECKPOINT, PARTS, part_key
 from renderfarm.storage import LocalStorage
 from tests import outputs
 from tests.outputs import Output
@@ -30,7 +31,7 @@ class Counting(LocalStorage):
 
     def get(self, key: str, bytes_max: int | None = None) -> bytes:
         self.pictures += key.startswith(("images/", "review/"))
-        self.parts += key.startswith(parts.PREFIX)
+        self.parts += key.startswith(PARTS)
         return super().get(key, bytes_max)
 
 
@@ -49,14 +50,14 @@ def test_a_foreign_checkpoint_is_refused_before_any_picture_is_read(
     output, other = both
     storage = Counting(output.folder)
     with pytest.raises(UserError, match="the checkpoint is of renderfarm/cups, this log is renderfarm/mugs"):
-        audit(storage, output.trust if trusting else None, since=other.storage.get(parts.CACHE), **how)
+        audit(storage, output.trust if trusting else None, since=other.storage.get(CHECKPOINT), **how)
     assert storage.pictures == 0 and storage.parts <= 2, "the first and the last part say which log it is"
 
 
 def test_one_that_no_trusted_key_signed_is_refused_before_anything_is_read(both: tuple[Output, Output]) -> None:
     output, _ = both
     storage = Counting(output.folder)
-    head = parts.read_footer(output.storage.get(parts.part_key(2)), 2).checkpoint
+    head = parts.read_footer(output.storage.get(part_key(2)), 2).checkpoint
     forged = notes.sign(dataclasses.replace(head, signatures=()), STRANGER)
     with pytest.raises(UserError, match="not a checkpoint to compare with"):
         audit(storage, output.trust, since=forged.to_bytes())
@@ -67,24 +68,24 @@ def test_it_is_refused_too_where_both_ends_of_the_log_are_damaged(both: tuple[Ou
     output, other = both
     folder = tmp_path / "out"
     shutil.copytree(output.folder, folder)
-    for key in (parts.part_key(0), parts.part_key(4)):
+    for key in (part_key(0), part_key(4)):
         (folder / key).write_bytes(b"rubbish")
-    for key in (parts.CACHE, "job.json"):
+    for key in (CHECKPOINT, "job.json"):
         (folder / key).unlink()
     storage = Counting(folder)
     with pytest.raises(UserError, match="name its own"):
-        audit(storage, output.trust, since=other.storage.get(parts.CACHE))
+        audit(storage, output.trust, since=other.storage.get(CHECKPOINT))
     assert storage.pictures == 0
 
 
 def test_its_own_reads_every_picture_and_one_of_a_longer_log_stays_a_finding(both: tuple[Output, Output], tmp_path: Path) -> None:
     output, _ = both
-    newest = output.storage.get(parts.CACHE)
+    newest = output.storage.get(CHECKPOINT)
     storage = Counting(output.folder)
     report = audit(storage, output.trust, since=newest)
     assert report.ok and storage.pictures == report.objects_read > 0
     folder = tmp_path / "cut"
     shutil.copytree(output.folder, folder)
-    (folder / parts.part_key(4)).unlink()
-    (folder / parts.CACHE).write_bytes(parts.read_footer((folder / parts.part_key(3)).read_bytes(), 3).checkpoint.to_bytes())
+    (folder / part_key(4)).unlink()
+    (folder / CHECKPOINT).write_bytes(parts.read_footer((folder / part_key(3)).read_bytes(), 3).checkpoint.to_bytes())
     assert audit(Counting(folder), output.trust, since=newest).found["part-missing"] == 1

@@ -20,6 +20,7 @@ from renderfarm.log.proofs import prove, prove_consistency, verify, verify_any, 
 from renderfarm.log.reading import records
 from renderfarm.log.record import from_table
 from renderfarm.log.writer import LogWriter
+from renderfarm.output import part_key
 from renderfarm.schema import RECORD_FIELDS, Record
 from renderfarm.storage import LocalStorage, Storage
 from tests.unit.test_writer import KEY, OTHER, SIGNER, attempt, image_id, plan
@@ -129,7 +130,7 @@ def test_a_flipped_byte_never_proves_something_else(storage: Storage) -> None:
 def test_what_cannot_be_proven(storage: Storage) -> None:
     with pytest.raises(UserError, match="no record of image"):
         prove(storage, image_id(99))
-    key = parts.part_key(1)
+    key = part_key(1)
     data = storage.get(key)
     storage.delete(key)
     storage.put(key, data.replace(b"renderfarm/mugs", b"renderfarm/cups"))
@@ -138,7 +139,7 @@ def test_what_cannot_be_proven(storage: Storage) -> None:
 
 
 def test_consistency_of_two_checkpoints(storage: Storage) -> None:
-    heads = [parts.read_footer(storage.get(parts.part_key(n)), n).checkpoint.to_bytes() for n in range(10)]
+    heads = [parts.read_footer(storage.get(part_key(n)), n).checkpoint.to_bytes() for n in range(10)]
     for head in heads:
         result = verify_consistency(prove_consistency(storage, head), KEYS)
         assert result.ok and "begins with" in result.reason
@@ -204,7 +205,7 @@ def test_places_that_cannot_be_written(storage: Storage, tmp_path: Path) -> None
 def test_an_export_that_breaks_leaves_the_old_file(storage: Storage, tmp_path: Path) -> None:
     target = tmp_path / "log.csv"
     target.write_text("old")
-    storage.put(parts.part_key(3), b"rubbish")
+    storage.put(part_key(3), b"rubbish")
     with pytest.raises(LogDamaged):
         export(storage, target, Filter())
     assert target.read_text() == "old" and len(list(tmp_path.iterdir())) == 2

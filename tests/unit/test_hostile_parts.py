@@ -19,6 +19,7 @@ from renderfarm.log.parquet_footer import _USUAL, Chunk, column_chunks
 from renderfarm.log.parts import PartDamaged
 from renderfarm.log.record import arrow_schema, from_table, to_table
 from renderfarm.log.writer import LogWriter, encode_part
+from renderfarm.output import part_key
 from renderfarm.schema import Record, Verdict
 from renderfarm.storage import LocalStorage
 from tests.unit.test_writer import KEY, SIGNER, attempt, plan
@@ -28,7 +29,7 @@ from tests.unit.test_writer import KEY, SIGNER, attempt, plan
 def good(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     storage = LocalStorage(tmp_path_factory.mktemp("log"), create=True)
     LogWriter.open(storage, "mugs", SIGNER).append([plan(5), attempt(1), attempt(2, "rejected")])
-    return storage.get(parts.part_key(0))
+    return storage.get(part_key(0))
 
 
 def _judge(data: bytes) -> list[Record] | None:
@@ -39,7 +40,7 @@ def _judge(data: bytes) -> list[Record] | None:
         parts.check_rows(part)
         return list(from_table(part.table))
     except PartDamaged as damage:
-        assert damage.reason and damage.key == parts.part_key(0)
+        assert damage.reason and damage.key == part_key(0)
         return None
 
 

@@ -19,11 +19,11 @@ from renderfarm.credential import Claim, Issuer, Source, claim_for
 from renderfarm.errors import PictureError
 from renderfarm.identify.identify import Answer, identify, identify_all, pictures_in
 from renderfarm.keys import KeySet, Trust
-from renderfarm.log import parts
 from renderfarm.log.canonical import claim_digest
 from renderfarm.log.record import record_id
 from renderfarm.log.writer import LogWriter
 from renderfarm.notes import Signer
+from renderfarm.output import part_key
 from renderfarm.pictures import Pixels, decode, encode, pdq
 from renderfarm.pictures.fingerprints import signature
 from renderfarm.schema import Record
@@ -250,7 +250,7 @@ def test_the_same_shape_in_other_colours_is_said_to_be_so(output: Output) -> Non
 
 def test_a_damaged_part_is_noted_and_the_others_still_answer(output: Output, tmp_path: Path, key_set: KeySet) -> None:
     other = build(tmp_path / "out", key_set)
-    broken = tmp_path / "out" / parts.part_key(1)
+    broken = tmp_path / "out" / part_key(1)
     broken.write_bytes(b"PAR1 nothing PAR1")
     gone = identify(other.files[0], [other.storage], other.trust)
     assert not gone.identified and len(gone.notes) == 1 and "00000001.parquet" in gone.notes[0]

@@ -20,15 +20,15 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from renderfarm import __version__
 from renderfarm.audit.findings import MEANINGS
 from renderfarm.cli.parser import EXIT_CODES, build_parser
 from renderfarm.errors import SUCCESS
 from renderfarm.job import load_job
 from renderfarm.run.loop import Load, Tally
 from renderfarm.run.metrics import Metrics
-from renderfarm.run.work import Waiting
+from renderfarm.run.units import Waiting
 from renderfarm.schedule.units import KEY_FILES, METRICS_PORT, OVERDUE_S, STOP_S, systemd
+from renderfarm.version import __version__
 from tests.unit.test_schedule_units import SYSTEMD, VERSION, entry_of, needs_systemd, options
 
 ROOT = Path(__file__).parents[2]

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from renderfarm.errors import Fenced
+from renderfarm.output import LEASE
 from renderfarm.run import lease as leases
 from renderfarm.run.lease import Lease
 from renderfarm.schema import Record
@@ -45,7 +46,7 @@ def test_the_second_driver_is_refused_until_the_first_one_is_done(tmp_path: Path
     first.release()
     second.take(sleep=lambda seconds: None)
     second.release()
-    assert not (tmp_path / leases.KEY).exists()
+    assert not (tmp_path / LEASE).exists()
 
 
 def test_a_killed_drivers_lease_ends(tmp_path: Path) -> None:
@@ -76,13 +77,13 @@ def test_a_driver_that_lost_its_lease_commits_nothing(tmp_path: Path) -> None:
         guarded.append([Record("attempt")])
     assert len(log.parts) == 1
     first.release()
-    assert (tmp_path / leases.KEY).exists(), "another's lease is not removed"
+    assert (tmp_path / LEASE).exists(), "another's lease is not removed"
 
 
 def test_what_lies_there_and_is_no_lease_holds_nobody_up(tmp_path: Path) -> None:
     clock = Clock()
     (tmp_path / "provenance").mkdir()
-    (tmp_path / leases.KEY).write_text("[1, 2")
+    (tmp_path / LEASE).write_text("[1, 2")
     found = lease_of(tmp_path, clock)
     found.take(sleep=lambda seconds: None)
     found.release()

@@ -12,8 +12,8 @@ import pytest
 
 from renderfarm.cli import main
 from renderfarm.errors import LogDamaged
-from renderfarm.log import parts
 from renderfarm.log.orphans import orphans, still_old
+from renderfarm.output import CHECKPOINT, PARTS
 from renderfarm.storage import Stored
 from tests import reviewed
 from tests.outputs import Output
@@ -66,14 +66,14 @@ def test_what_no_record_names_is_removed_and_nothing_else(output: Output) -> Non
 @pytest.mark.parametrize("lost", ["the first part", "a part", "the last part", "all parts", "the log"])
 def test_a_log_that_lost_something_makes_no_orphans(output: Output, lost: str, capsys: pytest.CaptureFixture[str]) -> None:
     """The parts may come back from a version or a backup; pictures that were collected meanwhile do not."""
-    keys = [stored.key for stored in output.storage.list(parts.PREFIX)]
+    keys = [stored.key for stored in output.storage.list(PARTS)]
     assert len(keys) > 2
     chosen = {
         "the first part": keys[:1],
         "a part": keys[1:2],
         "the last part": keys[-1:],
         "all parts": keys,
-        "the log": [*keys, parts.CACHE],
+        "the log": [*keys, CHECKPOINT],
     }
     for key in chosen[lost]:
         output.storage.delete(key)

@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 
 from renderfarm.job.model import STARTER
 from renderfarm.models.starter import STANDIN_NAME
-from renderfarm.report import INDEX_KEY, Summary, write
+from renderfarm.output import REPORT_INDEX
+from renderfarm.report import Summary, write
 from renderfarm.report.encode import href, plain, script_json
 from renderfarm.report.page import page_html
 from renderfarm.report.sheet import LINE, STATES, TAG_VALUES_MAX, Sheet, model_kind, shown_attempt, state_of
@@ -299,7 +300,7 @@ class TestWrite:
                     verdicts=(TEXT_REJECTED,) * (number % 2), adapter="ink" if number == 0 else None)
             for number in range(250)
         ]  # fmt: skip
-        assert write(LocalStorage(tmp_path, create=True), iter(log), SUMMARY) == INDEX_KEY
+        assert write(LocalStorage(tmp_path, create=True), iter(log), SUMMARY) == REPORT_INDEX
         assert len(chunks_of(tmp_path, "data")) == 3
         assert records_in(tmp_path) == [plain(record) for record in log]
 
@@ -324,9 +325,9 @@ class TestWrite:
         order: list[str] = []
         storage = Watched(tmp_path, create=True)
         write(storage, (attempt(f"{number:04d}") for number in range(1001)), SUMMARY)
-        assert order[-1] == INDEX_KEY and order.count("report/index-0001.js") == 1
+        assert order[-1] == REPORT_INDEX and order.count("report/index-0001.js") == 1
         write(storage, [attempt("a")], SUMMARY)
-        names = {"report/data-0000.js", "report/index-0000.js", INDEX_KEY}
+        names = {"report/data-0000.js", "report/index-0000.js", REPORT_INDEX}
         assert {stored.key for stored in storage.list("report/")} == names
 
     def test_equal_records_give_equal_files_and_other_records_another_build(self, tmp_path: Path) -> None:
@@ -342,10 +343,10 @@ class TestWrite:
         log = [attempt("a", started_us=500, finished_us=900), attempt("b", started_us=300, finished_us=400)]
         for summary, span in ((SUMMARY, (300, 900)), (replace(SUMMARY, started_us=1, finished_us=2), (1, 2))):
             write(LocalStorage(tmp_path, create=True), log, summary)
-            told = json.loads(Page((tmp_path / INDEX_KEY).read_text("utf-8")).meta)["summary"]
+            told = json.loads(Page((tmp_path / REPORT_INDEX).read_text("utf-8")).meta)["summary"]
             assert (told["started_us"], told["finished_us"]) == span
 
     def test_a_job_without_records_still_has_a_page(self, tmp_path: Path) -> None:
         write(LocalStorage(tmp_path, create=True), [], SUMMARY)
-        meta = json.loads(Page((tmp_path / INDEX_KEY).read_text("utf-8")).meta)
+        meta = json.loads(Page((tmp_path / REPORT_INDEX).read_text("utf-8")).meta)
         assert (meta["images"], meta["current"], meta["summary"]["planned"]) == (0, 0, 4)

@@ -150,7 +150,7 @@ def test_a_picture_without_a_mark_needs_no_key() -> None:
     record, _ = made()
     pixels = picture(7)
     pixels[0, 0, 0] = 101
-    data = encode.encode(pixels, "image/png")
+    data = encode(pixels, "image/png")
     bare = dataclasses.replace(record, watermark_payload=None, watermark_key_id=None, file_sha256=hashlib.sha256(data).hexdigest())
     assert reproduce.reproduce(bare, data, render, []).comparison.kind == "bit-identical"
 

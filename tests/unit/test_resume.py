@@ -23,9 +23,9 @@ from renderfarm.checks.duplicates import DuplicateIndex
 from renderfarm.errors import ManifestChanged, ManifestError, StorageAway
 from renderfarm.job import JobSettings, load_job
 from renderfarm.job.checks import DuplicatesSettings
-from renderfarm.log import parts
 from renderfarm.manifest import Rules, files, row_digest
 from renderfarm.manifest.rows import examine
+from renderfarm.output import part_key
 from renderfarm.pictures import fingerprint
 from renderfarm.plan import ImageIds, Intent, plan_row
 from renderfarm.resolve import ResolvedJob, resolve_job, survey
@@ -215,7 +215,7 @@ class Slow:
         return getattr(self._inner, name)
 
     def get(self, key: str, bytes_max: int | None = None) -> bytes:
-        if key == parts.part_key(1):
+        if key == part_key(1):
             self.asked.set()
             assert self.go.wait(60)
         return self._inner.get(key, bytes_max)

@@ -15,11 +15,12 @@ from renderfarm.errors import Fenced, UserError
 from renderfarm.identify.identify import identify
 from renderfarm.job import JobSettings
 from renderfarm.log import proofs as bundle
-from renderfarm.log import reading, snapshot
+from renderfarm.log import reading
 from renderfarm.log.export import Filter, export
 from renderfarm.log.orphans import orphans
 from renderfarm.log.rate import last_rate
 from renderfarm.log.writer import LogWriter
+from renderfarm.output import SNAPSHOT
 from renderfarm.resolve import read_job_file
 from renderfarm.review.reproduce import accepted
 from renderfarm.review.review import Word, review, waiting
@@ -205,7 +206,7 @@ def test_a_resume_knows_what_people_said(output: Output) -> None:
     assert {row: len(places) for row, places in known.items() if places} == {"row-2": 1}
     writer = LogWriter.open(output.storage, outputs.JOB, output.signer, snapshot_parts=1)
     again = LogWriter.open(output.storage, outputs.JOB, output.signer)
-    assert output.storage.stat(snapshot.KEY) is not None
+    assert output.storage.stat(SNAPSHOT) is not None
     assert list(again.state.images()) == list(writer.state.images()) == list(state.images()) and again.state.reviews == 2
     assert last_rate(output.storage) is None
 

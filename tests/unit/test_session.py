@@ -16,7 +16,8 @@ from renderfarm.errors import Fenced
 from renderfarm.job import load_job
 from renderfarm.log.writer import LogWriter
 from renderfarm.notes import Signer
-from renderfarm.resolve import JOB_FILE, ResolvedJob, resolve_job
+from renderfarm.output import JOB_FILE
+from renderfarm.resolve import ResolvedJob, resolve_job
 from renderfarm.run import session as farm
 from renderfarm.run.budget import BudgetStop
 from renderfarm.run.loop import Tally

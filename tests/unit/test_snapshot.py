@@ -9,6 +9,7 @@ import pytest
 
 from renderfarm.log import parts, snapshot
 from renderfarm.log.writer import LogWriter
+from renderfarm.output import SNAPSHOT, part_key, part_number
 from renderfarm.schema import Record
 from renderfarm.storage import LocalStorage, Storage, Stored
 from tests.unit.test_writer import KEY, OTHER, SIGNER, attempt, image_id, plan
@@ -23,7 +24,7 @@ class Counting(LocalStorage):
 
     def get(self, key: str, bytes_max: int | None = None) -> bytes:
         """As `Storage.get`."""
-        number = parts.part_number(key)
+        number = part_number(key)
         if number is not None:
             self.read.append(number)
         return super().get(key, bytes_max)
@@ -40,7 +41,7 @@ def storage(tmp_path: Path) -> Counting:
     writer.append([plan(9)])
     for number in range(1, 6):
         writer.append([attempt(number, "rejected" if number == 3 else "accepted"), attempt(number + 10, "failed")])
-    made.put(snapshot.KEY, snapshot.dump(writer.state, writer._leaves, writer.origin, SIGNER))
+    made.put(SNAPSHOT, snapshot.dump(writer.state, writer._leaves, writer.origin, SIGNER))
     writer.append([Record("superseded", job="mugs", image_id=image_id(2)), attempt(6), attempt(3, attempt=2)])
     return made
 
@@ -55,10 +56,10 @@ def _told(writer: LogWriter) -> tuple[object, ...]:
 
 
 def _without(storage: Storage) -> tuple[object, ...]:
-    data = storage.get(snapshot.KEY)
-    storage.delete(snapshot.KEY)
+    data = storage.get(SNAPSHOT)
+    storage.delete(SNAPSHOT)
     told = _told(LogWriter.open(storage, "mugs", SIGNER))
-    storage.put(snapshot.KEY, data)
+    storage.put(SNAPSHOT, data)
     return told
 
 
@@ -73,7 +74,7 @@ def test_a_start_with_a_snapshot_ends_where_one_without_does(storage: Counting) 
 
 
 def _bad(storage: Storage, tmp_path: Path, how: str) -> bytes:
-    data = storage.get(snapshot.KEY)
+    data = storage.get(SNAPSHOT)
     if how == "flipped":
         return data[:-50] + bytes([data[-50] ^ 1]) + data[-49:]
     if how == "text flipped":
@@ -101,7 +102,7 @@ def _bad(storage: Storage, tmp_path: Path, how: str) -> bytes:
 )
 def test_a_bad_snapshot_is_as_good_as_none(storage: Counting, tmp_path: Path, how: str) -> None:
     expected = _without(storage)
-    storage.put(snapshot.KEY, _bad(storage, tmp_path, how))
+    storage.put(SNAPSHOT, _bad(storage, tmp_path, how))
     storage.read.clear()
     assert _told(LogWriter.open(storage, "mugs", SIGNER)) == expected
     assert set(storage.read) == set(range(7))
@@ -115,7 +116,7 @@ def test_snapshots_come_by_themselves(tmp_path: Path) -> None:
     storage.read.clear()
     assert LogWriter.open(storage, "mugs", SIGNER, snapshot_parts=3).size == 7
     assert storage.read == [5, 6]
-    storage.delete(snapshot.KEY)
+    storage.delete(SNAPSHOT)
     LogWriter.open(storage, "mugs", SIGNER, snapshot_parts=3)
     storage.read.clear()
     LogWriter.open(storage, "mugs", SIGNER, snapshot_parts=3)
@@ -126,10 +127,10 @@ def test_the_audit_and_a_gap_do_not_care(storage: Counting) -> None:
     from renderfarm.audit.audit import audit
     from renderfarm.keys import Trust
 
-    data = storage.get(parts.part_key(1))
-    storage.delete(parts.part_key(1))
+    data = storage.get(part_key(1))
+    storage.delete(part_key(1))
     with pytest.raises(parts.PartDamaged, match="missing"):
         LogWriter.open(storage, "mugs", SIGNER)
     report = audit(storage, Trust({SIGNER.name: KEY.public_key()}, b"", ()))
     assert report.found == {"part-missing": 1}
-    storage.put(parts.part_key(1), data)
+    storage.put(part_key(1), data)

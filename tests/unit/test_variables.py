@@ -22,8 +22,9 @@ from renderfarm.job import JobSettings, load_checks, load_job
 from renderfarm.job.load import section_of
 from renderfarm.keys import keyset as keys
 from renderfarm.log import reading
+from renderfarm.output import JOB_FILE
 from renderfarm.plan import plan_digest
-from renderfarm.resolve import JOB_FILE, ResolvedJob, resolve_job
+from renderfarm.resolve import ResolvedJob, resolve_job
 from renderfarm.run import session as farm
 from renderfarm.schema import Record
 

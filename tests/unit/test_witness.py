@@ -22,6 +22,7 @@ from renderfarm.log import parts
 from renderfarm.log.tree import verify_consistency
 from renderfarm.log.writer import LogWriter
 from renderfarm.notes import Checkpoint, cosign
+from renderfarm.output import CHECKPOINT, WITNESSED, part_key
 from renderfarm.run.witness import tell
 from renderfarm.storage import LocalStorage
 from tests.unit.test_writer import KEY, SIGNER, attempt, plan
@@ -109,9 +110,9 @@ def test_a_witness_cosigns_each_run_and_the_audit_believes_it(witness: Witness, 
     report = audit(storage, trust(KEYS))
     assert report.witnessed == {NAME: (7, 1_790_000_000)} and not blamed(report)
     assert "witness.example/w1 saw 7 parts on 2026-09-21" in report.text()
-    assert not blamed(audit(storage, trust(), since=storage.get(parts.WITNESSED))), "a cosigned note is a checkpoint to compare with"
-    storage.delete(parts.WITNESSED)
-    assert blamed(audit(storage, trust(KEYS))) == [("cosignature-missing", parts.WITNESSED)]
+    assert not blamed(audit(storage, trust(), since=storage.get(WITNESSED))), "a cosigned note is a checkpoint to compare with"
+    storage.delete(WITNESSED)
+    assert blamed(audit(storage, trust(KEYS))) == [("cosignature-missing", WITNESSED)]
     told = tell(grow(storage, 1), storage, asked, KEYS)
     assert told is not None and not told.troubles and witness.asked[-2:] == [0, 7], "it says which size it knows, and is asked again"
 
@@ -126,8 +127,8 @@ def test_a_witness_that_saw_more_or_something_else_is_heard(witness: Witness, tm
     told = tell(other_writer, other, asked, KEYS)
     assert told is not None and "does not continue what it cosigned" in told.troubles[0]
     for number in (1, 2):
-        (tmp_path / "out" / parts.part_key(number)).unlink()
-    for key in (parts.WITNESSED, parts.CACHE):
+        (tmp_path / "out" / part_key(number)).unlink()
+    for key in (WITNESSED, CHECKPOINT):
         storage.delete(key)
     told = tell(LogWriter.open(storage, "mugs", SIGNER), storage, asked, KEYS)
     assert told is not None and "was its end cut off?" in told.troubles[0]
@@ -138,9 +139,9 @@ def test_a_cut_tail_shows_by_what_a_witness_saw(witness: Witness, tmp_path: Path
     storage = LocalStorage(tmp_path / "out", create=True)
     writer = grow(storage, 4)
     tell(writer, storage, WitnessSettings(urls=(witness.url,)), KEYS)
-    (tmp_path / "out" / parts.part_key(3)).unlink()
-    storage.put(parts.CACHE, parts.read_footer(storage.get(parts.part_key(2)), 2).checkpoint.to_bytes())
-    assert blamed(audit(storage, trust(KEYS))) == [("part-missing", parts.part_key(3))]
+    (tmp_path / "out" / part_key(3)).unlink()
+    storage.put(CHECKPOINT, parts.read_footer(storage.get(part_key(2)), 2).checkpoint.to_bytes())
+    assert blamed(audit(storage, trust(KEYS))) == [("part-missing", part_key(3))]
 
 
 @pytest.mark.parametrize("how", ["another key", "another time", "cut", "another head"])
@@ -149,7 +150,7 @@ def test_a_line_that_no_witness_signed_is_named(tmp_path: Path, how: str) -> Non
     head = grow(storage, 3).checkpoint
     assert head is not None
     good = cosign.cosign(head, NAME, WITNESS, 1_790_000_000)
-    storage.put(parts.WITNESSED, good.to_bytes())
+    storage.put(WITNESSED, good.to_bytes())
     assert not blamed(audit(storage, trust(KEYS)))
     *rest, line = good.signatures
     value = {
@@ -159,8 +160,8 @@ def test_a_line_that_no_witness_signed_is_named(tmp_path: Path, how: str) -> Non
         "another head": cosign.cosign(Checkpoint(head.origin, 2, head.root), NAME, WITNESS, 1_790_000_000).signatures[-1].value,
     }[how]
     forged = Checkpoint(head.origin, head.size, head.root, (*rest, notes.Signature(NAME, line.key_id, value)))
-    storage.put(parts.WITNESSED, forged.to_bytes())
-    assert blamed(audit(storage, trust(KEYS))) == [("cosignature-bad", parts.WITNESSED)]
+    storage.put(WITNESSED, forged.to_bytes())
+    assert blamed(audit(storage, trust(KEYS))) == [("cosignature-bad", WITNESSED)]
     assert not blamed(audit(storage, trust())), "whoever trusts no witness is told nothing about one"
 
 

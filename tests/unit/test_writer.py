@@ -16,6 +16,7 @@ from renderfarm.log.reading import read_state, records
 from renderfarm.log.state import CountsDiffer
 from renderfarm.log.writer import LogWriter
 from renderfarm.notes import Signer
+from renderfarm.output import CHECKPOINT, PARTS, WITNESSED, part_key
 from renderfarm.schema import Record, Verdict
 from renderfarm.storage import LocalStorage, Storage, Stored
 
@@ -68,10 +69,10 @@ def test_what_is_appended_is_read_back_and_folded(storage: Storage) -> None:
 
 def test_the_footer_holds_a_checkpoint_that_includes_the_part(storage: Storage) -> None:
     commit = three_parts(storage).append([attempt(4)])
-    footer = parts.read_footer(storage.get(parts.part_key(3)), 3)
+    footer = parts.read_footer(storage.get(part_key(3)), 3)
     assert footer.checkpoint == commit.checkpoint and footer.checkpoint.size == 4
     assert parts.check_head(footer, {"renderfarm/test": KEY.public_key()}) == "renderfarm/test"
-    assert notes.parse(storage.get(parts.CACHE)) == commit.checkpoint
+    assert notes.parse(storage.get(CHECKPOINT)) == commit.checkpoint
     assert footer.checkpoint.origin == "renderfarm/mugs"
 
 
@@ -123,7 +124,7 @@ class Flaky:
 
 
 @pytest.mark.parametrize("after", [False, True])
-@pytest.mark.parametrize("prefix", [parts.part_key(1), parts.CACHE])
+@pytest.mark.parametrize("prefix", [part_key(1), CHECKPOINT])
 @pytest.mark.parametrize("restart", ["same records", "other records", "new process"])
 def test_a_storage_that_fails_before_or_after_persisting(storage: Storage, prefix: str, after: bool, restart: str) -> None:
     LogWriter.open(storage, "mugs", SIGNER).append([plan(5)])
@@ -142,7 +143,7 @@ def test_a_storage_that_fails_before_or_after_persisting(storage: Storage, prefi
     final = LogWriter.open(storage, "mugs", SIGNER)
     accepted = [record.image_id for record in records(storage) if record.outcome == "accepted"]
     assert accepted[0] == image_id(1) and len(accepted) == len(set(accepted)) == final.size - 1
-    assert notes.parse(storage.get(parts.CACHE)) == final.checkpoint
+    assert notes.parse(storage.get(CHECKPOINT)) == final.checkpoint
 
 
 def _edit(storage: Storage, key: str, data: bytes) -> None:
@@ -164,7 +165,7 @@ def _edit(storage: Storage, key: str, data: bytes) -> None:
 def test_a_damaged_log_is_not_appended_to(storage: Storage, tmp_path: Path, damage: str, finding: str, word: str) -> None:
     three_parts(storage)
     other = LocalStorage(tmp_path / "other", create=True)
-    middle = parts.part_key(1)
+    middle = part_key(1)
     if damage == "gap":
         storage.delete(middle)
     elif damage == "flip":
@@ -172,7 +173,7 @@ def test_a_damaged_log_is_not_appended_to(storage: Storage, tmp_path: Path, dama
         data[len(data) // 4] ^= 1
         _edit(storage, middle, bytes(data))
     elif damage == "swap":
-        _edit(storage, middle, storage.get(parts.part_key(2)))
+        _edit(storage, middle, storage.get(part_key(2)))
     else:
         signer = OTHER if damage == "foreign key" else SIGNER
         writer = LogWriter.open(other, "cups" if damage == "another job" else "mugs", signer)
@@ -186,7 +187,7 @@ def test_a_damaged_log_is_not_appended_to(storage: Storage, tmp_path: Path, dama
 
 def test_a_foreign_file_among_the_parts_is_refused(storage: Storage) -> None:
     three_parts(storage)
-    storage.put_new(parts.PREFIX + "notes.txt", b"hello")
+    storage.put_new(PARTS + "notes.txt", b"hello")
     with pytest.raises(LogDamaged, match=r"notes\.txt"):
         LogWriter.open(storage, "mugs", SIGNER)
 
@@ -195,20 +196,20 @@ def test_a_foreign_file_among_the_parts_is_refused(storage: Storage) -> None:
 def test_the_cache_is_only_a_cache(storage: Storage, cache: bytes | str | None) -> None:
     first = LogWriter.open(storage, "mugs", SIGNER).append([plan(5)]).checkpoint
     writer = three_parts(storage)
-    storage.delete(parts.CACHE)
+    storage.delete(CHECKPOINT)
     if cache is not None:
-        storage.put(parts.CACHE, first.to_bytes() if isinstance(cache, str) else cache)
+        storage.put(CHECKPOINT, first.to_bytes() if isinstance(cache, str) else cache)
     assert LogWriter.open(storage, "mugs", SIGNER).checkpoint == writer.checkpoint
-    assert notes.parse(storage.get(parts.CACHE)) == writer.checkpoint
+    assert notes.parse(storage.get(CHECKPOINT)) == writer.checkpoint
 
 
 def test_cosignatures_in_the_cache_survive_an_open(storage: Storage) -> None:
     head = three_parts(storage).checkpoint
     assert head is not None
     witness = Signer.of("witness.example", Ed25519PrivateKey.from_private_bytes(bytes([7] * 32)))
-    storage.put(parts.CACHE, notes.sign(head, witness).to_bytes())
+    storage.put(CHECKPOINT, notes.sign(head, witness).to_bytes())
     LogWriter.open(storage, "mugs", SIGNER)
-    assert len(notes.parse(storage.get(parts.CACHE)).signatures) == 2
+    assert len(notes.parse(storage.get(CHECKPOINT)).signatures) == 2
 
 
 def test_old_keys_stay_good_where_they_are_trusted(storage: Storage) -> None:
@@ -260,7 +261,7 @@ def test_limits_and_missing_things(storage: Storage) -> None:
     with pytest.raises(ValueError, match="1 to"):
         writer.append([])
     with pytest.raises(NotStored):
-        storage.get(parts.CACHE)
+        storage.get(CHECKPOINT)
     storage.put_new("x", b"1")
     with pytest.raises(AlreadyStored):
         storage.put_new("x", b"2")
@@ -273,14 +274,14 @@ def test_a_tail_that_is_gone_is_not_written_over(storage: Storage, left: int, wi
     head = three_parts(storage).checkpoint
     assert head is not None
     if witness:
-        storage.put(parts.WITNESSED, head.to_bytes())
-        storage.delete(parts.CACHE)
+        storage.put(WITNESSED, head.to_bytes())
+        storage.delete(CHECKPOINT)
     for number in range(left, 3):
-        storage.delete(parts.part_key(number))
-    with pytest.raises(parts.PartDamaged, match=parts.part_key(left)) as caught:
+        storage.delete(part_key(number))
+    with pytest.raises(parts.PartDamaged, match=part_key(left)) as caught:
         LogWriter.open(storage, "mugs", SIGNER)
     assert caught.value.finding == "part-missing"
-    assert notes.parse(storage.get(parts.WITNESSED if witness else parts.CACHE)) == head, "the evidence is left as it is"
+    assert notes.parse(storage.get(WITNESSED if witness else CHECKPOINT)) == head, "the evidence is left as it is"
 
 
 def test_a_log_that_was_replaced_is_not_appended_to(storage: Storage, tmp_path: Path) -> None:
@@ -290,8 +291,8 @@ def test_a_log_that_was_replaced_is_not_appended_to(storage: Storage, tmp_path: 
     for number in range(4):
         writer.append([plan(number)])
     for number in range(4):
-        storage.delete(parts.part_key(number))
-        storage.put_new(parts.part_key(number), other.get(parts.part_key(number)))
+        storage.delete(part_key(number))
+        storage.put_new(part_key(number), other.get(part_key(number)))
     with pytest.raises(parts.PartDamaged, match="another history") as caught:
         LogWriter.open(storage, "mugs", SIGNER)
     assert caught.value.finding == "history-rewritten"
@@ -307,7 +308,7 @@ class Overtaken:
         return getattr(self._inner, name)
 
     def get(self, key: str, bytes_max: int | None = None) -> bytes:
-        if key == parts.CACHE and not self._done:
+        if key == CHECKPOINT and not self._done:
             self._done = True
             self._other.append([attempt(2)])
         return self._inner.get(key, bytes_max)
@@ -317,4 +318,4 @@ def test_a_commit_while_the_log_is_opened_is_taken_in_and_the_cache_not_rolled_b
     other = three_parts(storage)
     writer = LogWriter.open(Overtaken(storage, other), "mugs", SIGNER)  # type: ignore[arg-type]
     assert writer.size == other.size == 4
-    assert notes.parse(storage.get(parts.CACHE)) == other.checkpoint
+    assert notes.parse(storage.get(CHECKPOINT)) == other.checkpoint

@@ -20,16 +20,14 @@ from renderfarm import notes
 from renderfarm.audit.counts import Tally
 from renderfarm.audit.fanout import Cores, FanOut
 from renderfarm.audit.findings import AuditReport
-from renderfarm.audit.log import JOB_FILE, JOB_FILE_BYTES_MAX, LogWalk
+from renderfarm.audit.log import LogWalk
 from renderfarm.audit.pictures import Answer, Beliefs, Recorded, check_objects, recorded_objects
 from renderfarm.audit.presence import Absent, Presence
 from renderfarm.errors import NotStored, UserError
 from renderfarm.keys import Trust
-from renderfarm.log.parts import WITNESSED, part_key, part_number
 from renderfarm.notes import Checkpoint, cosign
+from renderfarm.output import JOB_FILE, JOB_FILE_BYTES_MAX, PICTURES, WITNESSED, part_key, part_number
 from renderfarm.storage import Storage
-
-LISTED = ("images/", "review/")
 
 CheckMany = Callable[[Storage, Iterable[Recorded], Beliefs], Iterator[Answer]]
 Progress = Callable[[str, int], None]
@@ -141,7 +139,7 @@ class _Run:
 
     def presence(self, name_absent: bool) -> set[tuple[int, int]]:
         """Compares records with what lies there. The places, (part, row), of objects that are gone or of another size."""
-        for prefix in LISTED:
+        for prefix in PICTURES:
             self._presence.add_listing(self._storage.list(prefix))
         absent, orphans = self._presence.compare()
         if name_absent:

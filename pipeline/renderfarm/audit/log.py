@@ -20,16 +20,15 @@ from renderfarm.audit.findings import AuditReport
 from renderfarm.audit.part import Examined, examine_all
 from renderfarm.errors import NotStored, UserError
 from renderfarm.log import parts
-from renderfarm.log.parts import Footer, PartDamaged, part_key
+from renderfarm.log.parts import Footer, PartDamaged
 from renderfarm.log.reading import fetch_parts, list_parts
 from renderfarm.log.tree import Frontier
 from renderfarm.notes import Checkpoint
+from renderfarm.output import CHECKPOINT, JOB_FILE, JOB_FILE_BYTES_MAX, WITNESSED, part_key
 from renderfarm.storage import Storage
 
 Keys = Mapping[str, Ed25519PublicKey]
 
-JOB_FILE = "job.json"
-JOB_FILE_BYTES_MAX = 16 << 20
 LOG_FINDINGS = frozenset({"part-missing", "part-altered", "record-altered", "checkpoint-bad-signature", "history-rewritten"})
 
 
@@ -81,11 +80,11 @@ class LogWalk:
             self._report.add("part-altered", key, "a file among the parts that is no part")
         self._report.parts = len(listing.numbers)
         self._ends(listing.numbers)
-        self._cached = self._read_kept(parts.CACHE, "the copy of the newest checkpoint includes it")
-        if self._cached is None and len(listing.numbers) > 1 and not self._report.found_at(parts.CACHE):
-            self._report.add("checkpoint-missing", parts.CACHE, f"there are {len(listing.numbers)} parts")
+        self._cached = self._read_kept(CHECKPOINT, "the copy of the newest checkpoint includes it")
+        if self._cached is None and len(listing.numbers) > 1 and not self._report.found_at(CHECKPOINT):
+            self._report.add("checkpoint-missing", CHECKPOINT, f"there are {len(listing.numbers)} parts")
         self._refuse_foreign()
-        self._witnessed = self._read_kept(parts.WITNESSED, "a checkpoint that witnesses saw includes it")
+        self._witnessed = self._read_kept(WITNESSED, "a checkpoint that witnesses saw includes it")
         for number, found in examine_all(self._storage, listing.numbers, listing.size, self._quick, self._fan_out):
             self._miss(number)
             self._next = number + 1
@@ -171,7 +170,7 @@ class LogWalk:
         except notes.NoteUntrusted as error:
             self._report.add("checkpoint-bad-signature", key, str(error))
             return None
-        if key == parts.CACHE:
+        if key == CHECKPOINT:
             self._report.origin = _elected([*self._votes, found.origin, *self._job_vote()])
         if found.origin != self._report.origin:
             self._report.add("checkpoint-altered", key, f"it belongs to {found.origin}, not to {self._report.origin}")
@@ -211,7 +210,7 @@ class LogWalk:
             self._report.notes.append("the copy of the newest checkpoint is one part behind, as after a crash")
         elif behind > 1:
             what = f"it is of {size} parts; {self._next} are there, and each commit renews it"
-            self._report.add("checkpoint-rolled-back", parts.CACHE, what)
+            self._report.add("checkpoint-rolled-back", CHECKPOINT, what)
 
     def _compare(self, kept: Kept) -> None:
         size = kept.checkpoint.size

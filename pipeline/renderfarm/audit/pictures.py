@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from renderfarm.audit.fanout import FanOut, chunked, reachable, storage_here
 from renderfarm.errors import NotStored, PictureError
 from renderfarm.keys import Trust, load_trust
+from renderfarm.output import PICTURES
 from renderfarm.storage import Storage
 from renderfarm.watermark import MarkKey
 
@@ -46,7 +47,6 @@ HERE_MAX = 128
 CHUNK = 16
 
 OBJECT_BYTES_MAX = 1 << 28
-PREFIXES = ("images/", "review/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +146,7 @@ class CheckObjects:
 def check_object(storage: Storage, recorded: Recorded, beliefs: Beliefs) -> Answer:
     """Everything that can be said of one picture. Raises: StorageAway."""
     key, size = recorded.object_key, recorded.file_bytes
-    if not key.startswith(PREFIXES) or size is None or not 0 < size <= OBJECT_BYTES_MAX:
+    if not key.startswith(PICTURES) or size is None or not 0 < size <= OBJECT_BYTES_MAX:
         return Answer(recorded, "record-malformed", f"its object is {key!r:.80} of {size} bytes")
     try:
         data = storage.get(key, size)

@@ -19,7 +19,7 @@ from renderfarm.errors import NotStored, UserError
 from renderfarm.identify.identify import Answer, identify_all, pictures_in
 from renderfarm.identify.lookup import Match
 from renderfarm.keys import Trust
-from renderfarm.log import parts
+from renderfarm.output import PARTS
 from renderfarm.schema import Attempt, RenderInfo
 from renderfarm.storage import Storage, open_storage
 
@@ -66,7 +66,7 @@ def _read(path: Path) -> bytes:
 def _output(uri: str) -> Storage:
     """An output with a log: where there is none, nothing found would be no answer. Raises: UserError; StorageAway."""
     storage = open_storage(uri)
-    if next(iter(storage.list(parts.PREFIX)), None) is None:
+    if next(iter(storage.list(PARTS)), None) is None:
         raise UserError("no output of a job: there is no log here", storage.uri, "name the folder or prefix that a job wrote")
     return storage
 

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-from renderfarm import __version__
+from renderfarm.version import __version__
 
 EXIT_CODES = """\
 exit codes:

@@ -10,7 +10,8 @@ from dataclasses import asdict
 from renderfarm.cli import logs
 from renderfarm.errors import Fenced, UserError
 from renderfarm.job import load_checks
-from renderfarm.resolve import JOB_FILE, JobFile, read_job_file
+from renderfarm.output import JOB_FILE
+from renderfarm.resolve import JobFile, read_job_file
 from renderfarm.review import review as reviews
 from renderfarm.review.recheck import Outlook, Recheck, Rejudgement
 from renderfarm.storage import Storage, open_storage

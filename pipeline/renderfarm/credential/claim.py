@@ -7,9 +7,9 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import Literal
 
-from renderfarm import __version__
 from renderfarm.pictures import xmp
 from renderfarm.schema import Record
+from renderfarm.version import __version__
 from renderfarm.watermark.types import MarkKey
 
 TOOL = "renderfarm"

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from renderfarm import __version__
 from renderfarm.credential.claim import RECORD_LABEL, SOFT_BINDING_LABEL, TOOL, Claim, timestamp
 from renderfarm.credential.reader import settings
 from renderfarm.errors import CredentialFailed
@@ -17,6 +16,7 @@ from renderfarm.keys import KeySet
 from renderfarm.keys.certificates import algorithm_of, load_certificates
 from renderfarm.keys.signing import signature_by
 from renderfarm.pictures import xmp
+from renderfarm.version import __version__
 
 if TYPE_CHECKING:
     import c2pa

@@ -11,18 +11,22 @@ So a file cannot show one chain here and another to the library.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import cbor2
 from cryptography import x509
 
 from renderfarm.errors import PictureError
+from renderfarm.keys.certificates import FAULTS
 from renderfarm.pictures.container import JPEG_APP11, container_of, pieces
 
 X5CHAIN = 33
 COSE_SIGN1_TAG = 18
 NESTING_MAX = 16
-ITEMS_MAX = 4096
+CBOR_BYTES_MAX = 1 << 16
+"""A signature with its chain, time stamp and padding takes 2 to 20 kB."""
 
 
 class _Malformed(ValueError):
@@ -42,7 +46,7 @@ def signing_chain(data: bytes, label: str) -> list[x509.Certificate]:
         if len(content) != 1:
             return []
         return [x509.load_der_x509_certificate(der) for der in _x5chain(content[0])]
-    except (PictureError, ValueError):
+    except (PictureError, *FAULTS):
         return []
 
 
@@ -99,11 +103,10 @@ def _only(found: Iterator[tuple[str, bytes]], label: str) -> bytes:
 def _x5chain(cose: bytes) -> list[bytes]:
     """DER certificates from a COSE_Sign1's headers: protected as C2PA 2 writes, or unprotected as version 1 did,
     not both."""
-    sign1, _ = _cbor(cose, 0, 0)
+    sign1 = _cbor(cose)
     if not isinstance(sign1, list) or len(sign1) != 4 or not isinstance(sign1[0], bytes):
         raise _Malformed("not a COSE_Sign1")
-    protected, _ = _cbor(sign1[0], 0, 0)
-    headers = [header for header in (protected, sign1[1]) if isinstance(header, dict)]
+    headers = [header for header in (_cbor(sign1[0]), sign1[1]) if isinstance(header, dict)]
     found = [header[key] for header in headers for key in (X5CHAIN, "x5chain") if key in header]
     if len(found) != 1:
         raise _Malformed("not exactly one x5chain")
@@ -113,53 +116,22 @@ def _x5chain(cose: bytes) -> list[bytes]:
     return chain
 
 
-def _cbor(data: bytes, at: int, depth: int) -> tuple[Any, int]:
-    """One CBOR item (RFC 8949, definite lengths) and where the next begins.
+def _cbor(data: bytes) -> Any:
+    """One CBOR item (RFC 8949) of definite lengths; what follows it is not looked at. Raises: _Malformed.
 
-    Of the tags only COSE_Sign1's is looked through.
+    The library would make dates, patterns and references of tagged items; of the tags only COSE_Sign1's is looked through.
     """
-    if depth > NESTING_MAX:
-        raise _Malformed("nested too deeply")
-    head = _cut(data, at, 1)[0]
-    major, small = head >> 5, head & 31
-    at += 1
-    if small > 27:
-        raise _Malformed("an indefinite length")
-    value = small
-    if small > 23:
-        width = 1 << (small - 24)
-        value = _number(data, at, width)
-        at += width
-    if major == 0:
-        return value, at
-    if major == 1:
-        return -1 - value, at
-    if major == 2:
-        return _cut(data, at, value), at + value
-    if major == 3:
-        return _cut(data, at, value).decode(), at + value
-    if major == 6 and value == COSE_SIGN1_TAG:
-        return _cbor(data, at, depth + 1)
-    if major in (4, 5):
-        return _cbor_items(data, at, depth, value, major == 5)
-    if major == 7 and small in (20, 21, 22):
-        return {20: False, 21: True, 22: None}[small], at
-    raise _Malformed("an item that no signature needs")
+    if len(data) > CBOR_BYTES_MAX:
+        raise _Malformed("too long for a signature")
+    tags: dict[int, Callable[[Any, bool], Any]] = defaultdict(lambda: _refused, {COSE_SIGN1_TAG: lambda item, _: item})
+    try:
+        return cbor2.loads(data, semantic_decoders=tags, max_depth=NESTING_MAX, allow_indefinite=False, allow_duplicate_keys=False)
+    except cbor2.CBORDecodeError as error:
+        raise _Malformed("not CBOR that a signature needs") from error
 
 
-def _cbor_items(data: bytes, at: int, depth: int, count: int, is_map: bool) -> tuple[Any, int]:
-    if count > ITEMS_MAX:
-        raise _Malformed("too many items")
-    items = []
-    for _ in range(count * (2 if is_map else 1)):
-        item, at = _cbor(data, at, depth + 1)
-        items.append(item)
-    if not is_map:
-        return items, at
-    keys = items[::2]
-    if any(isinstance(key, (list, dict)) for key in keys) or len(set(keys)) != len(keys):
-        raise _Malformed("a map with a strange or repeated key")
-    return dict(zip(keys, items[1::2], strict=True)), at
+def _refused(item: Any, immutable: bool) -> Any:
+    raise _Malformed("a tag that no signature needs")
 
 
 def _cut(data: bytes, at: int, length: int) -> bytes:

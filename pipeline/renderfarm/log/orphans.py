@@ -11,10 +11,11 @@ from collections.abc import Iterator
 
 from renderfarm import notes
 from renderfarm.errors import LogDamaged, NotStored
-from renderfarm.log import parts, reading
+from renderfarm.log import reading
+from renderfarm.output import CHECKPOINT, PICTURES, THUMBS, WITNESSED, part_key
 from renderfarm.storage import Storage, Stored
 
-PREFIXES = ("images/", "review/", "thumbs/")
+PREFIXES = (*PICTURES, THUMBS)
 
 
 def orphans(storage: Storage, before_s: float) -> Iterator[Stored]:
@@ -48,12 +49,12 @@ def still_old(storage: Storage, found: Stored, before_s: float) -> bool:
 
 def _whole(storage: Storage) -> list[int]:
     """The numbers of all parts. Raises: LogDamaged where some are known to be missing; StorageAway."""
-    known = max(_size(storage, key) for key in (parts.CACHE, parts.WITNESSED))  # read first: a driver may be at work
+    known = max(_size(storage, key) for key in (CHECKPOINT, WITNESSED))  # read first: a driver may be at work
     numbers = reading.list_parts(storage).numbers
     if numbers != list(range(len(numbers))) or len(numbers) < max(1, known):
         missing = next(number for number in range(len(numbers) + 1) if number >= len(numbers) or numbers[number] != number)
         raise LogDamaged(
-            f"{storage.uri}: {parts.part_key(missing)} is missing, so its pictures would be taken for orphans: run `renderfarm audit` first"
+            f"{storage.uri}: {part_key(missing)} is missing, so its pictures would be taken for orphans: run `renderfarm audit` first"
         )
     return numbers
 

@@ -19,7 +19,6 @@ whether it is true is for `check_head` and `check_rows`.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -34,15 +33,12 @@ from renderfarm.log.parquet_footer import Chunk, column_chunks
 from renderfarm.log.record import VERSION_KEY, arrow_schema, from_table, upgraded
 from renderfarm.log.tree import Frontier, part_leaf, tree_root
 from renderfarm.notes import Checkpoint
+from renderfarm.output import part_key, part_number
 from renderfarm.schema import RECORD_VERSION
 
 if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
-
-PREFIX = "provenance/parts/"
-CACHE = "provenance/checkpoint"
-WITNESSED = "provenance/witnessed"
 
 PART_KEY = b"renderfarm.part"
 ROOT_KEY = b"renderfarm.row_root"
@@ -57,8 +53,6 @@ ROW_GROUPS_MAX = 1000
 DECODED_BYTES_MAX = 1 << 30
 FEW_ROWS = 8
 """Up to so many rows are encoded one by one, which takes a sixth of the time for one, and as long for nine."""
-
-_NAME = re.compile(r"provenance/parts/([0-9]{8})\.parquet")
 
 
 class PartDamaged(LogDamaged):
@@ -104,17 +98,6 @@ class Part:
     footer: Footer
     table: pa.Table
     encoded: ColumnBytes
-
-
-def part_key(number: int) -> str:
-    """Where part `number` lies."""
-    return f"{PREFIX}{number:08d}.parquet"
-
-
-def part_number(key: str) -> int | None:
-    """The number of the part under this key; None for a key that is no part's."""
-    match = _NAME.fullmatch(key)
-    return int(match[1]) if match else None
 
 
 def read_footer(data: bytes, number: int) -> Footer:

@@ -32,6 +32,7 @@ from renderfarm.log import parts, reading
 from renderfarm.log import tree as log
 from renderfarm.log.canonical import record_bytes
 from renderfarm.log.record import as_dict, from_dict, from_table
+from renderfarm.output import part_key
 from renderfarm.schema import Record
 from renderfarm.storage import Storage
 
@@ -100,7 +101,7 @@ def prove_rows(data: bytes, number: int, rows: list[int]) -> Iterator[dict[str, 
     parts.check_head(part.footer, parts.embedded_keys(part.footer))
     leaves = part.encoded.leaves()
     if log.tree_root(leaves) != part.footer.row_root:
-        raise parts.PartDamaged("record-altered", parts.part_key(number), "the rows do not give the signed row root")
+        raise parts.PartDamaged("record-altered", part_key(number), "the rows do not give the signed row root")
     for row in rows:
         (record,) = from_table(part.table.slice(row, 1))
         yield {
@@ -160,7 +161,7 @@ def prove_consistency(storage: Storage, old: bytes) -> bytes:
     footers = [parts.read_footer(data, number) for number, data in reading.fetch_parts(storage)]
     for expected, footer in enumerate(footers):
         if footer.number != expected:
-            raise LogDamaged(f"{parts.part_key(expected)} is missing")
+            raise LogDamaged(f"{part_key(expected)} is missing")
     leaves = [footer.leaf for footer in footers]
     if not 0 < kept.size <= len(leaves) or log.tree_root(leaves[: kept.size]) != kept.root:
         raise UserError("this log does not continue that checkpoint", storage.uri, "audit it with --since")

@@ -17,6 +17,7 @@ from renderfarm.errors import NotStored
 from renderfarm.log import parts
 from renderfarm.log.record import from_table
 from renderfarm.log.state import COLUMNS, LogState
+from renderfarm.output import PARTS, part_key, part_number
 from renderfarm.schema import Record
 from renderfarm.storage import Storage
 
@@ -40,8 +41,8 @@ class Listing:
 def list_parts(storage: Storage) -> Listing:
     """The parts as the storage lists them. Raises: StorageAway."""
     numbers, strays, size = [], [], 0
-    for stored in storage.list(parts.PREFIX):
-        number = parts.part_number(stored.key)
+    for stored in storage.list(PARTS):
+        number = part_number(stored.key)
         if number is None:
             strays.append(stored.key)
         else:
@@ -89,7 +90,7 @@ def decoded(storage: Storage, numbers: Sequence[int] | None, decode: Callable[[i
 
 def _fetch(storage: Storage, number: int) -> bytes | None:
     try:
-        return storage.get(parts.part_key(number), parts.PART_BYTES_MAX)
+        return storage.get(part_key(number), parts.PART_BYTES_MAX)
     except NotStored:
         return None
 

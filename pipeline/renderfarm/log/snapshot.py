@@ -30,7 +30,6 @@ from renderfarm.log.state import LogState
 from renderfarm.log.tree import HASH_BYTES, Frontier
 from renderfarm.notes import Checkpoint, Signer, key_id
 
-KEY = "provenance/snapshot"
 FORMAT = "renderfarm-snapshot/2"
 BYTES_MAX = 4 << 30
 PARTS_BEHIND = 2048

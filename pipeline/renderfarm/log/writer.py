@@ -34,6 +34,7 @@ from renderfarm.log.record import VERSION_KEY, to_table
 from renderfarm.log.state import LogState
 from renderfarm.log.tree import Frontier, consistency_proof, part_leaf, tree_root
 from renderfarm.notes import Checkpoint, Signer
+from renderfarm.output import CHECKPOINT, SNAPSHOT, WITNESSED, part_key
 from renderfarm.schema import RECORD_VERSION, Record
 from renderfarm.storage import Storage
 
@@ -106,7 +107,7 @@ class LogWriter:
         numbers = _gapless(storage)
         writer._start_from_snapshot(len(numbers), keys)
         writer._take_from(numbers)
-        for key in (parts.CACHE, parts.WITNESSED):
+        for key in (CHECKPOINT, WITNESSED):
             writer._require_continued(key)
         writer._opened_size = writer.size
         if writer.checkpoint is not None:
@@ -117,11 +118,11 @@ class LogWriter:
     def _start_from_snapshot(self, parts_there: int, keys: Mapping[str, Ed25519PublicKey]) -> None:
         """Takes over a snapshot if there is one that the log agrees with; whatever is wrong with one, it is not used."""
         try:
-            found = snapshot.load(self._storage.get(snapshot.KEY, snapshot.BYTES_MAX), self.origin, keys)
+            found = snapshot.load(self._storage.get(SNAPSHOT, snapshot.BYTES_MAX), self.origin, keys)
             last = found.frontier.size - 1
             if not 0 <= last < parts_there:
                 return
-            footer = parts.read_footer(self._storage.get(parts.part_key(last), parts.PART_BYTES_MAX), last)
+            footer = parts.read_footer(self._storage.get(part_key(last), parts.PART_BYTES_MAX), last)
             parts.check_head(footer, keys)
         except (NotStored, ValueError, parts.PartDamaged):
             return
@@ -149,7 +150,7 @@ class LogWriter:
         if kept.size > self.size:  # another writer may have committed since the parts were listed
             self._take_from(_gapless(self._storage))
         if kept.size > self.size:
-            lost = parts.part_key(self.size)
+            lost = part_key(self.size)
             remedy = (
                 f"restore it (the runbook says how); if it is lost for good, keep {key} elsewhere and take it away, to go on without it"
             )
@@ -162,7 +163,7 @@ class LogWriter:
         rows = max(snapshot.ROWS_BEHIND, len(self.state) // snapshot.SHARE_BEHIND)
         if self._parts_behind >= self._snapshot_parts or self._rows_behind >= rows:
             data = snapshot.dump(self.state, self._leaves, self.origin, self._signer)
-            self._storage.put(snapshot.KEY, data)
+            self._storage.put(SNAPSHOT, data)
             self._parts_behind = self._rows_behind = 0
 
     def _take(self, part: parts.Part, keys: Mapping[str, Ed25519PublicKey]) -> None:
@@ -170,11 +171,11 @@ class LogWriter:
         footer = part.footer
         parts.check_head(footer, keys)
         if footer.checkpoint.origin != self.origin:
-            key, other = parts.part_key(footer.number), footer.checkpoint.origin
+            key, other = part_key(footer.number), footer.checkpoint.origin
             raise parts.PartDamaged("part-altered", key, f"it belongs to {other}, not to {self.origin}")
         if footer.before != self._frontier:
             reason = "it continues another history than the parts before it"
-            raise parts.PartDamaged("history-rewritten", parts.part_key(footer.number), reason)
+            raise parts.PartDamaged("history-rewritten", part_key(footer.number), reason)
         parts.check_rows(part)
         self._fold(part.table)
         self._frontier = self._frontier.append(footer.leaf)
@@ -250,7 +251,7 @@ class LogWriter:
         """Puts the pending part, however often it was tried before, and takes it as the new head."""
         pending = self._pending
         assert pending is not None
-        key = parts.part_key(pending.commit.number)
+        key = part_key(pending.commit.number)
         try:
             self._storage.put_new(key, pending.data, PARQUET_TYPE)
         except AlreadyStored as error:
@@ -274,7 +275,7 @@ class LogWriter:
         """Takes in the part that lies where ours was to go, if it holds only reviews, and of images that ours says nothing about."""
         number = pending.commit.number
         try:
-            part = parts.read_part(self._storage.get(parts.part_key(number), parts.PART_BYTES_MAX), number)
+            part = parts.read_part(self._storage.get(part_key(number), parts.PART_BYTES_MAX), number)
             ours = set(pending.table.column("image_id").to_pylist())
             theirs = set(part.table.column("image_id").to_pylist())
             if set(part.table.column("kind").to_pylist()) != {"review"} or ours & theirs or self._is_review(pending.table):
@@ -293,7 +294,7 @@ class LogWriter:
         """The cache may be one behind after a crash, or lost; a good one is left alone, with any cosignatures."""
         assert self.checkpoint is not None
         try:
-            cached = notes.parse(self._storage.get(parts.CACHE, notes.NOTE_BYTES_MAX))
+            cached = notes.parse(self._storage.get(CHECKPOINT, notes.NOTE_BYTES_MAX))
         except Exception as error:  # whatever is wrong with a cache, it is written anew
             if isinstance(error, StorageAway):
                 raise
@@ -304,7 +305,7 @@ class LogWriter:
 
     def _put_cache(self) -> None:
         assert self.checkpoint is not None
-        self._storage.put(parts.CACHE, self.checkpoint.to_bytes(), CHECKPOINT_TYPE)
+        self._storage.put(CHECKPOINT, self.checkpoint.to_bytes(), CHECKPOINT_TYPE)
 
 
 def encode_part(table: pa.Table, footer: Mapping[bytes, bytes]) -> bytes:
@@ -334,5 +335,5 @@ def _gapless(storage: Storage) -> list[int]:
         raise LogDamaged(f"{listing.strays[0]} is no part of a log; move it away")
     for expected, number in enumerate(listing.numbers):
         if number != expected:
-            raise parts.PartDamaged("part-missing", parts.part_key(expected), "it is missing, later ones are there")
+            raise parts.PartDamaged("part-missing", part_key(expected), "it is missing, later ones are there")
     return listing.numbers

@@ -7,6 +7,6 @@ a record and its full image when one is clicked. It is derived: delete it, and `
 from __future__ import annotations
 
 from renderfarm.report.summary import Summary, summary_of
-from renderfarm.report.write import INDEX_KEY, write
+from renderfarm.report.write import write
 
-__all__ = ["INDEX_KEY", "Summary", "summary_of", "write"]
+__all__ = ["Summary", "summary_of", "write"]

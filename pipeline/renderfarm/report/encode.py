@@ -11,12 +11,13 @@ import math
 from typing import Any
 from urllib.parse import quote
 
+from renderfarm.output import PICTURES, THUMBS
 from renderfarm.schema import Box, ObjectCount, Record, Verdict
 
 Plain = dict[str, Any]
 """One record as JSON, fields at None or () left out. "" stays: as `text` it means "no text wanted"."""
 
-LINKED_PREFIXES = ("images/", "review/", "thumbs/")
+LINKED_PREFIXES = (*PICTURES, THUMBS)
 _SAFE_INTEGER = 2**53 - 1  # ECMA-262 §21.1.2.6: a JavaScript number is exact up to here; a 64-bit seed is not
 
 

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from typing import Any
 
+from renderfarm.output import REPORT, REPORT_INDEX
 from renderfarm.report.encode import Plain, href, script_json
 from renderfarm.report.page import page_html
 from renderfarm.report.sheet import LINE, OUTCOMES, Sheet
@@ -21,7 +22,6 @@ from renderfarm.report.summary import Summary
 from renderfarm.schema import ADDED, RECORD_FIELDS, Record
 from renderfarm.storage import Storage
 
-INDEX_KEY = "report/index.html"
 LINES_PER_CHUNK = 1000
 REASONS_MAX = 8
 """Reasons that the page offers; one that was given once is no pattern."""
@@ -45,9 +45,9 @@ def write(storage: Storage, records: Iterable[Record], summary: Summary) -> str:
             chunks.add(sheet.line(image), image)
         chunks.flush()
         meta = _meta(summary, sheet, chunks, spool)
-    storage.put(INDEX_KEY, page_html(meta).encode(), "text/html; charset=utf-8")
+    storage.put(REPORT_INDEX, page_html(meta).encode(), "text/html; charset=utf-8")
     _remove_stale(storage, chunks)
-    return INDEX_KEY
+    return REPORT_INDEX
 
 
 def _build(records_digest: str, summary: Summary) -> str:
@@ -135,7 +135,7 @@ def _remove_stale(storage: Storage, chunks: _Chunks) -> None:
 
 
 def _chunk_keys(storage: Storage) -> Iterator[tuple[str, int]]:
-    for stored in storage.list("report/"):
+    for stored in storage.list(REPORT):
         match = _CHUNK.fullmatch(stored.key)
         if match:
             yield match[1], int(match[2])

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from renderfarm.resolve.job import UNRECORDED, ResolvedJob, resolve_job
-from renderfarm.resolve.jobfile import JOB_FILE, JOB_FILE_BYTES_MAX, JobFile, read_job_file
+from renderfarm.resolve.jobfile import JobFile, read_job_file
 
-__all__ = ["JOB_FILE", "JOB_FILE_BYTES_MAX", "UNRECORDED", "JobFile", "ResolvedJob", "read_job_file", "resolve_job"]
+__all__ = ["UNRECORDED", "JobFile", "ResolvedJob", "read_job_file", "resolve_job"]

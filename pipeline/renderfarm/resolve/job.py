@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from renderfarm import __version__, manifest
+from renderfarm import manifest
 from renderfarm.errors import JobError, ManifestError, NotStored, PictureError, StorageRefused
 from renderfarm.job import JobSettings
 from renderfarm.manifest import BadRow, Rules, Shard
@@ -22,6 +22,7 @@ from renderfarm.plan import ImageIds, Intent, invalid_image_id, plan_digest, pla
 from renderfarm.resolve.survey import Stamp, require_same, stamp_or_none, survey
 from renderfarm.schema import PlannedImage
 from renderfarm.storage import open_input
+from renderfarm.version import __version__
 
 UNRECORDED: Mapping[str, bool | Mapping[str, bool]] = {
     "schedule": True,

@@ -8,10 +8,8 @@ from dataclasses import dataclass, field
 
 from renderfarm.errors import JobError, NotStored
 from renderfarm.models import ModelSettings, beside
+from renderfarm.output import JOB_FILE, JOB_FILE_BYTES_MAX
 from renderfarm.storage import Storage
-
-JOB_FILE = "job.json"
-JOB_FILE_BYTES_MAX = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from renderfarm import __version__, cache, manifest
+from renderfarm import cache, manifest
 from renderfarm.errors import JobError, ManifestChanged, ManifestError, NotStored
 from renderfarm.job import JobSettings
 from renderfarm.manifest import Rules
@@ -25,6 +25,7 @@ from renderfarm.models import Resolved
 from renderfarm.models.families import FAMILIES
 from renderfarm.schema import PromptRow
 from renderfarm.storage import Seen, stamp
+from renderfarm.version import __version__
 from renderfarm.watermark import supported
 
 FAULTS_SHOWN_MAX = 50

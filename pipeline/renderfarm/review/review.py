@@ -24,7 +24,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from renderfarm import __version__, credential, keys, watermark
+from renderfarm import credential, keys, watermark
 from renderfarm.errors import NotStored, StorageRefused, UserError
 from renderfarm.keys import KeySet
 from renderfarm.log import parts, reading
@@ -33,11 +33,13 @@ from renderfarm.log.record import from_table
 from renderfarm.log.state import Counts, LogState
 from renderfarm.log.writer import LogWriter
 from renderfarm.notes import Signer
+from renderfarm.output import delivered_key, kept_key
 from renderfarm.pictures import decode
 from renderfarm.resolve import JobFile
-from renderfarm.run.finish import SUFFIX, delivered_key, kept_key, now_us
+from renderfarm.run.finish import now_us
 from renderfarm.schema import RECORD_VERSION, AttemptOutcome, Record, Verdict
 from renderfarm.storage import Storage
+from renderfarm.version import __version__
 
 CHECK = "person"
 """The name under which a person's verdict stands beside those of the checks."""
@@ -250,10 +252,10 @@ def _move(storage: Storage, job: JobFile, key_set: KeySet, placed: Record | None
         raise UserError("the picture is not the one in the log", placed.object_key, "`renderfarm audit` names what was altered")
     row_id, index, number = str(placed.row_id), placed.index or 0, placed.attempt or 0
     if word.outcome == "rejected":
-        key = kept_key(row_id, index, number, placed.file_sha256, SUFFIX[media_type])
+        key = kept_key(row_id, index, number, placed.file_sha256, media_type)
     else:
         _refuse_unprovable(data, placed, job, key_set)
-        key = delivered_key(row_id, index, placed.file_sha256, SUFFIX[media_type])
+        key = delivered_key(row_id, index, placed.file_sha256, media_type)
     storage.put_new(key, data, media_type)
     return key
 

@@ -14,16 +14,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from renderfarm import __version__, watermark
+from renderfarm import watermark
 from renderfarm.checks import registry
 from renderfarm.checks.base import Check
 from renderfarm.credential import Issuer, claim_for, xmp_for
 from renderfarm.job import JobSettings
 from renderfarm.log.canonical import claim_digest
 from renderfarm.log.record import record_id
+from renderfarm.output import delivered_key, kept_key, thumb_key
 from renderfarm.pictures import Fingerprint, Pixels, decode, encode, fingerprint, thumbnail
 from renderfarm.schema import Attempt, AttemptOutcome, Record, RenderInfo, Verdict, as_row
-from renderfarm.storage import Storage, segment
+from renderfarm.storage import Storage
+from renderfarm.version import __version__
 from renderfarm.watermark import MarkKey, Payload
 
 Answer = TypeVar("Answer")
@@ -32,7 +34,6 @@ PAYLOAD_VERSION = 1
 REVIEW_TYPE = "image/webp"
 REVIEW_QUALITY = 90
 THUMB_SIDE = 256
-SUFFIX = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,13 +132,13 @@ class Finisher:
         digest = hashlib.sha256(data).hexdigest()
         assert len(digest) == 64
         row_id, index, number = attempt.image.row_id, attempt.image.index, attempt.number
-        place = delivered_key(row_id, index, digest, SUFFIX[media_type])
-        key = place if accepted else kept_key(row_id, index, number, digest, SUFFIX[media_type])
-        thumb_key = f"thumbs/{segment(row_id)}/{index}-{number}-{digest[:12]}.webp"
+        place = delivered_key(row_id, index, digest, media_type)
+        key = place if accepted else kept_key(row_id, index, number, digest, media_type)
+        small = thumb_key(row_id, index, number, digest)
         thumb = clock("thumb", lambda: thumbnail(pixels, THUMB_SIDE))
-        clock("store", lambda: self._put(key, data, media_type, thumb_key, thumb))
+        clock("store", lambda: self._put(key, data, media_type, small, thumb))
         record = dataclasses.replace(
-            record, media_type=media_type, file_sha256=digest, file_bytes=len(data), object_key=key, thumb_key=thumb_key
+            record, media_type=media_type, file_sha256=digest, file_bytes=len(data), object_key=key, thumb_key=small
         )
         return Finished(record, clock.cpu_s)
 
@@ -163,16 +164,6 @@ class Finisher:
             started_us=started_us,
             finished_us=now_us(),
         )
-
-
-def delivered_key(row_id: str, index: int, file_sha256: str, suffix: str) -> str:
-    """Where an accepted picture lies."""
-    return f"images/{segment(row_id)}/{index}-{file_sha256[:12]}.{suffix}"
-
-
-def kept_key(row_id: str, index: int, number: int, file_sha256: str, suffix: str) -> str:
-    """Where a rejected picture is kept for a person."""
-    return f"review/{segment(row_id)}/{index}-{number}-{file_sha256[:12]}.{suffix}"
 
 
 def failed_record(attempt: Attempt, job: str, plan_digest: str, reason: str) -> Record:

@@ -16,13 +16,13 @@ from collections.abc import Callable, Sequence
 import structlog
 
 from renderfarm.errors import Fenced, NotStored, StorageAway
+from renderfarm.output import LEASE
 from renderfarm.run.loop import Committer
 from renderfarm.schema import Record
 from renderfarm.storage import Storage
 
 log = structlog.get_logger("renderfarm")
 
-KEY = "provenance/lease"
 BYTES_MAX = 4096
 TTL_S = 90.0
 RENEW_S = 20.0
@@ -51,14 +51,14 @@ class Lease:
     def _read(self) -> tuple[str, float]:
         """Owner and time of the lease that lies there; nobody's where there is none, or it says nothing."""
         try:
-            found = json.loads(self._storage.get(KEY, BYTES_MAX))
+            found = json.loads(self._storage.get(LEASE, BYTES_MAX))
             return str(found["owner"]), float(found["at"])
         except (NotStored, ValueError, KeyError, TypeError):
             return "", 0.0
 
     def _write(self) -> None:
         self._renewed = self._clock()
-        self._storage.put(KEY, json.dumps({"owner": self.owner, "at": self._renewed}).encode(), "application/json")
+        self._storage.put(LEASE, json.dumps({"owner": self.owner, "at": self._renewed}).encode(), "application/json")
 
     def _require_free(self) -> None:
         owner, at = self._read()
@@ -102,7 +102,7 @@ class Lease:
             self._thread.join()
         with contextlib.suppress(Fenced, StorageAway):
             self._require_mine()
-            self._storage.delete(KEY)
+            self._storage.delete(LEASE)
 
 
 class _Guarded:

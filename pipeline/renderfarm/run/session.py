@@ -19,7 +19,7 @@ from pathlib import Path
 
 import structlog
 
-from renderfarm import __version__, keys
+from renderfarm import keys
 from renderfarm.errors import INCOMPLETE, PAUSED, JobError, KeysError, NotStored, Paused, StorageRefused
 from renderfarm.job import JobSettings
 from renderfarm.keys import KeySet
@@ -30,8 +30,9 @@ from renderfarm.log.rate import last_rate
 from renderfarm.log.state import Counts, LogState
 from renderfarm.log.writer import LogWriter
 from renderfarm.notes import Signer
+from renderfarm.output import JOB_FILE, JOB_FILE_BYTES_MAX
 from renderfarm.plan import mixed_key
-from renderfarm.resolve import JOB_FILE, JOB_FILE_BYTES_MAX, ResolvedJob
+from renderfarm.resolve import ResolvedJob
 from renderfarm.retry import next_attempt
 from renderfarm.run import witness
 from renderfarm.run.duplicates import JobDuplicates
@@ -42,6 +43,7 @@ from renderfarm.run.loop import Loop, Stop, Tally
 from renderfarm.run.units import PendingAttempt, UnitQueue
 from renderfarm.schema import Record
 from renderfarm.storage import Storage, open_storage, put_if_absent_holds
+from renderfarm.version import __version__
 
 log = structlog.get_logger("renderfarm")
 

@@ -15,13 +15,13 @@ from dataclasses import asdict
 
 import structlog
 
-from renderfarm import __version__
 from renderfarm.errors import INCOMPLETE, PAUSED, RenderfarmError, Undelivered
 from renderfarm.job import JobSettings
 from renderfarm.job.operations import Event
 from renderfarm.run import notify
 from renderfarm.run.budget import Crossed
 from renderfarm.run.session import RunResult
+from renderfarm.version import __version__
 
 log = structlog.get_logger("renderfarm")
 

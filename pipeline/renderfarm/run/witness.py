@@ -15,9 +15,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from renderfarm import notes
 from renderfarm.errors import NotStored, Undelivered
 from renderfarm.job.settings import WitnessSettings
-from renderfarm.log import parts
 from renderfarm.log.writer import LogWriter
 from renderfarm.notes import Checkpoint, cosign
+from renderfarm.output import WITNESSED
 from renderfarm.run import notify
 from renderfarm.storage import Storage
 
@@ -50,7 +50,7 @@ def tell(writer: LogWriter, storage: Storage, settings: WitnessSettings, keys: M
         except (Undelivered, ValueError) as error:
             troubles.append(f"witness {url}: {error}")
     if head != writer.checkpoint:
-        storage.put(parts.WITNESSED, head.to_bytes(), NOTE_TYPE)
+        storage.put(WITNESSED, head.to_bytes(), NOTE_TYPE)
     if writer.grown:
         troubles += _send(head, settings)
     return Told(head, tuple(troubles))
@@ -77,7 +77,7 @@ def _send(head: Checkpoint, settings: WitnessSettings) -> list[str]:
 def _known(storage: Storage, head: Checkpoint) -> int:
     """The size that the witnesses probably know: that of the last checkpoint that they cosigned, 0 for none."""
     try:
-        last = notes.parse(storage.get(parts.WITNESSED, notes.NOTE_BYTES_MAX))
+        last = notes.parse(storage.get(WITNESSED, notes.NOTE_BYTES_MAX))
     except (NotStored, notes.NoteMalformed):
         return 0
     return last.size if last.origin == head.origin and last.size <= head.size else 0

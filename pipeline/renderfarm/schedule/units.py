@@ -20,11 +20,11 @@ from pathlib import Path
 import yaml
 from cronsim import CronSim
 
-from renderfarm import __version__
 from renderfarm.errors import INCOMPLETE, PAUSED, JobError
 from renderfarm.job import JobSettings
 from renderfarm.schedule.calendar import windows
 from renderfarm.schedule.runner import OVERDUE_S, Entry
+from renderfarm.version import __version__
 
 STOP_S = 900
 """What a drain may take before the service manager kills: the units in flight and a commit."""

@@ -1,0 +1,60 @@
+"""Names of what lies in an output, and the only place that says them.
+
+A key never leaves the output: what a manifest says is percent-encoded.
+
+    job.json                                  the resolved job
+    images/<row>/<index>-<hash>.png           accepted pictures
+    review/<row>/<index>-<attempt>-<hash>.*   rejected attempts, for a person
+    thumbs/…                                  small pictures for the report
+    provenance/parts/00000042.parquet         the log
+    provenance/checkpoint, witnessed, snapshot, lease
+    report/index.html                         the contact sheet
+"""
+
+from __future__ import annotations
+
+import re
+
+from renderfarm.pictures import EXTENSIONS
+from renderfarm.storage import segment
+
+JOB_FILE = "job.json"
+JOB_FILE_BYTES_MAX = 16 << 20
+IMAGES, REVIEW, THUMBS, REPORT = "images/", "review/", "thumbs/", "report/"
+PICTURES = (IMAGES, REVIEW)
+"""Where recorded pictures lie."""
+PARTS = "provenance/parts/"
+CHECKPOINT = "provenance/checkpoint"
+WITNESSED = "provenance/witnessed"
+"""The newest checkpoint that witnesses cosigned."""
+SNAPSHOT = "provenance/snapshot"
+LEASE = "provenance/lease"
+REPORT_INDEX = "report/index.html"
+
+_PART = re.compile(r"provenance/parts/([0-9]{8})\.parquet")
+
+
+def part_key(number: int) -> str:
+    """Where a part lies."""
+    return f"{PARTS}{number:08d}.parquet"
+
+
+def part_number(key: str) -> int | None:
+    """The number of the part that lies there; None for any other key."""
+    found = _PART.fullmatch(key)
+    return int(found[1]) if found else None
+
+
+def delivered_key(row_id: str, index: int, file_sha256: str, media_type: str) -> str:
+    """Where an accepted picture lies."""
+    return f"{IMAGES}{segment(row_id)}/{index}-{file_sha256[:12]}.{EXTENSIONS[media_type]}"
+
+
+def kept_key(row_id: str, index: int, number: int, file_sha256: str, media_type: str) -> str:
+    """Where a rejected picture is kept for a person."""
+    return f"{REVIEW}{segment(row_id)}/{index}-{number}-{file_sha256[:12]}.{EXTENSIONS[media_type]}"
+
+
+def thumb_key(row_id: str, index: int, number: int, file_sha256: str) -> str:
+    """Where the small picture of an attempt lies."""
+    return f"{THUMBS}{segment(row_id)}/{index}-{number}-{file_sha256[:12]}.webp"
