@@ -54,7 +54,7 @@ checks:
   copies: {{enabled: false}}
   counts: {{enabled: false}}
   hands: {{enabled: false}}
-commit: {{images: 8, seconds: 3}}
+commit: {{images: 8, interval_s: 3}}
 """
 
 

@@ -39,7 +39,7 @@ output: {output}
 keys: keys
 defaults: {{width: 256, height: 256, steps: 2, guidance: 1.0}}
 checks: {{duplicates: {{enabled: false}}}}
-commit: {{images: 8, seconds: 1}}
+commit: {{images: 8, interval_s: 1}}
 """
 
 

@@ -136,4 +136,11 @@ class CredentialFailed(RenderfarmError):
 
 
 class Undelivered(RenderfarmError):
-    """What should be told did not arrive. Names neither URL nor token."""
+    """What should be told did not arrive, and names neither URL nor token. `passing`: a further try may help."""
+
+    def __init__(self, why: str, passing: bool = True) -> None:
+        super().__init__(why, passing)
+        self.passing = passing
+
+    def __str__(self) -> str:
+        return str(self.args[0])

@@ -60,7 +60,7 @@ checks:
   duplicates: {{on_job_twin: ignore, on_fail: flag}}
   copies: {{enabled: false}}
   counts: {{enabled: false}}
-commit: {{images: 6, seconds: 2}}
+commit: {{images: 6, interval_s: 2}}
 farm: {farm}
 """
 FARM = {"local": "{engine: local}", "ray": "{engine: ray, renderers: 1, finishers: 1}"}

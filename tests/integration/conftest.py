@@ -46,7 +46,7 @@ class Farm:
                 "copies": {"enabled": False},
                 "counts": {"enabled": False},
             },
-            "commit": {"seconds": 2},
+            "commit": {"interval_s": 2},
         }
         path = self.folder / name
         path.write_text(yaml.safe_dump({**settings, **changes}))

@@ -86,7 +86,7 @@ def test_a_bucket_that_stays_away_is_said_within_the_budget(proxy: FaultyProxy, 
 
 def test_a_bucket_that_stays_away_pauses_the_job_and_nothing_is_lost(farm: Farm, proxy: FaultyProxy, bucket: str, s3_endpoint: str) -> None:
     farm.manifest([{"id": f"row {n}", "prompt": "a red mug", "images": 20} for n in range(3)])
-    job = farm.job(output={"to": f"s3://{bucket}/job", "patience_seconds": 2}, model={"batch": 2})
+    job = farm.job(output={"to": f"s3://{bucket}/job", "patience_s": 2}, model={"batch": 2})
     proxy.chance, proxy.kinds = 0.05, ("throttle", "after", "late")
     process = farm.start("render", job, "--json")
     assert process.stderr is not None

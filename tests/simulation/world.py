@@ -39,7 +39,7 @@ SIGNER = Signer.of("simulation", Ed25519PrivateKey.from_private_bytes(bytes(rang
 INFO = RenderInfo("sim", "", "0" * 64, "none", "none", "none", "sim", "", "0", "0")
 JOB_JSON = json.dumps({"name": "sim", "settings": {"checks": {"attempts": 3}}}).encode()
 HANG_S = 60.0
-"""When the engine takes a hung worker for dead, as `farm.hang_seconds` says of real ones."""
+"""When the engine takes a hung worker for dead, as `farm.hang_s` says of real ones."""
 
 
 class Fate:
@@ -213,7 +213,7 @@ class Life:
 def job_of(images: int, ladder: Sequence[Mapping[str, object]] = ()) -> JobSettings:
     """The job of a world."""
     checks = {"attempts": 3, "ladder": list(ladder)}
-    commit = {"images": images, "seconds": 30}
+    commit = {"images": images, "interval_s": 30}
     return JobSettings.model_validate({"name": "sim", "manifest": "-", "output": "-", "checks": checks, "commit": commit})
 
 

@@ -92,7 +92,7 @@ def test_it_is_off_unless_asked_for_and_then_runs_last(endpoint: Endpoint) -> No
 def test_the_request_holds_picture_row_and_schema_and_the_answer_counts(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JUDGE_TOKEN", "s3cret")
     endpoint.says(FINE)
-    check = _check(endpoint, key_variable="JUDGE_TOKEN")
+    check = _check(endpoint, key_env="JUDGE_TOKEN")
     verdict = check.check(IMAGE, ROW)
     assert (verdict.outcome, verdict.score, verdict.reason) == ("accepted", 0.9, "the judge finds nothing wrong")
     assert (check.calls, check.tokens) == (1, 700)
@@ -138,7 +138,7 @@ def test_a_refusal_is_not_run_and_the_key_is_in_no_message(
 ) -> None:
     monkeypatch.setenv("JUDGE_TOKEN", "s3cret")
     endpoint.answers += [(status, {"Location": endpoint.url + "/elsewhere"}, b"s3cret?")] * 3
-    verdict = _check(endpoint, key_variable="JUDGE_TOKEN").check(IMAGE, ROW)
+    verdict = _check(endpoint, key_env="JUDGE_TOKEN").check(IMAGE, ROW)
     assert (verdict.outcome, verdict.reason) == ("not_run", f"the judge gave no answer: HTTP {status}")
     assert len(endpoint.asked) == calls and "s3cret" not in repr(verdict)
 
@@ -160,7 +160,7 @@ def test_calls_have_a_limit(endpoint: Endpoint) -> None:
 
 def test_a_key_that_is_not_there_is_said(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("JUDGE_TOKEN", raising=False)
-    check = JudgeCheck(JudgeSettings(enabled=True, url=endpoint.url, model="vlm", key_variable="JUDGE_TOKEN"))
+    check = JudgeCheck(JudgeSettings(enabled=True, url=endpoint.url, model="vlm", key_env="JUDGE_TOKEN"))
     (ready,) = registry.prepare([check])
     assert "the environment variable JUDGE_TOKEN is not set" in ready.check(IMAGE, ROW).reason and not endpoint.asked
 

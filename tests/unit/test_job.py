@@ -5,9 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import structlog
+from pydantic import ValidationError
 
 from renderfarm.errors import JobError
 from renderfarm.job import describe, load_job
+from renderfarm.job.checks import JudgeSettings
+from renderfarm.job.operations import NotifySettings
+from renderfarm.job.section import Section
+from renderfarm.job.settings import CommitSettings, FarmSettings, OutputSettings
 
 GOOD = "name: demo\nmanifest: rows.parquet\noutput: out\n"
 
@@ -136,3 +142,21 @@ def test_forbidden_words_come_from_the_job_and_from_a_file(tmp_path: Path) -> No
 def test_a_ladder_climbs(tmp_path: Path, ladder: str, what: str) -> None:
     with pytest.raises(JobError, match=what):
         load_job(job_file(tmp_path, GOOD + f"checks: {{ladder: {ladder}}}\n"))
+
+
+@pytest.mark.parametrize(
+    ("section", "old", "new"),
+    [
+        (CommitSettings, {"seconds": 5}, {"interval_s": 5}),
+        (OutputSettings, {"to": "out", "patience_seconds": 9}, {"to": "out", "patience_s": 9}),
+        (FarmSettings, {"hang_seconds": 60}, {"hang_s": 60}),
+        (NotifySettings, {"timeout_seconds": 3, "tries": 4}, {"timeout_s": 3, "retries": 3}),
+        (JudgeSettings, {"key_variable": "JUDGE"}, {"key_env": "JUDGE"}),
+    ],
+)
+def test_old_spellings_are_read_with_a_note(section: type[Section], old: dict[str, object], new: dict[str, object]) -> None:
+    with structlog.testing.capture_logs() as said:
+        assert section.model_validate(old) == section.model_validate(new)
+    assert {line["event"] for line in said} == {"job.old_spelling"}
+    with pytest.raises(ValidationError):  # both at once: which one counts is not ours to say
+        section.model_validate(old | new)

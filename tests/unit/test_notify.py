@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from renderfarm import web
 from renderfarm.errors import Undelivered
 from renderfarm.run import notify
 
@@ -68,7 +69,7 @@ def test_a_body_arrives_once_with_its_type_and_token(monkeypatch: pytest.MonkeyP
     netrc.write_text("machine 127.0.0.1 login eve password wrong\n")
     monkeypatch.setenv("NETRC", str(netrc))
     with serving(200) as server:
-        assert notify.post(server.url, b"{}", token="s3cret-token") == notify.Reply(200, b"thanks")
+        assert web.post(server.url, b"{}", token="s3cret-token") == web.Reply(200, b"thanks")
         headers, body = server.seen[0]
     assert len(server.seen) == 1
     assert (headers["Content-Type"], headers["Authorization"], body) == ("application/json", "Bearer s3cret-token", b"{}")
@@ -76,7 +77,7 @@ def test_a_body_arrives_once_with_its_type_and_token(monkeypatch: pytest.MonkeyP
 
 def test_what_may_pass_is_tried_again() -> None:
     with serving(503, 429, 204) as server:
-        assert notify.post(server.url, b"x", "text/plain", sleep=no_sleep).status == 204
+        assert web.post(server.url, b"x", "text/plain", sleep=no_sleep).status == 204
         assert [body for _, body in server.seen] == [b"x"] * 3
 
 
@@ -84,7 +85,7 @@ def test_what_may_pass_is_tried_again() -> None:
 def test_a_refusal_names_the_status_and_no_secret(status: int, tries: int) -> None:
     with serving(status) as server:
         with pytest.raises(Undelivered, match=f"HTTP {status}") as caught:
-            notify.post(server.url, b"x", token="s3cret-token", sleep=no_sleep)
+            web.post(server.url, b"x", token="s3cret-token", sleep=no_sleep)
         assert len(server.seen) == tries
     assert "s3cret" not in str(caught.value)
     assert caught.value.__cause__ is None
@@ -92,7 +93,7 @@ def test_a_refusal_names_the_status_and_no_secret(status: int, tries: int) -> No
 
 def test_a_server_that_keeps_silent_is_given_up() -> None:
     with serving(200, wait_s=20) as server, pytest.raises(Undelivered, match="ReadTimeout, 2 tries"):
-        notify.post(server.url, b"x", timeout_s=0.2, tries=2, sleep=no_sleep)
+        web.post(server.url, b"x", timeout_s=0.2, retries=1, sleep=no_sleep)
 
 
 @pytest.mark.parametrize(
@@ -100,7 +101,7 @@ def test_a_server_that_keeps_silent_is_given_up() -> None:
 )
 def test_a_url_that_leads_nowhere_is_undelivered(url: str) -> None:
     with pytest.raises(Undelivered) as caught:
-        notify.post(url, b"x", tries=1, timeout_s=1)
+        web.post(url, b"x", retries=0, timeout_s=1)
     assert "s3cret" not in str(caught.value)
 
 

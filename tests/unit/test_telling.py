@@ -102,7 +102,7 @@ def test_what_does_not_arrive_is_one_log_line_without_a_secret(monkeypatch: pyte
     with serving(status) as server:
         monkeypatch.setenv("TEST_HOOK", server.url)
         monkeypatch.setenv("TEST_TOKEN", "s3cret-token")
-        settings = {"webhook_env": "TEST_HOOK", "token_env": "TEST_TOKEN", "tries": 1, "command": ["/no/such/program"]}
+        settings = {"webhook_env": "TEST_HOOK", "token_env": "TEST_TOKEN", "retries": 0, "command": ["/no/such/program"]}
         Teller(job(notify=settings)).ended(result())
     lines = logged()
     assert [(line["event"], line["way"]) for line in lines] == [("notify.undelivered", "webhook"), ("notify.undelivered", "command")]

@@ -72,7 +72,7 @@ def nested(path: str, value: object) -> dict[str, Any]:
 
 
 def test_the_fields_are_known() -> None:
-    assert FIELDS == ["checks.judge.key_variable", "notify.token_env", "notify.webhook_env", "witness.webhook_env"]
+    assert FIELDS == ["checks.judge.key_env", "notify.token_env", "notify.webhook_env", "witness.webhook_env"]
 
 
 @pytest.mark.parametrize("field", FIELDS)
@@ -127,8 +127,8 @@ def test_an_override_that_is_no_yaml_and_recorded_checks_do_not_repeat_it(tmp_pa
     with pytest.raises(JobError, match=r"--set notify.token_env: the value is not valid YAML") as caught:
         load_job(path, ["notify.token_env={s3cret"])
     assert "s3cret" not in str(caught.value)
-    with pytest.raises(JobError, match=r"checks.judge.key_variable: write the name") as caught:
-        load_checks({"judge": {"key_variable": "sk-s3cret"}}, [], "job.json")
+    with pytest.raises(JobError, match=r"checks.judge.key_env: write the name") as caught:
+        load_checks({"judge": {"key_env": "sk-s3cret"}}, [], "job.json")
     assert "s3cret" not in str(caught.value)
 
 

@@ -171,7 +171,7 @@ def test_webhook_and_command_get_the_note_and_failures_are_said(tmp_path: Path, 
     program = "import os, sys; open(sys.argv[1], 'wb').write(sys.stdin.buffer.read() + os.environ['RENDERFARM_PARTS'].encode())"
     writer = grow(storage, 2)
     monkeypatch.setenv("HOOK", "http://127.0.0.1:1/s3cret")
-    monkeypatch.setattr("renderfarm.run.notify.PAUSE_S", 0.0)
+    monkeypatch.setattr("renderfarm.web.PAUSE_S", 0.0)
     asked = WitnessSettings(webhook_env="HOOK", command=(sys.executable, "-c", program, str(got)), urls=("http://127.0.0.1:1/w",))
     told = tell(writer, storage, asked, {})
     assert told is not None and len(told.troubles) == 2 and "s3cret" not in "".join(told.troubles)

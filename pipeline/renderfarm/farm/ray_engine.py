@@ -1,7 +1,7 @@
 """The engine on Ray: two pools of actors, two units in flight per renderer, pixels through the object store.
 
 An actor that dies is replaced; its units come back as `RenderLost` / `FinishLost`, and only the one that it was working on is blamed. One
-that gives no answer for `farm.hang_seconds` is ended, and so dies. Hosts that are told to go get nothing new, and are left when they hold
+that gives no answer for `farm.hang_s` is ended, and so dies. Hosts that are told to go get nothing new, and are left when they hold
 nothing. Finishers are added while renderers wait for them and the cluster has a CPU left. The driver holds references only, never pixels.
 """
 
@@ -114,7 +114,7 @@ class RayEngine:
         finisher = ray.remote(FinisherActor).options(num_cpus=workers.cpus_finisher, max_restarts=0)
         self.renderers = Pool("renderer", lambda: renderer.remote(order.weights, job, keys.mark_key.secret), workers.renderers)
         self.finishers = Pool("finisher", lambda: finisher.remote(job, order.plan_digest, keys), workers.finishers)
-        self._hang_s, self._may_grow = job.farm.hang_seconds, job.farm.finishers == "auto"
+        self._hang_s, self._may_grow = job.farm.hang_s, job.farm.finishers == "auto"
         self._blocked_since: float | None = None
         self._asked_s = time.monotonic()
         self._flights: dict[Any, Flight] = {}

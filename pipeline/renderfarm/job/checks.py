@@ -8,18 +8,15 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from renderfarm.job.section import Section, same
 from renderfarm.job.variables import Variable
 
 OnFail = Literal["reject", "flag"]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class BrokenSettings(_Section):
+class BrokenSettings(Section):
     """Black, flat, burnt-out and pure-noise pictures."""
 
     enabled: bool = Field(True, description="look for black, flat, burnt-out and pure-noise pictures")
@@ -27,7 +24,7 @@ class BrokenSettings(_Section):
     min_score: float = Field(0.5, ge=0, le=1, description="below this the picture counts as broken; 0.5 is the calibrated border")
 
 
-class TextSettings(_Section):
+class TextSettings(Section):
     """Whether the picture shows the wanted text, by reading it."""
 
     enabled: bool = Field(True, description="read the picture and compare with the wanted text")
@@ -39,7 +36,7 @@ class TextSettings(_Section):
     second_look: bool = Field(True, description="read again, larger, before an image is rejected")
 
 
-class DuplicatesSettings(_Section):
+class DuplicatesSettings(Section):
     """Near-duplicates among accepted images, by perceptual hash confirmed by colour and local structure."""
 
     enabled: bool = Field(True, description="compare each image with the accepted ones")
@@ -49,7 +46,7 @@ class DuplicatesSettings(_Section):
     min_quality: int = Field(50, ge=0, le=100, description="lowest PDQ quality at which the hash is trusted")
 
 
-class CopiesSettings(_Section):
+class CopiesSettings(Section):
     """An object or patch repeated inside one image."""
 
     enabled: bool = Field(True, description="look for a patch that appears twice in one picture")
@@ -58,7 +55,7 @@ class CopiesSettings(_Section):
     flag_score: float = Field(0.6, ge=0, le=1, description="below this a copy is probable: the image is flagged")
 
 
-class CountsSettings(_Section):
+class CountsSettings(Section):
     """Whether the picture shows as many objects as the row's `objects` ask for."""
 
     enabled: bool = Field(True, description="count the objects that the row asks for, where a detector knows their class")
@@ -68,7 +65,7 @@ class CountsSettings(_Section):
     confidence: float = Field(0.35, gt=0, lt=1, description="lowest confidence at which those weights have found something")
 
 
-class HandsSettings(_Section):
+class HandsSettings(Section):
     """Malformed hands, where people may be in the picture."""
 
     enabled: bool = Field(True, description="look at the hands of people, where the networks for it are installed")
@@ -77,7 +74,7 @@ class HandsSettings(_Section):
     models: str | None = Field(None, description="a folder with the two .tflite files, or a hand_landmarker.task; none: the user's cache")
 
 
-class Rung(_Section):
+class Rung(Section):
     """How an image is rendered from some rejection on; never with less than its row asks for."""
 
     after: int = Field(ge=1, le=20, description="rejections of the image from which this rung holds, until the next one does")
@@ -86,7 +83,7 @@ class Rung(_Section):
     negative_prompt: str = Field("", max_length=10_000, description="added to the image's negative prompt")
 
 
-class SafetySettings(_Section):
+class SafetySettings(Section):
     """Unsafe content, by a classifier's weights on disk. None comes with the package."""
 
     enabled: bool = Field(False, description="look for unsafe content; needs weights")
@@ -101,15 +98,16 @@ class SafetySettings(_Section):
         return self
 
 
-class JudgeSettings(_Section):
+class JudgeSettings(Section):
     """A vision-language model behind an OpenAI-compatible endpoint, asked about every image that passes all other checks."""
 
+    respelled = (("key_variable", "key_env", same),)
     enabled: bool = Field(False, description="ask a vision-language model; pictures and prompts are sent to the endpoint")
     on_fail: OnFail = Field("flag", description="reject (render again) or flag (publish and show to a person)")
     min_score: float = Field(0.5, ge=0, le=1, description="lowest accepted score of the judge")
     url: str = Field("", description="the endpoint up to and with /v1, such as http://vllm:8000/v1")
     model: str = Field("", description="the model's name at the endpoint")
-    key_variable: Variable = Field(None, description="the environment variable that holds the key; none: no key is sent")
+    key_env: Variable = Field(None, description="environment variable that holds the key; none: no key is sent")
     timeout_s: float = Field(30.0, gt=0, le=600, description="seconds that one call may wait for the endpoint")
     retries: int = Field(2, ge=0, le=10, description="further calls when the endpoint is away, busy, or answers off the schema")
     calls_max: int | None = Field(
@@ -124,11 +122,11 @@ class JudgeSettings(_Section):
         if self.enabled and not (self.url.startswith(("http://", "https://")) and self.model):
             raise ValueError("judge.enabled needs judge.url (http:// or https://) and judge.model")
         if "@" in self.url.partition("://")[2].partition("/")[0]:
-            raise ValueError("judge.url must hold no password: name the variable that holds the key in judge.key_variable")
+            raise ValueError("judge.url must hold no password: name the variable that holds the key in judge.key_env")
         return self
 
 
-class ChecksSettings(_Section):
+class ChecksSettings(Section):
     """The quality checks, and how often an image may be rendered again."""
 
     attempts: int = Field(3, ge=1, le=20, description="renderings of one image before it is given up as exhausted")

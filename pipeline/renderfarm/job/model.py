@@ -8,7 +8,9 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
+
+from renderfarm.job.section import Section
 
 STARTER = "starter"
 """The name of the weights that come with renderfarm."""
@@ -17,19 +19,15 @@ COMMIT = re.compile(r"[0-9a-f]{40}")
 """A full Git commit hash, the only revision of a Hub repository that cannot move."""
 
 
-class AdapterSettings(BaseModel):
+class AdapterSettings(Section):
     """One LoRA adapter that rows of the manifest may ask for by its name."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     path: str = Field(description="Local .safetensors file that holds the LoRA weights.")
     scale: float = Field(1.0, ge=-4, le=4, description="Strength of the adapter; 1 is as it was trained.")
 
 
-class ControlSettings(BaseModel):
+class ControlSettings(Section):
     """A ControlNet that guides the rows with a `control_image`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     weights: str = Field(min_length=1, description="Local folder with its config.json and .safetensors, or a Hub id.")
     revision: str | None = Field(None, description="For a Hub id: the full commit hash (40 hex digits). Required there.")
@@ -47,10 +45,8 @@ def _commit(value: str | None) -> str | None:
     return value
 
 
-class SpeedSettings(BaseModel):
+class SpeedSettings(Section):
     """What makes rendering faster and, but for rounding, draws the same pictures."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     compile: Literal["off", "regional", "full"] = Field(
         "off",
@@ -67,10 +63,8 @@ class SpeedSettings(BaseModel):
     tf32: bool = Field(True, description="float32 products in TF32 on CUDA; never in deterministic mode.")
 
 
-class LossySettings(BaseModel):
+class LossySettings(Section):
     """What trades fidelity for speed. Each is part of an image's identity and named in its record."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     reuse: int = Field(
         1,
@@ -90,10 +84,8 @@ class LossySettings(BaseModel):
         return ", ".join(parts + ([self.quantise] if self.quantise != "none" else []))
 
 
-class ModelSettings(BaseModel):
+class ModelSettings(Section):
     """Which weights render the job, and how they are run."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     weights: str = Field(
         STARTER,

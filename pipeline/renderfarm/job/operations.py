@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
-from renderfarm.job.section import Section
+from renderfarm.job.section import Section, same
 from renderfarm.job.variables import Variable
 
 Event = Literal["done", "paused", "failed", "budget"]
@@ -16,12 +16,13 @@ EVENTS: tuple[Event, ...] = ("done", "paused", "failed", "budget")
 class NotifySettings(Section):
     """Who is told. URL and token are secrets: the job names the environment variables that hold them."""
 
+    respelled = (("timeout_seconds", "timeout_s", same), ("tries", "retries", lambda tries: tries - 1 if isinstance(tries, int) else tries))
     webhook_env: Variable = Field(None, description="environment variable with the URL that a JSON message is posted to; none: no webhook")
     token_env: Variable = Field(None, description="environment variable with a bearer token for it")
     command: tuple[str, ...] = Field((), description="program and arguments; reads the same JSON message on stdin; no shell")
     events: tuple[Event, ...] = Field(EVENTS, description="when: done, paused (goes on later), failed, budget (one was crossed)")
-    timeout_seconds: float = Field(10.0, gt=0, le=120, description="of one try to post, and of the command")
-    tries: int = Field(3, ge=1, le=10, description="of posting")
+    timeout_s: float = Field(10.0, gt=0, le=120, description="of one try to post, and of the command")
+    retries: int = Field(2, ge=0, le=9, description="further tries to post")
 
     @field_validator("command", mode="before")
     @classmethod

@@ -10,7 +10,7 @@ from renderfarm.job.checks import ChecksSettings
 from renderfarm.job.model import ModelSettings
 from renderfarm.job.operations import BudgetSettings, MetricsSettings, NotifySettings
 from renderfarm.job.schedule import ScheduleSettings
-from renderfarm.job.section import Section
+from renderfarm.job.section import Section, same
 from renderfarm.job.variables import Variable
 
 SIDE_MAX = 4096
@@ -31,11 +31,12 @@ class DefaultsSettings(Section):
 class OutputSettings(Section):
     """Where the images go and in which form."""
 
+    respelled = (("patience_seconds", "patience_s", same),)
     to: str = Field(min_length=1, description="a folder (relative to the job file) or s3://bucket/prefix")
     format: Literal["png", "jpeg", "webp"] = Field("png", description="file format of accepted images")
     quality: int = Field(92, ge=1, le=100, description="quality of jpeg and webp")
     rejected: Literal["all", "best", "none"] = Field("all", description="which rejected attempts keep their picture under review/")
-    patience_seconds: float = Field(120.0, ge=1, le=3600, description="how long a bucket that does not answer is asked again, then: pause")
+    patience_s: float = Field(120.0, ge=1, le=3600, description="how long a bucket that does not answer is asked again, then: pause")
     kept: Literal["delivery", "preview"] = Field(
         "delivery",
         description="form of what is kept: as it would be delivered, so that `renderfarm review` can publish it; or a smaller WebP",
@@ -51,8 +52,9 @@ class MarkSettings(Section):
 class CommitSettings(Section):
     """When records become a part of the log; after a crash at most one interval and the units in flight are rendered again."""
 
+    respelled = (("seconds", "interval_s", same),)
     images: int = Field(500, ge=1, le=100_000, description="at the latest after so many attempts")
-    seconds: float = Field(60.0, gt=0, le=3600, description="at the latest after so many seconds; the first parts come sooner")
+    interval_s: float = Field(60.0, gt=0, le=3600, description="at the latest after so many seconds; the first parts come sooner")
 
 
 class InputsSettings(Section):
@@ -65,6 +67,7 @@ class InputsSettings(Section):
 class FarmSettings(Section):
     """The workers."""
 
+    respelled = (("hang_seconds", "hang_s", same),)
     engine: Literal["auto", "local", "ray"] = Field(
         "auto", description="local: processes of this machine; ray: a Ray cluster; auto: local with at most one GPU and no --address"
     )
@@ -73,7 +76,7 @@ class FarmSettings(Section):
     )
     finishers: int | Literal["auto"] = Field("auto", description="workers that check and store; auto: the cores that renderers leave free")
     metrics: MetricsSettings = Field(default_factory=MetricsSettings, description="Prometheus metrics of a run")
-    hang_seconds: float = Field(1800.0, ge=10, le=86_400, description="a worker that gives no answer for so long is ended and replaced")
+    hang_s: float = Field(1800.0, ge=10, le=86_400, description="a worker that gives no answer for so long is ended and replaced")
     deaths_max: int = Field(3, ge=1, le=20, description="renderers that one attempt may take down before it is recorded as failed")
 
 

@@ -30,7 +30,7 @@ UNRECORDED: Mapping[str, bool | Mapping[str, bool]] = {
     "budget": True,
     "witness": True,
     "farm": True,
-    "output": {"patience_seconds": True},
+    "output": {"patience_s": True},
 }
 """Settings that are not in job.json: they say when and where a job runs and who is told, and a change of them is no new plan."""
 

@@ -1,7 +1,7 @@
 """The engine of one machine: processes of our own and pipes, no cluster.
 
 On a CPU every worker renders, checks and stores, whatever waits: storing first and rendering last, so that pixels leave memory soon.
-On GPUs one worker each renders, and the others check and store. A worker that dies, or gives no answer for `farm.hang_seconds`, is
+On GPUs one worker each renders, and the others check and store. A worker that dies, or gives no answer for `farm.hang_s`, is
 replaced, and what it had comes back as `RenderLost` / `FinishLost`; pixels lie with the driver, so only what was being rendered is lost.
 A worker ends when its pipe closes: a killed driver leaves none behind.
 """
@@ -325,8 +325,8 @@ class LocalEngine:
     def _end_hung(self) -> None:
         """End workers that gave no answer for too long."""
         for worker in self._workers:
-            if worker.tasks and time.monotonic() - worker.heard_s > self._order.job.farm.hang_seconds:
-                log.warning("worker.hung", number=worker.number, seconds=self._order.job.farm.hang_seconds)
+            if worker.tasks and time.monotonic() - worker.heard_s > self._order.job.farm.hang_s:
+                log.warning("worker.hung", number=worker.number, seconds=self._order.job.farm.hang_s)
                 worker.child.process.kill()
                 worker.heard_s = time.monotonic()
 

@@ -311,7 +311,7 @@ class Loop:
 
     def _commit_if_due(self) -> None:
         now = self.clock()
-        interval_s = min(self.job.commit.seconds, max(FIRST_COMMIT_S, (now - self._begun) / 10))
+        interval_s = min(self.job.commit.interval_s, max(FIRST_COMMIT_S, (now - self._begun) / 10))
         if len(self._buffer) >= self.job.commit.images or (self._buffer and now - self._committed_at >= interval_s):
             self._commit()
 

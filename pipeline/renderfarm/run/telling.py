@@ -15,6 +15,7 @@ from dataclasses import asdict
 
 import structlog
 
+from renderfarm import web
 from renderfarm.errors import INCOMPLETE, PAUSED, RenderfarmError, Undelivered
 from renderfarm.job import JobSettings
 from renderfarm.job.operations import Event
@@ -71,13 +72,13 @@ class Teller:
         url = notify.secret(settings.webhook_env)
         if url is not None:
             token = notify.secret(settings.token_env)
-            notify.post(url, body, token=token, timeout_s=settings.timeout_seconds, tries=settings.tries)
+            web.post(url, body, token=token, timeout_s=settings.timeout_s, retries=settings.retries)
 
     def _run(self, event: Event, body: bytes) -> None:
         settings = self._job.notify
         if settings.command:
             environment = {"RENDERFARM_EVENT": event, "RENDERFARM_JOB": self._job.name}
-            notify.run_command(settings.command, body, timeout_s=settings.timeout_seconds, env=environment)
+            notify.run_command(settings.command, body, timeout_s=settings.timeout_s, env=environment)
 
     def beside(self, event: Event, text: str, **facts: object) -> None:
         """Tell, and return at once; `join` waits for it."""
@@ -124,5 +125,5 @@ class Teller:
         """Wait for what is being told, as long as its time-outs allow."""
         settings = self._job.notify
         for thread in self._threads:
-            thread.join(settings.tries * (2 * settings.timeout_seconds + 4))
+            thread.join((settings.retries + 1) * (2 * settings.timeout_s + 4))
         self._threads.clear()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from renderfarm import notes
+from renderfarm import notes, web
 from renderfarm.errors import NotStored, Undelivered
 from renderfarm.job.settings import WitnessSettings
 from renderfarm.log.writer import LogWriter
@@ -61,7 +61,7 @@ def _send(head: Checkpoint, settings: WitnessSettings) -> list[str]:
     troubles = []
     try:
         if settings.webhook_env is not None:
-            notify.post(notify.secret(settings.webhook_env) or "", head.to_bytes(), NOTE_TYPE)
+            web.post(notify.secret(settings.webhook_env) or "", head.to_bytes(), NOTE_TYPE)
     except Undelivered as error:
         troubles.append(f"checkpoint webhook: {error}")
     try:
@@ -88,7 +88,7 @@ def _cosigned(url: str, head: Checkpoint, writer: LogWriter, known: int, keys: M
     assert writer.checkpoint is not None
     for _ in range(2):
         body = cosign.request(known, writer.consistency(known), writer.checkpoint)
-        reply = notify.post(f"{url.rstrip('/')}/add-checkpoint", body, NOTE_TYPE, answers=frozenset({CONFLICT, *REFUSED}))
+        reply = web.post(f"{url.rstrip('/')}/add-checkpoint", body, NOTE_TYPE, answers=frozenset({CONFLICT, *REFUSED}))
         if reply.status in REFUSED:
             raise ValueError(REFUSED[reply.status])
         if reply.status != CONFLICT:

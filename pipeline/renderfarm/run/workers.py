@@ -162,7 +162,7 @@ class FinisherWorker:
         cv2.setNumThreads(1)
         self.refusal: UserError | None = None
         try:
-            storage = open_storage(job.output.to, create=True, patience_s=job.output.patience_seconds)
+            storage = open_storage(job.output.to, create=True, patience_s=job.output.patience_s)
             checks = registry.build(job.checks, starter=job.model.weights == "starter")
             self.finisher = Finisher(job, plan_digest, storage, checks, Issuer(keys), keys.mark_key)
         except UserError as error:
