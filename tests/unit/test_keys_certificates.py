@@ -218,6 +218,13 @@ def test_chains_that_lead_to_none(name: str) -> None:
     assert not certificates.anchored(*FAILS[name], NOW)
 
 
+@pytest.mark.parametrize("key", [ec.generate_private_key(ec.SECP256K1()), rsa.generate_private_key(65537, 1024)])
+def test_a_key_that_c2pa_does_not_know_is_refused(key: Key) -> None:
+    for certificate in (signer(key, MIDDLE), STRANGE):
+        with pytest.raises(KeysError, match=r"kind of key .* is not supported"):
+            certificates.check_chain(certificate.public_bytes(serialization.Encoding.PEM), None, "here", NOW)
+
+
 def test_a_certificate_of_no_known_version_is_no_certificate() -> None:
     der = edited(root, "a003020102", "a00302010a")
     pem = b"-----BEGIN CERTIFICATE-----\n" + base64.encodebytes(der) + b"-----END CERTIFICATE-----\n"

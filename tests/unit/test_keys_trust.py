@@ -60,6 +60,12 @@ def test_trust_without_anchors_or_mark_keys_is_trust_in_less(folder: Path) -> No
         keys.load_trust(folder / "nowhere")
 
 
+def test_a_watermark_key_that_others_may_read_is_refused(folder: Path) -> None:
+    (folder / "trust" / "watermark.markkey").chmod(0o644)
+    with pytest.raises(KeysError, match="others may read or change"):
+        keys.load_trust(folder)
+
+
 def test_two_log_keys_of_one_name_are_refused(folder: Path) -> None:
     name = keys.load(folder).log_name
     line = notes.verifier_key(name, Ed25519PrivateKey.generate().public_key())

@@ -7,6 +7,7 @@ authority are thrown away once the chain exists, so nobody can issue under it la
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import secrets
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, PublicKeyAlgorithmOID
 from cryptography.x509.verification import Criticality, ExtensionPolicy, Policy, PolicyBuilder, Store, VerificationError
 
@@ -24,7 +26,7 @@ from renderfarm.errors import KeysError
 CLAIM_SIGNING = x509.ObjectIdentifier("1.3.6.1.4.1.62558.2.1")
 """c2pa-kp-claimSigning, the extended key usage of C2PA 2.x. Older readers want emailProtection, so we carry both."""
 
-SIGNING_USAGES = frozenset({CLAIM_SIGNING, ExtendedKeyUsageOID.EMAIL_PROTECTION})
+SIGNING_USAGES = (CLAIM_SIGNING, ExtendedKeyUsageOID.EMAIL_PROTECTION)
 CHAIN_LENGTH_MAX = 8
 FAULTS = (
     ValueError,
@@ -40,6 +42,7 @@ FAULTS = (
 """What the library raises about a certificate that is malformed, or not what it should be."""
 
 RSA_BITS_MIN = 2048
+CURVES = {"secp256r1": "es256", "secp384r1": "es384", "secp521r1": "es512"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +70,7 @@ def development_chain(leaf_life: dt.timedelta = dt.timedelta(days=730), backdate
     leaf = _certificate(leaf_name, leaf_key, middle_name, middle_key, start, backdated + leaf_life, depth=None)
     return Chain(
         chain_pem=b"".join(c.public_bytes(serialization.Encoding.PEM) for c in (leaf, middle)),
-        key_pem=leaf_key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()),
+        key_pem=_private_pem(leaf_key),
         anchor_pem=root.public_bytes(serialization.Encoding.PEM),
     )
 
@@ -117,24 +120,22 @@ def _certificate(
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), critical=False)
     )
     if not authority:
-        usages = [CLAIM_SIGNING, ExtendedKeyUsageOID.EMAIL_PROTECTION]
-        builder = builder.add_extension(x509.ExtendedKeyUsage(usages), critical=False)
+        builder = builder.add_extension(x509.ExtendedKeyUsage(SIGNING_USAGES), critical=False)
     return builder.sign(issuer_key, hashes.SHA256())
 
 
 def algorithm_of(certificate: x509.Certificate) -> str:
     """The C2PA signing algorithm that fits a certificate's key. Raises: KeysError for a key that C2PA does not know."""
-    key = certificate.public_key()
-    if isinstance(key, ec.EllipticCurvePublicKey):
-        found = {"secp256r1": "es256", "secp384r1": "es384", "secp521r1": "es512"}.get(key.curve.name)
-        if found:
-            return found
-    if isinstance(key, ed25519.Ed25519PublicKey):
-        return "ed25519"
-    if isinstance(key, rsa.RSAPublicKey) and key.key_size >= RSA_BITS_MIN:
-        return "ps256"
+    with contextlib.suppress(*FAULTS):
+        key = certificate.public_key()
+        if isinstance(key, ec.EllipticCurvePublicKey) and key.curve.name in CURVES:
+            return CURVES[key.curve.name]
+        if isinstance(key, ed25519.Ed25519PublicKey):
+            return "ed25519"
+        if isinstance(key, rsa.RSAPublicKey) and key.key_size >= RSA_BITS_MIN:
+            return "ps256"
     raise KeysError(
-        f"the signing certificate's key ({type(key).__name__}) is not supported",
+        f"the signing certificate's kind of key ({certificate.public_key_algorithm_oid.dotted_string}) is not supported",
         remedy="use a certificate for P-256, P-384, P-521, Ed25519 or RSA from 2048 bits",
     )
 
@@ -148,7 +149,7 @@ def load_certificates(pem: bytes, where: str) -> list[x509.Certificate]:
 
 
 def check_chain(chain_pem: bytes, key_pem: bytes | None, where: str, now: dt.datetime | None = None) -> None:
-    """Whether this chain can sign credentials now: order, links, usage, validity, and that the key fits.
+    """Whether this chain can sign credentials now: order, links, usage, validity, and that the key (as `pkcs8` gives it) fits.
 
     Raises: KeysError, naming the first thing wrong.
     """
@@ -158,7 +159,7 @@ def check_chain(chain_pem: bytes, key_pem: bytes | None, where: str, now: dt.dat
     for below, above in pairwise(chain):
         if not issued(below, above):
             raise KeysError(
-                f"{_common_name(below)!r} was not issued by the next certificate, {_common_name(above)!r}",
+                f"{below.subject.rfc4514_string()!r} was not issued by the next certificate, {above.subject.rfc4514_string()!r}",
                 where,
                 "order the chain: the signing certificate first, then each issuer, without the root",
             )
@@ -176,18 +177,20 @@ def check_chain(chain_pem: bytes, key_pem: bytes | None, where: str, now: dt.dat
             where,
             "renew it, or make a new set with `renderfarm keys init` and add its trust folder to the auditor's",
         )
-    if key_pem is not None:
-        _check_key(leaf, key_pem, where)
-
-
-def _check_key(leaf: x509.Certificate, key_pem: bytes, where: str) -> None:
-    try:
-        key = serialization.load_pem_private_key(key_pem, password=None)
-    except (ValueError, TypeError):
-        raise KeysError("the certificate's private key is not readable", where, "store it as unencrypted PKCS#8 PEM, mode 0600") from None
-    raw = (serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
-    if key.public_key().public_bytes(*raw) != leaf.public_key().public_bytes(*raw):
+    if key_pem is not None and serialization.load_pem_private_key(key_pem, None).public_key() != leaf.public_key():
         raise KeysError("the private key does not belong to the signing certificate", where, "put the matching pair side by side")
+
+
+def pkcs8(key_pem: bytes, where: str) -> bytes:
+    """A private key as unencrypted PKCS#8 PEM, the only form that the C2PA library takes; openssl writes two others. Raises: KeysError."""
+    try:
+        return _private_pem(serialization.load_pem_private_key(key_pem, password=None))
+    except FAULTS:
+        raise KeysError("the certificate's private key is not readable", where, "store it as unencrypted PKCS#8 PEM, mode 0600") from None
+
+
+def _private_pem(key: PrivateKeyTypes) -> bytes:
+    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
 
 
 def issued(below: x509.Certificate, above: x509.Certificate) -> bool:
@@ -216,7 +219,7 @@ def anchored(chain: list[x509.Certificate], anchors: list[x509.Certificate], at:
 
 def _signs_claims(certificate: x509.Certificate) -> bool:
     try:
-        return not SIGNING_USAGES.isdisjoint(certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value)
+        return not set(SIGNING_USAGES).isdisjoint(certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value)
     except FAULTS:
         return False
 
@@ -263,8 +266,3 @@ _SIGNER = (
     .may_be_present(x509.ExtendedKeyUsage, Criticality.AGNOSTIC, None)
 )
 """What the library asks of a leaf, without what only hosts have; its usages are looked at before."""
-
-
-def _common_name(certificate: x509.Certificate) -> str:
-    names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-    return str(names[0].value) if names else certificate.subject.rfc4514_string()

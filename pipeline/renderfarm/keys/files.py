@@ -5,7 +5,7 @@
     log.vkey             beside log.command: the C2SP public key that it signs with
     watermark.key        the watermark's secret, 64 hex digits                     0600
     certificates.pem     signing certificate, then its issuers, without the root
-    certificate.key      the certificate's private key, PKCS#8 PEM                 0600
+    certificate.key      the certificate's private key, PEM, not encrypted         0600
     certificate.command  instead of certificate.key: a command that signs          0600
     timestamp.url        if there: an RFC 3161 time stamp authority to ask for each picture
     DEVELOPMENT          there when `renderfarm keys init` made the set

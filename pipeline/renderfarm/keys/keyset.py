@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from renderfarm import notes
 from renderfarm.errors import KeysError
-from renderfarm.keys.certificates import check_chain, development_chain
+from renderfarm.keys.certificates import check_chain, development_chain, pkcs8
 from renderfarm.keys.files import (
     CHAIN,
     CHAIN_COMMAND,
@@ -173,7 +173,7 @@ def load(folder: Path) -> KeySet:
     mark_key = parse_mark(read(folder / MARK_KEY, private=True), str(folder / MARK_KEY))
     chain_pem = read(folder / CHAIN).encode()
     command = _command(folder, CHAIN_COMMAND, CHAIN_KEY)
-    key_pem = b"" if command else read(folder / CHAIN_KEY, private=True).encode()
+    key_pem = b"" if command else pkcs8(read(folder / CHAIN_KEY, private=True).encode(), str(folder / CHAIN_KEY))
     check_chain(chain_pem, None if command else key_pem, str(folder / CHAIN))
     development, time_stamps = (folder / DEVELOPMENT).exists(), _time_stamp_url(folder / TIME_STAMPS)
     return KeySet(log_name, log_public, log_key, mark_key, chain_pem, key_pem, development, folder, command, time_stamps, log_command)

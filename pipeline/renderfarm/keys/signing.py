@@ -8,13 +8,13 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Sequence
 
-from renderfarm.errors import StorageAway
+from renderfarm.errors import Paused
 
 COMMAND_TIMEOUT_S = 30.0
 SIGNATURE_BYTES_MAX = 1024
 
 
-class SignerAway(StorageAway):
+class SignerAway(Paused):
     """The command gave no signature: nothing is lost, run again when the token answers."""
 
 
