@@ -27,6 +27,8 @@ Every class passes all its arguments to `Exception.__init__`, so each survives p
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 INCOMPLETE = 3
 """Exit code of a job that finished with some images exhausted or failed."""
 PAUSED = 75
@@ -40,21 +42,30 @@ class RenderfarmError(Exception):
 
     exit_code = 1
 
+    def lines(self) -> list[str]:
+        """The message as it is shown, each line for itself: what others wrote may hold line breaks too."""
+        return [str(self)]
+
 
 class UserError(RenderfarmError):
-    """Something the user can mend: `what` is wrong, `where`, and the `remedy`."""
+    """Something the user can mend: `what` is wrong, `where`, the `remedy`; `details`: each single fault, where there are several."""
 
     exit_code = 2
 
-    def __init__(self, what: str, where: str = "", remedy: str = "") -> None:
-        super().__init__(what, where, remedy)
+    def __init__(self, what: str, where: str = "", remedy: str = "", details: Sequence[str] = ()) -> None:
+        super().__init__(what, where, remedy, details)
         self.what = what
         self.where = where
         self.remedy = remedy
+        self.details = details
+
+    def lines(self) -> list[str]:
+        """What and where, one line for each detail, the remedy."""
+        head = f"{self.where}: {self.what}" if self.where else self.what
+        return [head, *(f"  {detail}" for detail in self.details), *([f"  remedy: {self.remedy}"] if self.remedy else [])]
 
     def __str__(self) -> str:
-        head = f"{self.where}: {self.what}" if self.where else self.what
-        return f"{head}\n  remedy: {self.remedy}" if self.remedy else head
+        return "\n".join(self.lines())
 
 
 class JobError(UserError):

@@ -105,11 +105,8 @@ class AuditReport:
         return any(finding.where == where for finding in self.findings)
 
     def add(self, name: str, where: str, what: str, image_id: str | None = None) -> None:
-        """One more finding. What hostile records say is shown without control characters.
-
-        Raises: KeyError for a name without a meaning.
-        """
-        finding = Finding(name, _printable(where), _printable(what), image_id)
+        """One more finding. Raises: KeyError for a name without a meaning."""
+        finding = Finding(name, where, what, image_id)
         if self.found[name] < KEPT_MAX and finding.meaning:
             self.findings.append(finding)
         self.found[name] += 1
@@ -158,6 +155,10 @@ class AuditReport:
 
     def text(self) -> str:
         """The report for people, without a line break at its end."""
+        return "\n".join(self.lines())
+
+    def lines(self) -> list[str]:
+        """The report for people. What hostile records say is not escaped in it: whoever prints it does that, line by line."""
         signer = f", signed by {self.signer}" if self.signer else ""
         lines = [
             f"{self.uri}: {self.verdict}",
@@ -167,7 +168,7 @@ class AuditReport:
         for name, (parts, when) in sorted(self.witnessed.items()):
             moment = dt.datetime.fromtimestamp(when, dt.UTC)
             seen = f"{parts} of {self.parts}" if parts < self.parts else str(parts)
-            lines.append(f"  witness  {_printable(name)} saw {seen} parts on {moment:%Y-%m-%d %H:%M} UTC")
+            lines.append(f"  witness  {name} saw {seen} parts on {moment:%Y-%m-%d %H:%M} UTC")
         if self.counts is not None:
             c = self.counts
             lines.append(
@@ -176,14 +177,9 @@ class AuditReport:
             )
         shown: Counter[str] = Counter()
         for finding in self.findings:
-            lines.append(f"{finding.name}  {finding.where}\n    {finding.what}")
+            lines += [f"{finding.name}  {finding.where}", f"    {finding.what}"]
             shown[finding.name] += 1
             if shown[finding.name] == min(self.found[finding.name], KEPT_MAX):
                 hidden = self.found[finding.name] - shown[finding.name]
                 lines.append(f"    = {finding.meaning}" + (f" (and {hidden} more)" if hidden else ""))
-        lines += [f"note: {note}" for note in self.notes]
-        return "\n".join(lines)
-
-
-def _printable(text: str) -> str:
-    return "".join(character if character.isprintable() else "?" for character in text)
+        return [*lines, *(f"note: {note}" for note in self.notes)]

@@ -15,6 +15,7 @@ from renderfarm import keys, notes, pictures
 from renderfarm.audit.audit import audit as run_audit
 from renderfarm.audit.fanout import Cores, FanOut
 from renderfarm.cli import logs
+from renderfarm.cli.say import say, say_json
 from renderfarm.errors import NotStored, UserError
 from renderfarm.identify.identify import Answer, identify_all, pictures_in
 from renderfarm.identify.lookup import Match
@@ -40,7 +41,7 @@ def audit(args: argparse.Namespace) -> int:
     trust = _with_witnesses(_trusted(args), args.witness)
     with _fan_out(args.address) as fan_out:
         report = run_audit(storage, trust, quick=args.quick, sample=args.sample, seed=args.seed, since=since, fan_out=fan_out)
-    print(json.dumps(report.as_dict(), ensure_ascii=False) if args.json else report.text())
+    say_json(report.as_dict()) if args.json else say(*report.lines())
     return report.exit_code
 
 
@@ -79,7 +80,7 @@ def identify(args: argparse.Namespace) -> int:
     code = 0
     with _fan_out(args.address) if args.address else Cores() as fan_out:
         for answer in identify_all(pictures, outputs, _trusted(args), fan_out):
-            print(json.dumps(answer.as_json(), ensure_ascii=False) if args.json else _answer(answer), flush=True)
+            say_json(answer.as_json(), flush=True) if args.json else say(*_answer(answer), flush=True)
             code = code if answer.identified else NO
     return code
 
@@ -93,7 +94,7 @@ def _fan_out(address: str | None) -> contextlib.AbstractContextManager[FanOut | 
     return on_cluster(address)
 
 
-def _answer(answer: Answer) -> str:
+def _answer(answer: Answer) -> list[str]:
     lines = [f"{answer.picture}: {answer.sureness}{', trusted' if answer.trusted else ''}", f"  {answer.reason}"]
     for match in answer.matches[:3]:
         record = match.record
@@ -104,8 +105,7 @@ def _answer(answer: Answer) -> str:
         lines.append(f"    prompt: {record.prompt}")
         place = (match.review or record).object_key or record.object_key or "no picture kept"
         lines.append(f"    weights {record.weights}, seed {record.seed}, {place}")
-    lines += [f"  note: {note}" for note in answer.notes]
-    return "\n".join("".join(char if char.isprintable() else "?" for char in line) for line in lines)
+    return [*lines, *(f"  note: {note}" for note in answer.notes)]
 
 
 def _outcome(match: Match) -> str:
@@ -135,12 +135,12 @@ def reproduce(args: argparse.Namespace) -> int:
         raise UserError(f"the picture {error} is gone", storage.uri, "`renderfarm audit` names everything that is missing") from error
     mark_keys, unread = again.known_mark_keys(args.trust, job.keys)
     for note in unread:
-        print(f"note: {note}", file=sys.stderr)
+        say(f"note: {note}", file=sys.stderr)
     again.mark_key(record, mark_keys)  # said before weights are read and minutes are spent on them
     settings = job.model_settings()
     resolved = resolve(settings)
     if resolved.digest != record.weights_digest:
-        print(f"note: the record's weights were {record.weights_digest}, these are {resolved.digest}", file=sys.stderr)
+        say(f"note: the record's weights were {record.weights_digest}, these are {resolved.digest}", file=sys.stderr)
 
     def render(attempts: Sequence[Attempt]) -> tuple[pictures.Pixels, RenderInfo]:
         whole = settings.model_copy(update={"batch": len(attempts)})
@@ -152,7 +152,7 @@ def reproduce(args: argparse.Namespace) -> int:
     before = {name: digest for name, digest in job.beside.items() if name in used}
     changed = again.changed_beside(before, resolved.beside)
     outcome = again.reproduce(record, stored, render, mark_keys, job.quality, neighbours, changed)
-    print(json.dumps(outcome.as_json()) if args.json else str(outcome))
+    say_json(outcome.as_json()) if args.json else say(*outcome.lines())
     return 0 if outcome.same else NO
 
 
@@ -171,7 +171,7 @@ def export(args: argparse.Namespace) -> int:
     since, until = (_moment(text, option) for text, option in ((args.since, "--from"), (args.until, "--until")))
     wanted = Filter(tuple(tags), args.outcome, args.rejected_for, args.weights, since, until)
     count = write(_output(args.output), args.out, wanted)
-    print(f"{args.out}: {count} records")
+    say(f"{args.out}: {count} records")
     return 0
 
 
@@ -196,13 +196,13 @@ def prove(args: argparse.Namespace) -> int:
     else:
         data = bundle.prove_consistency(storage, _read(args.since))
     if args.out is None:
-        sys.stdout.write(data.decode())
+        say_json(json.loads(data), indent=1)
     else:
         try:
             args.out.write_bytes(data)
         except OSError as error:
             raise UserError(f"cannot be written: {error.strerror}", str(args.out), "choose another place") from error
-        print(args.out)
+        say(args.out)
     return 0
 
 
@@ -213,5 +213,5 @@ def verify(args: argparse.Namespace) -> int:
     logs.configure(quiet=True)
     trust = _trusted(args)
     result = bundle.verify_any(_read(args.bundle), trust.log_keys if trust is not None else None)
-    print(result)
+    say(*result.lines())
     return 0 if result.ok else 4

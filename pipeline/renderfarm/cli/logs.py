@@ -10,6 +10,9 @@ import os
 import sys
 
 import structlog
+from structlog.typing import EventDict
+
+from renderfarm.cli.say import printable
 
 
 def configure(*, quiet: bool = False) -> None:
@@ -22,9 +25,15 @@ def configure(*, quiet: bool = False) -> None:
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
+            *([_escaped] if terminal else []),  # JSON escapes them itself
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=lambda *names: structlog.PrintLogger(sys.stderr),  # looked up at each line: stderr may be replaced
         cache_logger_on_first_use=False,
     )
+
+
+def _escaped(logger: object, method: str, event: EventDict) -> EventDict:
+    """What servers, files and libraries said, as a terminal may see it."""
+    return {name: printable(value) if isinstance(value, str) else value for name, value in event.items()}

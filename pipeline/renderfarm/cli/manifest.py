@@ -9,6 +9,7 @@ from dataclasses import asdict
 
 from renderfarm import manifest
 from renderfarm.cli import logs
+from renderfarm.cli.say import say, say_json
 from renderfarm.errors import NotStored, UserError
 from renderfarm.job import load_job
 from renderfarm.manifest import BadRow, Rules
@@ -27,11 +28,11 @@ def build(args: argparse.Namespace) -> int:
     logs.configure(quiet=True)
     report = manifest.build(args.source, args.out)
     for fault in report.faults:
-        print(fault, file=sys.stderr)
+        say(fault, file=sys.stderr)
     if report.faults:
-        print(f"renderfarm: {len(report.faults)} fault(s), nothing was written", file=sys.stderr)
+        say(f"renderfarm: {len(report.faults)} fault(s), nothing was written", file=sys.stderr)
         return UserError.exit_code
-    print(f"{args.out}: {report.rows} rows")
+    say(f"{args.out}: {report.rows} rows")
     return 0
 
 
@@ -42,13 +43,13 @@ def check(args: argparse.Namespace) -> int:
     try:
         for fault in manifest.check(args.manifest, _rules(args)):
             count += 1
-            print(json.dumps(asdict(fault)) if args.json else fault)
+            say_json(asdict(fault)) if args.json else say(fault)
     except NotStored:
         count += 1
         missing = Fault(None, None, None, f"no such manifest: {args.manifest}", "check the path")
-        print(json.dumps(asdict(missing)) if args.json else missing)
+        say_json(asdict(missing)) if args.json else say(missing)
     if not args.json:
-        print(f"{count} fault(s)" if count else f"{args.manifest}: {manifest.count(args.manifest)} rows, no fault")
+        say(f"{count} fault(s)" if count else f"{args.manifest}: {manifest.count(args.manifest)} rows, no fault")
     return UserError.exit_code if count else 0
 
 
@@ -57,15 +58,10 @@ def show(args: argparse.Namespace) -> int:
     logs.configure(quiet=True)
     for number, row in manifest.show(args.manifest, args.first, args.n):
         if args.json:
-            print(json.dumps({"row": number, **asdict(row)}, ensure_ascii=False))
+            say_json({"row": number, **asdict(row)})
         elif isinstance(row, BadRow):
-            print(f"{number:>6}  {_plain(row.row_id)}  BAD: " + "; ".join(str(fault) for fault in row.faults))
+            say(f"{number:>6}  {row.row_id}  BAD: " + "; ".join(str(fault) for fault in row.faults))
         else:
             given = {name: value for name, value in asdict(row).items() if value not in (None, (), "") and name not in ("id", "prompt")}
-            print(f"{number:>6}  {_plain(row.id)}  {_plain(row.prompt)}  {json.dumps(given, ensure_ascii=False) if given else ''}".rstrip())
+            say(f"{number:>6}  {row.id}  {row.prompt}  {json.dumps(given, ensure_ascii=False) if given else ''}".rstrip())
     return 0
-
-
-def _plain(text: str) -> str:
-    """A manifest's text for a terminal: control characters are shown, not obeyed."""
-    return "".join(char if char.isprintable() else f"\\u{ord(char):04x}" for char in text)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 import time
 
 from renderfarm import report as pages
 from renderfarm.cli import logs
+from renderfarm.cli.say import say, say_json
 from renderfarm.errors import UserError
 from renderfarm.log import reading
 from renderfarm.log.orphans import orphans, still_old
@@ -52,21 +52,21 @@ def status(args: argparse.Namespace) -> int:
             "rate_per_s": rate and round(rate, 4),
             "eta_s": left_s and round(left_s),
         }
-        print(json.dumps(content))
+        say_json(content)
         return 0
-    print(
+    say(
         f"{job}: {summary.planned} planned = {summary.accepted} accepted + {summary.exhausted} exhausted + {summary.failed} failed + "
         f"{summary.remaining} remaining"
     )
-    print(f"{state.attempts} attempts recorded" + (f", last rate {rate:.2f} images/s" if rate else ""))
+    say(f"{state.attempts} attempts recorded" + (f", last rate {rate:.2f} images/s" if rate else ""))
     if left_s:
-        print(f"about {left_s / 3600:.2f} hours left at that rate")
+        say(f"about {left_s / 3600:.2f} hours left at that rate")
     for name, count in state.rejects.most_common():
-        print(f"  rejected by {name}: {count}")
+        say(f"  rejected by {name}: {count}")
         for reason, times in [(reason, times) for check, reason, times in summary.reasons if check == name][:REASONS_EACH]:
-            print(f"    {times:>6} × {reason}")
+            say(f"    {times:>6} × {reason}")
     if state.reviews:
-        print(f"{state.reviews} verdicts by people")
+        say(f"{state.reviews} verdicts by people")
     return 0
 
 
@@ -77,7 +77,7 @@ def report(args: argparse.Namespace) -> int:
     job, limit = _job_of(storage)
     state = reading.read_state(storage)
     key = pages.write(storage, reading.records(storage), pages.summary_of(job, limit, state, last_rate(storage)))
-    print(f"{storage.uri}/{key}")
+    say(f"{storage.uri}/{key}")
     return 0
 
 
@@ -97,7 +97,7 @@ def gc(args: argparse.Namespace) -> int:
                 continue
             storage.delete(found.key)
         count, size = count + 1, size + found.size
-        print(json.dumps({"key": found.key, "bytes": found.size, "removed": args.delete}) if args.json else found.key)
+        say_json({"key": found.key, "bytes": found.size, "removed": args.delete}) if args.json else say(found.key)
     if not args.json:
-        print(f"{count} orphans, {size} bytes" + (" removed" if args.delete else "; remove them with --delete" if count else ""))
+        say(f"{count} orphans, {size} bytes" + (" removed" if args.delete else "; remove them with --delete" if count else ""))
     return 0

@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
+from renderfarm.cli.say import printable
 from renderfarm.version import __version__
 
 EXIT_CODES = """\
@@ -23,9 +25,16 @@ exit codes:
 Subparsers = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
+class _Parser(argparse.ArgumentParser):
+    """Shows a wrong argument as one line; the parsers of the commands are of this class too."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(printable(message))
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line."""
-    parser = argparse.ArgumentParser(
+    parser: argparse.ArgumentParser = _Parser(
         prog="renderfarm",
         description="Turns a Parquet file of prompts into images that are marked, checked, stored and provable.",
         epilog=f"example:\n  renderfarm render jobs/mockups.yaml\n  renderfarm audit outputs/mockups\n\n{EXIT_CODES}",

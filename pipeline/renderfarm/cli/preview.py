@@ -17,6 +17,7 @@ from renderfarm import manifest
 from renderfarm.api import Job
 from renderfarm.cli import logs, progress
 from renderfarm.cli.render import summarise
+from renderfarm.cli.say import say
 from renderfarm.errors import JobError, ManifestError, NotStored, StorageRefused
 from renderfarm.job import JobSettings, load_job
 from renderfarm.job.operations import MetricsSettings
@@ -39,7 +40,7 @@ def preview(args: argparse.Namespace) -> int:
     folder = _folder(args.output, job)
     small = small_job(job, folder, args.steps)
     manifest.write(folder / ROWS_FILE, [_few_steps(row, job, args.steps) for row in rows])
-    print(f"{len(rows)} rows, at most {args.steps} steps, into {folder}", file=sys.stderr)
+    say(f"{len(rows)} rows, at most {args.steps} steps, into {folder}", file=sys.stderr)
     stop = StopSignals(None)
     with stop.installed(), progress.live() as view:
         run = Job(small).render(skip_invalid=True, address=args.address, stop=stop, on_progress=view)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Protocol
 
+from renderfarm.cli.say import printable, say
 from renderfarm.run.loop import Tally
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ class _Plain:
         now = time.monotonic()
         if now - self._last >= PLAIN_EVERY_S:
             self._last = now
-            print(line(tally), file=sys.stderr, flush=True)
+            say(line(tally), file=sys.stderr, flush=True)
 
 
 def _table(tally: Tally) -> Table:
@@ -79,7 +80,8 @@ def _table(tally: Tally) -> Table:
     table = Table.grid(padding=(0, 2))
     table.add_row("images", ProgressBar(total=max(1, tally.planned), completed=done, width=40), f"{done} of {tally.planned}")
     table.add_row("accepted", f"[green]{tally.accepted}[/]", f"{tally.pending} stored, not committed yet")
-    table.add_row("rejected", f"{tally.rejected_attempts} attempts", ", ".join(f"{k} {n}" for k, n in tally.reasons.most_common(4)))
+    reasons = printable(", ".join(f"{k} {n}" for k, n in tally.reasons.most_common(4)))
+    table.add_row("rejected", f"{tally.rejected_attempts} attempts", reasons)
     table.add_row("exhausted / failed", f"{tally.exhausted} / {tally.failed}", "")
     table.add_row("left", f"{tally.remaining}", f"{rate_per_s(tally):.2f} images/s, ETA {eta(tally)}")
     return table

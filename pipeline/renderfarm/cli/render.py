@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from dataclasses import asdict
 
 from renderfarm.api import Job, Run
 from renderfarm.cli import logs, progress
+from renderfarm.cli.say import say, say_json
 from renderfarm.errors import JobError
 from renderfarm.job import load_job
 from renderfarm.resolve import ResolvedJob
@@ -54,12 +54,12 @@ def _window(until: str | None) -> float | None:
 def _say(resolved: ResolvedJob) -> None:
     """What will render, before it does: model and licence by name, and what the user should know."""
     weights = resolved.weights
-    print(
+    say(
         f"{resolved.job.name}: {resolved.planned} images from {resolved.rows} rows, weights {weights.weights} ({weights.licence})",
         file=sys.stderr,
     )
     for warning in weights.warnings:
-        print(f"note: {warning}", file=sys.stderr)
+        say(f"note: {warning}", file=sys.stderr)
 
 
 def summarise(args: argparse.Namespace, run: Run) -> None:
@@ -77,21 +77,21 @@ def summarise(args: argparse.Namespace, run: Run) -> None:
             "report": run.page,
             "notes": list(run.notes),
         }
-        print(json.dumps(content))
+        say_json(content)
         return
     for note in run.notes:
-        print(f"note: {note}", file=sys.stderr)
+        say(f"note: {note}", file=sys.stderr)
     if not tally.attempts_now:
-        print("nothing is left to render" if not counts.remaining else "nothing was rendered")
+        say("nothing is left to render" if not counts.remaining else "nothing was rendered")
     else:
-        print(f"{tally.attempts_now} attempts in {tally.elapsed_s:.0f} s, {progress.rate_per_s(tally):.2f} images/s accepted")
-    print(counts)
+        say(f"{tally.attempts_now} attempts in {tally.elapsed_s:.0f} s, {progress.rate_per_s(tally):.2f} images/s accepted")
+    say(counts)
     if run.rejects:
-        print("rejected attempts by check: " + ", ".join(f"{name} {count}" for name, count in run.rejects.items()))
+        say("rejected attempts by check: " + ", ".join(f"{name} {count}" for name, count in run.rejects.items()))
     if counts.remaining and run.paused:
-        print("paused: run the same command again to go on")
+        say("paused: run the same command again to go on")
     if run.page:
-        print(f"contact sheet: {run.page}")
+        say(f"contact sheet: {run.page}")
 
 
 def plan(args: argparse.Namespace) -> int:
@@ -114,32 +114,32 @@ def plan(args: argparse.Namespace) -> int:
         **asdict(plan.estimate),
     }
     if args.json:
-        print(json.dumps(content))
+        say_json(content)
     else:
         _print_plan(content, resolved)
     return 0
 
 
 def _print_plan(content: dict[str, object], resolved: ResolvedJob) -> None:
-    print(f"{content['images']} images from {content['rows']} rows ({content['bad_rows']} bad), {content['remaining']} not rendered yet")
-    print(f"weights {content['weights']}, licence {content['licence']}, SHA-256 {str(content['weights_digest'])[:16]}…")
+    say(f"{content['images']} images from {content['rows']} rows ({content['bad_rows']} bad), {content['remaining']} not rendered yet")
+    say(f"weights {content['weights']}, licence {content['licence']}, SHA-256 {str(content['weights_digest'])[:16]}…")
     for warning in resolved.weights.warnings:
-        print(f"note: {warning}")
-    print(f"{content['batches']} batches of at most {content['batch_size_max']}:")
+        say(f"note: {warning}")
+    say(f"{content['batches']} batches of at most {content['batch_size_max']}:")
     groups = content["groups"]
     assert isinstance(groups, list)
     for group in groups:
         extras = (f", adapter {group['adapter']}" if group["adapter"] else "") + (", ControlNet" if group["has_control"] else "")
-        print(
+        say(
             f"  {group['images']:>8} images  {group['width']}x{group['height']}, {group['steps']} steps, "
             f"guidance {group['guidance']}{extras}"
         )
     if not content["remaining"]:
-        print("nothing is left to render")
+        say("nothing is left to render")
     elif isinstance(content["hours"], float):
         hours = content["hours"]
         time_left = f"{hours:.1f} hours" if hours >= 1 else f"{max(1, round(hours * 60))} minutes"
         cost = f", {content['cost']}" if content["cost"] else ""
-        print(f"about {time_left}, {content['renderer_hours']} renderer hours{cost}, {content['rate_from']}")
+        say(f"about {time_left}, {content['renderer_hours']} renderer hours{cost}, {content['rate_from']}")
     else:
-        print("no rate was measured yet for these weights: render some with --limit 8, then plan again")
+        say("no rate was measured yet for these weights: render some with --limit 8, then plan again")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections import Counter
 from dataclasses import asdict
 
 from renderfarm.cli import logs
+from renderfarm.cli.say import say, say_json
 from renderfarm.errors import Fenced, UserError
 from renderfarm.job import load_checks
 from renderfarm.output import JOB_FILE
@@ -33,11 +33,11 @@ def recheck(args: argparse.Namespace) -> int:
     for found in again.changes():
         kept = turned if found.was != found.now else others
         if args.json:
-            print(json.dumps(asdict(found), ensure_ascii=False))
+            say_json(asdict(found))
         elif len(kept) < SHOWN_MAX:
             kept.append(found)
     if args.json:
-        print(json.dumps(_summary(again.outlook), ensure_ascii=False))
+        say_json(_summary(again.outlook))
     else:
         _print_outlook(job.name, args.overrides, [*turned, *others][:SHOWN_MAX], again.outlook)
     return DIFFERS if again.outlook.differs else 0
@@ -57,31 +57,31 @@ def _summary(outlook: Outlook) -> dict[str, object]:
 
 def _print_outlook(job: str, overrides: list[str], shown: list[Rejudgement], outlook: Outlook) -> None:
     by = " ".join(overrides) or "the job's own settings"
-    print(f"{job}: {outlook.attempts} attempts judged again by {by}; {outlook.changed or 'none'} would change")
+    say(f"{job}: {outlook.attempts} attempts judged again by {by}; {outlook.changed or 'none'} would change")
     if outlook.changed:
-        print("  " + ", ".join(f"{n} attempts {was} → {now}" for (was, now), n in outlook.ends.most_common()))
-        print(f"  {'check':<12} {'was':<9} {'would be':<9} {'verdicts':>8}")
+        say("  " + ", ".join(f"{n} attempts {was} → {now}" for (was, now), n in outlook.ends.most_common()))
+        say(f"  {'check':<12} {'was':<9} {'would be':<9} {'verdicts':>8}")
         for (check, was, now), count in sorted(outlook.verdicts.items()):
-            print(f"  {check:<12} {was:<9} {now:<9} {count:>8}")
+            say(f"  {check:<12} {was:<9} {now:<9} {count:>8}")
     for one in shown:
-        print(f"{one.row_id} #{one.index} attempt {one.attempt}  {one.image_id}  {one.was} → {one.now}")
+        say(f"{one.row_id} #{one.index} attempt {one.attempt}  {one.image_id}  {one.was} → {one.now}")
         for change in one.changes:
             score = "" if change.score is None else f" score {change.score:g}"
             bars = "" if change.new_threshold is None else f" (threshold {_bar(change.threshold)} → {_bar(change.new_threshold)})"
-            print(f"    {change.check}: {change.was} → {change.now},{score}{bars}  {change.reason}".rstrip())
+            say(f"    {change.check}: {change.was} → {change.now},{score}{bars}  {change.reason}".rstrip())
         if one.unscored:
-            print(f"    open: {', '.join(one.unscored)} did not look at it")
+            say(f"    open: {', '.join(one.unscored)} did not look at it")
     if outlook.changed > len(shown):
-        print(f"… and {outlook.changed - len(shown)} more: --json lists all")
-    print(f"recorded  {outlook.was}")
-    print(f"would be  {outlook.now}" + (f"; {outlook.open} of the accepted depend on checks that did not look" if outlook.open else ""))
+        say(f"… and {outlook.changed - len(shown)} more: --json lists all")
+    say(f"recorded  {outlook.was}")
+    say(f"would be  {outlook.now}" + (f"; {outlook.open} of the accepted depend on checks that did not look" if outlook.open else ""))
     for check in sorted({check for check, _ in outlook.unrecorded}):
         reasons = Counter({reason: n for (name, reason), n in outlook.unrecorded.items() if name == check})
         (first, _), *rest = reasons.most_common()
         more = f", and {len(rest)} more reasons" if len(rest) > 1 else "".join(f", {reason}" for reason, _ in rest)
-        print(f"no score to judge again: {check}, {reasons.total()} attempts ({first}{more})")
+        say(f"no score to judge again: {check}, {reasons.total()} attempts ({first}{more})")
     for note in outlook.notes:
-        print(f"note: {note}")
+        say(f"note: {note}")
 
 
 def _bar(threshold: float | None) -> str:
@@ -106,15 +106,15 @@ def review(args: argparse.Namespace) -> int:
         raise Fenced(f"somebody else wrote to {storage.uri} at the same moment, and nothing of yours was recorded: try again") from error
     record, counts = done.record, done.counts
     if args.json:
-        print(json.dumps({**reviews.brief(record), "standing": done.standing, "counts": asdict(counts)}, ensure_ascii=False))
+        say_json({**reviews.brief(record), "standing": done.standing, "counts": asdict(counts)})
         return 0
-    print(f"{record.row_id} #{record.index} attempt {record.attempt}: {record.outcome} by {record.reviewer}; the image is {done.standing}")
+    say(f"{record.row_id} #{record.index} attempt {record.attempt}: {record.outcome} by {record.reviewer}; the image is {done.standing}")
     if record.object_key:
-        print(f"  {record.object_key}")
-    print(counts)
+        say(f"  {record.object_key}")
+    say(counts)
     if counts.remaining and record.outcome == "rejected":
-        print("`renderfarm render JOB` renders it again")
-    print(f"`renderfarm report {args.output}` brings the page up to date")
+        say("`renderfarm render JOB` renders it again")
+    say(f"`renderfarm report {args.output}` brings the page up to date")
     return 0
 
 
@@ -123,18 +123,14 @@ def _list(storage: Storage, job: JobFile, as_json: bool) -> int:
     for image in reviews.waiting(storage, job):
         count += 1
         if as_json:
-            print(json.dumps(asdict(image), ensure_ascii=False))
+            say_json(asdict(image))
             continue
         wanted = "" if image.text is None else f"  text {image.text!r}"
-        print(_plain(f"{image.row_id} #{image.index}  {image.image_id}  {image.prompt}{wanted}"))
+        say(f"{image.row_id} #{image.index}  {image.image_id}  {image.prompt}{wanted}")
         for one in image.attempts:
             state = f"rejected by {one.reviewer}; " if one.reviewer else ""
             place = one.object_key or "no picture kept"
-            print(_plain(f"  attempt {one.attempt}  {state}{one.reason}  {place}{'' if one.publishable else ' (cannot be published)'}"))
+            say(f"  attempt {one.attempt}  {state}{one.reason}  {place}{'' if one.publishable else ' (cannot be published)'}")
     if not as_json:
-        print(f"{count} images wait for a person" if count else "no image waits for a person")
+        say(f"{count} images wait for a person" if count else "no image waits for a person")
     return 0
-
-
-def _plain(text: str) -> str:
-    return "".join(char if char.isprintable() else "?" for char in text)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import datetime as dt
 import itertools
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from renderfarm.cli import logs
+from renderfarm.cli.say import say, say_json
 from renderfarm.errors import JobError, RenderfarmError, UserError
 from renderfarm.job import JobSettings, load_job
 from renderfarm.run.telling import Teller
@@ -41,7 +41,7 @@ def schedule(args: argparse.Namespace) -> int:
     files = {entry.name: Path(entry.job) for entry in entries}
 
     def tell(report: Report) -> None:
-        print(json.dumps(_as_json(report)) if args.json else _line(report), flush=True)
+        say_json(_as_json(report), flush=True) if args.json else say(_line(report), flush=True)
         untold = untold_by_its_run(report, files[report.name])
         if untold:
             tellers[report.name].beside("failed", untold, exit_code=report.code)
@@ -88,7 +88,8 @@ def _show_coming(entries: Sequence[Entry], count: int, *, as_json: bool) -> int:
         here = window_at(entry.schedule, now)
         for window in itertools.islice(itertools.chain([here] if here else [], windows(entry.schedule, now)), count):
             content = {"job": entry.name, **_window_json(window), "open": window.holds(now)}
-            print(json.dumps(content) if as_json else f"{entry.name}: {_window_text(window)}{'  open now' if window.holds(now) else ''}")
+            text = f"{entry.name}: {_window_text(window)}{'  open now' if window.holds(now) else ''}"
+            say_json(content) if as_json else say(text)
     return 0
 
 
@@ -147,9 +148,10 @@ def _write(folder: str, files: Sequence[units.File], as_json: bool) -> int:
     logs.configure(quiet=True)
     for file in files:
         for note in file.notes:
-            print(f"note: {note}", file=sys.stderr)
+            say(f"note: {note}", file=sys.stderr)
         if folder == "-":
-            print(json.dumps({"file": file.name, "text": file.text}) if as_json else f"# {file.name}\n{file.text}")
+            content = {"file": file.name, "text": file.text}
+            say_json(content) if as_json else say(f"# {file.name}", *file.text.split("\n"))
             continue
         path = Path(folder) / file.name
         try:
@@ -157,5 +159,5 @@ def _write(folder: str, files: Sequence[units.File], as_json: bool) -> int:
             path.write_text(file.text)
         except OSError as error:
             raise UserError(f"cannot be written: {error.strerror}", str(path), "choose another folder") from error
-        print(json.dumps({"file": str(path)}) if as_json else path)
+        say_json({"file": str(path)}) if as_json else say(path)
     return 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import secrets
 import sys
@@ -14,6 +13,7 @@ from pathlib import Path
 from renderfarm import keys, pictures, watermark
 from renderfarm.checks.files import FileResult, Item, check_files, read_items
 from renderfarm.cli import logs
+from renderfarm.cli.say import say, say_json
 from renderfarm.errors import KeysError, RenderfarmError, UserError
 from renderfarm.job import describe, json_schema, load_checks
 from renderfarm.manifest import wanted_objects
@@ -47,14 +47,14 @@ def check(args: argparse.Namespace) -> int:
 def _show(result: FileResult, as_json: bool) -> int:
     rejected = any(verdict.outcome == "rejected" for verdict in result.verdicts)
     if as_json:
-        print(json.dumps(asdict(result), ensure_ascii=False), flush=True)
+        say_json(asdict(result), flush=True)
     elif result.error:
-        print(f"{result.path}: {result.error}", file=sys.stderr)
+        say(f"{result.path}: {result.error}", file=sys.stderr)
     else:
-        print(f"{result.path}: {'rejected' if rejected else 'accepted'}")
+        say(f"{result.path}: {'rejected' if rejected else 'accepted'}")
         for verdict in result.verdicts:
             score = "" if verdict.score is None else f" {verdict.score:.3f} (threshold {verdict.threshold})"
-            print(f"  {verdict.check:<12} {verdict.outcome:<9}{score}  {verdict.reason}")
+            say(f"  {verdict.check:<12} {verdict.outcome:<9}{score}  {verdict.reason}")
     return UserError.exit_code if result.error else NO if rejected else 0
 
 
@@ -111,9 +111,9 @@ def watermark_embed(args: argparse.Namespace) -> int:
             marked = method.embed(picture.pixels[None], [payload], key)[0]
             _write_new(out, pictures.encode_like(picture, marked))
             done += 1
-            print(_shown(out))
+            say(out)
         except (RenderfarmError, OSError) as error:  # OSError: the marked picture cannot be written
-            print(_one_line(path, error), file=sys.stderr)
+            say(_one_line(path, error), file=sys.stderr)
     return 0 if done == len(places) else UserError.exit_code
 
 
@@ -124,11 +124,11 @@ def _places(sources: list[Path], folder: Path) -> dict[Path, Path]:
     for source in sources:
         out = folder / f"{source.stem}.png"
         if out in taken:
-            what = f"{_shown(taken[out])} and {_shown(source)} would both be marked as this file; nothing was written"
-            raise UserError(what, _shown(out), "mark pictures of one name in calls of their own, into different folders")
+            what = f"{taken[out]} and {source} would both be marked as this file; nothing was written"
+            raise UserError(what, str(out), "mark pictures of one name in calls of their own, into different folders")
         if os.path.lexists(out):
-            what = f"is there already, and {_shown(source)} would be marked as it; nothing was written"
-            raise UserError(what, _shown(out), _OTHER_FOLDER)
+            what = f"is there already, and {source} would be marked as it; nothing was written"
+            raise UserError(what, str(out), _OTHER_FOLDER)
         places[source], taken[out] = out, source
     return places
 
@@ -147,7 +147,7 @@ def _write_new(out: Path, data: bytes) -> None:
             open(out, "xb").close()
             os.replace(temporary, out)
     except FileExistsError:
-        raise UserError(f"{_shown(out)} appeared meanwhile; it was left as it is", remedy=_OTHER_FOLDER) from None
+        raise UserError(f"{out} appeared meanwhile; it was left as it is", remedy=_OTHER_FOLDER) from None
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -155,16 +155,7 @@ def _write_new(out: Path, data: bytes) -> None:
 def _one_line(path: Path, error: Exception) -> str:
     """What is wrong with one picture of many: its path, the reason, the remedy."""
     text = f"{error.what} ({error.remedy})" if isinstance(error, UserError) and error.remedy else str(error)
-    return f"{_shown(path)}: {_printable(text)}"
-
-
-def _shown(path: Path) -> str:
-    return _printable(str(path))
-
-
-def _printable(text: str) -> str:
-    """The text with what would break a line or a terminal as escapes; a name that is no UTF-8 holds lone surrogates."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return f"{path}: {text}"
 
 
 def watermark_read(args: argparse.Namespace) -> int:
@@ -179,17 +170,17 @@ def watermark_read(args: argparse.Namespace) -> int:
         except RenderfarmError as error:
             code = UserError.exit_code
             line = _one_line(path, error)
-            print(json.dumps({"path": str(path), "error": line}) if args.json else line, file=sys.stderr)
+            say_json({"path": str(path), "error": line}, file=sys.stderr) if args.json else say(line, file=sys.stderr)
             continue
         if not reading.present and code == 0:
             code = NO
         if args.json:
-            print(json.dumps({"path": str(path), **asdict(reading)}))
+            say_json({"path": str(path), **asdict(reading)})
         elif reading.payload is None:
-            print(f"{_shown(path)}: no mark under these keys")
+            say(f"{path}: no mark under these keys")
         else:
             made = f"key {reading.key_id}" + (f", version {reading.version}" if reading.version else "")
-            print(f"{_shown(path)}: id {reading.payload.record}, {made}, false alarm at most {reading.false_alarm:.1e}")
+            say(f"{path}: id {reading.payload.record}, {made}, false alarm at most {reading.false_alarm:.1e}")
     return code
 
 
@@ -197,11 +188,11 @@ def keys_init(args: argparse.Namespace) -> int:
     """Make a development key set."""
     logs.configure(quiet=True)
     made = keys.init(args.folder)
-    print(f"development key set in {made.folder}; give {made.folder / keys.TRUST} to auditors, by a way they trust")
+    say(f"development key set in {made.folder}; give {made.folder / keys.TRUST} to auditors, by a way they trust")
     return 0
 
 
 def job_schema(args: argparse.Namespace) -> int:
     """The job file's fields."""
-    print(json.dumps(json_schema(), indent=1) if args.json else describe())
+    say_json(json_schema(), indent=1) if args.json else say(*describe().split("\n"))
     return 0

@@ -175,5 +175,5 @@ def _matching(value: object, pattern: str) -> str | None:
 
 
 def _short(text: object) -> str:
-    """One printable line: what a hostile file says may end up on a terminal."""
-    return "".join(c if c.isprintable() else " " for c in str(text)[:TEXT_MAX])
+    """A part of it, on one line."""
+    return " ".join(str(text)[:TEXT_MAX].split())

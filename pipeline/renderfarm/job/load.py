@@ -90,7 +90,7 @@ def load_checks(recorded: Mapping[str, Any], overrides: Sequence[str], where: st
 
 def _mistakes(error: ValidationError, where: str, *section: str) -> JobError:
     lines = [_explain({**item, "loc": (*section, *item["loc"])}) for item in error.errors()]
-    return JobError("\n  ".join([f"{len(lines)} mistake(s)", *lines]), where, "`renderfarm job schema` prints every field")
+    return JobError(f"{len(lines)} mistake(s)", where, "`renderfarm job schema` prints every field", lines)
 
 
 def _parse(data: bytes, where: str) -> dict[str, Any]:

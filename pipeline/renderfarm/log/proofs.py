@@ -53,7 +53,8 @@ class Verification:
     reason: str
     records: tuple[Record, ...] = ()
 
-    def __str__(self) -> str:
+    def lines(self) -> list[str]:
+        """The answer for people. What the bundle says is not escaped in it: whoever prints it does that, line by line."""
         lines = [self.reason]
         for record in self.records:
             by = f" by {record.reviewer}" if record.reviewer else ""
@@ -64,7 +65,10 @@ class Verification:
                 lines.append(f"    weights {weights}, seed {record.seed}")
             if record.file_sha256:
                 lines.append(f"    file    {record.object_key}, SHA-256 {record.file_sha256}")
-        return "\n".join("".join(char if char.isprintable() else "?" for char in line) for line in lines)
+        return lines
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines())
 
 
 def prove(storage: Storage, image_id: str) -> bytes:

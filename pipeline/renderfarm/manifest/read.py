@@ -144,9 +144,8 @@ def _unusable(uri: str, faults: list[Fault]) -> ManifestError:
     if len(faults) == 1:
         column = f"column {faults[0].column}: " if faults[0].column else ""
         return ManifestError(column + faults[0].what, uri, faults[0].remedy)
-    lines = "\n".join(f"  {fault}" for fault in faults)
     remedy = "mend what is named above; `renderfarm manifest check` tells when all is well"
-    return ManifestError(f"cannot be used as it is\n{lines}", uri, remedy)
+    return ManifestError("cannot be used as it is", uri, remedy, [str(fault) for fault in faults])
 
 
 def _twins(files: list[ManifestFile]) -> Twins:

@@ -86,13 +86,13 @@ def _csv_row(line: int, header: list[str], cells: list[str]) -> SourceRow:
 def _refuse_unknown(source: Path, names: list[str]) -> None:
     """Raises: ManifestError for columns that are doubled, nameless or unknown, all of them at once."""
     doubled = sorted({name for name in names if name and names.count(name) > 1})
-    wrong = [f"  {name!r} is there more than once; keep one of them" for name in doubled]
-    wrong += [f"  column {at} has no name; name it or remove it" for at, name in enumerate(names, 1) if not name]
+    wrong = [f"{name!r} is there more than once; keep one of them" for name in doubled]
+    wrong += [f"column {at} has no name; name it or remove it" for at, name in enumerate(names, 1) if not name]
     unknown = [name for name in dict.fromkeys(names) if name and not known_key(name)]
-    wrong += [f"  no such column {name!r}; {unknown_remedy(name, set(names))}" for name in unknown]
-    wrong += [f"  the column {name!r} is missing; add it" for name in ("id", "prompt") if name not in names]
+    wrong += [f"no such column {name!r}; {unknown_remedy(name, set(names))}" for name in unknown]
+    wrong += [f"the column {name!r} is missing; add it" for name in ("id", "prompt") if name not in names]
     if wrong:
-        raise ManifestError("the columns are wrong\n" + "\n".join(wrong), str(source), "mend the first line")
+        raise ManifestError("the columns are wrong", str(source), "mend the first line", wrong)
 
 
 def _read_jsonl(source: Path) -> Iterator[SourceRow]:

@@ -6,6 +6,8 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from pydantic import ValidationError
+
 from renderfarm.errors import JobError, NotStored
 from renderfarm.models import ModelSettings, beside
 from renderfarm.output import JOB_FILE, JOB_FILE_BYTES_MAX
@@ -31,9 +33,10 @@ class JobFile:
         """The model's settings. Raises: JobError when this version does not understand them."""
         try:
             return ModelSettings.model_validate(self.model)
-        except ValueError as error:
-            what = f"the model's settings were written by another version: {error}"
-            raise JobError(what, JOB_FILE, "use the version that the records name (renderfarm_version)") from error
+        except ValidationError as error:
+            wrong = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()]
+            remedy = "use the version that the records name (renderfarm_version)"
+            raise JobError("the model's settings were written by another version", JOB_FILE, remedy, wrong) from error
 
 
 def read_job_file(storage: Storage) -> JobFile:

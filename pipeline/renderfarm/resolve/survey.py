@@ -139,7 +139,7 @@ def _refuse_faults(job: JobSettings, rules: Rules) -> None:
         tail = [f"and {more} more: `renderfarm manifest check` lists them all"] if more else []
         count = len(shown) + more
         remedy = "mend the rows, or render the good ones with --skip-invalid"
-        raise ManifestError("\n  ".join([f"{count} fault(s)", *shown, *tail]), job.manifest, remedy)
+        raise ManifestError(f"{count} fault(s)", job.manifest, remedy, [*shown, *tail])
 
 
 def _refuse_task(row: PromptRow, job: JobSettings, weights: Resolved) -> None:

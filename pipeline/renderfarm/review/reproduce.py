@@ -81,6 +81,10 @@ class Reproduction:
         return {**row, "reasons": list(self.reasons), "same": self.same}
 
     def __str__(self) -> str:
+        return "\n".join(self.lines())
+
+    def lines(self) -> list[str]:
+        """The answer for people. What the record says is not escaped in it: whoever prints it does that, line by line."""
         found = self.comparison
         words = {
             "bit-identical": "bit-identical to the stored picture",
@@ -93,7 +97,7 @@ class Reproduction:
             lines += [f"  because of this, perhaps: {reason}" for reason in self.reasons] or [
                 "  device, versions, weights and batch are as recorded, so nothing explains the difference"
             ]
-        return "\n".join(lines)
+        return lines
 
 
 def reproduce(

@@ -152,8 +152,9 @@ def _executable() -> str:
 
 
 def _word(text: str) -> str:
-    """One word of ExecStart (systemd.service(5), command lines; systemd.unit(5), specifiers)."""
+    """One word of ExecStart (systemd.service(5), command lines; systemd.unit(5), specifiers); what would end its line as bytes."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
+    escaped = "".join(c if c.isprintable() else "".join(f"\\x{b:02x}" for b in os.fsencode(c)) for c in escaped)
     plain = all(char.isalnum() or char in "/._-:=,%$@+" for char in escaped)
     return escaped if plain else f'"{escaped}"'
 
