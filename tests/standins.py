@@ -1,11 +1,17 @@
-"""Tiny random weights and attempts for the tests. Nothing is downloaded; what is slow to build is kept in the user's
-cache."""
+"""Tiny random weights of every family, and attempts, for the tests. Nothing is downloaded; each is built once per process.
+
+Pictures of random weights are coloured noise that depends on prompt and seed, and that is all the tests need.
+"""
 
 from __future__ import annotations
 
+import atexit
 import io
+import shutil
+import tempfile
 import warnings
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +20,11 @@ import numpy as np
 import torch
 import transformers
 from PIL import Image
+from transformers.convert_slow_tokenizer import bytes_to_unicode
 
-from renderfarm.cache import cache_folder
-from renderfarm.models.standin import clip_tokenizer, text_encoder
-from renderfarm.models.starter import standin_folder
 from renderfarm.schema import Attempt, PlannedImage
 
-
-def sd_folder() -> Path:
-    """Returns the random stand-in that renderfarm itself uses: Stable Diffusion 2's architecture, v-prediction."""
-    return standin_folder(cache_folder())
+TEXT_LENGTH = 77
 
 
 def attempt(
@@ -71,8 +72,10 @@ def png(levels: np.ndarray) -> bytes:
     return out.getvalue()
 
 
-def save_family(name: str, folder: Path) -> Path:
-    """Builds the tiny stand-in `name` (a key of `BUILDERS`) and saves it into `folder`, which is returned."""
+@cache
+def folder_of(name: str) -> Path:
+    """Returns the folder of the tiny stand-in `name` (a key of `BUILDERS`). Tests share it: who changes it, copies it first."""
+    folder = _scratch() / name
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the libraries' own deprecations while constructing
         torch.manual_seed(1)
@@ -80,18 +83,56 @@ def save_family(name: str, folder: Path) -> Path:
     return folder
 
 
-def save_control(unet_of: Path, folder: Path) -> Path:
-    """Saves a tiny ControlNet for the UNet of the weights in `unet_of` into `folder`, which is returned. Its last layers are random, not
-    zero as before training, so that it counts."""
+@cache
+def _scratch() -> Path:
+    """A folder that lives as long as this process."""
+    folder = Path(tempfile.mkdtemp(prefix="standins-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+@cache
+def control_of(name: str) -> Path:
+    """Returns the folder of a tiny ControlNet for the stand-in `name`. Its last layers are random, not zero as before training, so that
+    it counts."""
+    folder = _scratch() / f"{name}-control"
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.manual_seed(2)
-        unet = diffusers.UNet2DConditionModel.from_pretrained(unet_of, subfolder="unet")
+        unet = diffusers.UNet2DConditionModel.from_pretrained(folder_of(name), subfolder="unet")
         control = diffusers.ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=(8, 8, 8, 16))
         for layer in (*control.controlnet_down_blocks, control.controlnet_mid_block, control.controlnet_cond_embedding.conv_out):
             torch.nn.init.normal_(layer.weight, std=0.2)
         control.save_pretrained(folder, safe_serialization=True)
     return folder
+
+
+def byte_alphabet() -> list[str]:
+    """Returns the 256 printable characters that stand for bytes 0..255 in byte-level BPE."""
+    return [character for _, character in sorted(bytes_to_unicode().items())]
+
+
+def clip_tokenizer() -> Any:
+    """Returns a CLIP tokenizer without merges: one token per byte, and one per byte that ends a word. 514 tokens."""
+    letters = byte_alphabet()
+    words = [*letters, *(f"{letter}</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
+    return transformers.CLIPTokenizer(vocab={word: i for i, word in enumerate(words)}, merges=[], model_max_length=TEXT_LENGTH)
+
+
+def text_encoder(tokenizer: Any, width: int) -> Any:
+    """Returns a two-layer CLIP text encoder of `width` channels."""
+    config = transformers.CLIPTextConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=width,
+        intermediate_size=2 * width,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        max_position_embeddings=TEXT_LENGTH,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.eos_token_id,
+    )
+    return transformers.CLIPTextModel(config).eval()
 
 
 def t5_tokenizer() -> Any:
@@ -163,6 +204,20 @@ def sd(scheduler: Any, **unet_config: Any) -> Any:
 def sd_epsilon() -> Any:
     """Stable Diffusion 1.5: epsilon prediction, PNDM."""
     return sd(diffusers.PNDMScheduler(**SD_SCHEDULE, skip_prk_steps=True, set_alpha_to_one=False))
+
+
+def sd2() -> Any:
+    """Stable Diffusion 2: v-prediction, DDIM. The last layers are scaled: pixels span the range, and the prompt moves them."""
+    scheduler = diffusers.DDIMScheduler(
+        **SD_SCHEDULE, prediction_type="v_prediction", clip_sample=False, set_alpha_to_one=False, timestep_spacing="trailing"
+    )
+    pipe = sd(scheduler)
+    with torch.no_grad():
+        pipe.vae.decoder.conv_out.weight *= 0.7
+        for block in (*pipe.unet.down_blocks, pipe.unet.mid_block, *pipe.unet.up_blocks):
+            for attention in getattr(block, "attentions", ()):
+                attention.proj_out.weight *= 6.0
+    return pipe
 
 
 def lcm() -> Any:
@@ -265,8 +320,6 @@ def flux_schnell() -> Any:
 
 def flux2() -> Any:
     """FLUX.2 klein: a Qwen3 whose inner layers are the prompt, 2×2 patches normalised by the VAE's batch norm."""
-    from renderfarm.models.standin import byte_alphabet
-
     words = {word: i for i, word in enumerate([*byte_alphabet(), "<|endoftext|>", "<|im_start|>", "<|im_end|>"])}
     tokenizer = transformers.Qwen2Tokenizer(vocab=words, merges=[], model_max_length=64)
     tokenizer.chat_template = (
@@ -376,6 +429,7 @@ def sd_wide() -> Any:
 
 BUILDERS: dict[str, Callable[[], Any]] = {
     "sd": sd_epsilon,
+    "sd2": sd2,
     "sd_wide": sd_wide,
     "lcm": lcm,
     "sdxl": sdxl,

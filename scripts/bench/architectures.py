@@ -12,13 +12,21 @@ from typing import Any
 import diffusers
 import torch
 import transformers
+from transformers.convert_slow_tokenizer import bytes_to_unicode
 
-from renderfarm.models.standin import TEXT_LENGTH, clip_tokenizer
+TEXT_LENGTH = 77
 
 PARAMETERS = {"sd21": 865_910_724, "sdxl": 2_567_463_684, "sd35m": 2_243_171_520}
 """Weights of the denoiser: stable-diffusion-2-1, stable-diffusion-xl-base-1.0, stable-diffusion-3.5-medium (learned parts)."""
 
 SCHEDULE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "steps_offset": 1}
+
+
+def clip_tokenizer() -> Any:
+    """Returns a CLIP tokenizer without merges: one token per byte, and one per byte that ends a word. 514 tokens."""
+    letters = [character for _, character in sorted(bytes_to_unicode().items())]
+    words = [*letters, *(f"{letter}</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
+    return transformers.CLIPTokenizer(vocab={word: i for i, word in enumerate(words)}, merges=[], model_max_length=TEXT_LENGTH)
 
 
 def clip(width: int, layers: int, heads: int, *, projection: bool, act: str) -> Any:

@@ -13,18 +13,12 @@ import torch
 from renderfarm.models import ModelSettings, resolve
 from renderfarm.render import Renderer
 from renderfarm.schema import Attempt
-from tests.standins import BUILDERS, attempt, png, save_control, save_family
+from tests.standins import BUILDERS, attempt, control_of, folder_of, png
 
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine"),
 ]
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    root = tmp_path_factory.mktemp("families")
-    return {name: save_family(name, root / name) for name in BUILDERS}
 
 
 @pytest.fixture(autouse=True)
@@ -43,8 +37,8 @@ def neighbours(count: int) -> list[Attempt]:
 
 
 @pytest.mark.parametrize("name", BUILDERS)
-def test_deterministic_bytes_do_not_depend_on_company(folders: dict[str, Path], name: str) -> None:
-    made = renderer(folders[name], deterministic=True)
+def test_deterministic_bytes_do_not_depend_on_company(name: str) -> None:
+    made = renderer(folder_of(name), deterministic=True)
     target = attempt("t", prompt="a mug", seed=3)
     alone = made.render([target])[0][0].tobytes()
     for count in (3, 8):
@@ -52,48 +46,48 @@ def test_deterministic_bytes_do_not_depend_on_company(folders: dict[str, Path], 
 
 
 @pytest.mark.parametrize("name", BUILDERS)
-def test_the_gpu_draws_the_picture_that_the_cpu_draws(folders: dict[str, Path], name: str) -> None:
+def test_the_gpu_draws_the_picture_that_the_cpu_draws(name: str) -> None:
     """Same seed, same noise: float32 kernels of two devices may differ by rounding, not by picture."""
-    on_gpu = renderer(folders[name], dtype="float32", deterministic=True).render([attempt()])[0]
-    on_cpu = renderer(folders[name], dtype="float32", device="cpu").render([attempt()])[0]
+    on_gpu = renderer(folder_of(name), dtype="float32", deterministic=True).render([attempt()])[0]
+    on_cpu = renderer(folder_of(name), dtype="float32", device="cpu").render([attempt()])[0]
     assert np.abs(on_gpu.astype(int) - on_cpu).mean() < 2
 
 
-def test_16_bit_is_the_default_and_stays_near(folders: dict[str, Path]) -> None:
-    pictures, info = renderer(folders["sd"]).render([attempt()])
-    exact, _ = renderer(folders["sd"], dtype="float32").render([attempt()])
+def test_16_bit_is_the_default_and_stays_near() -> None:
+    pictures, info = renderer(folder_of("sd")).render([attempt()])
+    exact, _ = renderer(folder_of("sd"), dtype="float32").render([attempt()])
     assert info.dtype in ("bfloat16", "float16") and info.device == "cuda" and "CUDA" in info.driver
     assert np.abs(pictures.astype(int) - exact).mean() < 25
 
 
 @pytest.mark.parametrize("mode", ["offload", "sequential"])
-def test_memory_modes_draw_the_same_picture(folders: dict[str, Path], mode: str) -> None:
-    full, _ = renderer(folders["sd"], memory="full").render([attempt()])
-    less, _ = renderer(folders["sd"], memory=mode).render([attempt()])
+def test_memory_modes_draw_the_same_picture(mode: str) -> None:
+    full, _ = renderer(folder_of("sd"), memory="full").render([attempt()])
+    less, _ = renderer(folder_of("sd"), memory=mode).render([attempt()])
     assert np.abs(full.astype(int) - less).mean() < 2
 
 
-def test_the_automatic_batch_is_measured_once(folders: dict[str, Path]) -> None:
-    made = renderer(folders["sd"], batch="auto")
+def test_the_automatic_batch_is_measured_once() -> None:
+    made = renderer(folder_of("sd"), batch="auto")
     first = made.batch_limit(64, 64)
     assert 1 <= first <= 64 and made.batch_limit(64, 64) == first
-    assert renderer(folders["sd"], batch="auto").batch_limit(64, 64) == first
+    assert renderer(folder_of("sd"), batch="auto").batch_limit(64, 64) == first
 
 
-def test_the_mark_runs_on_the_device(folders: dict[str, Path]) -> None:
+def test_the_mark_runs_on_the_device() -> None:
     seen: list[str] = []
 
     def mark(pictures: torch.Tensor) -> torch.Tensor:
         seen.append(pictures.device.type)
         return pictures
 
-    renderer(folders["sd"]).render([attempt()], mark=mark)
+    renderer(folder_of("sd")).render([attempt()], mark=mark)
     assert seen == ["cuda"]
 
 
-def test_two_threads_on_their_streams_render_what_one_renders(folders: dict[str, Path]) -> None:
+def test_two_threads_on_their_streams_render_what_one_renders() -> None:
     """Decoding and copying behind, denoising on the default stream: no unit reads memory that another still writes."""
-    made = renderer(folders["sd"], batch=4, dtype="float32")
+    made = renderer(folder_of("sd"), batch=4, dtype="float32")
     units = [[attempt(f"u{u}i{i}", prompt=f"unit {u}", seed=10 * u + i, steps=8) for i in range(4)] for u in range(12)]
     want = [made.render(unit)[0] for unit in units]
     with ThreadPoolExecutor(2) as pool:
@@ -102,25 +96,25 @@ def test_two_threads_on_their_streams_render_what_one_renders(folders: dict[str,
 
 
 @pytest.mark.parametrize(("name", "scheduler"), [("sd", "euler"), ("sd3", None)])
-def test_slots_draw_the_static_paths_pictures(folders: dict[str, Path], name: str, scheduler: str | None) -> None:
+def test_slots_draw_the_static_paths_pictures(name: str, scheduler: str | None) -> None:
     ragged = [attempt(f"i{i}", prompt="x" * i, seed=i, steps=steps) for i, steps in enumerate((3, 7, 2, 5))]
-    pictures, _ = renderer(folders[name], batch=2, slots=True, scheduler=scheduler, dtype="float32").render(ragged)
-    static = renderer(folders[name], batch=1, scheduler=scheduler, dtype="float32")
+    pictures, _ = renderer(folder_of(name), batch=2, slots=True, scheduler=scheduler, dtype="float32").render(ragged)
+    static = renderer(folder_of(name), batch=1, scheduler=scheduler, dtype="float32")
     for picture, one in zip(pictures, ragged, strict=True):
         assert np.abs(picture.astype(int) - static.render([one])[0][0]).max() <= 2
 
 
 @pytest.mark.parametrize("speed", [{"compile": "regional"}, {"fuse_qkv": True}, {"channels_last": True}, {"graphs": True}])
-def test_faster_is_nearly_the_same_picture(folders: dict[str, Path], speed: dict[str, object]) -> None:
-    plain, _ = renderer(folders["sd"], dtype="float32").render([attempt()])
-    fast, _ = renderer(folders["sd"], dtype="float32", speed=speed).render([attempt()])
+def test_faster_is_nearly_the_same_picture(speed: dict[str, object]) -> None:
+    plain, _ = renderer(folder_of("sd"), dtype="float32").render([attempt()])
+    fast, _ = renderer(folder_of("sd"), dtype="float32", speed=speed).render([attempt()])
     assert np.abs(plain.astype(int) - fast).mean() < 2
 
 
 @pytest.mark.parametrize("name", BUILDERS)
-def test_graphs_repeat_what_was_recorded(folders: dict[str, Path], name: str) -> None:
+def test_graphs_repeat_what_was_recorded(name: str) -> None:
     """Two batch sizes by turns, from two threads: every step is a recording, and the picture is the one without."""
-    made, plain = renderer(folders[name], dtype="float32", speed={"graphs": True}), renderer(folders[name], dtype="float32")
+    made, plain = renderer(folder_of(name), dtype="float32", speed={"graphs": True}), renderer(folder_of(name), dtype="float32")
     units = [[attempt(f"u{u}i{i}", prompt=f"unit {u}", seed=10 * u + i, steps=4) for i in range(1 + u % 2)] for u in range(6)]
     want = [plain.render(unit)[0] for unit in units]
     with ThreadPoolExecutor(2) as pool:
@@ -131,16 +125,16 @@ def test_graphs_repeat_what_was_recorded(folders: dict[str, Path], name: str) ->
 
 
 @pytest.mark.parametrize("name", BUILDERS)
-def test_encoders_on_the_cpu_draw_the_same_picture(folders: dict[str, Path], name: str) -> None:
-    beside, _ = renderer(folders[name], dtype="float32").render([attempt(negative="blurry")])
-    apart, info = renderer(folders[name], dtype="float32", encoders="cpu").render([attempt(negative="blurry")])
+def test_encoders_on_the_cpu_draw_the_same_picture(name: str) -> None:
+    beside, _ = renderer(folder_of(name), dtype="float32").render([attempt(negative="blurry")])
+    apart, info = renderer(folder_of(name), dtype="float32", encoders="cpu").render([attempt(negative="blurry")])
     assert "text encoders: CPU" in info.driver
     assert np.abs(beside.astype(int) - apart).mean() < 2
 
 
-def test_two_threads_with_sdxl_from_words_and_from_pictures(folders: dict[str, Path]) -> None:
+def test_two_threads_with_sdxl_from_words_and_from_pictures() -> None:
     """By default in 16 bits: one encodes an init image while the other decodes."""
-    made = renderer(folders["sdxl"], batch=2)
+    made = renderer(folder_of("sdxl"), batch=2)
     inputs = {"init": png(np.arange(64 * 64 * 3, dtype=np.uint8).reshape(64, 64, 3))}
     units = [[from_picture(attempt(f"u{u}i{i}", seed=10 * u + i, steps=6), u % 2 == 1) for i in range(2)] for u in range(10)]
     want = [made.render(unit, inputs=inputs)[0] for unit in units]
@@ -149,9 +143,9 @@ def test_two_threads_with_sdxl_from_words_and_from_pictures(folders: dict[str, P
     assert max(np.abs(a.astype(int) - b).max() for a, b in zip(want, got, strict=True)) <= 2
 
 
-def test_two_threads_with_a_controlnet(folders: dict[str, Path], tmp_path: Path) -> None:
-    controlnet = {"weights": str(save_control(folders["sd"], tmp_path / "control"))}
-    made = renderer(folders["sd"], batch=2, dtype="float32", controlnet=controlnet)
+def test_two_threads_with_a_controlnet() -> None:
+    controlnet = {"weights": str(control_of("sd"))}
+    made = renderer(folder_of("sd"), batch=2, dtype="float32", controlnet=controlnet)
     inputs = {"lines": png(np.eye(64, dtype=np.uint8) * 255)}
     units = [[guided(attempt(f"u{u}i{i}", seed=10 * u + i, steps=6), u % 2 == 1) for i in range(2)] for u in range(10)]
     want = [made.render(unit, inputs=inputs)[0] for unit in units]

@@ -14,7 +14,7 @@ from renderfarm.models import ModelSettings, resolve
 from renderfarm.plan import Intent, attempt_of, plan_row
 from renderfarm.run.workers import RendererWorker, device_lost, read_inputs
 from renderfarm.schema import Attempt, PromptRow
-from tests.standins import sd_folder
+from tests.standins import folder_of
 
 
 def attempt(picture: Path, digest: str) -> Attempt:
@@ -46,8 +46,8 @@ def test_a_broken_cuda_context_ends_the_worker_and_a_full_memory_does_not() -> N
 
 def test_weights_that_cannot_be_loaded_are_said_when_the_renderer_should_be_ready(tmp_path: Path) -> None:
     """As a value until then: an exception in an actor's constructor would reach the driver as text, and end in the wrong exit code."""
-    weights = resolve(ModelSettings(weights=str(sd_folder()), device="cpu"))
-    job = JobSettings.model_validate({"name": "t", "manifest": "m", "output": "o", "model": {"weights": str(sd_folder()), "device": "cpu"}})
-    worker = RendererWorker(replace(weights, digest="0" * 64), job, bytes(32))
+    model = ModelSettings(weights=str(folder_of("sd2")), device="cpu")
+    job = JobSettings.model_validate({"name": "t", "manifest": "m", "output": "o", "model": model})
+    worker = RendererWorker(replace(resolve(model), digest="0" * 64), job, bytes(32))
     answer = worker.ready()
     assert isinstance(answer, WeightsError) and "the job was resolved with" in str(answer)

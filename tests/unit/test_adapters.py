@@ -12,13 +12,7 @@ from safetensors.torch import save_file
 from renderfarm.errors import RenderFailed, WeightsError
 from renderfarm.models import ModelSettings, load, resolve
 from renderfarm.render import Renderer
-from tests.standins import attempt, save_family
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    root = tmp_path_factory.mktemp("adapters")
-    return {name: save_family(name, root / name) for name in ("sd", "sdxl", "flux", "pixart")}
+from tests.standins import attempt, folder_of
 
 
 def lora(path: Path, prefix: str, layers: dict[str, tuple[int, int]], seed: int = 0) -> Path:
@@ -51,11 +45,11 @@ def refusal(folder: Path, path: Path) -> str:
     return caught.value.what
 
 
-def test_adapters_are_switched_not_mixed(folders: dict[str, Path], tmp_path: Path) -> None:
+def test_adapters_are_switched_not_mixed(tmp_path: Path) -> None:
     one, two = unet_lora(tmp_path / "one.safetensors", 32, 1), unet_lora(tmp_path / "two.safetensors", 32, 2)
-    plain = settings(folders["sd"])
+    plain = settings(folder_of("sd"))
     bare = Renderer(resolve(plain), plain).render([attempt()])[0].tobytes()
-    both = settings(folders["sd"], one={"path": str(one)}, two={"path": str(two), "scale": 0.5})
+    both = settings(folder_of("sd"), one={"path": str(one)}, two={"path": str(two), "scale": 0.5})
     made = Renderer(resolve(both), both)
 
     def drawn(adapter: str | None) -> bytes:
@@ -69,48 +63,48 @@ def test_adapters_are_switched_not_mixed(folders: dict[str, Path], tmp_path: Pat
         made.render([attempt(adapter="three")])
 
 
-def test_the_scale_counts_and_zero_is_off(folders: dict[str, Path], tmp_path: Path) -> None:
+def test_the_scale_counts_and_zero_is_off(tmp_path: Path) -> None:
     path = str(unet_lora(tmp_path / "one.safetensors", 32))
-    chosen = settings(folders["sd"], off={"path": path, "scale": 0}, half={"path": path, "scale": 0.5}, full={"path": path})
+    chosen = settings(folder_of("sd"), off={"path": path, "scale": 0}, half={"path": path, "scale": 0.5}, full={"path": path})
     made = Renderer(resolve(chosen), chosen)
     bare, off, half, full = (made.render([attempt(adapter=name)])[0][0] for name in (None, "off", "half", "full"))
     assert np.array_equal(bare, off)
     assert not np.array_equal(bare, half) and not np.array_equal(half, full)
 
 
-def test_a_transformer_takes_its_own(folders: dict[str, Path], tmp_path: Path) -> None:
-    chosen = settings(folders["flux"], style={"path": str(flux_lora(tmp_path / "flux.safetensors"))})
+def test_a_transformer_takes_its_own(tmp_path: Path) -> None:
+    chosen = settings(folder_of("flux"), style={"path": str(flux_lora(tmp_path / "flux.safetensors"))})
     made = Renderer(resolve(chosen), chosen)
     assert not np.array_equal(made.render([attempt()])[0], made.render([attempt(adapter="style")])[0])
 
 
-def test_adapters_of_another_family_are_refused_before_anything_loads(folders: dict[str, Path], tmp_path: Path) -> None:
+def test_adapters_of_another_family_are_refused_before_anything_loads(tmp_path: Path) -> None:
     sd = unet_lora(tmp_path / "sd.safetensors", 32)
     flux = flux_lora(tmp_path / "flux.safetensors")
-    assert "these have a transformer" in refusal(folders["flux"], sd)
-    assert "these have a unet" in refusal(folders["sd"], flux)
-    assert "reads 32 channels; these read 64" in refusal(folders["sdxl"], sd)
-    assert "holds no LoRA layers" in refusal(folders["sd"], folders["sd"] / "vae" / "diffusion_pytorch_model.safetensors")
+    assert "these have a transformer" in refusal(folder_of("flux"), sd)
+    assert "these have a unet" in refusal(folder_of("sd"), flux)
+    assert "reads 32 channels; these read 64" in refusal(folder_of("sdxl"), sd)
+    assert "holds no LoRA layers" in refusal(folder_of("sd"), folder_of("sd") / "vae" / "diffusion_pytorch_model.safetensors")
 
 
-def test_a_family_without_adapters_says_so(folders: dict[str, Path], tmp_path: Path) -> None:
+def test_a_family_without_adapters_says_so(tmp_path: Path) -> None:
     path = lora(tmp_path / "p.safetensors", "transformer", {"transformer_blocks.0.attn1.to_q": (32, 32)})
-    chosen = settings(folders["pixart"], style={"path": str(path)})
+    chosen = settings(folder_of("pixart"), style={"path": str(path)})
     with pytest.raises(WeightsError, match="no adapters for this family"):
         resolve(chosen)
 
 
-def test_an_adapter_that_changed_since_resolving_is_not_loaded(folders: dict[str, Path], tmp_path: Path) -> None:
+def test_an_adapter_that_changed_since_resolving_is_not_loaded(tmp_path: Path) -> None:
     path = unet_lora(tmp_path / "one.safetensors", 32, 1)
-    chosen = settings(folders["sd"], one={"path": str(path)})
+    chosen = settings(folder_of("sd"), one={"path": str(path)})
     resolved = resolve(chosen)
     unet_lora(path, 32, 2)
     with pytest.raises(WeightsError, match="not the file that was resolved"):
         load(resolved, chosen)
 
 
-def test_an_adapter_without_a_matching_layer_is_refused(folders: dict[str, Path], tmp_path: Path) -> None:
+def test_an_adapter_without_a_matching_layer_is_refused(tmp_path: Path) -> None:
     path = lora(tmp_path / "odd.safetensors", "unet", {"down_blocks.9.attentions.0.proj_in": (32, 32)})
-    chosen = settings(folders["sd"], odd={"path": str(path)})
+    chosen = settings(folder_of("sd"), odd={"path": str(path)})
     with pytest.raises(WeightsError, match="'odd'"):
         load(resolve(chosen), chosen)

@@ -24,7 +24,7 @@ from renderfarm.render import Renderer
 from renderfarm.resolve import read_job_file, resolve_job
 from renderfarm.schema import Attempt, PromptRow
 from renderfarm.storage import LocalStorage
-from tests.standins import attempt, png, save_control, save_family
+from tests.standins import attempt, control_of, folder_of, png
 
 NAMES = ("sd", "sdxl", "sd_wide")
 
@@ -41,10 +41,8 @@ INPUTS = {
 
 
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, Path]]:
-    root = tmp_path_factory.mktemp("control")
-    made = {name: save_family(name, root / name) for name in (*NAMES, "flux")}
-    return {name: (path, save_control(path, root / f"{name}-control") if name != "flux" else path) for name, path in made.items()}
+def folders() -> dict[str, tuple[Path, Path]]:
+    return {name: (folder_of(name), control_of(name)) for name in NAMES} | {"flux": (folder_of("flux"), folder_of("flux"))}
 
 
 def model(folders: dict[str, tuple[Path, Path]], name: str = "sd", control: dict[str, Any] | None = None, **more: Any) -> ModelSettings:

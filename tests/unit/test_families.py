@@ -17,7 +17,7 @@ from renderfarm.models import ModelSettings, resolve
 from renderfarm.models.families import FAMILIES, SCHEDULERS, family_of, samplers_for
 from renderfarm.models.quiet import drop_foreign_warnings
 from renderfarm.render import Renderer
-from tests.standins import BUILDERS, attempt, png, save_family
+from tests.standins import BUILDERS, attempt, folder_of, png
 
 PICTURES = {
     "i": png(np.arange(64 * 64 * 3, dtype=np.uint32).reshape(64, 64, 3).astype(np.uint8)),
@@ -27,14 +27,6 @@ PICTURES = {
 
 NO_NEGATIVE = ("flux", "flux_schnell", "flux2", "lcm")
 """Stand-ins whose negative prompt has no effect."""
-
-Folders = dict[str, Path]
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> Folders:
-    root = tmp_path_factory.mktemp("families")
-    return {name: save_family(name, root / name) for name in BUILDERS}
 
 
 def renderer(folder: Path, **changes: object) -> Renderer:
@@ -63,8 +55,8 @@ def plain_diffusers(made: Renderer, prompt: str, negative: str, seed: int, guida
 
 
 @pytest.mark.parametrize("name", BUILDERS)
-def test_one_image_is_what_diffusers_draws(folders: Folders, name: str) -> None:
-    made = renderer(folders[name])
+def test_one_image_is_what_diffusers_draws(name: str) -> None:
+    made = renderer(folder_of(name))
     for negative in ("", "blurry text"):
         for guidance in (0.0, 3.0):
             want = plain_diffusers(made, "a red mug", negative, 5, guidance)
@@ -74,8 +66,8 @@ def test_one_image_is_what_diffusers_draws(folders: Folders, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", BUILDERS)
-def test_deterministic_bytes_do_not_depend_on_company(folders: Folders, name: str) -> None:
-    made = renderer(folders[name], deterministic=True)
+def test_deterministic_bytes_do_not_depend_on_company(name: str) -> None:
+    made = renderer(folder_of(name), deterministic=True)
     target = attempt("t", prompt="a long prompt, much longer than its neighbours", seed=3)
     alone = made.render([target])[0][0].tobytes()
     for count in (3, 8):
@@ -84,9 +76,9 @@ def test_deterministic_bytes_do_not_depend_on_company(folders: Folders, name: st
 
 
 @pytest.mark.parametrize("name", BUILDERS)
-def test_in_a_batch_each_image_keeps_its_own_prompts_and_noise(folders: Folders, name: str) -> None:
+def test_in_a_batch_each_image_keeps_its_own_prompts_and_noise(name: str) -> None:
     """Batched arithmetic may differ by a grey level; a mixed-up prompt or seed would differ by tens."""
-    made = renderer(folders[name])
+    made = renderer(folder_of(name))
     batch = [
         attempt("a", prompt="a red mug", negative="", seed=1),
         attempt("b", prompt="two dogs on the beach", negative="text", seed=2),
@@ -100,20 +92,20 @@ def test_in_a_batch_each_image_keeps_its_own_prompts_and_noise(folders: Folders,
 
 
 @pytest.mark.parametrize("name", [name for name in BUILDERS if name not in NO_NEGATIVE])
-def test_the_negative_prompt_counts(folders: Folders, name: str) -> None:
-    made = renderer(folders[name])
+def test_the_negative_prompt_counts(name: str) -> None:
+    made = renderer(folder_of(name))
     one, _ = made.render([attempt(negative="")])
     other, _ = made.render([attempt(negative="blurry")])
     assert not np.array_equal(one, other)
 
 
-def test_every_family_has_a_stand_in(folders: Folders) -> None:
-    resolved = {resolve(ModelSettings(weights=str(folder))).family for folder in folders.values()}
+def test_every_family_has_a_stand_in() -> None:
+    resolved = {resolve(ModelSettings(weights=str(folder))).family for folder in map(folder_of, BUILDERS)}
     assert resolved == {family.name for family in FAMILIES}
 
 
-def test_sizes_of_a_family_are_multiples_of_its_own(folders: Folders) -> None:
-    multiples = {name: resolve(ModelSettings(weights=str(folder))).size_multiple for name, folder in folders.items()}
+def test_sizes_of_a_family_are_multiples_of_its_own() -> None:
+    multiples = {name: resolve(ModelSettings(weights=str(folder_of(name)))).size_multiple for name in BUILDERS}
     assert (multiples["sd"], multiples["flux"], multiples["sd3"], multiples["sana"]) == (8, 16, 16, 32)
 
 
@@ -123,8 +115,8 @@ def test_sizes_of_a_family_are_multiples_of_its_own(folders: Folders) -> None:
     + [("sdxl", "tcd"), ("lcm", "lcm"), ("pixart", "unipc")]
     + [(name, sampler) for name in ("sd3", "flux") for sampler in samplers_for(family_of("FluxPipeline"))],
 )
-def test_every_sampler_draws_and_keeps_images_apart(folders: Folders, name: str, sampler: str) -> None:
-    made = renderer(folders[name], scheduler=sampler)
+def test_every_sampler_draws_and_keeps_images_apart(name: str, sampler: str) -> None:
+    made = renderer(folder_of(name), scheduler=sampler)
     batch = [attempt("a", steps=4), attempt("b", prompt="two dogs", seed=2, steps=4)]
     pictures, info = made.render(batch)
     assert info.scheduler == SCHEDULERS[sampler][0]
@@ -132,16 +124,16 @@ def test_every_sampler_draws_and_keeps_images_apart(folders: Folders, name: str,
     assert pictures.std() > 10
 
 
-def test_a_sampler_that_the_pipeline_cannot_drive_is_refused(folders: Folders) -> None:
+def test_a_sampler_that_the_pipeline_cannot_drive_is_refused() -> None:
     for name, sampler in (("lcm", "ddim"), ("flux", "ddim"), ("sd", "flow_euler")):
         with pytest.raises(WeightsError, match="cannot sample this family"):
-            resolve(ModelSettings(weights=str(folders[name]), scheduler=sampler))
+            resolve(ModelSettings(weights=str(folder_of(name)), scheduler=sampler))
 
 
 @pytest.mark.parametrize("name", BUILDERS)
-def test_encoders_apart_draw_the_same_bytes(folders: Folders, name: str) -> None:
+def test_encoders_apart_draw_the_same_bytes(name: str) -> None:
     """The pipeline is left without encoders, so whatever it draws it draws from embeddings; from a picture and in a mask too."""
-    beside, apart = renderer(folders[name]), renderer(folders[name], encoders="cpu")
+    beside, apart = renderer(folder_of(name)), renderer(folder_of(name), encoders="cpu")
     assert apart.model.encoders is not apart.model.pipe and beside.model.encoders is beside.model.pipe
     held = {part for part in apart.model.pipe.components if part.startswith("text_encoder")}
     assert held and all(getattr(apart.model.pipe, part) is None for part in held)
@@ -171,9 +163,9 @@ class CpuTensors(TorchDispatchMode):
 
 
 @pytest.mark.parametrize("name", BUILDERS)
-def test_a_step_asks_nothing_of_the_host(folders: Folders, name: str) -> None:
+def test_a_step_asks_nothing_of_the_host(name: str) -> None:
     """So a CUDA graph can hold it: no value is read back (a tensor without memory would raise), none is copied from the host."""
-    made = renderer(folders[name])
+    made = renderer(folder_of(name))
     denoiser = getattr(made.model.pipe, made.model.family.denoiser)
     forward, calls = denoiser.forward, []
     denoiser.forward = lambda *args, **options: calls.append((args, options)) or forward(*args, **options)

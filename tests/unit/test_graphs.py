@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +14,7 @@ from renderfarm.models.families import OTHER
 from renderfarm.models.graphs import RECORDINGS_MAX, Graphed
 from renderfarm.models.speed import refuse_modes
 from renderfarm.render import Renderer
-from tests.standins import attempt, save_family
+from tests.standins import attempt, folder_of
 
 CPU = torch.device("cpu")
 
@@ -45,8 +44,8 @@ def graphed(made: Renderer, recorder: Recorder) -> Graphed:
 
 
 @pytest.mark.parametrize("name", ["sd", "sdxl", "sd3", "flux", "sana"])
-def test_repeated_steps_draw_the_same_bytes(tmp_path: Path, name: str) -> None:
-    settings = ModelSettings(weights=str(save_family(name, tmp_path / name)), device="cpu", batch=4)
+def test_repeated_steps_draw_the_same_bytes(name: str) -> None:
+    settings = ModelSettings(weights=str(folder_of(name)), device="cpu", batch=4)
     plain, repeating = (Renderer(resolve(settings), settings) for _ in range(2))
     recorder = Recorder()
     graphed(repeating, recorder)
@@ -108,8 +107,8 @@ def test_out_of_memory_frees_the_recordings_and_passes_through() -> None:
     assert not made.recordings
 
 
-def test_without_cuda_the_setting_changes_nothing(tmp_path: Path) -> None:
-    settings = ModelSettings.model_validate({"weights": str(save_family("sd", tmp_path)), "device": "cpu", "speed": {"graphs": True}})
+def test_without_cuda_the_setting_changes_nothing() -> None:
+    settings = ModelSettings.model_validate({"weights": str(folder_of("sd")), "device": "cpu", "speed": {"graphs": True}})
     made = Renderer(resolve(settings), settings)
     assert not isinstance(made.model.pipe.unet.forward, Graphed)
 

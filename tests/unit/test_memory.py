@@ -9,7 +9,7 @@ import pytest
 from renderfarm.errors import WeightsError
 from renderfarm.models import AdapterSettings, ModelSettings, load, resolve
 from renderfarm.models.memory import BESIDE, CPU_ENCODERS_MAX, Placement, available_bytes, check_host, choose_mode, place
-from tests.standins import sd_folder
+from tests.standins import folder_of
 
 GB = 10**9
 SDXL = [5 * GB, int(1.4 * GB), int(0.25 * GB), int(0.17 * GB)]
@@ -59,7 +59,7 @@ def test_encoders_elsewhere_take_no_room_on_the_gpu() -> None:
 
 
 def test_encoders_on_a_gpu_that_is_not_there_are_refused() -> None:
-    settings = ModelSettings(weights=str(sd_folder()), device="cpu", encoders="cuda:9")
+    settings = ModelSettings(weights=str(folder_of("sd2")), device="cpu", encoders="cuda:9")
     with pytest.raises(WeightsError, match="there is no cuda:9: this process sees") as caught:
         load(resolve(settings), settings)
     assert caught.value.where == "model.encoders"
@@ -79,7 +79,7 @@ def test_weights_larger_than_the_machine_are_refused() -> None:
 
 
 def test_loading_refuses_what_the_machine_cannot_hold() -> None:
-    settings = ModelSettings(weights=str(sd_folder()), device="cpu")
+    settings = ModelSettings(weights=str(folder_of("sd2")), device="cpu")
     resolved = resolve(settings)
     available = available_bytes()
     assert available is not None

@@ -19,16 +19,18 @@ from renderfarm.models import AdapterSettings, ModelSettings, load, resolve
 from renderfarm.models.fingerprint import combined, fingerprint
 from renderfarm.models.licence import classify, read_licence
 from renderfarm.models.quiet import drop_foreign_warnings
-from renderfarm.models.starter import standin_folder
-from tests.standins import sd_folder
+from renderfarm.models.resolve import starter_folder
+from tests.standins import folder_of
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A private copy of the stand-in, to damage."""
-    return Path(shutil.copytree(sd_folder(), tmp_path / "weights"))
+    """A private copy of a stand-in with a licence, to damage."""
+    copy = Path(shutil.copytree(folder_of("sd2"), tmp_path / "weights"))
+    (copy / "README.md").write_text("---\nlicense: apache-2.0\n---\n")
+    return copy
 
 
 def refusal(**settings: object) -> WeightsError:
@@ -56,9 +58,10 @@ def test_resolving_names_the_weights_and_their_licence(folder: Path) -> None:
 
 
 def test_resolving_imports_no_heavy_library() -> None:
+    folder = str(folder_of("sd2"))
     code = (
         "import sys; from renderfarm.models import ModelSettings, resolve; from renderfarm.render import Renderer; "
-        f"resolve(ModelSettings(weights={str(sd_folder())!r})); "
+        f"resolve(ModelSettings(weights={folder!r})); "
         "print([name for name in ('torch', 'diffusers', 'transformers', 'numpy') if name in sys.modules])"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -254,17 +257,11 @@ def test_adapters_get_a_digest_and_bad_ones_are_refused(folder: Path, tmp_path: 
         ModelSettings(adapters={"a b": AdapterSettings(path=str(file))})
 
 
-def test_racing_processes_build_one_stand_in(tmp_path: Path) -> None:
-    """Three at once, as on a farm's first start: each gets a whole folder, nothing temporary stays."""
-    call = f"standin_folder(Path({str(tmp_path)!r}))"
-    code = f"from pathlib import Path; from renderfarm.models.starter import standin_folder; print({call})"
-    racing = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(3)]
-    answers = {process.communicate(timeout=240)[0].strip() for process in racing}
-    assert answers == {str(standin_folder(tmp_path))}
-    built = standin_folder(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [built.name, "standin.lock"]
-    want = resolve(ModelSettings(weights=str(sd_folder()))).digest
-    assert resolve(ModelSettings(weights=str(built))).digest == want, "the same bytes everywhere"
+def test_starter_weights_that_an_installation_lacks_are_a_broken_installation(tmp_path: Path) -> None:
+    assert resolve(ModelSettings(weights="starter")).path == str(starter_folder())
+    with pytest.raises(WeightsError, match="the starter weights are missing from this installation") as caught:
+        starter_folder(tmp_path)
+    assert (caught.value.where, caught.value.remedy) == (str(tmp_path), "reinstall renderfarm")
 
 
 def test_every_setting_is_described() -> None:

@@ -8,12 +8,12 @@ import torch
 from renderfarm.models import LoadedModel, ModelSettings, resolve
 from renderfarm.render import Renderer
 from renderfarm.render.stages import ENCODED_BYTES_MAX, PromptCache, encode_one, held_bytes
-from tests.standins import sd_folder
+from tests.standins import folder_of
 
 
 @pytest.fixture(scope="module")
 def model() -> LoadedModel:
-    settings = ModelSettings.model_validate({"weights": str(sd_folder()), "device": "cpu"})
+    settings = ModelSettings.model_validate({"weights": str(folder_of("sd2")), "device": "cpu"})
     return Renderer(resolve(settings), settings).model
 
 

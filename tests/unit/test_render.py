@@ -19,13 +19,11 @@ from renderfarm.render import CHUNK_END, Renderer, rates, tuning
 from renderfarm.render.batching import DoesNotFit, in_fitting_batches, out_of_memory
 from renderfarm.render.renderer import choose_kernels
 from renderfarm.render.stages import PromptCache, time_batch
-from tests.standins import attempt, sd_folder
-
-SETTINGS = ModelSettings(weights=str(sd_folder()), device="cpu")
+from tests.standins import attempt, folder_of
 
 
 def renderer(**changes: object) -> Renderer:
-    settings = ModelSettings.model_validate(SETTINGS.model_dump() | changes)
+    settings = ModelSettings.model_validate({"weights": str(folder_of("sd2")), "device": "cpu", **changes})
     return Renderer(resolve(settings), settings)
 
 
@@ -44,7 +42,7 @@ def test_pictures_are_uint8_rgb_of_the_size_asked_for(plain: Renderer) -> None:
     assert pictures.dtype == np.uint8 and pictures.shape == (2, 96, 64, 3)
     assert pictures.std() > 20, "a picture, not a grey card"
     assert info.batch == ("a/1", "b/3")
-    assert info.weights == str(sd_folder()) and info.weights_digest == plain.model.resolved.digest
+    assert info.weights == str(folder_of("sd2")) and info.weights_digest == plain.model.resolved.digest
     assert (info.scheduler, info.dtype, info.device) == ("DDIMScheduler", "float32", "cpu")
 
 

@@ -16,7 +16,7 @@ from renderfarm.errors import RenderFailed
 from renderfarm.models import ModelSettings, resolve
 from renderfarm.render import Renderer, stages, vae
 from renderfarm.schema import Attempt
-from tests.standins import attempt, png, save_family, sd_folder
+from tests.standins import attempt, folder_of, png
 
 
 def picture(seed: int = 0, size: int = 64) -> np.ndarray:
@@ -44,7 +44,7 @@ def renderer(folder: Path, **changes: object) -> Renderer:
 
 @pytest.fixture(scope="module")
 def plain() -> Renderer:
-    return renderer(sd_folder())
+    return renderer(folder_of("sd2"))
 
 
 def drawn(made: Renderer, *attempts: Attempt) -> np.ndarray:
@@ -75,29 +75,29 @@ def test_each_image_of_a_batch_has_its_own_inputs(plain: Renderer) -> None:
 
 
 def test_deterministic_inpainting_does_not_depend_on_company() -> None:
-    made = renderer(sd_folder(), deterministic=True)
+    made = renderer(folder_of("sd2"), deterministic=True)
     alone = drawn(made, started("i0", "half"))[0].tobytes()
     assert drawn(made, started("i1", "half", name="n", seed=1), started("i0", "half"))[1].tobytes() == alone
 
 
 @pytest.mark.parametrize("name", ["sdxl", "sd3", "flux", "lcm", "sd_wide"])
-def test_other_families_start_from_pictures_too(tmp_path: Path, name: str) -> None:
-    made = renderer(save_family(name, tmp_path / name))
+def test_other_families_start_from_pictures_too(name: str) -> None:
+    made = renderer(folder_of(name))
     assert not np.array_equal(drawn(made, started("i0")), drawn(made, started("i1")))
     assert np.array_equal(drawn(made, started("i0", "half"))[0][:, :32], picture(0)[:, :32])
     assert np.array_equal(drawn(made, started("i0", "black", strength=None))[0], picture(0))
 
 
-def test_a_family_without_it_says_so(tmp_path: Path) -> None:
-    made = renderer(save_family("pixart", tmp_path / "pixart"))
+def test_a_family_without_it_says_so() -> None:
+    made = renderer(folder_of("pixart"))
     with pytest.raises(RenderFailed, match="has no image-to-image"):
         drawn(made, started("i0"))
 
 
 @pytest.mark.parametrize("scheduler", ["ddim", "euler", "dpmpp_2m", "heun"])
-def test_blended_latents_know_what_the_mask_keeps(tmp_path: Path, scheduler: str) -> None:
+def test_blended_latents_know_what_the_mask_keeps(scheduler: str) -> None:
     """Weights whose channels diffusers refuses to inpaint: the kept half of the latents ends as the init image's own."""
-    made = renderer(save_family("sd_wide", tmp_path / "sd_wide"), scheduler=scheduler)
+    made = renderer(folder_of("sd_wide"), scheduler=scheduler)
     seen: list[torch.Tensor] = []
     decode = made.model.pipe.vae.decode
     made.model.pipe.vae.decode = lambda latents, **options: (seen.append(latents), decode(latents, **options))[1]
@@ -134,9 +134,9 @@ def test_pictures_of_another_shape_are_cropped_at_the_centre(plain: Renderer) ->
 
 
 @pytest.mark.parametrize(("dtype", "moves"), [("float32", False), ("bfloat16", False), ("float16", True)])
-def test_sdxl_from_pictures_keeps_its_vae_while_another_thread_decodes(tmp_path: Path, dtype: str, moves: bool) -> None:
+def test_sdxl_from_pictures_keeps_its_vae_while_another_thread_decodes(dtype: str, moves: bool) -> None:
     """diffusers makes SDXL's VAE float32 and back around encoding. Only in float16 must it, and then batches take turns."""
-    made = renderer(save_family("sdxl", tmp_path / "sdxl"), dtype=dtype)
+    made = renderer(folder_of("sdxl"), dtype=dtype)
     assert made.model.moves == moves and made.model.pipe.vae.config.force_upcast == moves
     units = [[started("i0" if u % 2 else None, name=f"u{u}i{i}", seed=10 * u + i) for i in range(2)] for u in range(6)]
     want = [drawn(made, *unit) for unit in units]

@@ -19,7 +19,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from renderfarm.job.model import STARTER
-from renderfarm.models.starter import STANDIN_NAME
 from renderfarm.output import REPORT_INDEX
 from renderfarm.report import Summary, write
 from renderfarm.report.encode import href, plain, script_json
@@ -260,7 +259,7 @@ class TestLines:
 class TestModels:
     def test_starter_and_stand_in_are_called_what_they_are(self) -> None:
         assert model_kind({"weights": STARTER})[0] == "starter"
-        assert model_kind({"weights": STANDIN_NAME})[0] == "stand-in"
+        assert model_kind({"weights": "starter (random stand-in)"})[0] == "stand-in"
         assert model_kind({"weights": "stabilityai/sdxl-turbo"}) == ("", "")
 
     def test_models_of_shown_pictures_are_counted(self) -> None:

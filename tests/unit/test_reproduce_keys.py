@@ -41,7 +41,7 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Made:
     """Rendered, marked and stored by the real renderer and finisher, without Ray."""
     base = tmp_path_factory.mktemp("reproduce")
     made = Made(base / "out", keys.init(base / "team"))
-    settings = ModelSettings(weights=str(standins.sd_folder()))
+    settings = ModelSettings(weights=str(standins.folder_of("sd2")))
     job = JobSettings.model_validate(
         {"name": "mugs", "manifest": "-", "output": str(made.out), "keys": str(made.keys.folder), "model": settings}
     )

@@ -14,12 +14,12 @@ from renderfarm.errors import WeightsError
 from renderfarm.models import ModelSettings, load, resolve
 from renderfarm.render import Renderer
 from tests.single_file import write_denoiser, write_whole
-from tests.standins import attempt, save_family
+from tests.standins import attempt, folder_of
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_family("sd", tmp_path_factory.mktemp("single") / "sd")
+def folder() -> Path:
+    return folder_of("sd")
 
 
 @pytest.fixture(scope="module")
@@ -98,12 +98,12 @@ def test_what_cannot_be_used_is_refused(folder: Path, configs: Path, pipe: Any, 
     assert "bytes where its header says" in refusal(cut, config=str(folder)).what
     save_file({"lora_unet_x.lora_down.weight": torch.zeros(4, 4)}, tmp_path / "lora.safetensors")
     assert "LoRA" in refusal(tmp_path / "lora.safetensors", config=str(folder)).what
-    pixart = save_family("pixart", tmp_path / "pixart")
+    pixart = folder_of("pixart")
     assert "cannot be loaded from a single file" in refusal(file, config=str(pixart)).what
 
 
 def test_a_file_of_another_family_says_so(pipe: Any, tmp_path: Path) -> None:
     file = write_denoiser(pipe, tmp_path / "unet.safetensors")
-    settings = ModelSettings(weights=str(file), config=str(save_family("sdxl", tmp_path / "sdxl")), device="cpu")
+    settings = ModelSettings(weights=str(file), config=str(folder_of("sdxl")), device="cpu")
     with pytest.raises(WeightsError, match="same family"):
         load(resolve(settings), settings)

@@ -16,15 +16,9 @@ from renderfarm.plan import mixed_key
 from renderfarm.render import Renderer
 from renderfarm.run.units import PendingAttempt, UnitQueue
 from renderfarm.schema import Attempt
-from tests.standins import attempt, save_family
+from tests.standins import attempt, folder_of
 
 STEPS = (3, 7, 2, 5, 4)
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    root = tmp_path_factory.mktemp("slots")
-    return {name: save_family(name, root / name) for name in ("sd", "sd3", "flux")}
 
 
 def renderer(folder: Path, **changes: Any) -> Renderer:
@@ -40,27 +34,25 @@ def ragged(guidance: float = 4.0) -> list[Attempt]:
 
 @pytest.mark.parametrize(("name", "scheduler"), [("sd", "euler"), ("sd", "euler_trailing"), ("sd3", None)])
 @pytest.mark.parametrize("guidance", [4.0, 0.0])
-def test_ragged_work_draws_what_each_image_draws_alone(folders: dict[str, Path], name: str, scheduler: str | None, guidance: float) -> None:
-    made = renderer(folders[name], scheduler=scheduler)
+def test_ragged_work_draws_what_each_image_draws_alone(name: str, scheduler: str | None, guidance: float) -> None:
+    made = renderer(folder_of(name), scheduler=scheduler)
     pictures, info = made.render(ragged(guidance))
     assert info.batch == tuple(f"i{i}/1" for i in range(len(STEPS)))
-    static = renderer(folders[name], scheduler=scheduler, slots=False)
+    static = renderer(folder_of(name), scheduler=scheduler, slots=False)
     for picture, one in zip(pictures, ragged(guidance), strict=True):
         assert np.abs(picture.astype(int) - static.render([one])[0][0]).max() <= 2
 
 
-def test_v_prediction_too(tmp_path: Path) -> None:
-    folder = save_family("sd", tmp_path / "sd")
-    config = folder / "scheduler" / "scheduler_config.json"
-    config.write_text(config.read_text().replace('"epsilon"', '"v_prediction"'))
+def test_v_prediction_too() -> None:
+    folder = folder_of("sd2")
     pictures, _ = renderer(folder, scheduler="euler").render(ragged())
     for picture, one in zip(pictures, ragged(), strict=True):
         alone = renderer(folder, scheduler="euler", slots=False).render([one])[0][0]
         assert np.abs(picture.astype(int) - alone).max() <= 2
 
 
-def test_slots_never_hold_more_than_the_batch_and_are_refilled_at_once(folders: dict[str, Path]) -> None:
-    made = renderer(folders["sd"], scheduler="euler", batch=2)
+def test_slots_never_hold_more_than_the_batch_and_are_refilled_at_once() -> None:
+    made = renderer(folder_of("sd"), scheduler="euler", batch=2)
     sizes: list[int] = []
     made.model.pipe.unet.register_forward_pre_hook(lambda _, arguments: sizes.append(len(arguments[0]) // 2))
     made.render(ragged())
@@ -68,9 +60,9 @@ def test_slots_never_hold_more_than_the_batch_and_are_refilled_at_once(folders: 
     assert sizes == [2] * 10 + [1], "one slot takes 3 + 2 + 5 steps, the other 7 + 4"
 
 
-def test_out_of_memory_halves_the_slots_and_a_broken_picture_is_named(folders: dict[str, Path]) -> None:
-    want = renderer(folders["sd"], scheduler="euler", batch=2).render(ragged())[0]
-    made = renderer(folders["sd"], scheduler="euler", batch=4)
+def test_out_of_memory_halves_the_slots_and_a_broken_picture_is_named() -> None:
+    want = renderer(folder_of("sd"), scheduler="euler", batch=2).render(ragged())[0]
+    made = renderer(folder_of("sd"), scheduler="euler", batch=4)
 
     def allocate(_: object, arguments: tuple[torch.Tensor, ...]) -> None:
         if len(arguments[0]) > 4:
@@ -86,18 +78,18 @@ def test_out_of_memory_halves_the_slots_and_a_broken_picture_is_named(folders: d
         made.render([*ragged(), attempt("bad", prompt="z")])
 
 
-def test_units_for_slots_mix_steps_but_not_sizes_or_unguided(folders: dict[str, Path]) -> None:
+def test_units_for_slots_mix_steps_but_not_sizes_or_unguided() -> None:
     members = [PendingAttempt(one) for one in (*ragged(), attempt("u", guidance=1.0), attempt("w", size=(64, 96)))]
     queue = UnitQueue(iter(members), 8, mixed_key)
     units = [unit.attempts() for unit in iter(queue.next_unit, None)]
     assert [[one.image.image_id for one in unit] for unit in units] == [["i0", "i1", "i2", "i3", "i4"], ["u"], ["w"]]
 
 
-def test_slots_are_refused_where_they_cannot_step(folders: dict[str, Path]) -> None:
+def test_slots_are_refused_where_they_cannot_step() -> None:
     with pytest.raises(WeightsError, match="slots cannot step sd with PNDMScheduler"):
-        renderer(folders["sd"])
+        renderer(folder_of("sd"))
     with pytest.raises(WeightsError, match="slots cannot step flux"):
-        renderer(folders["flux"])
+        renderer(folder_of("flux"))
     for bad in ({"deterministic": True}, {"lossy": {"reuse": 2}}, {"adapters": {"a": {"path": "a.safetensors"}}}):
         with pytest.raises(ValidationError, match="slots mix images"):
             ModelSettings.model_validate({"slots": True, **bad})

@@ -16,13 +16,7 @@ from renderfarm.models.speed import refuse_compiled
 from renderfarm.plan import Intent, plan_row
 from renderfarm.render import Renderer
 from renderfarm.schema import PromptRow, RenderInfo
-from tests.standins import attempt, save_family
-
-
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    root = tmp_path_factory.mktemp("speed")
-    return {name: save_family(name, root / name) for name in ("sd", "sdxl", "sd3", "flux")}
+from tests.standins import attempt, folder_of
 
 
 def renderer(folder: Path, **changes: Any) -> Renderer:
@@ -39,17 +33,17 @@ def drawn(made: Renderer, steps: int = 6) -> tuple[np.ndarray, RenderInfo]:
     ("name", "speed"),
     [("sd", {"fuse_qkv": True}), ("flux", {"fuse_qkv": True}), ("sd", {"channels_last": True}), ("sd3", {"channels_last": True})],
 )
-def test_faster_is_the_same_picture(folders: dict[str, Path], name: str, speed: dict[str, Any]) -> None:
-    want, _ = drawn(renderer(folders[name]))
-    got, info = drawn(renderer(folders[name], speed=speed))
+def test_faster_is_the_same_picture(name: str, speed: dict[str, Any]) -> None:
+    want, _ = drawn(renderer(folder_of(name)))
+    got, info = drawn(renderer(folder_of(name), speed=speed))
     assert np.abs(want - got).max() <= 2
     assert "(" not in info.scheduler
 
 
 @pytest.mark.parametrize("name", ["sd", "sdxl", "flux"])
-def test_reused_features_are_named_in_the_record(folders: dict[str, Path], name: str) -> None:
-    plain = renderer(folders[name])
-    lossy = renderer(folders[name], lossy={"reuse": 2})
+def test_reused_features_are_named_in_the_record(name: str) -> None:
+    plain = renderer(folder_of(name))
+    lossy = renderer(folder_of(name), lossy={"reuse": 2})
     want, _ = drawn(plain)
     got, info = drawn(lossy)
     assert info.scheduler.endswith("(reuse 2)")
@@ -57,23 +51,23 @@ def test_reused_features_are_named_in_the_record(folders: dict[str, Path], name:
     assert np.array_equal(got, drawn(lossy)[0]), "nothing is kept from one batch to the next"
 
 
-def test_inner_blocks_run_at_full_steps_only(folders: dict[str, Path]) -> None:
-    made = renderer(folders["sd"], lossy={"reuse": 3}, scheduler="ddim")
+def test_inner_blocks_run_at_full_steps_only() -> None:
+    made = renderer(folder_of("sd"), lossy={"reuse": 3}, scheduler="ddim")
     runs: list[str] = []
     unet = made.model.pipe.unet
     unet.mid_block.resnets[0].register_forward_hook(lambda *_: runs.append("inner"))
     unet.up_blocks[-1].resnets[0].register_forward_hook(lambda *_: runs.append("outer"))
     drawn(made, steps=7)
     assert (runs.count("inner"), runs.count("outer")) == (3, 7)
-    want, _ = drawn(renderer(folders["sd"], scheduler="ddim"), steps=1)
+    want, _ = drawn(renderer(folder_of("sd"), scheduler="ddim"), steps=1)
     assert np.array_equal(want, drawn(made, steps=1)[0]), "the first step is a full one"
 
 
-def test_what_cannot_be_lossy_is_refused_before_it_loads(folders: dict[str, Path]) -> None:
+def test_what_cannot_be_lossy_is_refused_before_it_loads() -> None:
     with pytest.raises(WeightsError, match="no cache for this family"):
-        resolve(ModelSettings.model_validate({"weights": str(folders["sd3"]), "lossy": {"reuse": 2}}))
+        resolve(ModelSettings.model_validate({"weights": str(folder_of("sd3")), "lossy": {"reuse": 2}}))
     with pytest.raises(WeightsError, match="cannot fuse"):
-        resolve(ModelSettings.model_validate({"weights": str(folders["sd3"]), "speed": {"fuse_qkv": True}}))
+        resolve(ModelSettings.model_validate({"weights": str(folder_of("sd3")), "speed": {"fuse_qkv": True}}))
     for bad in ({"speed": {"compile": "regional"}}, {"speed": {"fuse_qkv": True}}, {"lossy": {"quantise": "int8"}}):
         with pytest.raises(ValidationError, match="adapters are switched"):
             ModelSettings.model_validate({"adapters": {"a": {"path": "a.safetensors"}}, **bad})

@@ -23,8 +23,8 @@ from renderfarm.models.fingerprint import FileDigest, combined, fingerprint
 from renderfarm.models.layout import PICKLES, Layout, pickle_error, read_layout, read_parts
 from renderfarm.models.licence import Licence, read_licence
 from renderfarm.models.speed import refuse_modes
-from renderfarm.models.starter import STANDIN_NAME, starter_folder
 
+STARTER_FOLDER = Path(__file__).resolve().parent.parent / "starter"
 CHECKPOINT_NAME = "checkpoint.safetensors"
 """How a single file enters the digest."""
 
@@ -127,8 +127,8 @@ def locate(settings: ModelSettings) -> tuple[str, Path]:
     """Returns the name for the record and the local folder: of the weights, or of what a single file lacks. A folder that
     exists wins over a Hub id of the same spelling."""
     weights, revision = settings.weights, settings.revision
-    if weights in (STARTER, STANDIN_NAME):
-        return starter_folder()
+    if weights == STARTER:
+        return weights, starter_folder()
     if checkpoint_of(settings) is not None:
         return weights, _config_folder(settings)
     if settings.config is not None and not weights.endswith(".safetensors"):
@@ -150,6 +150,13 @@ def locate(settings: ModelSettings) -> tuple[str, Path]:
             "set model.revision (or pass --set model.revision=HASH) to the full commit hash that the Hub shows under `Files and versions`",
         )
     return weights, hub.fetch(weights, revision)
+
+
+def starter_folder(folder: Path = STARTER_FOLDER) -> Path:
+    """Returns the folder of the trained weights that come with the package. Raises WeightsError where they are not."""
+    if not (folder / "model_index.json").is_file():
+        raise WeightsError("the starter weights are missing from this installation", str(folder), "reinstall renderfarm")
+    return folder
 
 
 def checkpoint_of(settings: ModelSettings) -> Path | None:
@@ -208,8 +215,6 @@ def _scheduler(settings: ModelSettings, layout: Layout) -> str:
 def _warnings(name: str, layout: Layout, licence: Licence) -> list[str]:
     """Returns what a user should read before rendering with these weights."""
     found = []
-    if name == STANDIN_NAME:
-        found.append("no trained weights: a tiny random stand-in draws coloured noise")
     if licence.use == "unknown":
         found.append(f"licence {licence.name!r} ({licence.source}): nobody checked whether commercial use is allowed")
     if licence.use == "restricted":

@@ -143,7 +143,7 @@ def _reasons(attempts: Sequence[Plain], shown: Plain) -> list[str]:
 def model_kind(fields: Mapping[str, str]) -> tuple[str, str]:
     """(kind, sentence) for a model whose pictures nobody should mistake for production; both "" for any other."""
     name = fields.get("weights", "").casefold()
-    if "stand-in" in name:
+    if "stand-in" in name:  # "starter (random stand-in)" in the records of older outputs
         return "stand-in", "Stand-in model: random weights. The pictures show that the pipeline works, no more."
     if name == "starter":
         return "starter", (
