@@ -26,7 +26,7 @@ from renderfarm.audit.fanout import Cores
 from renderfarm.audit.findings import AuditReport
 from renderfarm.cache import cache_folder
 from renderfarm.engines import engine_for, fan_out_on
-from renderfarm.errors import UserError
+from renderfarm.errors import Fenced, UserError
 from renderfarm.identify.identify import Answer, identify_all, pictures_in
 from renderfarm.job import JobSettings, load_job
 from renderfarm.keys import Trust
@@ -184,6 +184,12 @@ class Output:
         """Raises: StorageRefused where there is none."""
         self.storage: Storage = open_storage(str(uri))
 
+    def logged(self) -> Storage:
+        """The storage, in which there is a log. Raises: UserError; StorageAway."""
+        if next(iter(self.storage.list(PARTS)), None) is None:
+            raise UserError("no output of a job: there is no log here", self.storage.uri, "name the folder or prefix that a job wrote")
+        return self.storage
+
     def counts(self) -> Counts:
         """Images of the newest plan by state. Raises: JobError where no job wrote, LogDamaged, StorageAway."""
         job = read_job_file(self.storage)
@@ -231,17 +237,25 @@ class Output:
         """Exhausted images that wait for a person, with their attempts."""
         return review.waiting(self.storage, read_job_file(self.storage))
 
-    def accept(self, image: str, attempt: int, *, by: str, note: str = "") -> review.Reviewed:
-        """A person publishes a rejected attempt of an exhausted image. Raises: UserError, Fenced."""
-        return self._word(image, attempt, review.Word("accepted", by, note))
+    def accept(self, image: str, attempt: int, *, by: str, note: str = "", key_set: str | Path | None = None) -> review.Reviewed:
+        """A person publishes a rejected attempt of an exhausted image.
 
-    def reject(self, image: str, attempt: int, *, by: str, note: str = "") -> review.Reviewed:
-        """A person takes a delivered picture back, or confirms a rejection. Raises: UserError, Fenced."""
-        return self._word(image, attempt, review.Word("rejected", by, note))
+        `key_set`: the folder of the keys that sign it; None: the job's own, else the user's. Raises: UserError, Fenced.
+        """
+        return self._word(image, attempt, review.Word("accepted", by, note), key_set)
 
-    def _word(self, image: str, attempt: int, word: review.Word) -> review.Reviewed:
+    def reject(self, image: str, attempt: int, *, by: str, note: str = "", key_set: str | Path | None = None) -> review.Reviewed:
+        """A person takes a delivered picture back, or confirms a rejection; as `accept`."""
+        return self._word(image, attempt, review.Word("rejected", by, note), key_set)
+
+    def _word(self, image: str, attempt: int, word: review.Word, key_set: str | Path | None) -> review.Reviewed:
         job = read_job_file(self.storage)
-        return review.review(self.storage, job, review.job_keys(job), image, attempt, word)
+        signing = review.job_keys(job) if key_set is None else keys.load(Path(key_set))
+        try:
+            return review.review(self.storage, job, signing, image, attempt, word)
+        except Fenced as error:
+            what = f"somebody else wrote to {self.storage.uri} at the same moment, and nothing of yours was recorded: try again"
+            raise Fenced(what) from error
 
 
 def identify_pictures(
@@ -255,10 +269,7 @@ def identify_pictures(
 
     Raises: UserError for a folder or file that is not there and for an output without a log: "not found" would be no answer.
     """
-    storages = [output.storage if isinstance(output, Output) else open_storage(str(output)) for output in outputs]
-    for storage in storages:
-        if next(iter(storage.list(PARTS)), None) is None:
-            raise UserError("no output of a job: there is no log here", storage.uri, "name the folder or prefix that a job wrote")
+    storages = [(output if isinstance(output, Output) else Output(output)).logged() for output in outputs]
     files = [picture for path in pictures for picture in pictures_in(Path(path))]
     with fan_out_on(address) as cluster, Cores() as cores:
         yield from identify_all(files, storages, trusted(trust), cluster or cores)

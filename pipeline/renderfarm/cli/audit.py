@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import dataclasses
 import datetime as dt
 import json
@@ -12,35 +11,28 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from renderfarm import keys, notes, pictures
-from renderfarm.audit.audit import audit as run_audit
-from renderfarm.audit.fanout import Cores, FanOut
+from renderfarm.api import Output, identify_pictures, trusted
 from renderfarm.cli import logs
 from renderfarm.cli.say import say, say_json
 from renderfarm.errors import NotStored, UserError
-from renderfarm.identify.identify import Answer, identify_all, pictures_in
+from renderfarm.identify.identify import Answer
 from renderfarm.identify.lookup import Match
 from renderfarm.keys import Trust
-from renderfarm.output import PARTS
 from renderfarm.schema import Attempt, RenderInfo
-from renderfarm.storage import Storage, open_storage
+from renderfarm.storage import open_storage
 
 NO = 5
 """Exit code of an honest no."""
-
-
-def _trusted(args: argparse.Namespace) -> Trust | None:
-    """What the auditor believes: --trust, else the user's configuration, else nothing."""
-    return keys.load_trust(args.trust) if args.trust is not None else keys.load_default_trust()
 
 
 def audit(args: argparse.Namespace) -> int:
     """0 without findings, 4 with."""
     logs.configure(quiet=True)
     since = _read(args.since) if args.since is not None else None
-    storage = open_storage(args.output)
-    trust = _with_witnesses(_trusted(args), args.witness)
-    with _fan_out(args.address) as fan_out:
-        report = run_audit(storage, trust, quick=args.quick, sample=args.sample, seed=args.seed, since=since, fan_out=fan_out)
+    trust = _with_witnesses(trusted(args.trust), args.witness)
+    report = Output(args.output).audit(
+        trust=trust, quick=args.quick, sample=args.sample, seed=args.seed, since=since, address=args.address
+    )
     say_json(report.as_dict()) if args.json else say(*report.lines())
     return report.exit_code
 
@@ -64,34 +56,14 @@ def _read(path: Path) -> bytes:
         raise UserError(f"cannot be read: {error.strerror}", str(path), "name a file that you may read") from error
 
 
-def _output(uri: str) -> Storage:
-    """An output with a log: where there is none, nothing found would be no answer. Raises: UserError; StorageAway."""
-    storage = open_storage(uri)
-    if next(iter(storage.list(PARTS)), None) is None:
-        raise UserError("no output of a job: there is no log here", storage.uri, "name the folder or prefix that a job wrote")
-    return storage
-
-
 def identify(args: argparse.Namespace) -> int:
     """0 when every picture is identified, 5 when one is not."""
     logs.configure(quiet=True)
-    outputs = [_output(uri) for uri in args.outputs]
-    pictures = [picture for path in args.images for picture in pictures_in(path)]
     code = 0
-    with _fan_out(args.address) if args.address else Cores() as fan_out:
-        for answer in identify_all(pictures, outputs, _trusted(args), fan_out):
-            say_json(answer.as_json(), flush=True) if args.json else say(*_answer(answer), flush=True)
-            code = code if answer.identified else NO
+    for answer in identify_pictures(args.images, args.outputs, trust=args.trust, address=args.address):
+        say_json(answer.as_json(), flush=True) if args.json else say(*_answer(answer), flush=True)
+        code = code if answer.identified else NO
     return code
-
-
-def _fan_out(address: str | None) -> contextlib.AbstractContextManager[FanOut | None]:
-    """The cluster at this address, if one is named."""
-    if address is None:
-        return contextlib.nullcontext()
-    from renderfarm.farm.spread import on_cluster
-
-    return on_cluster(address)
 
 
 def _answer(answer: Answer) -> list[str]:
@@ -170,7 +142,7 @@ def export(args: argparse.Namespace) -> int:
         tags.append((key, value))
     since, until = (_moment(text, option) for text, option in ((args.since, "--from"), (args.until, "--until")))
     wanted = Filter(tuple(tags), args.outcome, args.rejected_for, args.weights, since, until)
-    count = write(_output(args.output), args.out, wanted)
+    count = write(Output(args.output).logged(), args.out, wanted)
     say(f"{args.out}: {count} records")
     return 0
 
@@ -190,7 +162,7 @@ def prove(args: argparse.Namespace) -> int:
     from renderfarm.log.find import image_named
 
     logs.configure(quiet=True)
-    storage = _output(args.output)
+    storage = Output(args.output).logged()
     if args.since is None:
         data = bundle.prove(storage, image_named(storage, args.image_id))
     else:
@@ -211,7 +183,7 @@ def verify(args: argparse.Namespace) -> int:
     from renderfarm.log import proofs as bundle
 
     logs.configure(quiet=True)
-    trust = _trusted(args)
+    trust = trusted(args.trust)
     result = bundle.verify_any(_read(args.bundle), trust.log_keys if trust is not None else None)
     say(*result.lines())
     return 0 if result.ok else 4

@@ -6,6 +6,7 @@ import argparse
 import time
 
 from renderfarm import report as pages
+from renderfarm.api import Output
 from renderfarm.cli import logs
 from renderfarm.cli.say import say, say_json
 from renderfarm.errors import UserError
@@ -73,11 +74,7 @@ def status(args: argparse.Namespace) -> int:
 def report(args: argparse.Namespace) -> int:
     """Write the contact sheet over the whole log."""
     logs.configure(quiet=True)
-    storage = open_storage(args.output)
-    job, limit = _job_of(storage)
-    state = reading.read_state(storage)
-    key = pages.write(storage, reading.records(storage), pages.summary_of(job, limit, state, last_rate(storage)))
-    say(f"{storage.uri}/{key}")
+    say(Output(args.output).report())
     return 0
 
 

@@ -6,9 +6,10 @@ import argparse
 from collections import Counter
 from dataclasses import asdict
 
+from renderfarm.api import Output
 from renderfarm.cli import logs
 from renderfarm.cli.say import say, say_json
-from renderfarm.errors import Fenced, UserError
+from renderfarm.errors import UserError
 from renderfarm.job import load_checks
 from renderfarm.output import JOB_FILE
 from renderfarm.resolve import JobFile, read_job_file
@@ -99,11 +100,9 @@ def review(args: argparse.Namespace) -> int:
     if missing:
         example = "renderfarm review OUTPUT IMAGE_ID --attempt 2 --accept --by NAME"
         raise UserError(f"{', '.join(missing)} is missing", "review", f"write {example}")
-    word = reviews.Word(args.outcome, args.by.strip(), args.note.strip())
-    try:
-        done = reviews.review(storage, job, reviews.job_keys(job), args.image_id, args.attempt, word)
-    except Fenced as error:
-        raise Fenced(f"somebody else wrote to {storage.uri} at the same moment, and nothing of yours was recorded: try again") from error
+    output = Output(args.output)
+    word = output.accept if args.outcome == "accepted" else output.reject
+    done = word(args.image_id, args.attempt, by=args.by.strip(), note=args.note.strip(), key_set=args.keys)
     record, counts = done.record, done.counts
     if args.json:
         say_json({**reviews.brief(record), "standing": done.standing, "counts": asdict(counts)})
