@@ -15,12 +15,15 @@ from hypothesis import strategies as st
 from renderfarm.checks import registry
 from renderfarm.checks.base import Bars, Check, Rejudged, judge
 from renderfarm.cli import main
+from renderfarm.errors import JobError
 from renderfarm.job.checks import ChecksSettings
 from renderfarm.log.writer import LogWriter
+from renderfarm.resolve import read_job_file
 from renderfarm.review import recheck
 from renderfarm.schema import ObjectCount, Record, Verdict
 from renderfarm.storage import LocalStorage
 from tests import outputs
+from tests.reviewed import job_json
 from tests.simulation.world import SIGNER
 from tests.unit.test_writer import image_id, plan
 
@@ -59,6 +62,22 @@ def test_a_lower_bar_accepts_what_it_can_and_says_what_nobody_scored(tmp_path: P
         "3 planned = 2 accepted + 0 exhausted + 0 failed + 1 remaining",
     )
     assert outlook.unrecorded["copies", registry.REJECTED_EARLIER] == 1 and outlook.open == 0
+
+
+def test_an_output_is_judged_by_its_own_checks_and_the_changes_to_them(tmp_path: Path) -> None:
+    storage = LocalStorage(tmp_path, create=True)
+    storage.put("job.json", job_json())
+    LogWriter.open(storage, "mugs", SIGNER).append([plan(1), attempt(1, [text(0.85), NOT_RUN])])
+    job = read_job_file(storage)
+    for changes, changed in (((), 0), (("checks.text.min_score=.8",), 1)):
+        again = recheck.Recheck.of_job(storage, job, changes)
+        assert len(list(again.changes())) == changed
+    sums = json.loads(json.dumps(again.outlook.as_json()))
+    assert sums["verdicts"] == [{"check": "text", "was": "rejected", "now": "accepted", "count": 1}]
+    assert {"check": "copies", "reason": registry.REJECTED_EARLIER, "count": 1} in sums["unrecorded"]
+    assert sums["images"]["was"]["remaining"] == 1 and sums["images"]["open"] == 1
+    with pytest.raises(JobError, match="not a setting of the checks"):
+        recheck.Recheck.of_job(storage, job, ["text.min_score=.8"])
 
 
 def test_an_image_that_hangs_on_a_check_that_did_not_look_is_counted_as_open(tmp_path: Path) -> None:

@@ -6,22 +6,29 @@ import dataclasses
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from renderfarm import keys
 from renderfarm.errors import KeysError, PictureError, RenderFailed, UserError
+from renderfarm.log.writer import LogWriter
+from renderfarm.models import ModelSettings
 from renderfarm.pictures import EXTENSIONS, encode
 from renderfarm.review import reproduce
 from renderfarm.review.reproduce import Pixels, compare, differences, info_of
 from renderfarm.run import finish
 from renderfarm.schema import Attempt, Record, RenderInfo
+from renderfarm.storage import LocalStorage
 from renderfarm.watermark import VERSION, VERSIONS, MarkKey, Payload, embed
+from tests.reviewed import job_json
+from tests.simulation.world import SIGNER
 
 KEY = MarkKey.from_bytes(b"k" * 32)
 SIDE = 256
-INFO = RenderInfo("org/model", "rev", "sha256:00", "MIT", "DDIM", "float32", "cpu", "", "2.13.0", "0.42.1", ("a/1", "b/1"))
+INFO = RenderInfo("org/model", "rev", "sha256:00", "MIT", "DDIM", "float32", "cpu", "", "2.13.0", "0.42.1", ("a/1", f"{'b' * 32}/1"))
 
 
 def picture(seed: int = 0) -> Pixels:
@@ -36,20 +43,22 @@ def render(attempts: Sequence[Attempt]) -> tuple[Pixels, RenderInfo]:
     return pixels, dataclasses.replace(INFO, batch=tuple(f"{attempt.image.image_id}/{attempt.number}" for attempt in attempts))
 
 
-ALONE, TOGETHER = (f"{'a' * 32}/3",), ("c/1", "", "b/1", f"{'a' * 32}/3", "", "d/1")
+ALONE, TOGETHER = (f"{'a' * 32}/3",), (f"{'c' * 32}/1", "", f"{'b' * 32}/1", f"{'a' * 32}/3", "", f"{'d' * 32}/1")
 """Batch compositions in which the record's attempt was rendered alone, and with one other in the second of three batches."""
 
 
-def made(media_type: str = "image/png", batch: tuple[str, ...] = ALONE, version: int = VERSION) -> tuple[Record, bytes]:
+def made(
+    media_type: str = "image/png", batch: tuple[str, ...] = ALONE, version: int = VERSION, key: MarkKey = KEY
+) -> tuple[Record, bytes]:
     """A record and its stored file, as `finish` would leave them."""
     payload = Payload(1, "00000abcdef")
     pixels = picture(7)
     pixels[0, 0, 0] = 101 if batch == ALONE else 102
-    data = encode(embed(pixels[None], [payload], KEY, version=version)[0], media_type, quality=92)
+    data = encode(embed(pixels[None], [payload], key, version=version)[0], media_type, quality=92)
     record = Record(
         kind="attempt", image_id="a" * 32, row_id="mug", row_digest="d", index=0, attempt=3, prompt="a mug", negative_prompt="",
         seed=7, width=SIDE, height=SIDE, steps=2, guidance=4.0, outcome="accepted", watermark_payload=payload.record,
-        watermark_key_id=KEY.key_id, watermark_version=version, media_type=media_type,
+        watermark_key_id=key.key_id, watermark_version=version, media_type=media_type,
         file_sha256=hashlib.sha256(data).hexdigest(), object_key="images/mug/0.png",
         **({field.name: getattr(INFO, field.name) for field in dataclasses.fields(INFO)} | {"batch": batch}),
     )  # fmt: skip
@@ -74,9 +83,8 @@ def test_a_faithful_renderer_is_bit_identical(media_type: str) -> None:
 def test_the_mark_is_of_the_records_version(version: int) -> None:
     record, data = made(version=version)
     assert reproduce.reproduce(record, data, render, [KEY]).comparison.kind == "bit-identical"
-    answer = reproduce.reproduce(dataclasses.replace(record, watermark_version=9), data, render, [KEY])
-    why = "no watermark: the record's is of version 9, which this program does not make, and the stored picture carries its mark"
-    assert not answer.same and answer.reasons == (why,)
+    with pytest.raises(UserError, match="marked by version 9 of the watermark, which this program does not make"):
+        reproduce.reproduce(dataclasses.replace(record, watermark_version=9), data, render, [KEY])
 
 
 def test_one_grey_level_in_another_batch_is_within() -> None:
@@ -89,9 +97,9 @@ def test_one_grey_level_in_another_batch_is_within() -> None:
 
 def test_in_the_recorded_batch_it_is_bit_identical() -> None:
     record, data = made(batch=TOGETHER)
-    log = [Record("plan"), neighbour(record, "c"), record, neighbour(record, "b"), neighbour(record, "d")]
+    log = [Record("plan"), neighbour(record, "c" * 32), record, neighbour(record, "b" * 32), neighbour(record, "d" * 32)]
     found = reproduce.neighbours(log, record)
-    assert list(found) == ["b/1"], "those of the batches before and after do not matter"
+    assert list(found) == [f"{'b' * 32}/1"], "those of the batches before and after do not matter"
     answer = reproduce.reproduce(record, data, render, [KEY], neighbours=found)
     assert (answer.comparison.kind, answer.reasons) == ("bit-identical", ())
 
@@ -104,7 +112,7 @@ def test_a_neighbour_that_cannot_be_rendered_any_more_is_left_out() -> None:
             raise RenderFailed("the input 'a.png' cannot be read any more")
         return render(attempts)
 
-    answer = reproduce.reproduce(record, data, picky, [KEY], neighbours={"b/1": neighbour(record, "b")})
+    answer = reproduce.reproduce(record, data, picky, [KEY], neighbours={f"{'b' * 32}/1": neighbour(record, "b" * 32)})
     assert answer.same and answer.reasons == ("another batch: 2 attempts then, 1 now",)
     assert reproduce.neighbours(iter([]), made()[0]) == {}
 
@@ -191,6 +199,45 @@ def test_the_accepted_attempt_is_chosen() -> None:
         reproduce.accepted([rejected], "a" * 32)
     with pytest.raises(UserError, match="not in this output"):
         reproduce.accepted([record], "b" * 32)
+
+
+def written(folder: Path, *records: Record) -> LocalStorage:
+    """An output with these records and job.json."""
+    storage = LocalStorage(folder, create=True)
+    LogWriter.open(storage, "mugs", SIGNER).append([Record("plan", job="mugs", plan_digest="p", planned=len(records)), *records])
+    storage.put("job.json", job_json())
+    return storage
+
+
+def opened(digest: str, asked: list[ModelSettings]) -> Callable[[ModelSettings], reproduce.Model]:
+    """What stands in for the model: `render`, with weights of this digest. `asked`: for which settings it was opened."""
+    return lambda settings: asked.append(settings) or reproduce.Model(digest, {}, render)
+
+
+def test_an_image_of_an_output_is_rendered_again_with_its_batch(tmp_path: Path) -> None:
+    key_set = keys.init(tmp_path / "keys")
+    record, data = made(batch=TOGETHER, key=key_set.mark_key)
+    storage = written(tmp_path / "out", neighbour(record, "b" * 32), record)
+    storage.put(str(record.object_key), data)
+    notes: list[str] = []
+    for name in (str(record.image_id), "mug:0"):
+        answer = reproduce.reproduce_image(storage, name, key_set.folder, notes.append, opened(INFO.weights_digest, []))
+        assert (answer.comparison.kind, answer.reasons, notes) == ("bit-identical", (), [])
+    answer = reproduce.reproduce_image(storage, str(record.image_id), key_set.folder, notes.append, opened("sha256:11", []))
+    assert answer.same and notes == ["the record's weights were sha256:00, these are sha256:11"]
+
+
+def test_what_is_missing_is_said_before_weights_are_read(tmp_path: Path) -> None:
+    trust = keys.init(tmp_path / "keys").folder
+    record, data = made()
+    storage = written(tmp_path / "out", record)
+    asked: list[ModelSettings] = []
+    with pytest.raises(UserError, match=r"the picture images/mug/0\.png is gone"):
+        reproduce.reproduce_image(storage, "mug:0", trust, open_model=opened("", asked))
+    storage.put(str(record.object_key), data)
+    with pytest.raises(KeysError, match="not at hand"):
+        reproduce.reproduce_image(storage, "mug:0", trust, open_model=opened("", asked))
+    assert not asked
 
 
 def test_compare_counts_levels_pixels_and_decibels() -> None:

@@ -9,15 +9,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from renderfarm.checks import duplicates, registry, text
 from renderfarm.checks.base import Bars, Check, Rejudged
 from renderfarm.errors import JobError
+from renderfarm.job import load_checks
 from renderfarm.job.checks import ChecksSettings
 from renderfarm.log import reading
 from renderfarm.log.state import Counts, ImageState
+from renderfarm.output import JOB_FILE
+from renderfarm.resolve import JobFile
 from renderfarm.schema import ObjectCount, Outcome, PromptRow
 from renderfarm.storage import Storage
 
@@ -75,6 +78,18 @@ class Outlook:
         """Whether a verdict, or the state of an image, would be another."""
         return bool(self.changed) or self.was != self.now
 
+    def as_json(self) -> dict[str, object]:
+        """Plain JSON values: the sums, with what was not recorded."""
+        verdicts = sorted(self.verdicts.items())
+        return {
+            "attempts": self.attempts,
+            "changed": self.changed,
+            "verdicts": [{"check": check, "was": was, "now": now, "count": count} for (check, was, now), count in verdicts],
+            "images": {"was": asdict(self.was), "now": asdict(self.now), "open": self.open},
+            "unrecorded": [{"check": check, "reason": why, "count": count} for (check, why), count in sorted(self.unrecorded.items())],
+            "notes": self.notes,
+        }
+
 
 class Recheck:
     """One pass over a log. Iterate `changes()` to its end, then read `outlook`."""
@@ -86,6 +101,11 @@ class Recheck:
         self._settings = settings
         self._judges = _judges(settings, self.outlook.notes)
         self._images = _Images()
+
+    @classmethod
+    def of_job(cls, storage: Storage, job: JobFile, changes: Sequence[str] = ()) -> Recheck:
+        """An output by its job's checks with these changes, each written as for `--set`. Raises: JobError naming every mistake."""
+        return cls(storage, job.attempts, load_checks(job.checks, changes, f"{storage.uri}/{JOB_FILE}"))
 
     def changes(self) -> Iterator[Rejudgement]:
         """Every attempt with a verdict that changes, in log order. Raises: LogDamaged, StorageAway."""

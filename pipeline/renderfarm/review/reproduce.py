@@ -26,11 +26,16 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from renderfarm import keys
-from renderfarm.errors import KeysError, PictureError, RenderFailed, UserError
+from renderfarm import keys, pictures
+from renderfarm.errors import KeysError, NotStored, PictureError, RenderFailed, UserError
+from renderfarm.log.find import image_named, records_of
+from renderfarm.models import ModelSettings, beside, resolve
 from renderfarm.pictures import Pixels, decode, encode
-from renderfarm.render import CHUNK_END
+from renderfarm.render import CHUNK_END, Renderer
+from renderfarm.resolve import read_job_file
+from renderfarm.run.workers import read_inputs
 from renderfarm.schema import Attempt, PlannedImage, Record, RenderInfo
+from renderfarm.storage import Storage
 from renderfarm.watermark import VERSIONS, MarkKey, Payload, embed
 
 LEVELS_MAX = 2
@@ -98,6 +103,61 @@ class Reproduction:
                 "  device, versions, weights and batch are as recorded, so nothing explains the difference"
             ]
         return lines
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """What renders again. `digest`: of its weights; `beside`: digests of what is loaded beside them, by name (`models.beside`)."""
+
+    digest: str
+    beside: Mapping[str, str]
+    render: Render
+
+
+def open_model(settings: ModelSettings) -> Model:
+    """The model that a job names; its weights are loaded for each batch. Raises: UserError, StorageAway."""
+    resolved = resolve(settings)
+
+    def render(attempts: Sequence[Attempt]) -> tuple[NDArray[np.uint8], RenderInfo]:
+        whole = settings.model_copy(update={"batch": len(attempts)})
+        return Renderer(resolved, whole).render(attempts, inputs=read_inputs(attempts))
+
+    return Model(resolved.digest, resolved.beside, render)
+
+
+def reproduce_image(
+    storage: Storage,
+    image: str,
+    trust: Path | None = None,
+    on_note: Callable[[str], None] = lambda note: None,
+    open_model: Callable[[ModelSettings], Model] = open_model,
+) -> Reproduction:
+    """Renders an image of an output again and compares it with the stored picture.
+
+    image: its id, or ROW:INDEX; trust: a folder that holds the watermark's key, see `known_mark_keys`; on_note: hears before anything is
+    rendered which keys could not be read, and that the weights are others now; open_model: what renders, so that a test needs no weights.
+    Raises: UserError where there is no such output, image, picture or model; KeysError without the mark's key; PictureError for a file that
+    is not the recorded one; RenderFailed; LogDamaged; StorageAway.
+    """
+    job = read_job_file(storage)
+    image_id = image_named(storage, image)
+    record = accepted(records_of(storage, frozenset({image_id})), image_id)
+    try:
+        stored = storage.get(record.object_key or "", pictures.BYTES_MAX)
+    except NotStored as error:
+        raise UserError(f"the picture {error} is gone", storage.uri, "`renderfarm audit` names everything that is missing") from error
+    mark_keys, unread = known_mark_keys(trust, job.keys)
+    for note in unread:
+        on_note(note)
+    mark_key(record, mark_keys)  # said before weights are read and minutes are spent on them
+    model = open_model(job.model_settings())
+    if model.digest != record.weights_digest:
+        on_note(f"the record's weights were {record.weights_digest}, these are {model.digest}")
+    batch_images = frozenset(name.partition("/")[0] for name in record.batch)
+    batch = neighbours(records_of(storage, batch_images), record)
+    used = beside({record.adapter: ""} if record.adapter else {}, record.control_digest)
+    changed = changed_beside({name: digest for name, digest in job.beside.items() if name in used}, model.beside)
+    return reproduce(record, stored, model.render, mark_keys, job.quality, batch, changed)
 
 
 def reproduce(

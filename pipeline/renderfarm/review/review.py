@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from renderfarm import credential, keys, watermark
-from renderfarm.errors import NotStored, StorageRefused, UserError
+from renderfarm.errors import Fenced, NotStored, StorageRefused, UserError
 from renderfarm.keys import KeySet
 from renderfarm.log import parts, reading
 from renderfarm.log.canonical import claim_digest
@@ -128,7 +128,7 @@ def job_keys(job: JobFile) -> KeySet:
 def review(storage: Storage, job: JobFile, key_set: KeySet, image: str, attempt: int, word: Word) -> Reviewed:
     """Appends a person's word and moves the picture. `image`: its id, or ROW:INDEX.
 
-    Raises: UserError for what cannot be reviewed so, with the reason; Fenced; LogDamaged; StorageAway.
+    Raises: UserError for what cannot be reviewed so, with the reason; Fenced when somebody else wrote just then; LogDamaged; StorageAway.
     """
     writer = LogWriter.open(storage, job.name, Signer(key_set.log_name, key_set.log_public, key_set.sign_log), key_set.trust().log_keys)
     records = _records_of(storage, image, writer.state)
@@ -147,7 +147,10 @@ def review(storage: Storage, job: JobFile, key_set: KeySet, image: str, attempt:
             record, **kept, object_key=moved, withdrawn_key=placed[-1].object_key if word.outcome == "rejected" else None
         )
     record = dataclasses.replace(record, claim_digest=claim_digest(record))
-    writer.append([record])
+    try:
+        writer.append([record])
+    except Fenced as error:
+        raise Fenced(f"somebody else wrote to {storage.uri} at the same moment, and nothing of yours was recorded: try again") from error
     if record.withdrawn_key is not None:
         storage.delete(record.withdrawn_key)
     standing = writer.state.image(image_id).standing(job.attempts)
