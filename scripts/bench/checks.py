@@ -27,9 +27,9 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-import drawn
-import drawn_hands
 import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from renderfarm.checks import registry
 from renderfarm.checks.base import Check
@@ -41,6 +41,7 @@ from renderfarm.checks.text import TextCheck
 from renderfarm.job.checks import ChecksSettings, CopiesSettings, DuplicatesSettings, HandsSettings, TextSettings
 from renderfarm.pictures import Fingerprint, HammingIndex, fingerprint, pdq
 from renderfarm.schema import PromptRow, Verdict
+from scripts.bench import drawn, drawn_hands
 
 Sample = tuple[drawn.Picture, PromptRow, bool]
 """Picture, row, and whether the check should accept it."""

@@ -1,4 +1,4 @@
-"""Pictures that the project draws for its benchmarks and tests of the checks: mockups, signs, edits and pasted copies. Seeded, no files.
+"""Pictures that the project draws for the benchmarks of the checks: mockups, signs, edits and pasted copies. Seeded, no files.
 
 All pictures are uint8 (H, W, 3), sRGB. The font is the one that Pillow carries.
 """

@@ -88,20 +88,20 @@ def call(step: Step, weights: Path, *, rehearse: bool) -> list[str]:
     return [sys.executable, *step.arguments, "--built", str(weights), "--device", "cpu" if rehearse else "cuda", *small]
 
 
-def run(command: Sequence[str], log: Path, limit_s: float) -> dict[str, object]:
+def run(command: Sequence[str], log: Path, limit_s: float, grace_s: float = GRACE_S) -> dict[str, object]:
     """What one step said: its last line as JSON where it is such, else as text; and how it ended. Nothing that it started is left."""
     started = time.monotonic()
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)}
     with log.open("w") as file:
         process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=file, stderr=subprocess.STDOUT, start_new_session=True)
         try:
-            code = process.wait(max(1.0, limit_s - GRACE_S))
+            code = process.wait(max(1.0, limit_s - grace_s))
             ended = "ok" if code == 0 else f"exit {code}"
         except subprocess.TimeoutExpired:
             ended = "out of time"
             os.killpg(process.pid, signal.SIGTERM)
             with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(GRACE_S)
+                process.wait(grace_s)
         finally:
             left = end_all(process)
     lines = log.read_text(errors="replace").strip().splitlines() or [""]

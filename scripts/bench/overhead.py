@@ -29,10 +29,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
-from render import CASES, Case, attempts, commit, cut, plain_loop, synchronise, weights_for
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from renderfarm.models import ModelSettings, resolve
 from renderfarm.render import Renderer
+from scripts.bench.render import CASES, Case, attempts, commit, cut, plain_loop, synchronise, weights_for
 
 CHECKS = ("broken", "text", "duplicates", "copies", "counts", "hands")
 

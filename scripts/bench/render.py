@@ -23,6 +23,7 @@ import os
 import platform
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -36,12 +37,15 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
 from renderfarm.errors import WeightsError
 from renderfarm.job.model import LossySettings
 from renderfarm.models import ModelSettings, resolve
 from renderfarm.models.quiet import drop_foreign_warnings
 from renderfarm.render import Renderer
 from renderfarm.schema import Attempt, PlannedImage
+from scripts.bench import architectures
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,8 +289,6 @@ def weights_for(case: Case, folder: Path, device: str) -> str:
     """What a job names: the case's weights, those of a real architecture built into `folder` unless they are there."""
     if case.weights not in ("sd21", "sdxl", "sd35m"):
         return case.weights
-    import architectures
-
     return str(architectures.built(case.weights, folder, device))
 
 

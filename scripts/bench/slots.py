@@ -14,6 +14,7 @@ import argparse
 import hashlib
 import json
 import os
+import sys
 import tempfile
 import time
 from collections import deque
@@ -22,7 +23,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from render import Case, attempts, commit
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from renderfarm.models import ModelSettings, resolve
 from renderfarm.plan import attempt_of, batch_key, mixed_key
@@ -30,6 +31,8 @@ from renderfarm.render import Renderer
 from renderfarm.run.session import SLOT_TURNS
 from renderfarm.run.units import PendingAttempt, UnitQueue
 from renderfarm.schema import Attempt
+from scripts.bench import architectures
+from scripts.bench.render import Case, attempts, commit
 
 STEPS = (6, 8, 10, 14)
 REJECTED = 0.2
@@ -103,8 +106,6 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         weights, scheduler = args.weights, "euler" if args.weights in ("starter", "sd21") else None
         if weights == "sd21":
-            import architectures
-
             weights = str(architectures.built(weights, args.built or Path(folder), args.device))
         measure(args, ModelSettings(weights=weights, device=args.device, scheduler=scheduler, batch=1))
 

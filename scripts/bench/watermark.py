@@ -194,10 +194,10 @@ def beside(index: int, seed: int, generated: Sequence[Picture]) -> Row:
     return out
 
 
-def origin(seed: int, generated: Sequence[Picture]) -> str:
+def origin(seed: int, generated: Sequence[Picture], root: Path = ROOT) -> str:
     """What a row depends on beside its part and index: 16 hex digits of seed, code, packages and the generated pictures."""
     said = hashlib.sha256(f"{seed} {KEYS_A_PICTURE} {sorted(competitors())}".encode())
-    for path in sorted([*ROOT.glob("pipeline/renderfarm/watermark/*.py"), *ROOT.glob("scripts/bench/watermark*.py")]):
+    for path in sorted([*root.glob("pipeline/renderfarm/watermark/*.py"), *root.glob("scripts/bench/watermark*.py")]):
         if path.name != "watermark_report.py":
             said.update(f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()}".encode())
     for package in PACKAGES:

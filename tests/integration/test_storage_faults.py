@@ -11,8 +11,8 @@ import pytest
 
 from renderfarm.errors import AlreadyStored, StorageAway
 from renderfarm.storage import S3Storage, list_inputs, put_if_absent_holds, s3, stamp
-from scripts.faults.proxy import KINDS, FaultyProxy
 from tests.integration.conftest import Farm
+from tests.integration.proxy import KINDS, FaultyProxy
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """The loop under seeded faults: whatever dies, the log ends with exactly the planned images, each once, as if nothing had happened.
 
-A failing seed is in the message; `scripts/simulate.py --seed N` replays it exactly. The long run: `scripts/simulate.py --seeds 10000`.
+A failing seed is in the message; `python -m tests.simulation --seed N` replays it. The long run: `--seeds 10000`.
 """
 
 from __future__ import annotations

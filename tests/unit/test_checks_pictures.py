@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import resource
-import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +20,7 @@ from renderfarm.job.checks import BrokenSettings, CopiesSettings, CountsSettings
 from renderfarm.pictures import Fingerprint, fingerprint
 from renderfarm.pictures.fingerprints import signature
 from renderfarm.schema import Box, ObjectCount, PromptRow
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "scripts" / "bench"))
-import drawn
+from tests.pictures import EDITS, mug, texture
 
 Picture = npt.NDArray[np.uint8]
 ROW = PromptRow("r1", "a red mug on a table")
@@ -65,8 +63,7 @@ def test_flat_drawings_signs_textures_and_night_scenes_are_not_broken() -> None:
     poster = white.copy()
     poster[20:120, 20:230], poster[130:250, 20:230] = (255, 0, 0), (0, 0, 255)
     pictures = [night, gradient, white, poster, np.full((4, 3, 3), 90, np.uint8)[:, :, :] + _u8(RNG.integers(0, 90, (4, 3, 3)))]
-    pictures += [drawn.mockup(np.random.default_rng(k), s, k, 7 - k, 256) for k, s in enumerate(drawn.SHAPES)]
-    pictures += [drawn.texture(np.random.default_rng(k), 256) for k in range(3)] + [drawn.sign(RNG, "OPEN TODAY", 256)]
+    pictures += [mug(k, k) for k in range(5)] + [texture(k) for k in range(3)]
     for picture in pictures:
         verdict = BrokenCheck(BrokenSettings()).check(picture, ROW)
         assert verdict.outcome == "accepted", verdict
@@ -76,17 +73,13 @@ def _index(**settings: object) -> DuplicateIndex:
     return DuplicateIndex(DuplicatesSettings.model_validate(settings))
 
 
-def _mug(seed: int, colour: int = 0) -> Picture:
-    return drawn.mockup(np.random.default_rng(seed), "mug", colour, 3, 256)
-
-
-@pytest.mark.parametrize("edit", sorted(drawn.edits()))
-@pytest.mark.parametrize("make", [_mug, lambda seed: drawn.texture(np.random.default_rng(seed), 256)], ids=["flat", "detailed"])
-def test_an_edited_copy_in_the_same_row_is_rejected_and_the_first_is_named(edit: str, make: object) -> None:
+@pytest.mark.parametrize("edit", sorted(EDITS))
+@pytest.mark.parametrize("make", [mug, texture])
+def test_an_edited_copy_in_the_same_row_is_rejected_and_the_first_is_named(edit: str, make: Callable[[int], Picture]) -> None:
     index = _index()
-    first = make(8)  # type: ignore[operator]
+    first = make(8)
     index.add("r1", "r1 #0", fingerprint(first))
-    verdict = index.judge("r1", fingerprint(drawn.edits()[edit](first, np.random.default_rng(1))))
+    verdict = index.judge("r1", fingerprint(EDITS[edit](first)))
     assert (verdict.outcome, verdict.reason) == ("rejected", "near-duplicate of r1 #0 in the same row")
     assert verdict.score is not None and verdict.score <= 31 / 256 and verdict.threshold == 32 / 256
 
@@ -94,15 +87,15 @@ def test_an_edited_copy_in_the_same_row_is_rejected_and_the_first_is_named(edit:
 def test_other_seeds_and_other_colours_of_one_pose_are_no_duplicates() -> None:
     index = _index()
     for seed in range(6):
-        found = fingerprint(_mug(seed))
+        found = fingerprint(mug(seed))
         assert index.judge_row("r1", found).reason == "unlike the row's other images"
         index.add("r1", f"r1 #{seed}", found)
-    assert [index.judge("r1", fingerprint(_mug(2, colour))).outcome for colour in (1, 2, 4)] == ["accepted"] * 3
-    assert index.judge("r1", fingerprint(_mug(2))).reason == "near-duplicate of r1 #2 in the same row"
+    assert [index.judge("r1", fingerprint(mug(2, colour))).outcome for colour in (1, 2, 4)] == ["accepted"] * 3
+    assert index.judge("r1", fingerprint(mug(2))).reason == "near-duplicate of r1 #2 in the same row"
 
 
 def test_a_twin_in_another_row_is_flagged_rejected_or_ignored_as_the_job_says() -> None:
-    found = fingerprint(drawn.texture(np.random.default_rng(1), 256))
+    found = fingerprint(texture(1))
     outcomes = {}
     for wish in ("flag", "reject", "ignore"):
         index = _index(on_job_twin=wish)
@@ -125,7 +118,7 @@ def test_a_flat_picture_is_not_compared_across_rows_and_says_so() -> None:
 
 
 def test_what_is_read_back_from_records_finds_the_same_twin_and_what_is_removed_finds_none() -> None:
-    full = fingerprint(drawn.texture(np.random.default_rng(4), 256))
+    full = fingerprint(texture(4))
     recorded = Fingerprint(full.pdq, full.quality, full.signature)
     index = _index()
     index.add("r1", "r1 #0", recorded)
@@ -139,7 +132,7 @@ def test_the_index_grows_past_its_first_allocation() -> None:
     blank = signature(np.zeros((32, 32, 3), np.uint8))
     for k in range(1100):
         index.add("old", f"old #{k}", Fingerprint(RNG.bytes(32).hex(), 100, blank))
-    found = fingerprint(drawn.texture(np.random.default_rng(5), 256))
+    found = fingerprint(texture(5))
     index.add("late", "late #0", found)
     assert index.judge("new", found).reason == "near-duplicate of late #0 in another row" and len(index) == 1101
 
@@ -150,12 +143,12 @@ def test_nothing_is_added_by_an_empty_list_and_no_file_is_made_before_the_first_
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
     index = _index()
     index.extend([], [], [], [], [])
-    assert len(index) == 0 and index.judge("r", fingerprint(_mug(1))).outcome == "accepted"
+    assert len(index) == 0 and index.judge("r", fingerprint(mug(1))).outcome == "accepted"
 
 
 @pytest.mark.parametrize("room", [None, 0, 384 * 5 + 100], ids=["no folder", "no room", "room for five and a bit"])
 def test_a_full_disk_loses_no_image_and_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int | None) -> None:
-    pictures = [fingerprint(drawn.texture(np.random.default_rng(seed), 256)) for seed in range(9)]
+    pictures = [fingerprint(texture(seed)) for seed in range(9)]
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path if room is not None else tmp_path / "gone"))
     index, (soft, hard) = _index(), resource.getrlimit(resource.RLIMIT_FSIZE)
     with structlog.testing.capture_logs() as logs:
@@ -175,15 +168,15 @@ def test_a_full_disk_loses_no_image_and_is_told(tmp_path: Path, monkeypatch: pyt
     assert [entry["event"] for entry in logs] == ["thumbnails_not_on_disk"] and list(tmp_path.iterdir()) == []
     for seed, found in enumerate(pictures):
         assert index.judge("late", found).reason == f"near-duplicate of r{seed} #0 in another row"
-    assert index.judge("late", fingerprint(drawn.texture(np.random.default_rng(99), 256))).outcome == "accepted"
+    assert index.judge("late", fingerprint(texture(99))).outcome == "accepted"
 
 
 def test_flat_drawings_of_other_rows_are_compared_by_their_thumbnails() -> None:
     index = _index(min_quality=100)
     for seed in range(20):
-        assert index.judge(f"r{seed}", fingerprint(_mug(seed))).outcome == "accepted"
-        index.add(f"r{seed}", f"r{seed} #0", fingerprint(_mug(seed)))
-    again = drawn.edits()["jpeg"](_mug(7), np.random.default_rng(1))
+        assert index.judge(f"r{seed}", fingerprint(mug(seed))).outcome == "accepted"
+        index.add(f"r{seed}", f"r{seed} #0", fingerprint(mug(seed)))
+    again = EDITS["jpeg"](mug(7))
     verdict = index.judge("late", fingerprint(again))
     assert (verdict.outcome, verdict.reason) == ("flagged", "near-duplicate of r7 #0 in another row")
     index.remove("r7", "r7 #0")
@@ -196,7 +189,7 @@ def _within(box: Box, place: Box, slack: int = 4) -> bool:
 
 
 def test_a_pasted_copy_is_rejected_with_both_places_boxed() -> None:
-    picture = drawn.texture(np.random.default_rng(11), 384)
+    picture = texture(11, 384)
     picture[200:280, 40:120] = picture[60:140, 230:310]
     verdict = CopiesCheck(CopiesSettings()).check(picture, ROW)
     assert (verdict.outcome, verdict.reason) == ("rejected", "a part of the picture appears twice")
@@ -211,8 +204,8 @@ def test_a_pasted_copy_is_rejected_with_both_places_boxed() -> None:
 def test_pictures_without_copies_pass_and_tiny_ones_do_not_crash() -> None:
     check = CopiesCheck(CopiesSettings())
     for seed in range(4):
-        assert check.check(drawn.texture(np.random.default_rng(seed), 384), ROW).outcome == "accepted"
-        assert check.check(_mug(seed), ROW).outcome == "accepted"
+        assert check.check(texture(seed, 384), ROW).outcome == "accepted"
+        assert check.check(mug(seed), ROW).outcome == "accepted"
     for shape in ((1, 1, 3), (16, 900, 3), (40, 40, 3)):
         assert check.check(np.zeros(shape, np.uint8), ROW).outcome == "accepted"
 
@@ -249,5 +242,5 @@ class Boxes(Detector):
     ],
 )
 def test_counts_compare_what_is_known_and_say_what_is_not(objects: tuple[ObjectCount, ...], outcome: str, reason: str) -> None:
-    verdict = CountsCheck(CountsSettings(), [Boxes({"mug": 2})]).check(_mug(0), PromptRow("r", "mugs", objects=objects))
+    verdict = CountsCheck(CountsSettings(), [Boxes({"mug": 2})]).check(mug(0), PromptRow("r", "mugs", objects=objects))
     assert (verdict.outcome, verdict.reason) == (outcome, reason)

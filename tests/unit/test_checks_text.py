@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
+from PIL import Image, ImageDraw, ImageFont
 
 from renderfarm.checks.reader import Reader
 from renderfarm.checks.text import TextCheck, explain
@@ -14,9 +12,6 @@ from renderfarm.checks.wanted import expected_text, quotations
 from renderfarm.checks.words import Line, compare, distance, words
 from renderfarm.job.checks import TextSettings
 from renderfarm.schema import Box, PromptRow
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "scripts" / "bench"))
-import drawn
 
 
 @pytest.mark.parametrize(
@@ -128,8 +123,16 @@ def reader() -> Reader:
     return Reader()
 
 
+def _sign(text: str, side: int = 384) -> np.ndarray:
+    """A light board with dark letters, uint8 (side, side, 3)."""
+    board = Image.new("RGB", (side, side), (225, 215, 190))
+    font = ImageFont.load_default(size=side / 10)
+    ImageDraw.Draw(board).text((side / 2, side / 2), text, fill=(30, 20, 20), font=font, anchor="mm")
+    return np.asarray(board)
+
+
 def _judge(reader: Reader, shown: str, prompt: str, text: str | None = None, **settings: object) -> tuple[str, str, int]:
-    picture = drawn.sign(np.random.default_rng(2), shown, 384)
+    picture = _sign(shown)
     verdict = TextCheck(TextSettings.model_validate(settings), reader).check(picture, PromptRow("r", prompt, text=text))
     return verdict.outcome, verdict.reason, len(verdict.boxes)
 
@@ -153,5 +156,5 @@ def test_small_grey_and_odd_pictures_are_read_without_a_crash(reader: Reader) ->
     for shape in ((16, 16, 3), (20, 900, 3), (900, 20, 3), (1, 1, 3)):
         verdict = check.check(np.full(shape, 127, np.uint8), PromptRow("r", "a sign", text="OPEN"))
         assert (verdict.outcome, verdict.reason) == ("rejected", "no legible text, expected OPEN")
-    small = drawn.sign(np.random.default_rng(2), "OPEN", 128)
+    small = _sign("OPEN", 128)
     assert check.check(small, PromptRow("r", "a sign", text="OPEN")).outcome == "accepted"

@@ -1,6 +1,6 @@
 """Hostile input for a bounded time: what a part, checkpoint, proof, snapshot, picture, credential or key says, coverage-guided.
 
-    python scripts/fuzz.py [--seconds 600] [--only part,footer,...] [--seed 1]
+    python -m tests.fuzz [--seconds 600] [--only part,footer,...] [--seed 1]
 
 Needs atheris (`pip install atheris`), which is no dependency of the project: without it this says so and ends with 0. Each target runs
 in a process of its own from seeds that are good files. A target may refuse with the errors that it documents; anything else that comes
@@ -174,8 +174,8 @@ def fuzz(name: str, folder: Path, good: list[bytes], seconds: int, seed: int, ke
     place = folder / f"world-{name}"
     place.mkdir()
     (place / "keys").symlink_to(folder / "keys")
-    command = [sys.executable, __file__, "--target", name, "--folder", str(place), "--corpus", str(corpus), "--seconds", str(seconds),
-               "--seed", str(seed)]  # fmt: skip
+    told = {"target": name, "folder": place, "corpus": corpus, "seconds": seconds, "seed": seed}
+    command = [sys.executable, "-m", "tests.fuzz", *(f"--{option}={value}" for option, value in told.items())]
     begin = time.monotonic()
     limit = seconds + 120
     try:
@@ -249,7 +249,6 @@ def main() -> None:
         parser.add_argument(hidden, help=argparse.SUPPRESS)
     args = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
     if args.target:
         run_target(args.target, Path(args.folder), Path(args.corpus), args.seconds, args.seed)
         return

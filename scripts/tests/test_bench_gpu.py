@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import json
 import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
-SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "bench" / "gpu.py"
+from scripts.bench import gpu
+
+ROOT = Path(__file__).resolve().parents[2]
 
 HANGS = """
 import subprocess, sys, time
@@ -25,30 +25,19 @@ time.sleep(600)
 """A step that hangs, and has a child in a session of its own, as Ray's are."""
 
 WITHIN = """
-import importlib.util, json, sys
+import json, sys
 from pathlib import Path
-spec = importlib.util.spec_from_file_location("gpu", sys.argv[1])
-gpu = sys.modules["gpu"] = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(gpu)
-gpu.GRACE_S = 0.5
+from scripts.bench import gpu
 gpu.adopt_orphans()
-print(json.dumps(gpu.run([sys.executable, "-c", sys.argv[2]], Path(sys.argv[3]), 1.5)))
+print(json.dumps(gpu.run([sys.executable, "-c", sys.argv[1]], Path(sys.argv[2]), 1.5, grace_s=0.5)))
 """
-
-
-@pytest.fixture(scope="module")
-def gpu() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("bench_gpu", SCRIPT)
-    assert spec is not None and spec.loader is not None
-    module = sys.modules["bench_gpu"] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="no /proc on this system")
 def test_a_step_out_of_time_ends_with_all_that_it_started(tmp_path: Path) -> None:
     log = tmp_path / "log"
-    done = subprocess.run([sys.executable, "-c", WITHIN, str(SCRIPT), HANGS, str(log)], capture_output=True, text=True, timeout=60)
+    command = [sys.executable, "-c", WITHIN, HANGS, str(log)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     assert result["ended"] == "out of time" and result["processes_killed"] == 1
@@ -56,18 +45,18 @@ def test_a_step_out_of_time_ends_with_all_that_it_started(tmp_path: Path) -> Non
         os.kill(int(log.read_text()), 0)
 
 
-def test_steps_without_time_are_named_as_not_run(gpu: ModuleType, tmp_path: Path) -> None:
+def test_steps_without_time_are_named_as_not_run(tmp_path: Path) -> None:
     results = gpu.run_all(gpu.STEPS, tmp_path, 0.0, rehearse=True)
     assert {result["ended"] for result in results.values()} == {"not run: no time left"}
     assert json.loads((tmp_path / "results.json").read_text()) == results and len(results) == len(gpu.STEPS)
 
 
-def test_tests_that_were_all_skipped_are_not_ok(gpu: ModuleType) -> None:
+def test_tests_that_were_all_skipped_are_not_ok() -> None:
     assert gpu.skipped("43 skipped in 2.10s")
     assert not gpu.skipped("40 passed, 3 skipped in 60.10s")
 
 
-def test_a_rehearsal_passes_the_same_arguments(gpu: ModuleType) -> None:
+def test_a_rehearsal_passes_the_same_arguments() -> None:
     for step in gpu.STEPS:
         real, small = (gpu.call(step, Path("built"), rehearse=rehearse) for rehearse in (False, True))
         assert {word for word in real if word.startswith("-")} <= set(small)
@@ -75,7 +64,7 @@ def test_a_rehearsal_passes_the_same_arguments(gpu: ModuleType) -> None:
 
 def test_a_benchmark_that_is_told_to_end_says_what_it_has() -> None:
     """As `gpu.py` does with a step out of time; its children are ended by that."""
-    command = [sys.executable, str(SCRIPT.with_name("overhead.py")), "--case", "starter", "--device", "cpu", "--images", "4"]
+    command = [sys.executable, str(ROOT / "scripts/bench/overhead.py"), "--case", "starter", "--device", "cpu", "--images", "4"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
     assert process.stdout is not None
     try:

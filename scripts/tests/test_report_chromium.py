@@ -6,7 +6,6 @@ import functools
 import http.server
 import io
 import json
-import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,8 +14,6 @@ from typing import Any
 
 import pytest
 from PIL import Image
-
-sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from renderfarm.report import Summary, write
 from renderfarm.report.encode import plain

@@ -1,11 +1,10 @@
-#!/usr/bin/env python3
 """Thousands of seeded lives of the loop on a virtual clock: workers that die, hang and answer late, a storage that fails before or after it
 wrote or executes a write long after nobody waits for it, killed drivers, two drivers at once, windows that close. No Ray, no GPU.
 
 What must hold is written in tests/simulation/judge.py. Prints each failing seed and one JSON line; exit 1 if one fails.
 
-    scripts/simulate.py --seeds 10000 --processes 2
-    scripts/simulate.py --seed 4711                     replays one seed, and says how each driver ended
+    python -m tests.simulation --seeds 10000 --processes 2
+    python -m tests.simulation --seed 4711                     replays one seed, and says how each driver ended
 """
 
 from __future__ import annotations
@@ -18,11 +17,8 @@ import time
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import structlog
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tests.simulation.judge import KINDS, Broken, decoding_once, parts_kept, run_seed
 

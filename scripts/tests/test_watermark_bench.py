@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from scripts.bench import watermark as bench
 from scripts.bench.watermark_pictures import sample_at
@@ -29,7 +28,7 @@ def test_rows_of_another_origin_are_measured_again_and_kept_beside(tmp_path: Pat
     assert bench.kept(path, "flat", "one", 1, row) == [{"nth": 1}]
 
 
-def test_an_origin_tells_seeds_pictures_and_code_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_origin_tells_seeds_pictures_and_code_apart(tmp_path: Path) -> None:
     black, white = np.zeros((8, 8, 3), np.uint8), np.full((8, 8, 3), 255, np.uint8)
     asked = [(1, []), (2, []), (1, [black]), (1, [white]), (1, [black, white]), (1, [black.reshape(4, 16, 3)])]
     assert len({bench.origin(seed, made) for seed, made in asked}) == len(asked)
@@ -37,15 +36,14 @@ def test_an_origin_tells_seeds_pictures_and_code_apart(tmp_path: Path, monkeypat
     for name in ("pipeline/renderfarm/watermark/code.py", "scripts/bench/watermark_attacks.py"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("first")
-    monkeypatch.setattr(bench, "ROOT", tmp_path)
-    first = bench.origin(1, [])
+    first = bench.origin(1, [], tmp_path)
     (tmp_path / "scripts/bench/watermark_report.py").write_text("measures nothing")
-    assert bench.origin(1, []) == first
+    assert bench.origin(1, [], tmp_path) == first
     for name in ("pipeline/renderfarm/watermark/code.py", "scripts/bench/watermark_attacks.py"):
         (tmp_path / name).write_text("second")
-        assert bench.origin(1, []) != first, name
+        assert bench.origin(1, [], tmp_path) != first, name
         (tmp_path / name).write_text("first")
-    assert bench.origin(1, []) == first
+    assert bench.origin(1, [], tmp_path) == first
 
 
 def test_a_quarter_of_the_pictures_is_generated_half_of_them_at_their_own_size() -> None:

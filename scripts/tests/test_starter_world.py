@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from scripts.starter import world
 from scripts.starter.world import Spec, all_specs, captions, draw, is_held_out, sample_spec, slots

@@ -5,7 +5,6 @@ What needs the networks themselves is skipped, with the reason, where `scripts/s
 
 from __future__ import annotations
 
-import sys
 import zipfile
 from collections import Counter
 from pathlib import Path
@@ -21,10 +20,7 @@ from renderfarm.checks.silhouette import Silhouette, palm_length, silhouette, st
 from renderfarm.errors import WeightsError
 from renderfarm.job.checks import HandsSettings
 from renderfarm.schema import Box, ObjectCount, PromptRow
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "scripts" / "bench"))
-import drawn
-import drawn_hands
+from scripts.bench import drawn, drawn_hands
 
 WAVING = PromptRow("r", "a woman waving a hand")
 PLAIN = PromptRow("r", "a mug with a handle")
