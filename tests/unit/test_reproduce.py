@@ -47,9 +47,7 @@ ALONE, TOGETHER = (f"{'a' * 32}/3",), (f"{'c' * 32}/1", "", f"{'b' * 32}/1", f"{
 """Batch compositions in which the record's attempt was rendered alone, and with one other in the second of three batches."""
 
 
-def made(
-    media_type: str = "image/png", batch: tuple[str, ...] = ALONE, version: int = VERSION, key: MarkKey = KEY
-) -> tuple[Record, bytes]:
+def made(media_type: str = "image/png", batch: tuple[str, ...] = ALONE, version: int = VERSION, key: MarkKey = KEY) -> tuple[Record, bytes]:
     """A record and its stored file, as `finish` would leave them."""
     payload = Payload(1, "00000abcdef")
     pixels = picture(7)
