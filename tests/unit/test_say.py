@@ -26,10 +26,10 @@ from renderfarm.cli.parser import build_parser, commands_of
 from renderfarm.cli.say import printable, say, say_json
 from renderfarm.errors import JobError, RenderfarmError
 from renderfarm.keys import keyset as keys
-from renderfarm.log import parts
 from renderfarm.log import proofs as bundle
 from renderfarm.log.canonical import claim_digest
 from renderfarm.log.writer import LogWriter
+from renderfarm.output import PARTS
 from renderfarm.pictures import encode
 from renderfarm.run.loop import Tally
 from renderfarm.schema import Record, Verdict
@@ -140,7 +140,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
     os.utime(base / "out" / "images" / NAME, (1, 1))
     (base / "proof.json").write_bytes(bundle.prove(storage, image_id(1)))
     shutil.copy(next((base / "out" / "images").glob("row-1/*")), base / f"{NAME}.png")
-    (base / f"plain{NAME}.png").write_bytes(encode.encode(picture(3), "image/png"))
+    (base / f"plain{NAME}.png").write_bytes(encode(picture(3), "image/png"))
     (base / f"none{NAME}.png").write_bytes(b"no picture")
     (base / "items.jsonl").write_text(json.dumps({"path": f"plain{NAME}.png", "prompt": HOSTILE, "text": HOSTILE}) + "\n")
     (base / "wrong.jsonl").write_text(json.dumps({HOSTILE: 1}) + "\n")
@@ -150,7 +150,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
     bad = [{"id": HOSTILE, "prompt": HOSTILE, "adapter": HOSTILE}, {"id": HOSTILE, "prompt": "", "tags": [(HOSTILE, HOSTILE)]}]
     for name, rows in ((f"{NAME}.parquet", [{"id": "a", "prompt": "a mug"}]), ("bad.parquet", bad)):
         pq.write_table(pa.Table.from_pylist(rows, schema), base / name)
-    (base / f"weights{NAME}").symlink_to(standins.sd_folder())
+    (base / f"weights{NAME}").symlink_to(standins.folder_of("sd2"))
     write_job(base / f"good{NAME}.yaml", manifest=f"{NAME}.parquet", model={"weights": f"./weights{NAME}"})
     write_job(base / "faults.yaml", manifest="bad.parquet")
     write_job(base / "nowhere.yaml", manifest=f"none{NAME}.parquet")
@@ -246,7 +246,7 @@ HEAVY = frozenset({"reproduce", "check", "check --from", "watermark read"})
 
 
 def stray(at: Place) -> str:
-    (at.base / "out" / parts.PREFIX / NAME).write_bytes(b"no part")
+    (at.base / "out" / PARTS / NAME).write_bytes(b"no part")
     return at["out"]
 
 
@@ -337,7 +337,7 @@ def test_an_error_keeps_its_lines_and_takes_none_from_others(capsys: pytest.Capt
 
 
 def test_nothing_else_prints() -> None:
-    root = Path(pipeline.__file__).parent
+    root = Path(cli.__file__).parents[1]
     printing = set()
     for path in root.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):

@@ -302,7 +302,7 @@ def _review(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     what.add_argument("--list", action="store_true", help="exhausted images that wait for a person, with their attempts")
     parser.add_argument("--by", metavar="NAME", help="who says so; the name goes into the signed log")
     parser.add_argument("--note", metavar="TEXT", default="", help="why")
-    parser.add_argument("--keys", metavar="DIR", type=Path, help="key set that signs it; default: the one that the job names, else the user's")
+    parser.add_argument("--keys", metavar="DIR", type=Path, help="key set that signs it, in place of the job's own or the user's")
     _json(parser)
 
 
