@@ -26,7 +26,7 @@ from renderfarm.audit.fanout import Cores
 from renderfarm.audit.findings import AuditReport
 from renderfarm.cache import cache_folder
 from renderfarm.engines import engine_for, fan_out_on
-from renderfarm.errors import Fenced, UserError
+from renderfarm.errors import UserError
 from renderfarm.identify.identify import Answer, identify_all, pictures_in
 from renderfarm.job import JobSettings, load_job
 from renderfarm.keys import Trust
@@ -37,6 +37,7 @@ from renderfarm.output import PARTS
 from renderfarm.plan import BatchKey, batch_key
 from renderfarm.resolve import ResolvedJob, read_job_file, resolve_job
 from renderfarm.review import review
+from renderfarm.review.reproduce import Reproduction, reproduce_image
 from renderfarm.run import session as runs
 from renderfarm.run.budget import BudgetStop
 from renderfarm.run.estimate import Estimate, estimate
@@ -251,11 +252,14 @@ class Output:
     def _word(self, image: str, attempt: int, word: review.Word, key_set: str | Path | None) -> review.Reviewed:
         job = read_job_file(self.storage)
         signing = review.job_keys(job) if key_set is None else keys.load(Path(key_set))
-        try:
-            return review.review(self.storage, job, signing, image, attempt, word)
-        except Fenced as error:
-            what = f"somebody else wrote to {self.storage.uri} at the same moment, and nothing of yours was recorded: try again"
-            raise Fenced(what) from error
+        return review.review(self.storage, job, signing, image, attempt, word)
+
+    def reproduce(self, image: str, *, trust: str | Path | None = None, on_note: Callable[[str], None] = lambda note: None) -> Reproduction:
+        """Render an accepted image again, by its id or ROW:INDEX, and compare. `trust`: a folder with the key of its mark.
+
+        Raises: UserError where there is no such image or model, KeysError without the mark's key; RenderFailed.
+        """
+        return reproduce_image(self.storage, image, None if trust is None else Path(trust), on_note)
 
 
 def identify_pictures(

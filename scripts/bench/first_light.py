@@ -5,44 +5,78 @@ The ceiling: CPU seconds are spent on `os.cpu_count()` cores, so a run of N atte
 N * c / cores; the share of that bound that was reached is printed. Stages are measured inside the workers by `time.process_time`.
 
     scripts/bench/first_light.py [--limit N] [--job jobs/mockups.yaml]      ends with one JSON line
+    scripts/bench/first_light.py --engines local,ray --rounds 2             both by turns, ratios, and whether their pixels are equal
+    scripts/bench/first_light.py --before ../renderfarm-c910a75             by turns with a checkout whose package was called `pipeline`
 """
 
 from __future__ import annotations
 
 import argparse
 import datetime as dt
+import hashlib
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from PIL import Image
 
-def measure(job: Path, limit: int | None) -> dict[str, Any]:
-    """One fresh run into an output of its own, and its audit."""
+
+@dataclass(frozen=True)
+class Variant:
+    """One way to run the job: arguments before `render` and after it, and a checkout to run from."""
+
+    name: str
+    package: str = "renderfarm"
+    options: tuple[str, ...] = ()
+    checkout: Path | None = None
+
+    def call(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run one command of it."""
+        environment = {**os.environ, **({"PYTHONPATH": str(self.checkout)} if self.checkout else {})}
+        command = [sys.executable, "-P", "-m", f"{self.package}.cli", *arguments]
+        return subprocess.run(command, env=environment, capture_output=True, text=True)
+
+
+def pixels_of(output: Path) -> dict[str, str]:
+    """Digest of each accepted picture's pixels, by row and index."""
+    digests = {}
+    for path in sorted((output / "images").rglob("*.png")):
+        digest = hashlib.sha256(np.asarray(Image.open(path)).tobytes()).hexdigest()
+        digests[f"{path.parent.name}/{path.name.partition('-')[0]}"] = digest
+    return digests
+
+
+def measure(variant: Variant, job: Path, limit: int | None) -> tuple[dict[str, Any], dict[str, str]]:
+    """One fresh run into an output of its own, and its audit; its figures, and its pictures' digests."""
     with tempfile.TemporaryDirectory(prefix="renderfarm-bench-") as name:
         output = Path(name) / "out"
-        command = [sys.executable, "-m", "renderfarm.cli", "render", str(job), "--output", str(output), "--json"]
+        command = ["render", str(job), "--output", str(output), "--json", *variant.options]
         command += ["--limit", str(limit)] if limit else []
         began, clock = dt.datetime.now(dt.UTC), time.monotonic()
-        done = subprocess.run(command, capture_output=True, text=True)
+        done = variant.call(*command)
         wall_s = time.monotonic() - clock
         if done.returncode not in (0, 3):
             raise SystemExit(f"render ended with {done.returncode}:\n{done.stderr}")
         run = json.loads(done.stdout)
         clock = time.monotonic()
-        audit = subprocess.run([sys.executable, "-m", "renderfarm.cli", "audit", str(output), "--json"], capture_output=True, text=True)
+        audit = variant.call("audit", str(output), "--json")
         verdict = json.loads(audit.stdout)["verdict"]
         audit_s = time.monotonic() - clock
         size = sum(path.stat().st_size for path in (output / "images").rglob("*.png"))
+        digests = pixels_of(output)
     first = _first_image_s(done.stderr, began)
     attempts = max(1, run["attempts"])
     stages = {stage: cpu / attempts for stage, cpu in run["cpu_s"].items()}
     cpu_s = sum(stages.values())
-    return {
+    figures = {
         "attempts": run["attempts"],
         "accepted": run["accepted"],
         "exhausted": run["exhausted"],
@@ -59,6 +93,7 @@ def measure(job: Path, limit: int | None) -> dict[str, Any]:
         "audit_s": round(audit_s, 1),
         "rejects": run["rejects"],
     }
+    return figures, digests
 
 
 def _first_image_s(log: str, began: dt.datetime) -> float | None:
@@ -69,21 +104,47 @@ def _first_image_s(log: str, began: dt.datetime) -> float | None:
     return None
 
 
+RATIOS = {"command_to_first_image_s": "time to the first image", "attempts_per_s": "attempts/s", "share_of_ceiling": "cores used"}
+
+
+def compared(runs: dict[str, list[dict[str, Any]]]) -> dict[str, dict[str, float]]:
+    """The median of the first variant's figures over each other's, by name."""
+    first, *others = runs
+    middle = {name: {key: statistics.median(run[key] for run in found) for key in RATIOS} for name, found in runs.items()}
+    return {other: {key: round(middle[first][key] / middle[other][key], 3) for key in RATIOS} for other in others}
+
+
 def main() -> None:
     """Measure, print a table, then one JSON line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--job", type=Path, default=Path(__file__).parents[2] / "jobs" / "mockups.yaml")
     parser.add_argument("--limit", type=int)
+    parser.add_argument("--engines", default="auto", help="comma-separated: auto, local, ray; by turns")
+    parser.add_argument("--before", type=Path, metavar="DIR", help="a checkout of an earlier commit, by turns with the engines")
+    parser.add_argument("--rounds", type=int, default=1)
     args = parser.parse_args()
-    figures = {"cores": os.cpu_count(), "load_before": os.getloadavg()[0], **measure(args.job, args.limit)}
-    print(f"command to first image {figures['command_to_first_image_s']} s, to the end {figures['command_to_end_s']} s")
-    print(f"{figures['attempts_per_s']} attempts/s, {figures['images_per_s']} images/s")
-    for stage, cpu_s in figures["cpu_s_per_attempt"].items():
-        print(f"  {stage:<18} {cpu_s * 1000:9.1f} CPU ms an attempt")
-    print(
-        f"  {'all':<18} {figures['cpu_s_per_attempt_total'] * 1000:9.1f} CPU ms; {figures['share_of_ceiling']:.0%} of what the cores allow"
-    )
-    print(json.dumps(figures))
+    variants = [Variant(name, options=("--set", f"farm.engine={name}")) for name in args.engines.split(",")]
+    variants += [Variant("before", "pipeline", checkout=args.before.absolute())] if args.before else []
+    runs: dict[str, list[dict[str, Any]]] = {variant.name: [] for variant in variants}
+    pixels: dict[str, dict[str, str]] = {}
+    for _ in range(args.rounds):
+        for variant in variants:
+            load = os.getloadavg()[0]
+            figures, pixels[variant.name] = measure(variant, args.job, args.limit)
+            runs[variant.name].append({"load_before": load, **figures})
+            first_s, end_s = figures["command_to_first_image_s"], figures["command_to_end_s"]
+            print(f"{variant.name}: first image {first_s} s after the command, the end {end_s} s")
+            print(f"  {figures['attempts_per_s']} attempts/s, {figures['images_per_s']} images/s")
+            for stage, cpu_s in figures["cpu_s_per_attempt"].items():
+                print(f"  {stage:<18} {cpu_s * 1000:9.1f} CPU ms an attempt")
+            ms = figures["cpu_s_per_attempt_total"] * 1000
+            print(f"  {'all':<18} {ms:9.1f} CPU ms; {figures['share_of_ceiling']:.0%} of what the cores allow", flush=True)
+    first = variants[0].name
+    ratios = compared(runs)
+    equal = {name: pixels[first] == digests for name, digests in pixels.items() if name not in (first, "before")}
+    for other, found in ratios.items():
+        print(f"{first} / {other}: " + ", ".join(f"{what} {found[key]}" for key, what in RATIOS.items()))
+    print(json.dumps({"cores": os.cpu_count(), "runs": runs, "ratios": ratios, "pixels_equal": equal}))
 
 
 if __name__ == "__main__":

@@ -10,16 +10,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from renderfarm import keys, notes, pictures
+from renderfarm import keys, notes
 from renderfarm.api import Output, identify_pictures, trusted
 from renderfarm.cli import logs
 from renderfarm.cli.say import say, say_json
-from renderfarm.errors import NotStored, UserError
+from renderfarm.errors import UserError
 from renderfarm.identify.identify import Answer
 from renderfarm.identify.lookup import Match
 from renderfarm.keys import Trust
-from renderfarm.schema import Attempt, RenderInfo
-from renderfarm.storage import open_storage
 
 NO = 5
 """Exit code of an honest no."""
@@ -89,41 +87,8 @@ def _outcome(match: Match) -> str:
 
 def reproduce(args: argparse.Namespace) -> int:
     """0 bit-identical or within two grey levels, 5 different; 2 where the key of its mark is not at hand."""
-    from renderfarm.log.find import image_named, records_of
-    from renderfarm.models import beside, resolve
-    from renderfarm.render import Renderer
-    from renderfarm.resolve import read_job_file
-    from renderfarm.review import reproduce as again
-    from renderfarm.run.workers import read_inputs
-
     logs.configure(quiet=True)
-    storage = open_storage(args.output)
-    job = read_job_file(storage)
-    image_id = image_named(storage, args.image_id)
-    record = again.accepted(records_of(storage, frozenset({image_id})), image_id)
-    try:
-        stored = storage.get(record.object_key or "", pictures.BYTES_MAX)
-    except NotStored as error:
-        raise UserError(f"the picture {error} is gone", storage.uri, "`renderfarm audit` names everything that is missing") from error
-    mark_keys, unread = again.known_mark_keys(args.trust, job.keys)
-    for note in unread:
-        say(f"note: {note}", file=sys.stderr)
-    again.mark_key(record, mark_keys)  # said before weights are read and minutes are spent on them
-    settings = job.model_settings()
-    resolved = resolve(settings)
-    if resolved.digest != record.weights_digest:
-        say(f"note: the record's weights were {record.weights_digest}, these are {resolved.digest}", file=sys.stderr)
-
-    def render(attempts: Sequence[Attempt]) -> tuple[pictures.Pixels, RenderInfo]:
-        whole = settings.model_copy(update={"batch": len(attempts)})
-        return Renderer(resolved, whole).render(attempts, inputs=read_inputs(attempts))
-
-    together = frozenset(name.partition("/")[0] for name in record.batch)
-    neighbours = again.neighbours(records_of(storage, together), record)
-    used = beside({record.adapter: ""} if record.adapter else {}, record.control_digest)
-    before = {name: digest for name, digest in job.beside.items() if name in used}
-    changed = again.changed_beside(before, resolved.beside)
-    outcome = again.reproduce(record, stored, render, mark_keys, job.quality, neighbours, changed)
+    outcome = Output(args.output).reproduce(args.image_id, trust=args.trust, on_note=lambda note: say(f"note: {note}", file=sys.stderr))
     say_json(outcome.as_json()) if args.json else say(*outcome.lines())
     return 0 if outcome.same else NO
 

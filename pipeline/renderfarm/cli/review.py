@@ -10,8 +10,6 @@ from renderfarm.api import Output
 from renderfarm.cli import logs
 from renderfarm.cli.say import say, say_json
 from renderfarm.errors import UserError
-from renderfarm.job import load_checks
-from renderfarm.output import JOB_FILE
 from renderfarm.resolve import JobFile, read_job_file
 from renderfarm.review import review as reviews
 from renderfarm.review.recheck import Outlook, Recheck, Rejudgement
@@ -27,8 +25,7 @@ def recheck(args: argparse.Namespace) -> int:
     logs.configure(quiet=True)
     storage = open_storage(args.output)
     job = read_job_file(storage)
-    settings = load_checks(job.checks, args.overrides, f"{storage.uri}/{JOB_FILE}")
-    again = Recheck(storage, job.attempts, settings)
+    again = Recheck.of_job(storage, job, args.overrides)
     turned: list[Rejudgement] = []
     others: list[Rejudgement] = []
     for found in again.changes():

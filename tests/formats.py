@@ -1,0 +1,307 @@
+"""The example of docs/formats.md: its records and its output, the vectors that the code gives for them, and the verifier to be run.
+
+`python -m tests.formats` writes what is made under docs/examples anew, for a new version of records. Vectors of earlier versions never
+change.
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from renderfarm import notes, output
+from renderfarm.job import JobSettings
+from renderfarm.log import parts
+from renderfarm.log.canonical import ColumnBytes, claim_bytes, record_bytes
+from renderfarm.log.proofs import prove, prove_consistency
+from renderfarm.log.record import as_dict, claim_digest, record_id, to_table
+from renderfarm.log.tree import Frontier, leaf_hash, part_leaf, tree_root
+from renderfarm.log.writer import encode_part
+from renderfarm.manifest import row_digest
+from renderfarm.notes import Checkpoint, Signer, cosign
+from renderfarm.plan import Intent, attempt_of, first_seed, invalid_image_id, plan_digest, plan_row
+from renderfarm.schema import Box, ObjectCount, PromptRow, Record, Verdict
+from renderfarm.storage import LocalStorage, segment
+from renderfarm.watermark.types import MarkKey, Payload
+
+DOCS = Path(__file__).parents[1] / "docs"
+PAGE = DOCS / "formats.md"
+EXAMPLES = DOCS / "examples"
+VECTORS = EXAMPLES / "vectors.json"
+
+# The keys of the vectors: nobody may trust them, since their seeds are these.
+KEY, OTHER, WITNESS = (Ed25519PrivateKey.from_private_bytes(bytes(range(at, at + 32))) for at in (0, 32, 64))
+SIGNER = Signer.of("renderfarm.example/log", KEY)
+STRANGER = Signer.of("renderfarm.example/log", OTHER)
+WITNESS_NAME, SEEN_S = "witness.example/w1", 1_790_000_000
+VKEY = notes.verifier_key(SIGNER.name, KEY.public_key())
+MARK_KEY = MarkKey(bytes(range(96, 128)))
+
+JOB_JSON = b'{\n "name": "mugs",\n "settings": {\n  "checks": {\n   "attempts": 2\n  }\n }\n}\n'
+JOB = JobSettings.model_validate(
+    {
+        "name": "mugs",
+        "manifest": "mugs.parquet",
+        "output": {"to": "out"},
+        "seed": 7,
+        "negative_prompt": "blurry",
+        "model": {"scheduler": "ddim"},
+        "defaults": {"width": 512, "height": 512, "steps": 20, "guidance": 7.5},
+    }
+)
+WEIGHTS, EDGES = (hashlib.sha256(text).hexdigest() for text in (b"weights", b"edges"))
+INTENT = Intent(JOB, WEIGHTS, input_digests={"edges.png": EDGES}, control="c1 at 0.8")
+ODD = "mug 2/\u00e4"
+ROWS = {
+    "plain": PromptRow("mug-1", "a red mug"),
+    "own seed": PromptRow(ODD, 'a "blue" mug\non a table', seed=41, steps=4, guidance=7.1, images=2, tags=(("sku", "2"),)),
+    "control": PromptRow("mug-3", "a mug", control_image="edges.png", objects=(ObjectCount("mug", 1),)),
+}
+
+
+def planned(name: str, index: int = 0) -> Any:
+    row = ROWS[name]
+    return plan_row(row, row_digest(row), INTENT)[index]
+
+
+# The records of the vectors: every kind and outcome, in three versions. Their pictures are stand-ins.
+
+
+def picture(image: str, attempt: int) -> bytes:
+    return f"a stand-in for the picture of {image}, attempt {attempt}\n".encode()
+
+
+def finished(record: Record, image: str = "", folder: str = "images", suffix: str = "png") -> Record:
+    """The record with its claim digest and, where `image` names a row, the fields of a stored picture."""
+    record = dataclasses.replace(record, claim_digest=claim_digest(record))
+    if not image:
+        return record
+    data = picture(image, record.attempt or 0)
+    digest = hashlib.sha256(data).hexdigest()
+    place = f"{record.index}" if folder == "images" else f"{record.index}-{record.attempt}"
+    key = f"{folder}/{image}/{place}-{digest[:12]}.{suffix}"
+    return dataclasses.replace(record, media_type=f"image/{suffix}", file_sha256=digest, file_bytes=len(data), object_key=key)
+
+
+def attempt(name: str, number: int, version: int, outcome: str, at: int, **fields: Any) -> Record:
+    image = planned(name)
+    intent = {field.name: getattr(image, field.name) for field in dataclasses.fields(image) if field.name not in ("image_id", "seed")}
+    rendered = {} if outcome == "failed" else {
+        "weights": "starter", "weights_revision": "1", "weights_digest": WEIGHTS, "weights_licence": "apache-2.0",
+        "scheduler": "ddim", "dtype": "float32", "device": "cpu", "driver": "none",
+        "torch_version": "2.13.0", "diffusers_version": "0.42.1",
+        "batch": (f"{image.image_id}/{number}",), "watermark_method": "renderfarm-tile", "watermark_version": 1,
+        "watermark_key_id": MARK_KEY.key_id, "watermark_payload": record_id(image.image_id, number),
+        "pdq": hashlib.sha256(f"{name}/{number}".encode()).hexdigest(), "pdq_quality": 90,
+        "signature": base64.b64encode(hashlib.shake_256(name.encode()).digest(384)).decode(), "started_us": at,
+    }  # fmt: skip
+    return Record(
+        "attempt", version, job="mugs", image_id=image.image_id, attempt=number, seed=attempt_of(image, number).seed,
+        outcome=outcome, renderfarm_version="0.1.0", finished_us=at + 900_000, **{"plan_digest": PLAN_1, **intent, **rendered, **fields},  # type: ignore[arg-type]
+    )  # fmt: skip
+
+
+def reviewed(tried: Record, outcome: str, version: int, at: int, **fields: Any) -> Record:
+    said: dict[str, Any] = {"reviewer": "Ada", "reviewed_digest": tried.claim_digest, "started_us": tried.finished_us, "reason": None}
+    blank: dict[str, Any] = dict.fromkeys(("claim_digest", "media_type", "file_sha256", "file_bytes", "object_key", "thumb_key"))
+    verdicts = (Verdict("person", outcome, "by Ada"),)  # type: ignore[arg-type]
+    known = {"kind": "review", "version": version, "outcome": outcome, "verdicts": verdicts, "finished_us": at}
+    return dataclasses.replace(tried, **{**known, **said, **blank, **fields})
+
+
+MANIFEST, SETTINGS = hashlib.sha256(b"manifest").hexdigest(), hashlib.sha256(JOB_JSON).hexdigest()
+PLAN_1, PLAN_2 = plan_digest(MANIFEST, "5" * 64, 3), plan_digest(MANIFEST, SETTINGS, 3)
+AT = 1_790_000_000_000_000
+
+
+def example_records() -> dict[str, Record]:
+    blank = Record("plan", 1, job="mugs", plan_digest=PLAN_1, renderfarm_version="0.1.0", finished_us=AT)
+    later = dataclasses.replace(blank, version=3, plan_digest=PLAN_2, finished_us=AT + 9_000_000)
+    gibberish = Verdict("text", "rejected", "reads \u201eMGU\u201c", 0.25, 0.8, (Box(10, 20, 110, 60), Box(0, 0, 1, 1)))
+    made = {
+        "plan-1": dataclasses.replace(blank, manifest_digest=MANIFEST, settings_digest="5" * 64, planned=3),
+        "accepted-1": finished(attempt("plain", 1, 1, "accepted", AT, verdicts=(Verdict("mark", "accepted", "", 0.9987),)), "mug-1"),
+        "rejected-1": finished(
+            attempt("own seed", 1, 1, "rejected", AT + 1, text="MUG \u2615 \U0001f600", verdicts=(gibberish,), reason="text"),
+            segment(ODD), "review", "webp",
+        ),
+        "failed-1": finished(attempt("control", 1, 1, "failed", AT + 2, reason="out of memory", objects=(ObjectCount("mug", 1),))),
+    }  # fmt: skip
+    second = finished(attempt("own seed", 2, 2, "rejected", AT + 3, reason="text", verdicts=(gibberish,)), segment(ODD), "review")
+    moved: dict[str, Any] = {"object_key": f"images/{segment(ODD)}/0-{(second.file_sha256 or '')[:12]}.png"}
+    kept: dict[str, Any] = {name: getattr(second, name) for name in ("media_type", "file_sha256", "file_bytes")}
+    taken = finished(reviewed(second, "accepted", 2, AT + 5_000_000))
+    made |= {"rejected-2": second, "review-2": dataclasses.replace(taken, **kept, **moved)}
+    gone = made["failed-1"].image_id
+    first = made["accepted-1"]
+    made |= {
+        "superseded-3": dataclasses.replace(later, kind="superseded", image_id=gone),
+        "plan-3": dataclasses.replace(later, manifest_digest=MANIFEST, settings_digest=SETTINGS, planned=3),
+        "reinstated-3": dataclasses.replace(later, kind="reinstated", image_id=gone),
+        "accepted-3": finished(attempt("control", 2, 3, "accepted", AT + 9_000_001, plan_digest=PLAN_2), "mug-3"),
+    }
+    back = finished(reviewed(first, "rejected", 3, AT + 12_000_000, plan_digest=PLAN_2, withdrawn_key=first.object_key))
+    kept = {name: getattr(first, name) for name in ("media_type", "file_sha256", "file_bytes")}
+    moved = {"object_key": f"review/mug-1/0-1-{(first.file_sha256 or '')[:12]}.png"}
+    return made | {"review-3": dataclasses.replace(back, **kept, **moved)}
+
+
+RECORDS = example_records()
+PARTS = {1: ("plan-1", "accepted-1", "rejected-1", "failed-1"), 2: ("rejected-2", "review-2"),
+         3: ("superseded-3", "plan-3", "reinstated-3", "accepted-3", "review-3")}  # fmt: skip
+"""Version → the records of one part."""
+
+
+def sealed(
+    records: list[Record], version: int, before: Frontier, origin: str = "renderfarm/mugs", signer: Signer = SIGNER
+) -> tuple[bytes, Frontier]:
+    """A part's bytes, of any version, and the log behind it. The writer writes the newest version only."""
+    table = to_table(records, version)
+    row_root = tree_root(ColumnBytes.of(table, version).leaves())
+    after = before.append(part_leaf(before.size, len(records), row_root))
+    head = notes.sign(Checkpoint(origin, after.size, after.root()), signer)
+    footer = {
+        b"renderfarm.record_version": str(version).encode(),
+        b"renderfarm.part": str(before.size).encode(),
+        b"renderfarm.row_root": row_root.hex().encode(),
+        b"renderfarm.frontier": ",".join(item.hex() for item in before.hashes).encode(),
+        b"renderfarm.checkpoint": head.to_bytes(),
+        b"renderfarm.log_key": notes.verifier_key(signer.name, signer.public_key).encode(),
+    }
+    return encode_part(table, footer), after
+
+
+def write_example(folder: Path) -> None:
+    """The output of the vectors: three parts in three versions, the checkpoints beside them, job.json and the pictures."""
+    storage, log = LocalStorage(folder, create=True), Frontier()
+    for number, (version, names) in enumerate(PARTS.items()):
+        data, log = sealed([RECORDS[name] for name in names], version, log)
+        storage.put(output.part_key(number), data)
+    head = parts.read_footer(data, 2).checkpoint
+    storage.put(output.CHECKPOINT, head.to_bytes())
+    storage.put(output.WITNESSED, cosign.cosign(head, WITNESS_NAME, WITNESS, SEEN_S).to_bytes())
+    storage.put(output.JOB_FILE, JOB_JSON)
+    taken = {record.withdrawn_key for record in RECORDS.values()}
+    rows = {image.image_id: segment(image.row_id) for image in map(planned, ROWS)}
+    for record in RECORDS.values():
+        if record.object_key is not None and record.object_key not in taken:
+            storage.put(record.object_key, picture(rows[record.image_id or ""], record.attempt or 0))
+
+
+def grown(storage: LocalStorage) -> bytes:
+    """That the log goes on from where it was after its second part."""
+    return prove_consistency(storage, parts.read_footer(storage.get(output.part_key(1)), 1).checkpoint.to_bytes())
+
+
+def made_vectors(folder: Path) -> dict[str, Any]:
+    """Everything that vectors.json says, as the code gives it; `folder`: where `write_example` wrote."""
+    footers = [parts.read_footer((folder / output.part_key(number)).read_bytes(), number) for number in range(len(PARTS))]
+    row, bare = ROWS["own seed"], planned("plain")
+    payload = Payload(1, record_id(bare.image_id, 1))
+    return {
+        "keys": {
+            "log_seed": KEY.private_bytes_raw().hex(),
+            "log": VKEY,
+            "witness_seed": WITNESS.private_bytes_raw().hex(),
+            "witness": notes.verifier_key(WITNESS_NAME, WITNESS.public_key(), notes.COSIGNATURE),
+            "mark_secret": MARK_KEY.secret.hex(),
+            "mark_key_id": MARK_KEY.key_id,
+        },
+        "records": {
+            name: {
+                "record": json.loads(json.dumps(as_dict(record))),
+                "canonical": record_bytes(record).hex(),
+                "claim_digest": hashlib.sha256(claim_bytes(record)).hexdigest(),
+                "leaf": leaf_hash(record_bytes(record)).hex(),
+            }
+            for name, record in RECORDS.items()
+        },
+        "parts": [
+            {
+                "records": list(names),
+                "row_root": footer.row_root.hex(),
+                "leaf": footer.leaf.hex(),
+                "frontier": [item.hex() for item in footer.before.hashes],
+                "checkpoint": footer.checkpoint.to_bytes().decode(),
+            }
+            for names, footer in zip(PARTS.values(), footers, strict=True)
+        ],
+        "witnessed": (folder / output.WITNESSED).read_text("utf-8"),
+        "image_ids": {name: [planned(name, at).image_id for at in range(ROWS[name].images or 1)] for name in ROWS},
+        "invalid_image_id": invalid_image_id("mug-9", 4, "0" * 64),
+        "seeds": {
+            "job 7, row mug-1, index 0": first_seed(None, 7, "mug-1", 0),
+            "row seed 41, index 0": first_seed(41, 7, row.id, 0),
+            "row seed 41, index 1": first_seed(41, 7, row.id, 1),
+            "the first one's attempt 2": attempt_of(bare, 2).seed,
+        },
+        "row_digests": {name: row_digest(row) for name, row in ROWS.items()},
+        "plan_digest": plan_digest(MANIFEST, SETTINGS, 3),
+        "segments": {text: segment(text) for text in ("mug-1", ODD, "..", "~" * 60)},
+        "record_id": payload.record,
+        "mark_word": payload.sealed(MARK_KEY).hex(),
+    }
+
+
+# The verifier.
+
+GUARD = """
+import contextlib, io, json, runpy, sys
+allowed = sys.stdlib_module_names | {"cryptography", "_cffi_backend", "cffi", "parquet", "unzstd", "evidence"}
+class Guard:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] not in allowed:
+            raise ImportError("the verifier imports " + name)
+sys.meta_path.insert(0, Guard())
+answers, verifier = [], sys.argv[1]
+for arguments in json.load(sys.stdin):
+    sys.argv, said, code = [verifier, *arguments], io.StringIO(), None
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+        try:
+            runpy.run_path(verifier, run_name="__main__")
+        except SystemExit as ended:
+            code = ended.code
+    answers.append([code, said.getvalue()])
+print(json.dumps(answers))
+"""
+
+
+def verify_each(*runs: Sequence[object]) -> list[tuple[int, str]]:
+    """Exit code and output of the verifier for each of these arguments, all in one process: alone in it, without our environment, and with
+    no import but the standard library's and cryptography's."""
+    command = [sys.executable, "-I", "-B", "-W", "error", "-c", GUARD, str(EXAMPLES / "verify.py")]
+    asked = json.dumps([list(map(str, arguments)) for arguments in runs])
+    done = subprocess.run(command, input=asked, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr
+    return [(code, said) for code, said in json.loads(done.stdout)]
+
+
+def verify(*arguments: object) -> tuple[int, str]:
+    return verify_each(arguments)[0]
+
+
+def write_all() -> None:
+    """The files of docs/examples that are made."""
+    shutil.rmtree(EXAMPLES / "output", ignore_errors=True)
+    write_example(EXAMPLES / "output")
+    VECTORS.write_text(json.dumps(made_vectors(EXAMPLES / "output"), indent=1, ensure_ascii=False) + "\n", "utf-8")
+    storage = LocalStorage(EXAMPLES / "output", create=False)
+    (EXAMPLES / "proof.json").write_bytes(prove(storage, RECORDS["accepted-1"].image_id or ""))
+    (EXAMPLES / "growth.json").write_bytes(grown(storage))
+    (EXAMPLES / "trust").mkdir(exist_ok=True)
+    (EXAMPLES / "trust" / "log.vkey").write_text(VKEY + "\n")
+    (EXAMPLES / "trust" / "w1.witness").write_text(notes.verifier_key(WITNESS_NAME, WITNESS.public_key(), notes.COSIGNATURE) + "\n")
+
+
+if __name__ == "__main__":
+    write_all()
