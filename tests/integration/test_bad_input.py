@@ -195,5 +195,5 @@ def test_help_of_every_command_shows_an_example_and_the_exit_codes(capsys: pytes
         shown = capsys.readouterr().out
         assert "example:" in shown, path
         assert "exit codes:" in shown, path
-        readme = (Path(__file__).parents[2] / "README.md").read_text()
-        assert f"renderfarm {' '.join(path)}" in readme, f"README does not name {' '.join(path)}"
+        reference = (Path(__file__).parents[2] / "docs" / "reference.md").read_text()
+        assert f"renderfarm {' '.join(path)}" in reference, f"the reference does not name {' '.join(path)}"
