@@ -52,14 +52,14 @@ class Cores:
         wanted = 0
         try:
             while True:
+                while wanted in done:
+                    yield done.pop(wanted)
+                    wanted += 1
                 while idle and len(busy) + len(done) < AHEAD * self._cores and (following := next(numbered, None)) is not None:
                     child, (number, chunk) = idle.pop(), following
                     child.pipe.send((task, chunk))
                     busy[child.pipe] = child, number
-                while wanted in done:
-                    yield done.pop(wanted)
-                    wanted += 1
-                if not busy and not done:
+                if not busy:  # what is done was given away above, so there was room, and no chunk is left
                     return
                 for pipe in connection.wait(list(busy)):
                     child, number = busy.pop(pipe)
