@@ -21,6 +21,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -182,9 +183,10 @@ def duplicates(count: int, side: int) -> dict[str, Any]:
         bad += [index.judge_row("row", print_of(edits[int(e)](first, rng))) for e in rng.choice(len(edits), 3, replace=False)]
         others = [make(1, colour), make(2, colour), make(0, (colour + 1 + int(rng.integers(7))) % 8)]
         good += [index.judge_row("row", print_of(picture)) for picture in others]
-    scores = [[v.score or 0.0 for v in verdicts] for verdicts in (good, bad)]
-    failed = [sum(v.outcome == "rejected" for v in verdicts) for verdicts in (good, bad)]
-    return {**_row(f"near-duplicates, drawn {side}", *scores, failed[1], failed[0], 0.0), "cpu_ms": round(1000 * spent / prints, 1)}
+    kept, lost = ([v.score or 0.0 for v in verdicts] for verdicts in (good, bad))
+    refused, caught = (sum(v.outcome == "rejected" for v in verdicts) for verdicts in (good, bad))
+    row = _row(f"near-duplicates, drawn {side}", kept, lost, caught, refused, 0.0)
+    return {**row, "cpu_ms": round(1000 * spent / prints, 1)}
 
 
 def labelled(path: Path, kind: str) -> Iterable[Sample]:
@@ -280,7 +282,7 @@ def run(count: int, labels: Path | None, index: int, only: Sequence[str] = ()) -
         "unwanted text, drawn 256": lambda: measure("unwanted text, drawn 256", text, unwanted(count, 256)),
         "near-duplicates": lambda: duplicates(count, 512),
         "copies, drawn 512": lambda: measure("copies, drawn 512", copies, copied(count, 512)),
-        **{f"hands, {k}": lambda k=k: measure(f"hands, drawn, {k} against five", handed, hands(count, k)) for k in kinds},  # type: ignore[misc]
+        **{f"hands, {k}": partial(measure, f"hands, drawn, {k} against five", handed, hands(count, k)) for k in kinds},
         "hands, all": lambda: measure("hands, drawn, all against five", handed, (s for k in kinds for s in hands(count // 4, k))),
         "cost, ours": lambda: whole(max(5, count // 10)),
         "cost, naive": lambda: naive(max(5, count // 10)),
@@ -288,11 +290,9 @@ def run(count: int, labels: Path | None, index: int, only: Sequence[str] = ()) -
     if index:
         jobs["self-join"] = lambda: self_join(index)
     if labels is not None:
-        real = {
-            kind: lambda kind=kind, check=check: measure(f"{kind}, labelled", check, labelled(labels, kind))  # type: ignore[misc]
-            for kind, check in (("text", text), ("copies", copies), ("hands", handed))
-        }
-        jobs = {f"{kind}, labelled": job for kind, job in real.items()} | jobs
+        real: dict[str, Check] = {"text": text, "copies": copies, "hands": handed}
+        names = {kind: f"{kind}, labelled" for kind in real}
+        jobs = {names[kind]: partial(measure, names[kind], check, labelled(labels, kind)) for kind, check in real.items()} | jobs
     rows = []
     for name, job in jobs.items():
         if not only or any(wanted in name for wanted in only):

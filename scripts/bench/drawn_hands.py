@@ -79,7 +79,7 @@ def hand_and_joints(rng: np.random.Generator, kind: Kind, side: int = 512) -> tu
     image = image.filter(ImageFilter.GaussianBlur(rng.uniform(0, 0.9)))
     noisy = np.asarray(image, np.float32) + rng.normal(0, rng.uniform(1, 6), (side, side, 1))
     joints = [(0.0, -0.5), *(digit.at(share) for digit in (made + made[-1:])[:5] for share in (0, 0.4, 0.7, 1))]
-    found = np.array([place(*joint) for joint in joints], np.float32) / _SCALE
+    found = np.array([place(*joint) for joint in joints], np.float32) / np.float32(_SCALE)
     return np.clip(np.rint(noisy), 0, 255).astype(np.uint8), found
 
 

@@ -71,8 +71,9 @@ class NullEngine:
         finished = []
         for work, found, decision in zip(rendered.unit.members, checked, decisions, strict=True):
             blank = failed_record(work.attempt, "null", "plan", decision.reason)
-            prints = {"pdq": found.fingerprint.pdq, "pdq_quality": 90, "signature": found.fingerprint.signature}
-            record = dataclasses.replace(blank, outcome=decision.outcome, verdicts=decision.verdicts, **prints)
+            pdq, signature = found.fingerprint.pdq, found.fingerprint.signature
+            judged = dataclasses.replace(blank, outcome=decision.outcome, verdicts=decision.verdicts)
+            record = dataclasses.replace(judged, pdq=pdq, pdq_quality=90, signature=signature)
             finished.append(Finished(dataclasses.replace(record, claim_digest=claim_digest(record)), {}))
         self.spent_s += time.process_time() - begun
         self.events.append(StoredUnit(rendered.unit, tuple(finished)))

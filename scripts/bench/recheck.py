@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow as pa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from renderfarm.job.checks import ChecksSettings
@@ -65,7 +66,10 @@ def main() -> None:
         storage = LocalStorage(Path(folder), create=True)
         write(storage, count)
         begin = time.process_time()
-        rows = sum(len(table.select(COLUMNS).to_pylist()) for _, table in reading.tables(storage, COLUMNS))  # type: ignore[attr-defined]
+        rows = 0
+        for _, table in reading.tables(storage, COLUMNS):
+            assert isinstance(table, pa.Table)
+            rows += len(table.select(COLUMNS).to_pylist())
         read_s = time.process_time() - begin
         again = Recheck(storage, 3, ChecksSettings.model_validate({"text": {"min_score": 0.8}}))
         begin = time.process_time()

@@ -30,6 +30,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -105,13 +106,18 @@ def best_seconds(work: Callable[[], object], device: torch.device, repeats: int)
     return by_turns([work], device, repeats)[0]
 
 
+def _products(a: torch.Tensor, b: torch.Tensor, calls: int) -> None:
+    for _ in range(calls):
+        torch.mm(a, b)
+
+
 def matmul_rate(device: torch.device, dtype: torch.dtype) -> float:
     """FLOP/s of the largest rate that a square matrix product reaches here."""
     rates = []
     for side in (512, 1024) if device.type == "cpu" else (4096, 8192):
         a, b = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
         calls = 4 if device.type == "cpu" else 20
-        seconds = best_seconds(lambda a=a, b=b, calls=calls: [torch.mm(a, b) for _ in range(calls)], device, 5)
+        seconds = best_seconds(partial(_products, a, b, calls), device, 5)
         rates.append(2 * side**3 * calls / seconds)
     return max(rates)
 
@@ -183,7 +189,7 @@ def lossy_modes(renderer: Renderer, settings: ModelSettings, case: Case, batch: 
         except (WeightsError, RuntimeError, NotImplementedError) as error:
             print(f"{name:32} not here: {str(error).splitlines()[0]}")
             continue
-        seconds = best_seconds(lambda made=made: made.render(many), made.model.device, repeats)
+        seconds = best_seconds(partial(made.render, many), made.model.device, repeats)
         quality = psnr_db(want, got)
         found[name] = {
             "speedup": round(plain / seconds, 3),
@@ -235,8 +241,8 @@ def run(case: Case, settings: ModelSettings, args: argparse.Namespace, result: d
     for count in batches:
         many = attempts(case, count)
         renderer.settings = settings.model_copy(update={"batch": count})
-        both = [lambda many=many: renderer.render(many), lambda many=many: plain_loop(renderer, case, many)]
-        ours, plain = by_turns(both, model.device, repeats)
+        works: list[Callable[[], object]] = [partial(renderer.render, many), partial(plain_loop, renderer, case, many)]
+        ours, plain = by_turns(works, model.device, repeats)
         note(f"renderer, batch {count}", count, ours)
         note(f"plain loop, batch {count}", count, plain)
     result["stage_seconds"] = stage_shares(renderer, case, max(batches))
@@ -252,14 +258,14 @@ def run(case: Case, settings: ModelSettings, args: argparse.Namespace, result: d
         for count in batches:
             recorded.settings = recorded.settings.model_copy(update={"batch": count})
             some = attempts(case, count)
-            note(f"renderer, graphs, batch {count}", count, best_seconds(lambda some=some: recorded.render(some), model.device, repeats))
+            note(f"renderer, graphs, batch {count}", count, best_seconds(partial(recorded.render, some), model.device, repeats))
     if args.lossy:
         result["lossy"] = lossy_modes(renderer, settings, case, max(batches), repeats)
     many = attempts(case, max(batches))
     if args.compile:
         compiled = variant(settings, {"speed": {"compile": "full"}, "batch": len(many)})
-        both = [lambda: compiled.render(many), lambda: plain_loop(compiled, case, many)]
-        ours, plain = by_turns(both, model.device, repeats)
+        works = [partial(compiled.render, many), partial(plain_loop, compiled, case, many)]
+        ours, plain = by_turns(works, model.device, repeats)
         note("renderer, compiled", len(many), ours)
         note("plain loop, compiled", len(many), plain)
     exact = variant(settings, {"deterministic": True})  # last: it sets kernels for the whole process

@@ -20,11 +20,13 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from renderfarm.watermark import MarkKey, Payload, detect, embed, front, read
@@ -48,7 +50,7 @@ def payload_of(rng: Rng) -> Payload:
 
 def psnr(a: Picture, b: Picture) -> float:
     """Decibels over all channels."""
-    return float(10 * np.log10(255**2 / max(np.mean((a.astype(np.float64) - b) ** 2), 1e-12)))
+    return float(10 * np.log10(255**2 / max(float(np.mean((a.astype(np.float64) - b) ** 2)), 1e-12)))
 
 
 def robustness(index: int, seed: int, generated: Sequence[Picture]) -> Row:
@@ -130,9 +132,9 @@ def speed() -> dict[str, float]:
     for _ in range(ROUNDS):
         now: dict[str, float] = {}
         for side, picture in pictures.items():
-            ours_ms = now[f"embed {side}"] = clock(lambda picture=picture: embed(picture[None], [payload], KEY), 9)
+            ours_ms = now[f"embed {side}"] = clock(partial(embed, picture[None], [payload], KEY), 9)
             if other:
-                theirs_ms = now[f"dwtDct embed {side}"] = clock(lambda picture=picture: other[0](picture, word), 5)
+                theirs_ms = now[f"dwtDct embed {side}"] = clock(partial(other[0], picture, word), 5)
                 now[f"dwtDct / embed {side}"] = theirs_ms / ours_ms
         now["read clean 512"] = clock(lambda: read(marked, [KEY]), 15)
         now["read nothing 512"] = clock(lambda: read(pictures[512], [KEY]), 3)
@@ -144,7 +146,8 @@ def speed() -> dict[str, float]:
 def averaging(count: int, seed: int, generated: Sequence[Picture]) -> dict[str, float]:
     """The share of marked pictures that still read when the average mark of 100 others of the key is subtracted at full power."""
     rng = np.random.default_rng(seed)
-    total, made = np.zeros((512, 512, 3)), []
+    total = np.zeros((512, 512, 3))
+    made: list[tuple[Payload, NDArray[np.float64]]] = []
     for sample in samples(100 + count, rng, generated, 512):
         payload = payload_of(rng)
         marked = embed(sample.pixels[None], [payload], KEY)[0].astype(np.float64)

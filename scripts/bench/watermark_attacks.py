@@ -16,7 +16,7 @@ Rng = np.random.Generator
 def jpeg(picture: Picture, quality: float) -> Picture:
     """The picture through JPEG, 4:2:0."""
     coded = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, round(quality)])[1]
-    return np.ascontiguousarray(cv2.imdecode(coded, cv2.IMREAD_COLOR)[..., ::-1])
+    return np.ascontiguousarray(np.asarray(cv2.imdecode(coded, cv2.IMREAD_COLOR), np.uint8)[..., ::-1])
 
 
 def scaled(picture: Picture, factor: float, restore: bool = False) -> Picture:
@@ -55,9 +55,10 @@ def blurred(picture: Picture, sigma: float) -> Picture:
 def screenshot(picture: Picture, rng: Rng) -> Picture:
     """Shown at another size within a border of one colour, then JPEG 85."""
     out = scaled(picture, rng.uniform(0.6, 1.3))
-    pads = [round(side * share) for side, share in zip(np.repeat(out.shape[:2], 2), rng.uniform(0.01, 0.1, 4), strict=True)]
+    shares = zip(np.repeat(out.shape[:2], 2), rng.uniform(0.01, 0.1, 4), strict=True)
+    top, bottom, left, right = (round(side * share) for side, share in shares)
     colour = [int(v) for v in rng.integers(0, 256, 3)]
-    return jpeg(np.asarray(cv2.copyMakeBorder(out, *pads, cv2.BORDER_CONSTANT, value=colour), np.uint8), 85)
+    return jpeg(np.asarray(cv2.copyMakeBorder(out, top, bottom, left, right, cv2.BORDER_CONSTANT, value=colour), np.uint8), 85)
 
 
 def brighter(picture: Picture, factor: float) -> Picture:

@@ -55,11 +55,13 @@ def competitors() -> dict[str, Method]:
             tool = WaterMark(password_img=1, password_wm=1)
             tool.read_img(img=np.ascontiguousarray(picture[..., ::-1]))
             tool.read_wm([bool(b) for b in word], mode="bit")
-            return np.clip(np.round(tool.embed()[..., ::-1]), 0, 255).astype(np.uint8)
+            marked: Picture = np.clip(np.round(tool.embed()[..., ::-1]), 0, 255).astype(np.uint8)
+            return marked
 
         def get(picture: Picture, n: int) -> Bits:
             tool = WaterMark(password_img=1, password_wm=1)
-            return np.asarray(tool.extract(embed_img=picture[..., ::-1].astype(np.float32), wm_shape=n, mode="bit") > 0.5, np.int64)
+            read: Bits = np.asarray(tool.extract(embed_img=picture[..., ::-1].astype(np.float32), wm_shape=n, mode="bit") > 0.5, np.int64)
+            return read
 
         out["blind-watermark"] = (put, get, 64)
     return out

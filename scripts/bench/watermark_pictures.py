@@ -79,7 +79,8 @@ def draw(kind: str, height: int, width: int, rng: Rng) -> Picture:
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     if kind == "gradient":
         ends, t = rng.uniform(0, 255, (2, 3)), ((x / width + y / height) / 2)[..., None]
-        return np.clip(np.round(ends[0] * (1 - t) + ends[1] * t), 0, 255).astype(np.uint8)
+        blend: Picture = np.clip(np.round(ends[0] * (1 - t) + ends[1] * t), 0, 255).astype(np.uint8)
+        return blend
     ground = {"poster": rng.uniform(30, 225, 3), "logo": np.full(3, 255.0), "dark": np.full(3, rng.uniform(3, 20))}[kind]
     out = np.tile(ground, (height, width, 1))
     top, short = 45 if kind == "dark" else 255, min(height, width)

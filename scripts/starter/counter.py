@@ -10,6 +10,7 @@ caption is taken as the truth, so the model's own mistakes count against the cou
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import math
 import sys
@@ -50,6 +51,8 @@ class Counter(torch.nn.Module):
         """The tensors of the package's file."""
         found = {}
         for at, (layer, norm) in enumerate(zip(self.layers, self.norms, strict=True)):
+            assert isinstance(layer, torch.nn.Conv2d) and isinstance(norm, torch.nn.BatchNorm2d)
+            assert layer.bias is not None and norm.running_mean is not None and norm.running_var is not None
             gain = norm.weight / torch.sqrt(norm.running_var + norm.eps)
             found[f"{at}.weight"] = (layer.weight * gain[:, None, None, None]).detach().contiguous()
             found[f"{at}.bias"] = ((layer.bias - norm.running_mean) * gain + norm.bias).detach().contiguous()
@@ -70,7 +73,9 @@ def train(drawings: int, epochs: int, seed: int) -> Counter:
     images = []
     for at, spec in enumerate(specs):
         picture = draw(spec, 7_000_000 + at)
-        images.append(small(cv2.GaussianBlur(picture, (0, 0), float(rng.uniform(0.5, 4.5))) if at % 4 else picture))
+        if at % 4:
+            picture = np.asarray(cv2.GaussianBlur(picture, (0, 0), float(rng.uniform(0.5, 4.5))), np.uint8)
+        images.append(small(picture))
     data, labels = torch.stack(images), torch.tensor([[OBJECTS.index(s.object), COUNTS.index(s.count)] for s in specs])
     counter = Counter()
     optimiser = torch.optim.AdamW(counter.parameters(), 2e-3, weight_decay=0.02)
@@ -108,7 +113,7 @@ def rendered(count: int, seed: int) -> list[tuple[NDArray[np.uint8], Spec]]:
     found = []
     for at in range(count):
         rng = np.random.default_rng([seed, at])
-        spec = next(s for s in iter(lambda rng=rng: sample_spec(rng, "held_out"), None) if s.word is None)
+        spec = next(s for s in (sample_spec(rng, "held_out") for _ in itertools.count()) if s.word is None)
         noise = torch.Generator().manual_seed(at)
         image = pipe(captions(spec)[0], height=256, width=256, num_inference_steps=10, guidance_scale=2.0, generator=noise).images[0]
         found.append((np.asarray(image), spec))

@@ -69,7 +69,8 @@ class Scenes:
 
     def picture(self, index: int) -> NDArray[np.uint8]:
         """uint8 (SIZE, SIZE, 3), a view into the mapped file."""
-        return self.parts[0][index] if index < self.even else self.parts[1][index - self.even]
+        found: NDArray[np.uint8] = self.parts[0][index] if index < self.even else self.parts[1][index - self.even]
+        return found
 
 
 def scenes(folder: Path, even: int, worded: int, seed: int, workers: int = 1) -> Scenes:

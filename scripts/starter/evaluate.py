@@ -83,7 +83,7 @@ def load(folder: Path) -> tuple[Any, float]:
 
     start = time.perf_counter()
     options = {"safety_checker": None, "requires_safety_checker": False}
-    pipeline = StableDiffusionPipeline.from_pretrained(folder, **options)  # type: ignore[no-untyped-call]
+    pipeline = StableDiffusionPipeline.from_pretrained(folder, **options)
     return pipeline, time.perf_counter() - start
 
 

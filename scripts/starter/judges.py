@@ -72,7 +72,7 @@ class SceneJudge(torch.nn.Module):
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Float (B, 3, 64, 64) to three logit tensors."""
         logits: torch.Tensor = self.head(self.body(images))
-        parts: tuple[torch.Tensor, ...] = logits.split(list(self.sizes), dim=1)  # type: ignore[no-untyped-call]
+        parts: tuple[torch.Tensor, ...] = logits.split(list(self.sizes), dim=1)
         return parts
 
     @torch.no_grad()
@@ -104,12 +104,12 @@ def scene_judge(folder: Path, count: int, seed: int, drawings: int = 3000, epoch
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 4e-3, epochs * per_epoch)
     judge.train()
     for _ in range(epochs):
-        for rows in torch.randperm(drawings).split(32):  # type: ignore[no-untyped-call]
+        for rows in torch.randperm(drawings).split(32):
             noisy = images[rows] + 0.05 * torch.randn_like(images[rows])
             parts = zip(judge(noisy), labels[rows].unbind(1), strict=True)
             loss = torch.stack([torch.nn.functional.cross_entropy(logits, label) for logits, label in parts]).sum()
             optimiser.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimiser.step()
             schedule.step()
     return judge

@@ -26,7 +26,7 @@ def autoencoder(width: int = 32) -> Any:
     """An `AutoencoderTiny` that halves the picture four times; no block at full resolution in the encoder."""
     from diffusers import AutoencoderTiny
 
-    vae = AutoencoderTiny(  # type: ignore[no-untyped-call]
+    vae = AutoencoderTiny(
         encoder_block_out_channels=(width,) * 5,
         decoder_block_out_channels=(width,) * 5,
         num_encoder_blocks=(0, 1, 1, 2, 2),
@@ -69,7 +69,7 @@ def denoiser(widths: tuple[int, int, int]) -> Any:
     """
     from diffusers import UNet2DConditionModel
 
-    return UNet2DConditionModel(  # type: ignore[no-untyped-call]
+    return UNet2DConditionModel(
         sample_size=16,
         in_channels=LATENT_CHANNELS,
         out_channels=LATENT_CHANNELS,
@@ -102,7 +102,7 @@ def schedule() -> Any:
     """The noise schedule: v-prediction, terminal signal-to-noise ratio 0 (arXiv:2305.08891), trailing spacing."""
     from diffusers import DDIMScheduler
 
-    return DDIMScheduler(  # type: ignore[no-untyped-call]
+    return DDIMScheduler(
         num_train_timesteps=1000,
         beta_start=0.00085,
         beta_end=0.012,
@@ -181,7 +181,7 @@ def assemble(vae: Any, words: Any, text: Any, unet: Any) -> Any:
     """The parts as a `StableDiffusionPipeline` without a safety checker."""
     from diffusers import StableDiffusionPipeline
 
-    return StableDiffusionPipeline(  # type: ignore[no-untyped-call]
+    return StableDiffusionPipeline(
         vae=vae,
         tokenizer=words,
         text_encoder=text,
@@ -197,7 +197,7 @@ def weights_of(folder: Path) -> Any:
     """The pipeline that `save` wrote, to go on from."""
     from diffusers import StableDiffusionPipeline
 
-    return StableDiffusionPipeline.from_pretrained(folder, safety_checker=None, requires_safety_checker=False)  # type: ignore[no-untyped-call]
+    return StableDiffusionPipeline.from_pretrained(folder, safety_checker=None, requires_safety_checker=False)
 
 
 def save(pipeline: Any, folder: Path) -> int:

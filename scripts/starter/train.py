@@ -130,7 +130,7 @@ def fit(
         for group in optimiser.param_groups:
             group["lr"] = rate * min(1.0, (step + 1) / 100) * (0.01 + 0.99 * _half_cosine(used / (minutes * 60)))
         losses = loss_of(rng)
-        losses["loss"].backward()  # type: ignore[no-untyped-call]
+        losses["loss"].backward()
         torch.nn.utils.clip_grad_norm_(modules.parameters(), 1.0)
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
@@ -353,7 +353,7 @@ def train_denoiser(run: Run) -> None:
 def _attention(run: Run) -> AbstractContextManager[None]:
     """On a CPU attention by plain products: at 256 tokens the backward pass of torch 2.13's flash attention is slower than all
     else in a step together (1.10 s a step of 32 against 0.59 s, one thread)."""
-    return sdpa_kernel(SDPBackend.MATH) if run.device == "cpu" else nullcontext()  # type: ignore[no-any-return]
+    return sdpa_kernel(SDPBackend.MATH) if run.device == "cpu" else nullcontext()
 
 
 def _half(run: Run) -> AbstractContextManager[None]:

@@ -82,7 +82,7 @@ class Drawn(HandReader):
         self.hands, self.palm, self.presence = hands, palm, presence
 
     def palms(self, image: Image, least: float, tiles: object = ()) -> list[Palm]:
-        return [Palm(self.palm, *map(float, points[9]), palm_length(points), 0.0) for points in self.hands]
+        return [Palm(self.palm, float(points[9, 0]), float(points[9, 1]), palm_length(points), 0.0) for points in self.hands]
 
     def joints(self, image: Image, square: Square) -> Joints:
         points = min(self.hands, key=lambda points: abs(float(points[9, 0]) - square.x))

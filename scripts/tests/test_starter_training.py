@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -80,8 +81,9 @@ def test_training_goes_on_from_a_denoiser_of_the_same_widths_only(tmp_path: Path
     model.save(model.assemble(model.autoencoder(), words, text, unet), tmp_path)
     run = train.Run(tmp_path, train.PRESETS["smoke"], 1, "cpu", tmp_path, 1, tmp_path)
     _, modules = train._conditioned(run)
-    assert torch.equal(modules["text"].final_layer_norm.bias, kept) == goes_on
-    assert modules["unet"].config.block_out_channels == (48, 32, 64)
+    found: dict[str, Any] = dict(modules.items())
+    assert torch.equal(found["text"].final_layer_norm.bias, kept) == goes_on
+    assert found["unet"].config.block_out_channels == (48, 32, 64)
 
 
 def test_a_scene_gets_each_of_its_phrasings_and_now_and_then_none() -> None:

@@ -9,12 +9,13 @@ import numpy as np
 
 from scripts.bench import watermark as bench
 from scripts.bench.watermark_pictures import sample_at
+from scripts.bench.watermark_report import Row
 
 
 def test_rows_of_another_origin_are_measured_again_and_kept_beside(tmp_path: Path) -> None:
     path, asked = tmp_path / "rows.jsonl", []
 
-    def row(index: int) -> bench.Row:
+    def row(index: int) -> Row:
         asked.append(index)
         return {"nth": len(asked)}
 

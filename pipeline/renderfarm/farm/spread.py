@@ -38,7 +38,7 @@ def spread(task: Callable[[Any], Any], chunks: Iterable[Any]) -> Iterator[Any]:
     """As `FanOut`. Raises: what a task raises on purpose; FarmLost when Ray lost one for good."""
     import ray
 
-    found: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    found: dict[str, float] = ray.cluster_resources()
     ahead = AHEAD * max(1, int(found.get("CPU", 1)))
     remote = ray.remote(num_cpus=1, max_retries=3)(_call)
     shared = ray.put(task)

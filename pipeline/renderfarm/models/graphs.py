@@ -99,7 +99,7 @@ class CudaRecorder:
 
     def __init__(self, device: torch.device) -> None:
         self._pool: Any = torch.cuda.graph_pool_handle()
-        self._stream: Any = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        self._stream: Any = torch.cuda.Stream(device)
 
     def __call__(self, work: Work) -> tuple[Callable[[], object], Any]:
         """See `Record`. The stream that was current is so again, whatever fails."""
