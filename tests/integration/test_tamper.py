@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from renderfarm import credential, notes, watermark
 from renderfarm.audit.audit import audit
 from renderfarm.audit.findings import MEANINGS, AuditReport
-from renderfarm.audit.pictures import Answer, Beliefs, Recorded, check_object
+from renderfarm.audit.pictures import Beliefs, PictureResult, Recorded, check_object
 from renderfarm.errors import CredentialFailed, NotStored, UserError
 from renderfarm.keys import Trust
 from renderfarm.log import parts
@@ -94,10 +94,10 @@ def run(world: World, **options: Any) -> AuditReport:
     return audit(world.out.storage, options.pop("trust", world.out.trust), check_many=_remembering, **options)
 
 
-_ANSWERS: dict[object, Answer] = {}
+_ANSWERS: dict[object, PictureResult] = {}
 
 
-def _remembering(storage: Storage, recorded: Iterable[Recorded], beliefs: Beliefs) -> Iterator[Answer]:
+def _remembering(storage: Storage, recorded: Iterable[Recorded], beliefs: Beliefs) -> Iterator[PictureResult]:
     """Checks each object once per content: most attacks leave most pictures alone."""
     for item in recorded:
         try:
@@ -756,7 +756,7 @@ def test_seed_and_log_name_the_sample_for_ever(world: World) -> None:
     drawn: list[int] = []
     number = {outputs.image_id(n): n for n in range(9)}
 
-    def remember(storage: Storage, recorded: Iterable[Recorded], beliefs: Beliefs) -> Iterator[Answer]:
+    def remember(storage: Storage, recorded: Iterable[Recorded], beliefs: Beliefs) -> Iterator[PictureResult]:
         drawn.extend(number[item.image_id or ""] for item in recorded)
         return iter(())
 

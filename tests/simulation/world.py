@@ -70,7 +70,7 @@ class Machines:
 
 
 class SimEngine:
-    """`farm.engine.Engine` without machines. `pause` is called once a step: a second driver may run there, or this one be killed."""
+    """`run.engine.Engine` without machines. `pause` is called once a step: a second driver may run there, or this one be killed."""
 
     def __init__(self, rng: random.Random, fate: Fate, slots: int, machines: Machines, pause: Callable[[], None]) -> None:
         self.rng, self.fate, self.slots, self.machines, self.pause = rng, fate, slots, machines, pause

@@ -14,7 +14,7 @@ import structlog
 
 from renderfarm.checks.broken import BrokenCheck
 from renderfarm.checks.copies import CopiesCheck, several_wanted
-from renderfarm.checks.counts import CountsCheck, Detector, Found
+from renderfarm.checks.counts import Counted, CountsCheck, ObjectCounter
 from renderfarm.checks.duplicates import DuplicateIndex
 from renderfarm.job.checks import BrokenSettings, CopiesSettings, CountsSettings, DuplicatesSettings
 from renderfarm.pictures import Fingerprint, fingerprint
@@ -218,7 +218,7 @@ def test_rows_that_want_several_alike_are_known(prompt: str, several: bool) -> N
     assert several_wanted(PromptRow("r", prompt)) is several
 
 
-class Boxes(Detector):
+class Boxes(ObjectCounter):
     def __init__(self, counts: dict[str, int]) -> None:
         self.counts = counts
 
@@ -228,8 +228,8 @@ class Boxes(Detector):
     def knows(self, name: str) -> bool:
         return name in self.counts
 
-    def count(self, image: Picture, name: str) -> Found:
-        return Found(self.counts[name], tuple(Box(k, 0, k + 1, 1) for k in range(self.counts[name])))
+    def count(self, image: Picture, name: str) -> Counted:
+        return Counted(self.counts[name], tuple(Box(k, 0, k + 1, 1) for k in range(self.counts[name])))
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from renderfarm.checks.openvocabulary import OpenVocabulary
 from renderfarm.checks.starterscene import StarterScene
 from renderfarm.errors import WeightsError
 from renderfarm.job.checks import ChecksSettings, CountsSettings
-from renderfarm.models.vision import Detector, Safety, Seen, distinct
+from renderfarm.models.vision import Detection, Detector, Safety, distinct
 from renderfarm.schema import ObjectCount, PromptRow
 
 ROW = PromptRow("r", "two mugs", objects=(ObjectCount("mug", 2),))
@@ -119,7 +119,7 @@ def test_folders_that_hold_no_detector_are_named(tmp_path: Path, dino: Path) -> 
 
 
 def test_one_thing_found_twice_is_one() -> None:
-    seen = [Seen((0, 0, 10, 10), 0.9), Seen((1, 0, 10, 10), 0.8), Seen((20, 0, 30, 10), 0.7)]
+    seen = [Detection((0, 0, 10, 10), 0.9), Detection((1, 0, 10, 10), 0.8), Detection((20, 0, 30, 10), 0.7)]
     assert distinct(seen) == [seen[0], seen[2]]
 
 

@@ -19,7 +19,7 @@ import pytest
 from renderfarm.errors import Fenced
 from renderfarm.job.schedule import ScheduleSettings
 from renderfarm.schedule.calendar import Window
-from renderfarm.schedule.runner import UNKNOWN, Child, Entry, Report, Runner, last_json
+from renderfarm.schedule.runner import UNKNOWN, ChildRun, Entry, Report, Runner, last_json
 from renderfarm.schedule.serve import Processes, Service, command
 from renderfarm.schedule.state import Memory, Place
 
@@ -53,20 +53,20 @@ class FakeChild:
 
 @dataclass
 class FakeHost:
-    """`runner.Host` whose runs end when the test says so."""
+    """`runner.RunHost` whose runs end when the test says so."""
 
     started: list[Window] = field(default_factory=list)
     child: FakeChild | None = None
     alive: FakeChild | None = None
 
-    def start(self, entry: Entry, window: Window) -> Child | None:
+    def start(self, entry: Entry, window: Window) -> ChildRun | None:
         if self.alive is not None:
             return None
         self.started.append(window)
         self.child = FakeChild()
         return self.child
 
-    def adopt(self, entry: Entry) -> Child | None:
+    def adopt(self, entry: Entry) -> ChildRun | None:
         found, self.alive = self.alive, None
         return found
 
@@ -289,7 +289,7 @@ def wait_for(condition: Callable[[], object], seconds: float = 20.0) -> None:
         time.sleep(0.02)
 
 
-def started(folder: Path, code: str) -> tuple[Place, Child]:
+def started(folder: Path, code: str) -> tuple[Place, ChildRun]:
     folder.mkdir(exist_ok=True)
     place = Place(folder, "demo", "out")
     entry, window = Entry("demo", "j", "out", ALWAYS), Window(utc("2026-01-01T00:00"), utc("2026-01-02T00:00"))

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from renderfarm.audit.counts import Tally, Twice
-from renderfarm.audit.fanout import Cores
-from renderfarm.audit.pictures import HERE_MAX, Answer, Beliefs, Recorded, check_objects
+from renderfarm.audit.counts import Recount, Twice
+from renderfarm.audit.fanout import AHEAD, Cores
+from renderfarm.audit.pictures import HERE_MAX, Beliefs, PictureResult, Recorded, check_objects
 from renderfarm.audit.presence import Presence
 from renderfarm.audit.spill import Buckets
 from renderfarm.log.record import to_table
@@ -44,7 +44,7 @@ REVIEW = st.builds(
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.lists(st.one_of(ROW, REVIEW), min_size=1, max_size=8), max_size=6), st.integers(1, 3), st.sampled_from([1, 5, 1000]))
 def test_the_tally_counts_reviews_as_the_state_does(log: list[list[Record]], limit: int, rows_in_memory: int) -> None:
-    state, tally = LogState(), Tally(rows_in_memory)
+    state, tally = LogState(), Recount(rows_in_memory)
     for number, records in enumerate(log):
         known = [
             record for record in records if record.kind != "review" or state.image(record.image_id or "").last_attempt >= record.attempt
@@ -62,7 +62,7 @@ def test_the_tally_counts_reviews_as_the_state_does(log: list[list[Record]], lim
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.lists(ROW, min_size=1, max_size=8), max_size=6), st.integers(1, 4), st.sampled_from([1, 5, 1000]))
 def test_the_tally_counts_what_the_state_counts(log: list[list[Record]], limit: int, rows_in_memory: int) -> None:
-    state, tally = LogState(), Tally(rows_in_memory)
+    state, tally = LogState(), Recount(rows_in_memory)
     for number, records in enumerate(log):
         table = to_table(records)
         state.fold(table)
@@ -80,7 +80,7 @@ def test_the_tally_counts_what_the_state_counts(log: list[list[Record]], limit: 
 
 
 def test_what_is_recorded_twice_is_named_with_its_later_part() -> None:
-    tally = Tally()
+    tally = Recount()
     for number, records in enumerate(([plan(5), attempt(1)], [attempt(1)], [attempt(2)], [attempt(2, attempt=2)])):
         tally.add(number, to_table(records))
     assert tally.sum(4).twice == (Twice(image_id(1), 1, 1), Twice(image_id(2), None, 3))
@@ -100,7 +100,7 @@ def test_what_is_recorded_twice_is_named_with_its_later_part() -> None:
     ],
 )
 def test_rows_that_no_driver_writes_are_named_and_left_out(record: Record) -> None:
-    tally = Tally()
+    tally = Recount()
     wrong = tally.add(0, to_table([plan(3), record]))
     assert [row for row, _ in wrong] == [1]
     found = tally.sum(4)
@@ -159,7 +159,22 @@ def test_worker_processes_answer_in_order(tmp_path: Path) -> None:
     expected = ["object-altered" if number % 2 == 0 else "object-missing" for number in range(HERE_MAX + 20)]
     assert [answer.finding for answer in answers] == expected
     assert [answer.recorded.object_key for answer in answers] == [f"images/{n}.png" for n in range(HERE_MAX + 20)]
-    assert all(isinstance(answer, Answer) for answer in answers)
+    assert all(isinstance(answer, PictureResult) for answer in answers)
+
+
+def test_a_first_chunk_that_takes_longest_costs_no_later_one(tmp_path: Path) -> None:
+    """The others that may be under way are done before it, so nothing is at work when it comes back."""
+    ahead, marker = 2 * AHEAD, tmp_path / "done"
+    slow = f"until [ -e {marker} ]; do sleep .02; done; sleep .3; echo 0"
+    scripts = [
+        slow,
+        *(f"echo {n}" for n in range(1, ahead - 1)),
+        f"touch {marker}; echo {ahead - 1}",
+        *(f"echo {n}" for n in range(ahead, 20)),
+    ]
+    with Cores(2) as cores:
+        answers = list(cores(subprocess.check_output, [("sh", "-c", script) for script in scripts]))
+    assert [int(answer) for answer in answers] == list(range(20))
 
 
 @pytest.mark.parametrize("module", ["audit.audit", "identify.identify", "log.proofs", "log.export"])

@@ -17,11 +17,11 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
 from renderfarm import notes
-from renderfarm.audit.counts import Tally
+from renderfarm.audit.counts import Recount
 from renderfarm.audit.fanout import Cores, FanOut
 from renderfarm.audit.findings import AuditReport
 from renderfarm.audit.log import LogWalk
-from renderfarm.audit.pictures import Answer, Beliefs, Recorded, check_objects, recorded_objects
+from renderfarm.audit.pictures import Beliefs, PictureResult, Recorded, check_objects, recorded_objects
 from renderfarm.audit.presence import Absent, Presence
 from renderfarm.errors import NotStored, UserError
 from renderfarm.keys import Trust
@@ -29,7 +29,7 @@ from renderfarm.notes import Checkpoint, cosign
 from renderfarm.output import JOB_FILE, JOB_FILE_BYTES_MAX, PICTURES, WITNESSED, part_key, part_number
 from renderfarm.storage import Storage
 
-CheckMany = Callable[[Storage, Iterable[Recorded], Beliefs], Iterator[Answer]]
+CheckMany = Callable[[Storage, Iterable[Recorded], Beliefs], Iterator[PictureResult]]
 Progress = Callable[[str, int], None]
 
 
@@ -93,7 +93,7 @@ class _Run:
         self._report = report
         self._walk = walk
         self._progress = progress
-        self._tally = Tally()
+        self._tally = Recount()
         self._presence = Presence()
         self._unread_marks = 0
 
@@ -115,9 +115,9 @@ class _Run:
         if self._walk.head is not None:
             self._report.checkpoint = self._walk.head.to_bytes().decode()
 
-    def check(self, answers: Iterator[Answer]) -> None:
+    def check(self, answers: Iterator[PictureResult]) -> None:
         """Takes in what was found on each object. One that is gone may have been taken back by a person later in the log."""
-        gone: list[Answer] = []
+        gone: list[PictureResult] = []
         for answer in answers:
             self._report.objects_read += 1
             recorded = answer.recorded

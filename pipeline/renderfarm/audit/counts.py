@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from renderfarm.audit.spill import ROWS_IN_MEMORY, Buckets
-from renderfarm.log.state import Counts, Plan
+from renderfarm.log.state import Counts, RecordedPlan
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -75,12 +75,12 @@ class Sum:
     unfounded: tuple[Unfounded, ...] = ()
 
 
-class Tally:
+class Recount:
     """Feed it every part in order, then ask once."""
 
     def __init__(self, rows_in_memory: int = ROWS_IN_MEMORY) -> None:
-        self.plan: Plan | None = None
-        self.plan_before: Plan | None = None
+        self.plan: RecordedPlan | None = None
+        self.plan_before: RecordedPlan | None = None
         self.rendered_since = False
         """Whether a part after the newest plan's holds a rendered attempt."""
         self._rows = Buckets(_ROW, rows_in_memory)
@@ -124,7 +124,7 @@ class Tally:
             if planned is None or planned < 0:
                 wrong.append((int(row), "a plan without a number of images"))
             else:
-                self.plan, self.plan_before, self.rendered_since = Plan(digest, manifest, settings, planned), self.plan, False
+                self.plan, self.plan_before, self.rendered_since = RecordedPlan(digest, manifest, settings, planned), self.plan, False
         return wrong
 
     def sum(self, attempts_limit: int) -> Sum:
@@ -149,7 +149,7 @@ class Tally:
 
 
 @dataclass(frozen=True, slots=True)
-class _Images:
+class _RowsByImage:
     """Rows sorted by image, in log order within each; `starts`: where each image begins."""
 
     rows: np.ndarray
@@ -236,7 +236,7 @@ class _Reviewed:
             self._rejected, self._chosen = self._rejected + 1, 0
 
 
-def _apart(images: _Images) -> tuple[_Images, list[_Reviewed]]:
+def _apart(images: _RowsByImage) -> tuple[_RowsByImage, list[_Reviewed]]:
     """The images that no person looked at, and those that one did, each by itself."""
     rows, starts = images.rows, images.starts
     if not (rows["code"] >= _TAKEN).any():
@@ -263,7 +263,7 @@ def _image(row: np.void) -> str:
     return f"{int(row['high']):016x}{int(row['low']):016x}"
 
 
-def _by_image(rows: np.ndarray) -> _Images:
+def _by_image(rows: np.ndarray) -> _RowsByImage:
     """Sorted by the ids' low words: one word sorts in an eighth of the time of two, and few images share it that are not the same."""
     order = np.argsort(rows["low"])
     low = rows["low"].take(order)
@@ -276,7 +276,7 @@ def _by_image(rows: np.ndarray) -> _Images:
     rows = rows.take(order)
     new = np.ones(len(rows), bool)
     new[1:] = (rows["high"][1:] != rows["high"][:-1]) | (rows["low"][1:] != rows["low"][:-1])
-    return _Images(rows, np.flatnonzero(new))
+    return _RowsByImage(rows, np.flatnonzero(new))
 
 
 @cache

@@ -94,7 +94,7 @@ def _from_folder(folder: Path) -> Beliefs:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class PictureResult:
     """What one object came to: a finding's name and what was seen, or nothing. `mark_read`: whether its mark was looked for."""
 
     recorded: Recorded
@@ -116,7 +116,7 @@ def recorded_objects(number: int, key: str, table: pa.Table) -> Iterator[Recorde
             yield Recorded(f"{key}#{row}", **fields)
 
 
-def check_objects(storage: Storage, recorded: Iterable[Recorded], beliefs: Beliefs, fan_out: FanOut) -> Iterator[Answer]:
+def check_objects(storage: Storage, recorded: Iterable[Recorded], beliefs: Beliefs, fan_out: FanOut) -> Iterator[PictureResult]:
     """The answer on each object, in their order; spread out once they are many and the storage can be opened elsewhere.
 
     Raises: StorageAway.
@@ -138,29 +138,29 @@ class CheckObjects:
     uri: str
     beliefs: Beliefs
 
-    def __call__(self, chunk: tuple[Recorded, ...]) -> list[Answer]:
+    def __call__(self, chunk: tuple[Recorded, ...]) -> list[PictureResult]:
         storage = storage_here(self.uri)
         return [check_object(storage, item, self.beliefs) for item in chunk]
 
 
-def check_object(storage: Storage, recorded: Recorded, beliefs: Beliefs) -> Answer:
+def check_object(storage: Storage, recorded: Recorded, beliefs: Beliefs) -> PictureResult:
     """Everything that can be said of one picture. Raises: StorageAway."""
     key, size = recorded.object_key, recorded.file_bytes
     if not key.startswith(PICTURES) or size is None or not 0 < size <= OBJECT_BYTES_MAX:
-        return Answer(recorded, "record-malformed", f"its object is {key!r:.80} of {size} bytes")
+        return PictureResult(recorded, "record-malformed", f"its object is {key!r:.80} of {size} bytes")
     try:
         data = storage.get(key, size)
     except NotStored:
-        return Answer(recorded, "object-missing", f"recorded in {recorded.where}")
+        return PictureResult(recorded, "object-missing", f"recorded in {recorded.where}")
     except ValueError:
-        return Answer(recorded, "record-malformed", f"its object key {key!r:.80} is no key")
+        return PictureResult(recorded, "record-malformed", f"its object key {key!r:.80} is no key")
     if len(data) != size or hashlib.sha256(data).hexdigest() != recorded.file_sha256:
         differs = f"its size is not {size} bytes" if len(data) != size else "its SHA-256 is not the recorded one"
-        return Answer(recorded, "object-altered", f"{differs}; recorded in {recorded.where}")
+        return PictureResult(recorded, "object-altered", f"{differs}; recorded in {recorded.where}")
     return _check_credential(data, recorded, beliefs) or _check_mark(data, recorded, beliefs)
 
 
-def _check_credential(data: bytes, recorded: Recorded, beliefs: Beliefs) -> Answer | None:
+def _check_credential(data: bytes, recorded: Recorded, beliefs: Beliefs) -> PictureResult | None:
     from renderfarm import credential
 
     if recorded.claim_digest is None or recorded.media_type is None:
@@ -168,32 +168,32 @@ def _check_credential(data: bytes, recorded: Recorded, beliefs: Beliefs) -> Answ
     at = dt.datetime.fromtimestamp(recorded.finished_us / 1e6, dt.UTC) if 0 < recorded.finished_us < 1 << 52 else None
     found = credential.read(data, recorded.media_type, beliefs.anchors_pem, at=at)
     if found.state in ("absent", "invalid"):
-        return Answer(recorded, f"credential-{found.state}", found.reason)
+        return PictureResult(recorded, f"credential-{found.state}", found.reason)
     if found.claim_digest != recorded.claim_digest:
         what = f"it claims {found.claim_digest}, the record of image {recorded.image_id} is {recorded.claim_digest}"
-        return Answer(recorded, "credential-mismatch", what)
+        return PictureResult(recorded, "credential-mismatch", what)
     if found.state != "trusted" and beliefs.anchors_pem:
-        return Answer(recorded, f"credential-{found.state}", found.reason)
+        return PictureResult(recorded, f"credential-{found.state}", found.reason)
     return None
 
 
-def _check_mark(data: bytes, recorded: Recorded, beliefs: Beliefs) -> Answer:
+def _check_mark(data: bytes, recorded: Recorded, beliefs: Beliefs) -> PictureResult:
     """The mark of an accepted picture reads back to its record. A rejected one may have been rejected for its mark."""
     from renderfarm import watermark
     from renderfarm.pictures import decode
 
     keys = [key for key in beliefs.mark_keys if key.key_id == recorded.watermark_key_id]
     if recorded.outcome != "accepted" or recorded.watermark_payload is None or not keys:
-        return Answer(recorded)
+        return PictureResult(recorded)
     try:
         pixels = decode(data)
     except PictureError as error:
-        return Answer(recorded, "object-unreadable", error.what)
+        return PictureResult(recorded, "object-unreadable", error.what)
     reading = watermark.read(pixels, keys, search="fast")
     if not reading.present or reading.payload is None:
-        return Answer(recorded, "watermark-unreadable", f"recorded as {recorded.watermark_payload}", True)
+        return PictureResult(recorded, "watermark-unreadable", f"recorded as {recorded.watermark_payload}", True)
     said, recorded_as = (reading.payload.record, reading.version), (recorded.watermark_payload, recorded.watermark_version)
     if said != recorded_as:
         what = "it reads {} (version {}), recorded is {} (version {})".format(*said, *recorded_as)
-        return Answer(recorded, "watermark-mismatch", what, True)
-    return Answer(recorded, mark_read=True)
+        return PictureResult(recorded, "watermark-mismatch", what, True)
+    return PictureResult(recorded, mark_read=True)

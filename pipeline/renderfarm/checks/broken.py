@@ -31,7 +31,7 @@ BURNT_CALM, BURNT_CORNERS = 0.85, 0.90
 """Burnt out: 90 % of the pixels sit on corners of the RGB cube, and under 85 % of neighbours are alike (posters in pure colours: .91)."""
 
 
-class Finding(NamedTuple):
+class RuleMargin(NamedTuple):
     """One rule's measured margin over its border, and what to say when it is below 1."""
 
     margin: float
@@ -66,7 +66,7 @@ class BrokenCheck:
         return judge(self.name, score, self.bars(row), worst.reason)
 
 
-def findings(image: Image) -> list[Finding]:
+def findings(image: Image) -> list[RuleMargin]:
     """All rules on uint8 (H, W, 3), H and W at least 1."""
     import cv2
 
@@ -74,10 +74,10 @@ def findings(image: Image) -> list[Finding]:
     grey = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8)
     smooth = _smooth_share(image)
     return [
-        Finding(_bright_level(grey) / BLACK_LEVEL, "the picture is black"),
-        Finding(_flat_margin(image, grey), "the picture is one flat colour"),
-        Finding(_burnt_margin(image, smooth), "the picture is burnt out: almost all of it is pure black, white or a pure colour"),
-        Finding(_noise_margin(grey, smooth), "the picture is only noise"),
+        RuleMargin(_bright_level(grey) / BLACK_LEVEL, "the picture is black"),
+        RuleMargin(_flat_margin(image, grey), "the picture is one flat colour"),
+        RuleMargin(_burnt_margin(image, smooth), "the picture is burnt out: almost all of it is pure black, white or a pure colour"),
+        RuleMargin(_noise_margin(grey, smooth), "the picture is only noise"),
     ]
 
 

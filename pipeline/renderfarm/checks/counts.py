@@ -1,6 +1,6 @@
 """Whether the picture shows as many things as the row's `objects` ask for.
 
-A `Detector` counts the classes that it knows. Where none knows a class, or it is not sure, the answer is `not_run` with the class named:
+An `ObjectCounter` counts the classes that it knows. Where none knows a class, or is not sure, the answer is `not_run` with the class named:
 nobody looked. Two detectors exist: an open-vocabulary one (Grounding DINO, OWLv2) whose weights the job names, and a small counter for
 pictures of the starter weights (`starterscene`), which the farm asks for where a job renders with them.
 """
@@ -17,14 +17,14 @@ from renderfarm.schema import Box, PromptRow, Verdict
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class Counted:
     """How many were found, and where, if the detector tells: then one box each."""
 
     count: int
     boxes: tuple[Box, ...] = ()
 
 
-class Detector(Protocol):
+class ObjectCounter(Protocol):
     """Counts things of named classes."""
 
     def knows(self, name: str) -> bool:
@@ -33,7 +33,7 @@ class Detector(Protocol):
     def prepare(self) -> None:
         """Loads its weights, once per worker."""
 
-    def count(self, image: Image, name: str) -> Found | None:
+    def count(self, image: Image, name: str) -> Counted | None:
         """The instances of the class in uint8 (H, W, 3) sRGB; None where it is not sure."""
 
 
@@ -43,7 +43,7 @@ class CountsCheck:
     name = "counts"
     cost = 600
 
-    def __init__(self, settings: CountsSettings, detectors: Sequence[Detector] = ()) -> None:
+    def __init__(self, settings: CountsSettings, detectors: Sequence[ObjectCounter] = ()) -> None:
         self.settings = settings
         self.detectors = detectors
 

@@ -40,7 +40,7 @@ _ASKED = (
 )
 
 
-class Fault(BaseModel):
+class JudgedFault(BaseModel):
     """One thing that is wrong, and where."""
 
     model_config = ConfigDict(extra="forbid")
@@ -49,13 +49,13 @@ class Fault(BaseModel):
     box: tuple[Share, Share, Share, Share] | None
 
 
-class Answer(BaseModel):
+class JudgeAnswer(BaseModel):
     """What the judge must answer, and nothing else."""
 
     model_config = ConfigDict(extra="forbid")
 
     score: Share
-    faults: tuple[Fault, ...] = Field(max_length=20)
+    faults: tuple[JudgedFault, ...] = Field(max_length=20)
 
 
 class _Silent(Exception):
@@ -110,13 +110,13 @@ class JudgeCheck:
                 pause *= 2
         raise AssertionError("the last attempt returns")
 
-    def _verdict(self, answer: Answer, image: Image, row: PromptRow) -> Verdict:
+    def _verdict(self, answer: JudgeAnswer, image: Image, row: PromptRow) -> Verdict:
         height, width = image.shape[:2]
         boxes = tuple(_pixels(fault.box, width, height) for fault in answer.faults if fault.box)
         reason = "; ".join(" ".join(fault.what.split()) for fault in answer.faults) or "the judge finds the picture not fit to publish"
         return judge(self.name, answer.score, self.bars(row), reason, boxes, "the judge finds nothing wrong")
 
-    def _ask(self, body: bytes) -> Answer:
+    def _ask(self, body: bytes) -> JudgeAnswer:
         """One call. Raises: _Silent."""
         self.calls += 1
         url, settings = self.settings.url.rstrip("/") + "/chat/completions", self.settings
@@ -130,12 +130,12 @@ class JudgeCheck:
             raise _Silent(f"HTTP {reply.status}", reply.status in PASSING, reply.retry_after_s)
         return self._parsed(reply.body)
 
-    def _parsed(self, raw: bytes) -> Answer:
+    def _parsed(self, raw: bytes) -> JudgeAnswer:
         try:
             document = json.loads(raw)
             used = document.get("usage", {}).get("total_tokens", 0)
             content = document["choices"][0]["message"]["content"]
-            answer = Answer.model_validate_json(content)
+            answer = JudgeAnswer.model_validate_json(content)
         except (ValueError, ValidationError, TypeError, KeyError, IndexError, AttributeError):
             raise _Silent("its answer does not keep to the schema", True) from None
         self.tokens += used if isinstance(used, int) else 0
@@ -144,13 +144,13 @@ class JudgeCheck:
 
 
 def _request(model: str, image: Image, row: PromptRow) -> dict[str, Any]:
-    """The body of a chat completion that asks for an `Answer` about uint8 (H, W, 3)."""
+    """The body of a chat completion that asks for a `JudgeAnswer` about uint8 (H, W, 3)."""
     wanted = {"prompt": row.prompt, "objects": [{"class": o.name, "count": o.count} for o in row.objects], "text": expected_text(row)}
     content = [
         {"type": "text", "text": json.dumps(wanted, ensure_ascii=False)},
         {"type": "image_url", "image_url": {"url": _data_url(image)}},
     ]
-    schema = {"name": "verdict", "strict": True, "schema": Answer.model_json_schema()}
+    schema = {"name": "verdict", "strict": True, "schema": JudgeAnswer.model_json_schema()}
     return {
         "model": model,
         "temperature": 0,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from renderfarm.checks.base import Image, box_around
-from renderfarm.checks.counts import Found
+from renderfarm.checks.counts import Counted
 
 if TYPE_CHECKING:
     from renderfarm.models.vision import Detector
@@ -32,11 +32,11 @@ class OpenVocabulary:
 
         self._detector = Detector(Path(self.folder).expanduser())
 
-    def count(self, image: Image, name: str) -> Found:
+    def count(self, image: Image, name: str) -> Counted:
         """The instances of the class in uint8 (H, W, 3) sRGB."""
         if self._detector is None:
             self.prepare()
         assert self._detector is not None
         seen = self._detector.find(image, name, self.confidence_min)
         height, width = image.shape[:2]
-        return Found(len(seen), tuple(box_around(np.array(one.box).reshape(2, 2), width, height) for one in seen))
+        return Counted(len(seen), tuple(box_around(np.array(one.box).reshape(2, 2), width, height) for one in seen))

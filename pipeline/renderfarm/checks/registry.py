@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 import structlog
 
 from renderfarm.checks.base import Check, Image, not_run
-from renderfarm.checks.counts import Detector
+from renderfarm.checks.counts import ObjectCounter
 from renderfarm.errors import JobError
 from renderfarm.job.checks import ChecksSettings, CountsSettings
 from renderfarm.schema import PromptRow, Verdict
@@ -80,7 +80,7 @@ def _own(settings: ChecksSettings, starter: bool) -> Iterable[Check]:
         yield JudgeCheck(settings.judge)
 
 
-def _detectors(settings: CountsSettings, starter: bool) -> Iterable[Detector]:
+def _detectors(settings: CountsSettings, starter: bool) -> Iterable[ObjectCounter]:
     """The job's own weights first: they know every class. The starter's counter means nothing on other pictures."""
     from renderfarm.checks.openvocabulary import OpenVocabulary
     from renderfarm.checks.starterscene import StarterScene

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from renderfarm.checks.base import Image
-from renderfarm.checks.counts import Found
+from renderfarm.checks.counts import Counted
 
 WEIGHTS = Path(__file__).with_name("starterscene.safetensors")
 CLASSES = ("mug", "bottle", "box", "T-shirt", "tote bag", "lamp", "phone", "sign")
@@ -41,13 +41,13 @@ class StarterScene:
 
         self._weights = load_file(WEIGHTS)
 
-    def count(self, image: Image, name: str) -> Found | None:
+    def count(self, image: Image, name: str) -> Counted | None:
         """How many of the class uint8 (H, W, 3) shows; None where it is not sure."""
         classes, counts = self.probabilities(image)
         thing, number = int(classes.argmax()), int(counts.argmax())
         if min(classes[thing], counts[number]) < SURE_MIN:
             return None
-        return Found(COUNTS[number] if CLASSES[thing] == _class_of(name) else 0)
+        return Counted(COUNTS[number] if CLASSES[thing] == _class_of(name) else 0)
 
     def probabilities(self, image: Image) -> tuple[Floats, Floats]:
         """Of the classes, float32 (8), and of the counts one to three, float32 (3)."""

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from renderfarm.checks.base import Bars, Image, judge, not_run
 from renderfarm.checks.reader import FIRST_SIDE, SECOND_SIDE, Reader
 from renderfarm.checks.wanted import expected_text
-from renderfarm.checks.words import SURE, UNSURE, Comparison, Line, Word, compare
+from renderfarm.checks.words import SURE, UNSURE, Line, TextComparison, TextWord, compare
 from renderfarm.job.checks import TextSettings
 from renderfarm.schema import PromptRow, Verdict
 
@@ -98,7 +98,7 @@ def surface(prompt: str) -> str:
     return "the " + next((word for word in _SURFACES if word in spoken), "picture")
 
 
-def explain(found: Comparison, expected: str, where: str, anything_read: bool) -> str:
+def explain(found: TextComparison, expected: str, where: str, anything_read: bool) -> str:
     """What is wrong with the text, for a marketing person."""
     if not anything_read:
         return f"no legible text, expected {expected}"
@@ -114,6 +114,6 @@ def explain(found: Comparison, expected: str, where: str, anything_read: bool) -
     return "; ".join(parts) or f"the text differs from {expected}"
 
 
-def _list(found: Sequence[Word]) -> str:
+def _list(found: Sequence[TextWord]) -> str:
     shown = ", ".join(word.shown for word in found[:_SHOWN_MAX])
     return shown if len(found) <= _SHOWN_MAX else f"{shown} and {len(found) - _SHOWN_MAX} more"

@@ -46,7 +46,7 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class Word:
+class TextWord:
     """One comparable word: `shown` as it was written, `key` folded for comparing, and the line it came from (-1: wanted)."""
 
     shown: str
@@ -55,14 +55,14 @@ class Word:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class TextComparison:
     """The score 0..1 and what was wrong: words misread (wanted, read), missing, unexpected and doubled."""
 
     score: float
-    misspelt: tuple[tuple[Word, Word], ...] = ()
-    missing: tuple[Word, ...] = ()
-    unexpected: tuple[Word, ...] = ()
-    doubled: tuple[Word, ...] = ()
+    misspelt: tuple[tuple[TextWord, TextWord], ...] = ()
+    missing: tuple[TextWord, ...] = ()
+    unexpected: tuple[TextWord, ...] = ()
+    doubled: tuple[TextWord, ...] = ()
 
     @property
     def lines(self) -> tuple[int, ...]:
@@ -70,11 +70,11 @@ class Comparison:
         return tuple(sorted({w.line for w in (*(r for _, r in self.misspelt), *self.unexpected, *self.doubled)}))
 
 
-def words(text: str, line: int = -1) -> list[Word]:
+def words(text: str, line: int = -1) -> list[TextWord]:
     """Splits at blanks and punctuation, but not inside numbers or at apostrophes; each ideograph is a word of its own."""
     text = _APOSTROPHES.sub("", unicodedata.normalize("NFKC", text))
     text = _NUMBER_INSIDE.sub("", text).replace("_", " ")
-    return [Word(m.group(), _fold(m.group()), line) for m in _TOKEN.finditer(text)]
+    return [TextWord(m.group(), _fold(m.group()), line) for m in _TOKEN.finditer(text)]
 
 
 def _fold(word: str) -> str:
@@ -101,7 +101,7 @@ def distance(wanted: str, read: str) -> int:
     return row[-1]
 
 
-def compare(expected: str, lines: Sequence[Line], prompt: str = "") -> Comparison:
+def compare(expected: str, lines: Sequence[Line], prompt: str = "") -> TextComparison:
     """Scores what was read against a wanted text that holds at least one letter or digit; the prompt's words may turn up misspelt, too."""
     spoken = words(prompt)
     wanted = words(expected)
@@ -123,10 +123,10 @@ def compare(expected: str, lines: Sequence[Line], prompt: str = "") -> Compariso
     penalty = _penalty(lines, matched, unexpected, doubled, botched, letters)
     score = min(max(0.0, recall), 1 - min(1.0, edits / letters)) - penalty
     loud = [w for w in unexpected if w in botched or _weight(w, lines, matched) > 0.2]
-    return Comparison(max(0.0, score), tuple(misspelt), tuple(missing), tuple(loud), tuple(doubled))
+    return TextComparison(max(0.0, score), tuple(misspelt), tuple(missing), tuple(loud), tuple(doubled))
 
 
-def _match(wanted: list[Word], read: list[Word]) -> tuple[list[Word], list[Word], list[Word]]:
+def _match(wanted: list[TextWord], read: list[TextWord]) -> tuple[list[TextWord], list[TextWord], list[TextWord]]:
     """Takes out equal words, then joined ones (QUANTUMLEAP), then split ones (O P E N): what is left of each, and the matches."""
     wanted, read, matched = list(wanted), list(read), []
     for want in list(wanted):
@@ -152,15 +152,15 @@ def _match(wanted: list[Word], read: list[Word]) -> tuple[list[Word], list[Word]
     return wanted, read, matched
 
 
-def _drop(items: list[Word], item: Word) -> None:
+def _drop(items: list[TextWord], item: TextWord) -> None:
     """Removes this very word, not an equal one."""
     del items[next(i for i, other in enumerate(items) if other is item)]
 
 
-def _tiling(token: str, wanted: list[Word]) -> list[Word] | None:
+def _tiling(token: str, wanted: list[TextWord]) -> list[TextWord] | None:
     """Two or more wanted words that, written together, give the token; or None."""
 
-    def extend(rest: str, left: list[Word]) -> list[Word] | None:
+    def extend(rest: str, left: list[TextWord]) -> list[TextWord] | None:
         if not rest:
             return []
         for i, want in enumerate(left):
@@ -175,7 +175,7 @@ def _tiling(token: str, wanted: list[Word]) -> list[Word] | None:
     return extend(token, wanted)
 
 
-def _run(want: str, read: list[Word]) -> list[Word] | None:
+def _run(want: str, read: list[TextWord]) -> list[TextWord] | None:
     """Consecutive read words that, written together, give the wanted one; or None."""
     for start in range(len(read)):
         joined = ""
@@ -188,7 +188,7 @@ def _run(want: str, read: list[Word]) -> list[Word] | None:
     return None
 
 
-def _pair(wanted: list[Word], read: list[Word]) -> tuple[list[tuple[Word, Word]], list[Word], list[Word]]:
+def _pair(wanted: list[TextWord], read: list[TextWord]) -> tuple[list[tuple[TextWord, TextWord]], list[TextWord], list[TextWord]]:
     """Pairs what is left by likeness, best first, while at least half of the letters agree: (misspelt, missing, left over)."""
     options = []
     for i, want in enumerate(wanted):
@@ -214,9 +214,14 @@ def _doubles(wanted: str, read: str) -> bool:
 
 
 def _penalty(
-    lines: Sequence[Line], matched: list[Word], unexpected: list[Word], doubled: list[Word], botched: list[Word], letters: int
+    lines: Sequence[Line],
+    matched: list[TextWord],
+    unexpected: list[TextWord],
+    doubled: list[TextWord],
+    botched: list[TextWord],
+    letters: int,
 ) -> float:
-    def mass(found: list[Word]) -> float:
+    def mass(found: list[TextWord]) -> float:
         return sum(len(w.key) * _weight(w, lines, matched) for w in found) / letters
 
     penalty = UNEXPECTED_WEIGHT * mass(unexpected) + DOUBLED_WEIGHT * mass(doubled)
@@ -226,7 +231,7 @@ def _penalty(
     return min(PENALTY_MAX, penalty)
 
 
-def _botches(spoken: Sequence[Word], read: str) -> bool:
+def _botches(spoken: Sequence[TextWord], read: str) -> bool:
     """Whether a left-over word is a word of the prompt with one or two letters wrong (BAKARY), and is none of them itself."""
     if len(read) < 4:
         return False
@@ -234,7 +239,7 @@ def _botches(spoken: Sequence[Word], read: str) -> bool:
     return bool(near) and 0 < min(near) <= 1 + (len(read) >= 8)
 
 
-def _weight(word: Word, lines: Sequence[Line], matched: Sequence[Word]) -> float:
+def _weight(word: TextWord, lines: Sequence[Line], matched: Sequence[TextWord]) -> float:
     """0..1: how much an unexpected word disturbs. Confidence ramp x height beside the matched lines; single signs hardly count."""
     line = lines[word.line]
     sure = min(1.0, max(0.0, (line.confidence - UNSURE) / (SURE - UNSURE)))

@@ -122,7 +122,7 @@ def _render(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
         "--until", metavar="HH:MM", help="drain so that everything is committed by this local time, or moment (2026-11-26T06:00:00+01:00)"
     )
     parser.add_argument("--retry-failed", action="store_true", help="open failed images again")
-    parser.add_argument("--address", metavar="RAY", help="an existing Ray cluster (auto, HOST:PORT); default: a private local one")
+    parser.add_argument("--address", metavar="RAY", help="an existing Ray cluster (auto, HOST:PORT); default: this machine")
     _json(parser)
 
 
@@ -150,7 +150,7 @@ def _preview(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     parser.add_argument(
         "--set", metavar="KEY.PATH=VALUE", action="append", default=[], dest="overrides", help="override one field of the job"
     )
-    parser.add_argument("--address", metavar="RAY", help="an existing Ray cluster; default: a private local one")
+    parser.add_argument("--address", metavar="RAY", help="an existing Ray cluster; default: this machine")
     _json(parser)
 
 

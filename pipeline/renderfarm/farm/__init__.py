@@ -1,1 +1,1 @@
-"""The farm: one loop over leased units, and Ray actors that render, check and store them."""
+"""Ray, and nothing else: a cluster, the actors on it, and the engine that a run gets there."""

@@ -71,10 +71,10 @@ class FarmSettings(Section):
     engine: Literal["auto", "local", "ray"] = Field(
         "auto", description="local: processes of this machine; ray: a Ray cluster; auto: local with at most one GPU and no --address"
     )
-    renderers: int | Literal["auto"] = Field(
+    renderers: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
         "auto", description="workers that render; auto: one per GPU; without a GPU as cores and memory allow (local), or one (ray)"
     )
-    finishers: int | Literal["auto"] = Field("auto", description="workers that check and store; auto: the cores that renderers leave free")
+    finishers: Annotated[int, Field(ge=0)] | Literal["auto"] = Field("auto", description="workers that check and store; auto: the cores that renderers leave free")
     metrics: MetricsSettings = Field(default_factory=MetricsSettings, description="Prometheus metrics of a run")
     hang_s: float = Field(1800.0, ge=10, le=86_400, description="a worker that gives no answer for so long is ended and replaced")
     deaths_max: int = Field(3, ge=1, le=20, description="renderers that one attempt may take down before it is recorded as failed")
@@ -119,7 +119,7 @@ class JobSettings(Section):
     mark: MarkSettings = Field(default_factory=MarkSettings, description="the watermark")
     commit: CommitSettings = Field(default_factory=CommitSettings, description="when records are committed")
     inputs: InputsSettings = Field(default_factory=InputsSettings, description="input pictures")
-    farm: FarmSettings = Field(default_factory=FarmSettings, description="actors")
+    farm: FarmSettings = Field(default_factory=FarmSettings, description="workers")
     cost: CostSettings = Field(default_factory=CostSettings, description="price for the estimate")
     schedule: ScheduleSettings | None = Field(None, description="when `renderfarm schedule` runs the job")
     notify: NotifySettings = Field(default_factory=NotifySettings, description="who is told how a run ends")

@@ -21,7 +21,7 @@ from renderfarm.output import PARTS, part_key, part_number
 from renderfarm.schema import Record
 from renderfarm.storage import Storage
 
-Found = TypeVar("Found")
+Decoded = TypeVar("Decoded")
 
 FETCH_AHEAD = 16
 """Parts under way at once: with 20 ms of latency, about 800 parts a second."""
@@ -72,13 +72,13 @@ def fetch_parts(storage: Storage, numbers: Sequence[int] | None = None) -> Itera
                 yield number, data
 
 
-def decoded(storage: Storage, numbers: Sequence[int] | None, decode: Callable[[int, bytes], Found]) -> Iterator[tuple[int, Found]]:
+def decoded(storage: Storage, numbers: Sequence[int] | None, decode: Callable[[int, bytes], Decoded]) -> Iterator[tuple[int, Decoded]]:
     """Number of each part and what `decode` makes of it, ascending; `decode` is called in threads.
 
     Raises: StorageAway, and what `decode` raises.
     """
     with ThreadPoolExecutor(DECODE_AHEAD, "decode") as pool:
-        waiting: deque[tuple[int, Future[Found]]] = deque()
+        waiting: deque[tuple[int, Future[Decoded]]] = deque()
         for number, data in fetch_parts(storage, numbers):
             waiting.append((number, pool.submit(decode, number, data)))
             if len(waiting) > DECODE_AHEAD:

@@ -49,7 +49,7 @@ class CountsDiffer(LogDamaged):
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class RecordedPlan:
     """The newest plan record."""
 
     plan_digest: str
@@ -103,7 +103,7 @@ class LogState:
     """The fold. Feed it the parts in order; ask it any time."""
 
     def __init__(self) -> None:
-        self.plan: Plan | None = None
+        self.plan: RecordedPlan | None = None
         self.rejects: Counter[str] = Counter()
         """Rejected attempts by the checks that rejected them."""
         self.reasons: Counter[tuple[str, str]] = Counter()
@@ -159,7 +159,7 @@ class LogState:
         manifest, settings = row["manifest_digest"], row["settings_digest"]
         assert manifest is None or isinstance(manifest, str)
         assert settings is None or isinstance(settings, str)
-        self.plan = Plan(str(row["plan_digest"]), manifest, settings, planned)
+        self.plan = RecordedPlan(str(row["plan_digest"]), manifest, settings, planned)
 
     def _fold_attempt(self, row: dict[str, object]) -> None:
         key, number, outcome = _image_key(row["image_id"]), row["attempt"], row["outcome"]
@@ -224,7 +224,7 @@ class LogState:
     def restore(cls, arrays: Mapping[str, np.ndarray]) -> LogState:
         """`dump` backwards. Raises: KeyError, TypeError or ValueError for arrays of another kind."""
         state, said = cls(), json.loads(arrays["said"].tobytes())
-        state.plan = Plan(**said["plan"]) if said["plan"] else None
+        state.plan = RecordedPlan(**said["plan"]) if said["plan"] else None
         state.rejects, state.twice = Counter(said["rejects"]), said["twice"]
         state.reasons = Counter({(check, reason): count for check, reason, count in said["reasons"]})
         state.attempts, state.failed_attempts, state.reviews = said["attempts"], said["failed"], said["reviews"]

@@ -15,7 +15,7 @@ from typing import Any
 
 from renderfarm.errors import WeightsError
 from renderfarm.models.families import Family
-from renderfarm.models.layout import Part, check_safetensors, read_header
+from renderfarm.models.layout import Component, check_safetensors, read_header
 
 WHOLE = ("first_stage_model.", "vae.")
 """Tensor names of a VAE: the file holds a whole model."""
@@ -26,7 +26,7 @@ T5 = ("text_encoders.t5xxl.",)
 CLIP_CLASSES = ("CLIPTextModel", "CLIPTextModelWithProjection")
 
 
-def supplied_by(file: Path, parts: Iterable[Part], family: Family) -> tuple[str, ...]:
+def supplied_by(file: Path, parts: Iterable[Component], family: Family) -> tuple[str, ...]:
     """Returns the names of the parts whose weights this checkpoint holds. Raises WeightsError: damaged, or no denoiser in it."""
     check_safetensors(file)
     names = [name for name in read_header(file) if name != "__metadata__"]

@@ -28,7 +28,7 @@ _TEXT_SUFFIXES = (".json", ".txt", ".model", ".jinja")
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class Component:
     """One component as model_index.json names it: `kind` is its class in diffusers or transformers."""
 
     name: str
@@ -52,7 +52,7 @@ class Layout:
     has_safety_checker: bool
 
 
-def read_parts(folder: Path) -> tuple[str, tuple[Part, ...]]:
+def read_parts(folder: Path) -> tuple[str, tuple[Component, ...]]:
     """Returns the pipeline's class and its components, from model_index.json alone. Raises WeightsError."""
     index = read_json(folder / "model_index.json")
     pipeline_class = index.get("_class_name")
@@ -63,7 +63,7 @@ def read_parts(folder: Path) -> tuple[str, tuple[Part, ...]]:
             "use weights whose _class_name is a pipeline of diffusers itself",
         )
     named = {name: spec for name, spec in index.items() if isinstance(spec, list) and len(spec) == 2 and spec[0] is not None}
-    return pipeline_class, tuple(Part(name, str(spec[1])) for name, spec in named.items())
+    return pipeline_class, tuple(Component(name, str(spec[1])) for name, spec in named.items())
 
 
 def read_layout(folder: Path, elsewhere: tuple[str, ...] = ()) -> Layout:

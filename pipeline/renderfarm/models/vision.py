@@ -30,7 +30,7 @@ MARGIN_SCALE = 40.0
 """The safety checker flags a cosine over its border by .00; the logistic curve over margin x 40 gives .27 at .025 below and .73 above."""
 
 
-class Seen(NamedTuple):
+class Detection(NamedTuple):
     """One thing found: its box in pixels, and the detector's confidence 0..1."""
 
     box: tuple[float, float, float, float]
@@ -51,7 +51,7 @@ class Detector:
         self._processor = _loaded(transformers.AutoProcessor, folder)
         self._model = _loaded(transformers.AutoModelForZeroShotObjectDetection, folder, use_safetensors=True).eval()
 
-    def find(self, image: Image, name: str, confidence_min: float) -> list[Seen]:
+    def find(self, image: Image, name: str, confidence_min: float) -> list[Detection]:
         """Every thing of a class in uint8 (H, W, 3) sRGB, surest first."""
         import torch
 
@@ -65,7 +65,7 @@ class Detector:
                 options |= {"input_ids": inputs["input_ids"], "text_threshold": confidence_min}
             (found,) = self._processor.post_process_grounded_object_detection(outputs, **options)
         boxes, scores = found["boxes"].float().numpy(), found["scores"].float().numpy()
-        seen = [Seen((float(a), float(b), float(c), float(d)), float(s)) for (a, b, c, d), s in zip(boxes, scores, strict=True)]
+        seen = [Detection((float(a), float(b), float(c), float(d)), float(s)) for (a, b, c, d), s in zip(boxes, scores, strict=True)]
         seen = [one for one in seen if _centred(one.box, image.shape[1], image.shape[0])]
         return distinct(sorted(seen, key=lambda one: -one.confidence))
 
@@ -113,9 +113,9 @@ class Safety:
         return 1 / (1 + math.exp(-max(-20.0, min(20.0, margin * MARGIN_SCALE))))
 
 
-def distinct(found: Sequence[Seen]) -> list[Seen]:
+def distinct(found: Sequence[Detection]) -> list[Detection]:
     """The surest of boxes that cover the same thing; `found` is surest first."""
-    kept: list[Seen] = []
+    kept: list[Detection] = []
     for one in found:
         if all(_iou(one.box, other.box) <= SAME_IOU for other in kept):
             kept.append(one)

@@ -53,7 +53,7 @@ def poolable(model: LoadedModel) -> bool:
     return model.family.name == "sd3" and model.scheduler == "FlowMatchEulerDiscreteScheduler" and plain
 
 
-class Pool:
+class SlotPool:
     """At most `size` slots of one size in pixels, all guided or none."""
 
     def __init__(self, model: LoadedModel, size: int) -> None:
@@ -120,7 +120,7 @@ def render_pooled(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Returns what `stages.render_batch` returns, for attempts that share a size in pixels and whether they are guided."""
     drop_foreign_warnings()
-    pool, images = Pool(model, size), [attempt.image for attempt in attempts]
+    pool, images = SlotPool(model, size), [attempt.image for attempt in attempts]
     pictures: dict[int, torch.Tensor] = {}
     finite: dict[int, torch.Tensor] = {}
     with lanes.batch():

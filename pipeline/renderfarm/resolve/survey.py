@@ -24,7 +24,7 @@ from renderfarm.manifest import Rules
 from renderfarm.models import Resolved
 from renderfarm.models.families import FAMILIES
 from renderfarm.schema import PromptRow
-from renderfarm.storage import Seen, stamp
+from renderfarm.storage import FileStamp, stamp
 from renderfarm.version import __version__
 from renderfarm.watermark import supported
 
@@ -36,7 +36,7 @@ SETTLED_S = 3.0
 """Storages that tell times of change in whole seconds cannot tell two changes within one."""
 JUDGES = ("manifest/*.py", "resolve/*.py", "watermark/*.py", "models/families.py", "schema.py")
 """The code that a look follows from."""
-Stamp = tuple[Seen, ...]
+Stamp = tuple[FileStamp, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,7 +100,7 @@ class Recheck:
         self._limits = (recorded_limit, settings.attempts)
         self._settings = settings
         self._judges = _judges(settings, self.outlook.notes)
-        self._images = _Images()
+        self._images = _ImageTrails()
 
     @classmethod
     def of_job(cls, storage: Storage, job: JobFile, changes: Sequence[str] = ()) -> Recheck:
@@ -198,7 +198,7 @@ def _judges(settings: ChecksSettings, notes: list[str]) -> dict[str, _BarsOf | N
 _Trail = tuple[tuple[int, Ending, Ending], ...]
 
 
-class _Images:
+class _ImageTrails:
     """Each image as (attempt, was, now) of its attempts, most of them equal and so held once."""
 
     def __init__(self) -> None:

@@ -50,7 +50,7 @@ class Used:
 
 
 class BudgetStop:
-    """`farm.loop.Stop` over another one, and a view of the tally; drains when a budget says so."""
+    """`run.loop.Stop` over another one, and a view of the tally; drains when a budget says so."""
 
     def __init__(self, job: JobSettings, inner: Stop, tell: Callable[[Crossed], None] = lambda crossed: None) -> None:
         self._job, self._inner, self._tell = job, inner, tell

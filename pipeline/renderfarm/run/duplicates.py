@@ -29,7 +29,7 @@ COLUMNS = ("kind", "outcome", "image_id", "row_id", "index", "pdq", "pdq_quality
 
 
 class JobDuplicates:
-    """`farm.loop.Duplicates` over one job's accepted images."""
+    """`run.loop.Duplicates` over one job's accepted images."""
 
     def __init__(self, job: JobSettings) -> None:
         self._index = DuplicateIndex(job.checks.duplicates)

@@ -17,7 +17,7 @@ COMMIT_TIMES = 2.0
 
 
 class StopSignals:
-    """`farm.loop.Stop` over POSIX signals and a deadline. `until_s`: seconds from now to the end of the window, or None."""
+    """`run.loop.Stop` over POSIX signals and a deadline. `until_s`: seconds from now to the end of the window, or None."""
 
     def __init__(self, until_s: float | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self.asked = 0

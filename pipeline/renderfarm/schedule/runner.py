@@ -1,4 +1,4 @@
-"""Starts each job once a window and watches it. Steps are driven from outside with the time as an argument; processes are behind `Host`.
+"""Starts each job once a window and watches it. Steps are driven from outside with the time as an argument; processes are behind `RunHost`.
 
 What an exit means: 0 and 3 the job is done for this window; 75 with a result it was drained and goes on in the next window; 75 without one
 the storage or the cluster was away, and it is tried again while the window is open, after growing pauses; 1 or a signal it crashed, and it
@@ -37,7 +37,7 @@ UNKNOWN = 256
 Event = Literal["next", "started", "resumed", "waiting", "missed", "ended", "again", "overdue"]
 
 
-class Child(Protocol):
+class ChildRun(Protocol):
     """A run."""
 
     @property
@@ -57,13 +57,13 @@ class Child(Protocol):
         """The JSON document that it printed at its end."""
 
 
-class Host(Protocol):
+class RunHost(Protocol):
     """Where runs live."""
 
-    def start(self, entry: Entry, window: Window) -> Child | None:
+    def start(self, entry: Entry, window: Window) -> ChildRun | None:
         """Start the run of a job; None when one is alive already."""
 
-    def adopt(self, entry: Entry) -> Child | None:
+    def adopt(self, entry: Entry) -> ChildRun | None:
         """The run of a job that is alive already, if there is one."""
 
 
@@ -110,10 +110,10 @@ def meaning(code: int) -> str:
 class Runner:
     """One job. `step` as often as wanted; it never waits."""
 
-    def __init__(self, entry: Entry, place: Place, host: Host, *, grace: bool = True) -> None:
+    def __init__(self, entry: Entry, place: Place, host: RunHost, *, grace: bool = True) -> None:
         self.entry, self.place, self._host = entry, place, host
         self.memory = place.recall()
-        self.child: Child | None = None
+        self.child: ChildRun | None = None
         self._window: Window | None = None
         self._looked = False
         self._overdue = 0
@@ -155,7 +155,7 @@ class Runner:
         self.child, self._window, self._overdue = child, window, 0
         yield Report("resumed" if before.starts else "started", self.entry.name, window, pid=child.pid)
 
-    def _hurry(self, child: Child, now: dt.datetime) -> Iterator[Report]:
+    def _hurry(self, child: ChildRun, now: dt.datetime) -> Iterator[Report]:
         """A run that its window has outlived is ended, step by step."""
         if self._window is None or self.entry.schedule.closing is None:
             return
@@ -167,7 +167,7 @@ class Runner:
                 child.drain()
             yield Report("overdue", self.entry.name, self._window, pid=child.pid)
 
-    def _ended(self, child: Child, code: int, now: dt.datetime, stopping: bool) -> Report:
+    def _ended(self, child: ChildRun, code: int, now: dt.datetime, stopping: bool) -> Report:
         window, self.child = self._window, None
         if code == UNKNOWN or window is None:
             return Report("ended", self.entry.name, window, code)

@@ -23,7 +23,7 @@ import structlog
 
 from renderfarm.errors import INCOMPLETE, PAUSED
 from renderfarm.schedule.calendar import Window, window_at
-from renderfarm.schedule.runner import UNKNOWN, Child, Entry, Report, Runner, last_json
+from renderfarm.schedule.runner import UNKNOWN, ChildRun, Entry, Report, Runner, last_json
 from renderfarm.schedule.state import Place
 
 log = structlog.get_logger("renderfarm")
@@ -42,7 +42,7 @@ Command = Callable[[Entry, Window], Sequence[str]]
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """`runner.Child` over a process that we started."""
+    """`runner.ChildRun` over a process that we started."""
 
     popen: subprocess.Popen[bytes]
     printed: Path
@@ -71,7 +71,7 @@ class Process:
 
 @dataclass(frozen=True, slots=True)
 class Adopted:
-    """`runner.Child` over a run that an earlier scheduler started: it lives as long as it holds its lock."""
+    """`runner.ChildRun` over a run that an earlier scheduler started: it lives as long as it holds its lock."""
 
     place: Place
     pid: int
@@ -101,7 +101,7 @@ class Adopted:
 
 @dataclass(frozen=True, slots=True)
 class NotStarted:
-    """`runner.Child` that could not be made."""
+    """`runner.ChildRun` that could not be made."""
 
     pid: int = 0
 
@@ -125,12 +125,12 @@ def command(entry: Entry, window: Window, extra: Sequence[str] = ()) -> list[str
 
 
 class Processes:
-    """`runner.Host` with real processes."""
+    """`runner.RunHost` with real processes."""
 
     def __init__(self, places: dict[str, Place], command: Command) -> None:
         self._places, self._command = places, command
 
-    def start(self, entry: Entry, window: Window) -> Child | None:
+    def start(self, entry: Entry, window: Window) -> ChildRun | None:
         place, lock = self._places[entry.output], None
         try:
             lock = place.lock_run()
@@ -149,7 +149,7 @@ class Processes:
                 os.close(lock)  # the child's copy keeps the lock
         return Process(process, place.printed)
 
-    def adopt(self, entry: Entry) -> Child | None:
+    def adopt(self, entry: Entry) -> ChildRun | None:
         place = self._places[entry.output]
         lock = place.lock_run()
         if lock is None:

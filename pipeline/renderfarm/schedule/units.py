@@ -49,7 +49,7 @@ class File:
     notes: tuple[str, ...] = ()
 
 
-class _Plain(yaml.SafeDumper):
+class _PlainDumper(yaml.SafeDumper):
     """YAML for people: no anchors, texts of several lines as they are."""
 
     def ignore_aliases(self, data: object) -> bool:
@@ -60,7 +60,7 @@ def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
 
 
-_Plain.add_representer(str, _text)
+_PlainDumper.add_representer(str, _text)
 
 
 def default_image() -> str:
@@ -199,7 +199,7 @@ def kubernetes(entry: Entry, job: JobSettings, image: str, address: str | None =
         "data": {"job.yaml": Path(entry.job).read_text()},
     }
     cronjob = {"apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": name, "labels": labels}, "spec": spec}
-    text = yaml.dump_all([config, cronjob], Dumper=_Plain, sort_keys=False, allow_unicode=True, width=140)
+    text = yaml.dump_all([config, cronjob], Dumper=_PlainDumper, sort_keys=False, allow_unicode=True, width=140)
     return File(f"{name}.yaml", text, tuple(_kubernetes_notes(name, job)))
 
 

@@ -6,14 +6,14 @@ from pathlib import Path
 
 from renderfarm.errors import StorageRefused
 from renderfarm.storage.base import Storage, Stored, checked_key, put_if_absent_holds, segment
-from renderfarm.storage.inputs import Seen, list_inputs, open_input, stamp
+from renderfarm.storage.inputs import FileStamp, list_inputs, open_input, stamp
 from renderfarm.storage.local import LocalStorage
 from renderfarm.storage.s3 import BUDGET_S, S3Storage
 
 __all__ = [
+    "FileStamp",
     "LocalStorage",
     "S3Storage",
-    "Seen",
     "Storage",
     "Stored",
     "checked_key",

@@ -64,7 +64,7 @@ def list_inputs(uri: str, suffix: str) -> list[str]:
     return found
 
 
-class Seen(NamedTuple):
+class FileStamp(NamedTuple):
     """One file as it lay there: name, size and time of change; `version` is its ETag, or of a local file the time at which its inode
     changed and its number, which no `touch` or copy with its times puts back."""
 
@@ -74,13 +74,13 @@ class Seen(NamedTuple):
     version: str
 
 
-def stamp(uri: str, suffix: str) -> tuple[Seen, ...]:
+def stamp(uri: str, suffix: str) -> tuple[FileStamp, ...]:
     """The files of `list_inputs` as they are now, by one listing. Raises: NotStored, StorageRefused, StorageAway."""
     if uri.startswith("s3://"):
         storage, key = _split(uri)
         single = storage.head(key) if key else None
         found = [single] if single else [item for item in storage.tagged(f"{key}/" if key else "") if _is_input(item[0].key, suffix)]
-        seen = [Seen(f"s3://{storage.bucket}/{stored.key}", stored.size, stored.modified_s, etag) for stored, etag in found]
+        seen = [FileStamp(f"s3://{storage.bucket}/{stored.key}", stored.size, stored.modified_s, etag) for stored, etag in found]
     else:
         seen = [_seen(one) for one in _list_local(uri, suffix)]
     if not seen:
@@ -88,12 +88,12 @@ def stamp(uri: str, suffix: str) -> tuple[Seen, ...]:
     return tuple(seen)
 
 
-def _seen(uri: str) -> Seen:
+def _seen(uri: str) -> FileStamp:
     try:
         found = Path(uri).expanduser().stat()
     except OSError as error:
         raise NotStored(uri) from error
-    return Seen(uri, found.st_size, found.st_mtime_ns / 1e9, f"{found.st_ctime_ns} {found.st_ino}")
+    return FileStamp(uri, found.st_size, found.st_mtime_ns / 1e9, f"{found.st_ctime_ns} {found.st_ino}")
 
 
 def _is_input(key: str, suffix: str) -> bool:

@@ -20,7 +20,7 @@ from renderfarm.storage.base import Stored, checked_key, same_bytes_or_raise
 if TYPE_CHECKING:
     from botocore.exceptions import ClientError
 
-Answer = TypeVar("Answer")
+Reply = TypeVar("Reply")
 
 ABSENT = frozenset({"404", "NoSuchKey", "NotFound"})
 TAKEN = frozenset({"412", "PreconditionFailed"})
@@ -74,7 +74,7 @@ class S3Storage:
         except Exception as error:  # botocore has no common base for its own configuration errors
             raise StorageRefused(f"no S3 client: {error}", self.uri, "set AWS_REGION, and AWS_ENDPOINT_URL for other servers") from error
 
-    def _call(self, call: Callable[[], Answer], key: str = "") -> Answer:
+    def _call(self, call: Callable[[], Reply], key: str = "") -> Reply:
         """Run one request; retry what the world causes within the budget.
 
         Raises: NotStored, StorageRefused, StorageAway; ClientError for a lost put-if-absent.

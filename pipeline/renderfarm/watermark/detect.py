@@ -59,7 +59,7 @@ def threshold(hypotheses: int, keys: int) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class Match:
+class DecodedMark:
     """A decoded word: its payload, its statistic in nats, where the tile's origin lies (y, x), the layout's version."""
 
     payload: Payload
@@ -97,7 +97,7 @@ def refine_offset(spectrum: Complex, key: MarkKey, view: int, start: tuple[int, 
     return float(start[0] + steps[i]), float(start[1] + steps[j])
 
 
-def decode(spectrum: Complex, key: MarkKey, view: int, offset: tuple[float, float], bound: float) -> Match | None:
+def decode(spectrum: Complex, key: MarkKey, view: int, offset: tuple[float, float], bound: float) -> DecodedMark | None:
     """The valid word (HMAC) of greatest Z at this shift, if it is above `bound` nats. spectrum: complex64 (n,)."""
     tile = carrier.carrier(key)
     ramp = np.exp(2j * np.pi / TILE * (tile.lattice.ky * offset[0] + tile.lattice.kx * offset[1]))
@@ -113,7 +113,7 @@ def decode(spectrum: Complex, key: MarkKey, view: int, offset: tuple[float, floa
     for version, soft in sorted(layouts.items(), key=lambda item: -np.abs(item[1]).sum()):
         found = _word(soft, key, s, bound)
         if found is not None:
-            return Match(*found, offset, version)
+            return DecodedMark(*found, offset, version)
     return None
 
 

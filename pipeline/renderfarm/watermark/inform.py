@@ -34,7 +34,7 @@ CELL = 4  # canonical pixels: the resolution of local means
 
 
 @dataclass(frozen=True, slots=True)
-class Host:
+class UnmarkedSpectrum:
     """The unmarked pictures, as the reader sees them.
 
     spectrum: complex64 (B, n) on the lattice; level: float32 (B, n), its root mean square by ring; response: float32
@@ -102,7 +102,7 @@ def _room(values: torch.Tensor) -> torch.Tensor:
     return ((values - 1).clamp_(0, 2) + (254 - values).clamp_(0, 2)) / 4
 
 
-def host(seen: Cells, strength: torch.Tensor, canonical: tuple[float, float]) -> Host:
+def host(seen: Cells, strength: torch.Tensor, canonical: tuple[float, float]) -> UnmarkedSpectrum:
     """The reader's front end in torch. strength: float32 (B, 1, h', w'), by cells; canonical: height, width in canonical pixels."""
 
     y = seen.luma
@@ -117,7 +117,7 @@ def host(seen: Cells, strength: torch.Tensor, canonical: tuple[float, float]) ->
     fixed = constants(y.device)
     level = (_power(spectrum).double() @ fixed.member).sqrt().float()[:, fixed.ring]  # double: one sum in any batch
     mean = (strength * gain * room).mean((1, 2, 3)) * (canonical[0] * canonical[1] / 2)
-    return Host(spectrum, level, mean[:, None] * fixed.passed)
+    return UnmarkedSpectrum(spectrum, level, mean[:, None] * fixed.passed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,7 +240,7 @@ def _waves(rows: int, columns: int, height: float, width: float) -> tuple[NDArra
     return y.astype(np.complex64), np.concatenate([x.real, x.imag], 1).astype(np.float32), (dy * dx / passed).astype(np.float32)
 
 
-def plan(seen: Host, phases: torch.Tensor, dealt: Seats, shifts: torch.Tensor, scale: float) -> torch.Tensor:
+def plan(seen: UnmarkedSpectrum, phases: torch.Tensor, dealt: Seats, shifts: torch.Tensor, scale: float) -> torch.Tensor:
     """complex64 (B, n): the coefficients to embed, unit power.
 
     phases: complex64 (B, n), key phase times code sign; shifts: int64 (B, m, 2), allowed; scale: canonical pixels a pixel.
@@ -259,7 +259,7 @@ def plan(seen: Host, phases: torch.Tensor, dealt: Seats, shifts: torch.Tensor, s
     return phases * amplitude * gains[:, dealt.bit]
 
 
-def expected(seen: Host, coefficients: torch.Tensor, dealt: Seats) -> torch.Tensor:
+def expected(seen: UnmarkedSpectrum, coefficients: torch.Tensor, dealt: Seats) -> torch.Tensor:
     """float32 (B,): the statistic Z (`detect`) of the data that the reader will find if nothing is done to the picture."""
     amplitude = _power(coefficients).sqrt()
     both = seen.spectrum + seen.response * coefficients
@@ -268,7 +268,7 @@ def expected(seen: Host, coefficients: torch.Tensor, dealt: Seats) -> torch.Tens
     return found.sum(1) / ((_power(both) * weight.square()).sum(1) / 2).sqrt().clamp_min(1e-12)
 
 
-def _shape(seen: Host, scale: float) -> torch.Tensor:
+def _shape(seen: UnmarkedSpectrum, scale: float) -> torch.Tensor:
     """float32 (B, n): amplitudes of unit total power, lower where the picture is strong or its pixels end."""
     import torch
 
@@ -281,7 +281,7 @@ def _shape(seen: Host, scale: float) -> torch.Tensor:
     return amplitude / (amplitude.square().sum(1, keepdim=True) / 2).sqrt()
 
 
-def _reader_weight(seen: Host, amplitude: torch.Tensor) -> torch.Tensor:
+def _reader_weight(seen: UnmarkedSpectrum, amplitude: torch.Tensor) -> torch.Tensor:
     """float32 (B, n): the weights that the reader will give, judged from the unmarked picture."""
     level = seen.level + amplitude * seen.response + 1e-6
     return amplitude * seen.response / level.square() / (_power(seen.spectrum).sqrt() / level + 0.05).sqrt()

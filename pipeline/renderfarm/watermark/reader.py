@@ -68,7 +68,7 @@ def _ways(image: NDArray[np.uint8], luma: Floats, keys: Sequence[MarkKey], full:
             yield front.warp(tint, way.scale, way.rotation_deg, way.flipped), tint_rounding, [key], way
 
 
-def detect_at(spectrum: NDArray[np.complex64], key: MarkKey, bound: float) -> tuple[detect.Match | None, float]:
+def detect_at(spectrum: NDArray[np.complex64], key: MarkKey, bound: float) -> tuple[detect.DecodedMark | None, float]:
     """A word above `bound` nats at the best shift of one geometry, if any view of the spectrum shows one; the sync's z."""
     best = 0.0
     for view in range(len(front.views())):
@@ -85,7 +85,7 @@ def detect_at(spectrum: NDArray[np.complex64], key: MarkKey, bound: float) -> tu
     return None, best
 
 
-def _present(match: detect.Match, key: MarkKey, geometry: Geometry, bound: float) -> Reading:
+def _present(match: detect.DecodedMark, key: MarkKey, geometry: Geometry, bound: float) -> Reading:
     confidence = float(1 - np.exp(-(match.nats - bound)) / 2)
     return Reading(True, match.payload, key.key_id, confidence, geometry, detect.FALSE_ALARM, match.version)
 
