@@ -29,9 +29,12 @@ class Child:
     process: subprocess.Popen[bytes]
     pipe: Any
     complaints: IO[bytes]
+    ended: str = ""
 
     def end(self) -> str:
-        """Close the pipe and wait, then kill; how it ended, with its last words."""
+        """Close the pipe and wait, then kill; how it ended, with its last words. Once more: the same words."""
+        if self.ended:
+            return self.ended
         self.pipe.close()
         try:
             code = self.process.wait(END_S)
@@ -41,7 +44,8 @@ class Child:
         self.complaints.seek(max(0, self.complaints.seek(0, os.SEEK_END) - 4096))
         lines = self.complaints.read().decode(errors="replace").strip().splitlines()
         self.complaints.close()
-        return f"exit {code}" + (f": {lines[-1].strip()[:300]}" if lines else "")
+        self.ended = f"exit {code}" + (f": {lines[-1].strip()[:300]}" if lines else "")
+        return self.ended
 
 
 def start(module: str, environment: Mapping[str, str] | None = None) -> Child:

@@ -52,7 +52,7 @@ def plan_workers(job: JobSettings, gpus: int, cpus: int) -> WorkerPlan:
     on_gpu = gpus > 0 and job.model.device != "cpu"
     renderers = job.farm.renderers if isinstance(job.farm.renderers, int) else (gpus if on_gpu else 1)
     least = -(-renderers // 2) if on_gpu else 1
-    finishers = job.farm.finishers if isinstance(job.farm.finishers, int) else max(least, cpus - renderers)
+    finishers = max(1, job.farm.finishers) if isinstance(job.farm.finishers, int) else max(least, cpus - renderers)
     share = min(1.0, max(0.1, cpus / (renderers + finishers))) if on_gpu else 1.0
     share = math.floor(share * 100) / 100
     return WorkerPlan(renderers, finishers, 1.0 if on_gpu else 0.0, share, share)
@@ -204,7 +204,7 @@ def available_cpus() -> float:
     """CPUs that no worker asked for."""
     import ray
 
-    found: dict[str, float] = ray.available_resources()  # type: ignore[no-untyped-call]
+    found: dict[str, float] = ray.available_resources()
     return found.get("CPU", 0.0)
 
 
@@ -227,5 +227,5 @@ def _resources() -> dict[str, float]:
     """What the cluster holds in all, by Ray's resource names."""
     import ray
 
-    found: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    found: dict[str, float] = ray.cluster_resources()
     return found

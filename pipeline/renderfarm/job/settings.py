@@ -74,7 +74,9 @@ class FarmSettings(Section):
     renderers: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
         "auto", description="workers that render; auto: one per GPU; without a GPU as cores and memory allow (local), or one (ray)"
     )
-    finishers: Annotated[int, Field(ge=0)] | Literal["auto"] = Field("auto", description="workers that check and store; auto: the cores that renderers leave free")
+    finishers: Annotated[int, Field(ge=0)] | Literal["auto"] = Field(
+        "auto", description="workers that check and store; auto: the cores that renderers leave free"
+    )
     metrics: MetricsSettings = Field(default_factory=MetricsSettings, description="Prometheus metrics of a run")
     hang_s: float = Field(1800.0, ge=10, le=86_400, description="a worker that gives no answer for so long is ended and replaced")
     deaths_max: int = Field(3, ge=1, le=20, description="renderers that one attempt may take down before it is recorded as failed")
