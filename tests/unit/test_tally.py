@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from renderfarm.audit.counts import Recount, Twice
-from renderfarm.audit.fanout import AHEAD, Cores
+from renderfarm.audit.fanout import Cores
 from renderfarm.audit.pictures import HERE_MAX, Beliefs, PictureResult, Recorded, check_objects
 from renderfarm.audit.presence import Presence
 from renderfarm.audit.spill import Buckets
@@ -160,21 +160,6 @@ def test_worker_processes_answer_in_order(tmp_path: Path) -> None:
     assert [answer.finding for answer in answers] == expected
     assert [answer.recorded.object_key for answer in answers] == [f"images/{n}.png" for n in range(HERE_MAX + 20)]
     assert all(isinstance(answer, PictureResult) for answer in answers)
-
-
-def test_a_first_chunk_that_takes_longest_costs_no_later_one(tmp_path: Path) -> None:
-    """The others that may be under way are done before it, so nothing is at work when it comes back."""
-    ahead, marker = 2 * AHEAD, tmp_path / "done"
-    slow = f"until [ -e {marker} ]; do sleep .02; done; sleep .3; echo 0"
-    scripts = [
-        slow,
-        *(f"echo {n}" for n in range(1, ahead - 1)),
-        f"touch {marker}; echo {ahead - 1}",
-        *(f"echo {n}" for n in range(ahead, 20)),
-    ]
-    with Cores(2) as cores:
-        answers = list(cores(subprocess.check_output, [("sh", "-c", script) for script in scripts]))
-    assert [int(answer) for answer in answers] == list(range(20))
 
 
 @pytest.mark.parametrize("module", ["audit.audit", "identify.identify", "log.proofs", "log.export"])
