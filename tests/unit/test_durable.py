@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from renderfarm import keys
 from renderfarm.errors import KeysError, StorageAway, StorageRefused
-from renderfarm.keys import keyset as keys
 from renderfarm.storage import LocalStorage
 from renderfarm.storage.local import FOLDERS_KEPT, TEMPORARY_SUFFIX, sync
 

@@ -10,11 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from renderfarm import watermark
+from renderfarm import keys, watermark
 from renderfarm.cli import main
 from renderfarm.credential import Issuer
 from renderfarm.job import JobSettings
-from renderfarm.keys import keyset as keys
 from renderfarm.keys.keyset import KeySet
 from renderfarm.log.writer import LogWriter
 from renderfarm.models import ModelSettings, resolve

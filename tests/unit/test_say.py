@@ -20,12 +20,11 @@ import pytest
 import structlog
 import yaml
 
-from renderfarm import cli, credential
+from renderfarm import cli, credential, keys
 from renderfarm.cli import logs, main, progress
 from renderfarm.cli.parser import build_parser, commands_of
 from renderfarm.cli.say import printable, say, say_json
 from renderfarm.errors import JobError, RenderfarmError
-from renderfarm.keys import keyset as keys
 from renderfarm.log import proofs as bundle
 from renderfarm.log.canonical import claim_digest
 from renderfarm.log.writer import LogWriter

@@ -15,12 +15,12 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
+from renderfarm import keys
 from renderfarm.audit.audit import audit
 from renderfarm.cli import main
 from renderfarm.errors import JobError
 from renderfarm.job import JobSettings, load_checks, load_job
 from renderfarm.job.load import section_of
-from renderfarm.keys import keyset as keys
 from renderfarm.log import reading
 from renderfarm.output import JOB_FILE
 from renderfarm.plan import plan_digest
