@@ -238,9 +238,9 @@ def _encode_number(array: pa.Array) -> pa.Array:
         return _fixed(cells)
     valid = _valid(array)
     cells[~valid, :4] = 0xFF
-    kept = np.repeat(valid[:, None], 12, axis=1)
-    kept[:, :4] = True
-    return _variable(np.where(valid, 12, 4), cells[kept])
+    used = np.repeat(valid[:, None], 12, axis=1)
+    used[:, :4] = True
+    return _variable(np.where(valid, 12, 4), cells[used])
 
 
 def _encode_list(array: pa.Array) -> list[Piece]:

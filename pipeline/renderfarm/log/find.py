@@ -71,8 +71,8 @@ def _at(storage: Storage, row_id: str, index: int) -> Iterator[tuple[list[str], 
         moves = table.filter(pc.is_in(table.column("kind"), value_set=moving))
         here = pc.and_(pc.equal(table.column("row_id"), row_id), pc.equal(table.column("index"), index))
         attempts = pc.and_(pc.equal(table.column("kind"), "attempt"), pc.fill_null(here, False))
-        found = table.filter(attempts).column("image_id").drop_null().to_pylist()
-        return found, list(zip(moves.column("kind").to_pylist(), moves.column("image_id").to_pylist(), strict=True))
+        images = table.filter(attempts).column("image_id").drop_null().to_pylist()
+        return images, list(zip(moves.column("kind").to_pylist(), moves.column("image_id").to_pylist(), strict=True))
 
-    for _, found in reading.decoded(storage, None, look):
-        yield found
+    for _, place in reading.decoded(storage, None, look):
+        yield place

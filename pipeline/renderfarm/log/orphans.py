@@ -26,7 +26,7 @@ def orphans(storage: Storage, before_s: float) -> Iterator[Stored]:
 
     Raises: LogDamaged for a log that is not whole; StorageAway.
     """
-    candidates = {found.key: found for prefix in PREFIXES for found in storage.list(prefix) if found.modified_s < before_s}
+    candidates = {stored.key: stored for prefix in PREFIXES for stored in storage.list(prefix) if stored.modified_s < before_s}
     if not candidates:
         return
     named: dict[str, Stored] = {}
@@ -41,9 +41,9 @@ def orphans(storage: Storage, before_s: float) -> Iterator[Stored]:
     yield from (candidates[key] for key in sorted(candidates))
 
 
-def still_old(storage: Storage, found: Stored, before_s: float) -> bool:
+def still_old(storage: Storage, stored: Stored, before_s: float) -> bool:
     """Whether an orphan is there as it was listed: a driver that renders the same picture again renews its time. Raises: StorageAway."""
-    now = storage.stat(found.key)
+    now = storage.stat(stored.key)
     return now is not None and now.modified_s < before_s
 
 

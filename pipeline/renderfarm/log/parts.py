@@ -150,8 +150,8 @@ def read_columns(data: bytes, number: int, columns: Iterable[str]) -> tuple[Foot
     names = list(columns)
     try:
         _check_size(data, chunks, part_key(number))
-        there = set(arrow_schema(footer.version).names)
-        return footer, upgraded(file.read(columns=[name for name in names if name in there], use_threads=False), names)
+        available = set(arrow_schema(footer.version).names)
+        return footer, upgraded(file.read(columns=[name for name in names if name in available], use_threads=False), names)
     except (pa.ArrowException, ValueError, OSError, MemoryError) as error:
         raise PartDamaged("part-altered", part_key(number), f"its rows cannot be read: {_brief(error)}") from error
 

@@ -159,7 +159,7 @@ def prove_consistency(storage: Storage, old: bytes) -> bytes:
     Raises: UserError when `old` is no checkpoint, or this log is not its continuation; LogDamaged.
     """
     try:
-        kept = notes.parse(old)
+        earlier = notes.parse(old)
     except notes.NoteMalformed as error:
         raise UserError(f"not a checkpoint: {error}", remedy="give one that you kept") from error
     footers = [parts.read_footer(data, number) for number, data in reading.fetch_parts(storage)]
@@ -167,13 +167,13 @@ def prove_consistency(storage: Storage, old: bytes) -> bytes:
         if footer.number != expected:
             raise LogDamaged(f"{part_key(expected)} is missing")
     leaves = [footer.leaf for footer in footers]
-    if not 0 < kept.size <= len(leaves) or log.tree_root(leaves[: kept.size]) != kept.root:
+    if not 0 < earlier.size <= len(leaves) or log.tree_root(leaves[: earlier.size]) != earlier.root:
         raise UserError("this log does not continue that checkpoint", storage.uri, "audit it with --since")
     document = {
         "format": CONSISTENCY_FORMAT,
-        "old": kept.to_bytes().decode(),
+        "old": earlier.to_bytes().decode(),
         "new": footers[-1].checkpoint.to_bytes().decode(),
-        "proof": [item.hex() for item in log.consistency_proof(leaves, kept.size)],
+        "proof": [item.hex() for item in log.consistency_proof(leaves, earlier.size)],
         "log_key": footers[-1].log_key,
     }
     return (json.dumps(document, ensure_ascii=False, indent=1) + "\n").encode()

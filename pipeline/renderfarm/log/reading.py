@@ -110,8 +110,8 @@ def tables(
         part = parts.read_part(data, number)
         return part.footer, part.table
 
-    for _, found in decoded(storage, numbers, read):
-        yield found
+    for _, content in decoded(storage, numbers, read):
+        yield content
 
 
 def records(storage: Storage) -> Iterator[Record]:

@@ -85,9 +85,9 @@ def upgraded(table: pa.Table, names: Iterable[str] = RECORD_FIELDS) -> pa.Table:
     import pyarrow as pa
 
     newest = arrow_schema()
-    there = set(table.schema.names)
+    present = set(table.schema.names)
     wanted = [newest.field(name) for name in names]
-    columns = [table.column(f.name) if f.name in there else pa.nulls(table.num_rows, f.type) for f in wanted]
+    columns = [table.column(f.name) if f.name in present else pa.nulls(table.num_rows, f.type) for f in wanted]
     return pa.Table.from_arrays(columns, schema=pa.schema(wanted, metadata=newest.metadata))
 
 

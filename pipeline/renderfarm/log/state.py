@@ -133,9 +133,9 @@ class LogState:
 
         rejected = rows.filter(pc.equal(rows.column("outcome"), "rejected"))  # a person's rejection says so in a verdict, too
         for verdicts in rejected.column("verdicts").to_pylist():
-            said = {(verdict["check"], verdict["reason"]) for verdict in verdicts if verdict["outcome"] == "rejected"}
-            self.rejects.update({check for check, _ in said})
-            self.reasons.update(said if len(self.reasons) < REASONS_MAX else said & self.reasons.keys())
+            rejections = {(verdict["check"], verdict["reason"]) for verdict in verdicts if verdict["outcome"] == "rejected"}
+            self.rejects.update({check for check, _ in rejections})
+            self.reasons.update(rejections if len(self.reasons) < REASONS_MAX else rejections & self.reasons.keys())
 
     def _fold_row(self, row: dict[str, object]) -> None:
         kind = row["kind"]
@@ -207,7 +207,7 @@ class LogState:
     def dump(self) -> dict[str, np.ndarray]:
         """Everything in it as arrays, for a snapshot."""
         plan = dataclasses.asdict(self.plan) if self.plan else None
-        said = {
+        sums = {
             "plan": plan,
             "rejects": dict(self.rejects),
             "attempts": self.attempts,
@@ -215,7 +215,7 @@ class LogState:
             "reviews": self.reviews,
         }
         reasons = [[*key, count] for key, count in self.reasons.items()]
-        text = json.dumps({**said, "twice": self.twice, "reasons": reasons}).encode()
+        text = json.dumps({**sums, "twice": self.twice, "reasons": reasons}).encode()
         keys = np.frombuffer(b"".join(self._images), np.uint8).reshape(-1, 16)
         values = np.fromiter(self._images.values(), np.int64, len(self._images))
         return {"said": np.frombuffer(text, np.uint8), "images": keys, "states": values, **self._pdqs.dump()}
@@ -223,11 +223,11 @@ class LogState:
     @classmethod
     def restore(cls, arrays: Mapping[str, np.ndarray]) -> LogState:
         """`dump` backwards. Raises: KeyError, TypeError or ValueError for arrays of another kind."""
-        state, said = cls(), json.loads(arrays["said"].tobytes())
-        state.plan = RecordedPlan(**said["plan"]) if said["plan"] else None
-        state.rejects, state.twice = Counter(said["rejects"]), said["twice"]
-        state.reasons = Counter({(check, reason): count for check, reason, count in said["reasons"]})
-        state.attempts, state.failed_attempts, state.reviews = said["attempts"], said["failed"], said["reviews"]
+        state, sums = cls(), json.loads(arrays["said"].tobytes())
+        state.plan = RecordedPlan(**sums["plan"]) if sums["plan"] else None
+        state.rejects, state.twice = Counter(sums["rejects"]), sums["twice"]
+        state.reasons = Counter({(check, reason): count for check, reason, count in sums["reasons"]})
+        state.attempts, state.failed_attempts, state.reviews = sums["attempts"], sums["failed"], sums["reviews"]
         keys = arrays["images"].tobytes()
         for place, packed in enumerate(arrays["states"].tolist()):
             state._set(keys[16 * place : 16 * place + 16], packed)
@@ -348,10 +348,10 @@ class _Pdqs:
 
     @classmethod
     def restore(cls, arrays: Mapping[str, np.ndarray]) -> _Pdqs:
-        made = cls()
-        made._rows = array("Q", arrays["pdq_rows"].astype(np.uint64).tobytes())
-        made._images, made._hashes = bytearray(arrays["pdq_images"].tobytes()), bytearray(arrays["pdq_hashes"].tobytes())
-        return made
+        pdqs = cls()
+        pdqs._rows = array("Q", arrays["pdq_rows"].astype(np.uint64).tobytes())
+        pdqs._images, pdqs._hashes = bytearray(arrays["pdq_images"].tobytes()), bytearray(arrays["pdq_hashes"].tobytes())
+        return pdqs
 
     def of_row(self, row_id: str) -> Iterator[tuple[bytes, bytes]]:
         """Image keys and hashes of one row's images, in log order."""

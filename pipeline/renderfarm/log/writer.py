@@ -115,20 +115,20 @@ class LogWriter:
             writer._renew_snapshot()
         return writer
 
-    def _start_from_snapshot(self, parts_there: int, keys: Mapping[str, Ed25519PublicKey]) -> None:
+    def _start_from_snapshot(self, parts_count: int, keys: Mapping[str, Ed25519PublicKey]) -> None:
         """Takes over a snapshot if there is one that the log agrees with; whatever is wrong with one, it is not used."""
         try:
-            found = snapshot.load(self._storage.get(SNAPSHOT, snapshot.BYTES_MAX), self.origin, keys)
-            last = found.frontier.size - 1
-            if not 0 <= last < parts_there:
+            loaded = snapshot.load(self._storage.get(SNAPSHOT, snapshot.BYTES_MAX), self.origin, keys)
+            last = loaded.frontier.size - 1
+            if not 0 <= last < parts_count:
                 return
             footer = parts.read_footer(self._storage.get(part_key(last), parts.PART_BYTES_MAX), last)
             parts.check_head(footer, keys)
         except (NotStored, ValueError, parts.PartDamaged):
             return
-        if snapshot.agrees(found, footer.checkpoint, footer.before, footer.leaf):
-            self.state, self._frontier, self.checkpoint = found.state, found.frontier, footer.checkpoint
-            self._leaves = list(found.leaves)
+        if snapshot.agrees(loaded, footer.checkpoint, footer.before, footer.leaf):
+            self.state, self._frontier, self.checkpoint = loaded.state, loaded.frontier, footer.checkpoint
+            self._leaves = list(loaded.leaves)
 
     def _take_from(self, numbers: Sequence[int]) -> None:
         """Verifies and folds in those of the parts that are not yet."""
@@ -141,21 +141,21 @@ class LogWriter:
         Raises: PartDamaged, `part-missing` or `history-rewritten`; StorageAway.
         """
         try:
-            kept = notes.parse(self._storage.get(key, notes.NOTE_BYTES_MAX))
-            notes.verify(kept, self._keys)
+            earlier = notes.parse(self._storage.get(key, notes.NOTE_BYTES_MAX))
+            notes.verify(earlier, self._keys)
         except (NotStored, notes.NoteMalformed, notes.NoteUntrusted):
             return
-        if kept.origin != self.origin:
+        if earlier.origin != self.origin:
             return
-        if kept.size > self.size:  # another writer may have committed since the parts were listed
+        if earlier.size > self.size:  # another writer may have committed since the parts were listed
             self._take_from(_gapless(self._storage))
-        if kept.size > self.size:
+        if earlier.size > self.size:
             lost = part_key(self.size)
             remedy = (
                 f"restore it (the runbook says how); if it is lost for good, keep {key} elsewhere and take it away, to go on without it"
             )
             raise parts.PartDamaged("part-missing", lost, f"it is gone, and {key}, which our key signed, includes it; {remedy}")
-        if tree_root(self._leaves[: kept.size]) != kept.root:
+        if tree_root(self._leaves[: earlier.size]) != earlier.root:
             raise parts.PartDamaged("history-rewritten", key, "our key signed it for another history than that of the parts which lie here")
 
     def _renew_snapshot(self) -> None:
