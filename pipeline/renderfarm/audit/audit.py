@@ -57,12 +57,12 @@ def audit(
     log_keys = trust.log_keys if trust is not None and trust.log_keys else None
     mode = "quick" if quick else "full" if sample is None else f"a sample of {sample} by seed {seed}"
     report = AuditReport(storage.uri, mode, trusted=log_keys is not None)
-    kept = _kept(since, trust)
+    earlier = _checkpoint_of(since, trust)
     beliefs = Beliefs.of(trust)
     with Cores() as cores:
         spread = fan_out or cores
         check = check_many or partial(check_objects, fan_out=spread)
-        walk = LogWalk(storage, report, log_keys, quick, kept, fan_out if quick else spread)
+        walk = LogWalk(storage, report, log_keys, quick, earlier, fan_out if quick else spread)
         run = _Run(storage, report, walk, progress)
         if quick or sample is not None:
             drawn = _Reservoir(0 if sample is None or quick else sample, seed)
@@ -78,8 +78,10 @@ def audit(
     if report.parts:
         _check_witnesses(walk, report, trust)
     run.sums()
-    if kept is not None and report.ok and walk.head is not None:
-        report.notes.append(f"the log continues the checkpoint that was kept: its first {kept.size} of {walk.head.size} parts are the same")
+    if earlier is not None and report.ok and walk.head is not None:
+        report.notes.append(
+            f"the log continues the checkpoint that was kept: its first {earlier.size} of {walk.head.size} parts are the same"
+        )
     _say_what_was_not_judged(report, trust, quick)
     report.elapsed_s = time.monotonic() - begin
     return report
@@ -99,17 +101,17 @@ class _Run:
 
     def stream(self, with_objects: bool = True) -> Iterator[Recorded]:
         """Walks the log to its end, and yields the objects that verified rows record (none unless `with_objects`)."""
-        for found in self._walk.verified():
-            number = found.footer.number
-            for row, what in self._tally.add(number, found.table):
+        for part in self._walk.verified():
+            number = part.footer.number
+            for row, what in self._tally.add(number, part.table):
                 self._report.add("record-malformed", f"{part_key(number)}#{row}", what)
-            self._presence.add_part(number, found.table)
-            for odd in found.oddities:
+            self._presence.add_part(number, part.table)
+            for odd in part.oddities:
                 self._report.add(odd.name, f"{part_key(number)}#{odd.row}", odd.what, odd.image_id)
             if self._progress is not None:
                 self._progress("records", self._report.records)
             if with_objects:
-                yield from recorded_objects(number, part_key(number), found.table)
+                yield from recorded_objects(number, part_key(number), part.table)
         self._walk.finish()
         self._report.objects = self._presence.recorded
         if self._walk.head is not None:
@@ -168,16 +170,16 @@ class _Run:
             )
             return
         limit = self._check_job()
-        found = self._tally.sum(limit)
-        self._report.counts = found.counts
-        if found.counts is None:
+        summed = self._tally.sum(limit)
+        self._report.counts = summed.counts
+        if summed.counts is None:
             planned = self._tally.plan.planned if self._tally.plan else 0
-            what = f"{planned} images are planned, but {found.known} that were not superseded have records"
+            what = f"{planned} images are planned, but {summed.known} that were not superseded have records"
             self._report.add("counts-differ", "provenance/parts/", what)
-        for wrong in found.unfounded:
+        for wrong in summed.unfounded:
             what = f"image {wrong.image_id}, attempt {wrong.attempt}: {wrong.what}"
             self._report.add("review-unfounded", part_key(wrong.part), what, wrong.image_id)
-        for twice in found.twice:
+        for twice in summed.twice:
             what = "accepted twice" if twice.attempt is None else f"attempt {twice.attempt} is recorded twice"
             self._report.add("attempt-twice", part_key(twice.part), f"image {twice.image_id}: {what}", twice.image_id)
 
@@ -216,20 +218,20 @@ def _say_no_log(storage: Storage, report: AuditReport) -> None:
     job = storage.stat(JOB_FILE) is not None
     if not job and not report.orphans:
         raise UserError("no output of a job: there is no log here", storage.uri, "name the folder or prefix that a job wrote")
-    there = " and ".join([f"{report.orphans} pictures"] * bool(report.orphans) + [JOB_FILE] * job)
-    report.add("part-missing", part_key(0), f"there is no log, but {there}; a job writes its first part before them")
+    remains = " and ".join([f"{report.orphans} pictures"] * bool(report.orphans) + [JOB_FILE] * job)
+    report.add("part-missing", part_key(0), f"there is no log, but {remains}; a job writes its first part before them")
 
 
 def _check_witnesses(walk: LogWalk, report: AuditReport, trust: Trust | None) -> None:
     """What each trusted witness saw of this log, by its lines under the checkpoints that agree with the parts."""
     keys = trust.witness_keys if trust is not None else {}
-    for kept in walk.kept:
+    for kept in walk.checkpoints:
         try:
-            seen = cosign.verify(kept.checkpoint, keys)
+            cosigned = cosign.verify(kept.checkpoint, keys)
         except notes.NoteUntrusted as error:
             report.add("cosignature-bad", kept.where, str(error))
             continue
-        for name, when in seen.items():
+        for name, when in cosigned.items():
             report.witnessed[name] = max((kept.checkpoint.size, when), report.witnessed.get(name, (0, 0)))
     for name in sorted(set(keys) - set(report.witnessed)) if not report.found_at(WITNESSED) else ():
         report.add("cosignature-missing", WITNESSED, f"no checkpoint is cosigned by {name}")
@@ -261,17 +263,17 @@ class _Reservoir:
         return sorted((item for item in self._held if item.where not in places), key=lambda item: item.where)
 
 
-def _kept(since: bytes | None, trust: Trust | None) -> Checkpoint | None:
+def _checkpoint_of(since: bytes | None, trust: Trust | None) -> Checkpoint | None:
     """The checkpoint that the auditor kept. Raises: UserError when it is none, or not signed by a trusted key."""
     if since is None:
         return None
     try:
-        kept = notes.parse(since)
+        earlier = notes.parse(since)
         if trust is not None and trust.log_keys:
-            notes.verify(kept, trust.log_keys)
+            notes.verify(earlier, trust.log_keys)
     except ValueError as error:
         raise UserError(f"not a checkpoint to compare with: {error}", "--since", "give one that you kept") from error
-    return kept
+    return earlier
 
 
 def _place_of(where: str) -> tuple[int, int]:

@@ -136,11 +136,11 @@ class Recount:
         with self._rows as buckets:
             for rows in buckets:
                 images, reviewed = _apart(_by_image(rows))
-                for image in (images.twice(), *(one.twice for one in reviewed)):
-                    twice += image[: _TWICE_MAX - len(twice)]
+                for repeats in (images.twice(), *(image.twice for image in reviewed)):
+                    twice += repeats[: _TWICE_MAX - len(twice)]
                 stands.update(images.standings(attempts_limit))
-                stands.update(filter(None, (one.standing(attempts_limit) for one in reviewed)))
-                unfounded += [wrong for one in reviewed for wrong in one.unfounded][: _TWICE_MAX - len(unfounded)]
+                stands.update(filter(None, (image.standing(attempts_limit) for image in reviewed)))
+                unfounded += [wrong for image in reviewed for wrong in image.unfounded][: _TWICE_MAX - len(unfounded)]
         planned = self.plan.planned if self.plan else 0
         ended = stands["accepted"] + stands["exhausted"] + stands["failed"]
         fits = ended + stands["remaining"] <= planned
@@ -183,11 +183,11 @@ class _RowsByImage:
         several = self.rows.take(np.flatnonzero(np.repeat(self.sizes > 1, self.sizes)))
         tried = several.take(np.flatnonzero(several["code"] <= _FAILED))
         tried = tried.take(np.lexsort((tried["attempt"], tried["low"], tried["high"])))
-        result = [_twice(tried[i], True) for i in _repeats(tried, ("high", "low", "attempt"))[:_TWICE_MAX]]
+        retried = [_twice(tried[i], True) for i in _repeats(tried, ("high", "low", "attempt"))[:_TWICE_MAX]]
         accepted = several.take(np.flatnonzero(several["code"] == _ACCEPTED))
-        blamed = {item.image_id for item in result}
-        again = [_twice(accepted[i], False) for i in _repeats(accepted, ("high", "low"))[:_TWICE_MAX]]
-        return result + [item for item in again if item.image_id not in blamed]
+        blamed = {twice.image_id for twice in retried}
+        repeated = [_twice(accepted[i], False) for i in _repeats(accepted, ("high", "low"))[:_TWICE_MAX]]
+        return retried + [twice for twice in repeated if twice.image_id not in blamed]
 
 
 class _Reviewed:
@@ -223,8 +223,8 @@ class _Reviewed:
             self._chosen = attempt if code == _ACCEPTED else self._chosen
 
     def _review(self, row: np.void, code: int, attempt: int) -> None:
-        seen, claim = self._known.get(attempt, (_FAILED, 0))
-        wrong = "an attempt that was never rendered" if seen == _FAILED else ""
+        judged, claim = self._known.get(attempt, (_FAILED, 0))
+        wrong = "an attempt that was never rendered" if judged == _FAILED else ""
         wrong = wrong or ("another record of that attempt than the log's" if claim != int(row["claim"]) else "")
         if wrong:
             self.unfounded.append(Unfounded(_image(row), attempt, int(row["part"]), f"it is about {wrong}"))
@@ -241,10 +241,10 @@ def _apart(images: _RowsByImage) -> tuple[_RowsByImage, list[_Reviewed]]:
     rows, starts = images.rows, images.starts
     if not (rows["code"] >= _TAKEN).any():
         return images, []
-    seen = np.logical_or.reduceat(rows["code"] >= _TAKEN, starts)
+    by_person = np.logical_or.reduceat(rows["code"] >= _TAKEN, starts)
     ends = starts + images.sizes
-    reviewed = [_Reviewed(rows[start:end]) for start, end in zip(starts[seen], ends[seen], strict=True)]
-    return _by_image(rows[np.repeat(~seen, images.sizes)]), reviewed
+    reviewed = [_Reviewed(rows[start:end]) for start, end in zip(starts[by_person], ends[by_person], strict=True)]
+    return _by_image(rows[np.repeat(~by_person, images.sizes)]), reviewed
 
 
 def _repeats(rows: np.ndarray, fields: tuple[str, ...]) -> np.ndarray:
@@ -267,9 +267,9 @@ def _by_image(rows: np.ndarray) -> _RowsByImage:
     """Sorted by the ids' low words: one word sorts in an eighth of the time of two, and few images share it that are not the same."""
     order = np.argsort(rows["low"])
     low = rows["low"].take(order)
-    again = np.zeros(len(rows) + 1, bool)
-    again[1:-1] = low[1:] == low[:-1]
-    places = np.flatnonzero(again[1:] | again[:-1])
+    equal = np.zeros(len(rows) + 1, bool)
+    equal[1:-1] = low[1:] == low[:-1]
+    places = np.flatnonzero(equal[1:] | equal[:-1])
     if len(places):
         chosen = np.sort(order[places])
         order[places] = chosen[np.lexsort((rows["high"].take(chosen), rows["low"].take(chosen)))]
@@ -290,8 +290,8 @@ def _index(column: pa.ChunkedArray, values: tuple[str, ...]) -> np.ndarray:
     """Where each text stands among the values; behind the last for none of them. int32 (n,)."""
     import pyarrow.compute as pc
 
-    found: np.ndarray = pc.fill_null(pc.index_in(column, value_set=_texts(values)), len(values)).to_numpy()
-    return found
+    indices: np.ndarray = pc.fill_null(pc.index_in(column, value_set=_texts(values)), len(values)).to_numpy()
+    return indices
 
 
 _NIBBLE = np.full(256, 255, np.uint8)

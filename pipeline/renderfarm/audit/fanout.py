@@ -48,14 +48,14 @@ class Cores:
             self._children = [processes.start(processes.__name__) for _ in range(self._cores)]
         numbered = enumerate(chunks)
         idle, busy = list(self._children), dict[Any, tuple[Child, int]]()
-        done: dict[int, Any] = {}
+        answers: dict[int, Any] = {}
         wanted = 0
         try:
             while True:
-                while wanted in done:
-                    yield done.pop(wanted)
+                while wanted in answers:
+                    yield answers.pop(wanted)
                     wanted += 1
-                while idle and len(busy) + len(done) < AHEAD * self._cores and (following := next(numbered, None)) is not None:
+                while idle and len(busy) + len(answers) < AHEAD * self._cores and (following := next(numbered, None)) is not None:
                     child, (number, chunk) = idle.pop(), following
                     child.pipe.send((task, chunk))
                     busy[child.pipe] = child, number
@@ -64,7 +64,7 @@ class Cores:
                 for pipe in connection.wait(list(busy)):
                     child, number = busy.pop(pipe)
                     idle.append(child)
-                    done[number] = processes.answer_of(child)
+                    answers[number] = processes.answer_of(child)
         finally:
             if busy:  # they are at work on what nobody waits for
                 self.__exit__()

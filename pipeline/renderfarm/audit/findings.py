@@ -167,19 +167,19 @@ class AuditReport:
         ]
         for name, (parts, when) in sorted(self.witnessed.items()):
             moment = dt.datetime.fromtimestamp(when, dt.UTC)
-            seen = f"{parts} of {self.parts}" if parts < self.parts else str(parts)
-            lines.append(f"  witness  {name} saw {seen} parts on {moment:%Y-%m-%d %H:%M} UTC")
+            count = f"{parts} of {self.parts}" if parts < self.parts else str(parts)
+            lines.append(f"  witness  {name} saw {count} parts on {moment:%Y-%m-%d %H:%M} UTC")
         if self.counts is not None:
             c = self.counts
             lines.append(
                 f"  images   {c.planned} planned = {c.accepted} accepted + {c.exhausted} exhausted + {c.failed} failed"
                 f" + {c.remaining} remaining"
             )
-        shown: Counter[str] = Counter()
+        listed: Counter[str] = Counter()
         for finding in self.findings:
             lines += [f"{finding.name}  {finding.where}", f"    {finding.what}"]
-            shown[finding.name] += 1
-            if shown[finding.name] == min(self.found[finding.name], KEPT_MAX):
-                hidden = self.found[finding.name] - shown[finding.name]
+            listed[finding.name] += 1
+            if listed[finding.name] == min(self.found[finding.name], KEPT_MAX):
+                hidden = self.found[finding.name] - listed[finding.name]
                 lines.append(f"    = {finding.meaning}" + (f" (and {hidden} more)" if hidden else ""))
         return [*lines, *(f"note: {note}" for note in self.notes)]

@@ -33,7 +33,7 @@ LOG_FINDINGS = frozenset({"part-missing", "part-altered", "record-altered", "che
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class KeptCheckpoint:
     """A signed checkpoint from outside the parts, which they must agree with: where it lay, and why it counts."""
 
     where: str
@@ -58,13 +58,13 @@ class LogWalk:
         self._report = report
         self._keys = keys
         self._quick = quick
-        self._since = Kept("--since", "the checkpoint that was kept includes it", since) if since is not None else None
+        self._since = KeptCheckpoint("--since", "the checkpoint that was kept includes it", since) if since is not None else None
         self._fan_out = fan_out
         self._frontier = Frontier()
         self._anchored = True
         self._next = 0
-        self._cached: Kept | None = None
-        self._witnessed: Kept | None = None
+        self._cached: KeptCheckpoint | None = None
+        self._witnessed: KeptCheckpoint | None = None
         self._roots: dict[int, bytes] = {}
         self._votes: list[str] = []
 
@@ -80,16 +80,16 @@ class LogWalk:
             self._report.add("part-altered", key, "a file among the parts that is no part")
         self._report.parts = len(listing.numbers)
         self._ends(listing.numbers)
-        self._cached = self._read_kept(CHECKPOINT, "the copy of the newest checkpoint includes it")
+        self._cached = self._read_checkpoint(CHECKPOINT, "the copy of the newest checkpoint includes it")
         if self._cached is None and len(listing.numbers) > 1 and not self._report.found_at(CHECKPOINT):
             self._report.add("checkpoint-missing", CHECKPOINT, f"there are {len(listing.numbers)} parts")
         self._refuse_foreign()
-        self._witnessed = self._read_kept(WITNESSED, "a checkpoint that witnesses saw includes it")
-        for number, found in examine_all(self._storage, listing.numbers, listing.size, self._quick, self._fan_out):
+        self._witnessed = self._read_checkpoint(WITNESSED, "a checkpoint that witnesses saw includes it")
+        for number, outcome in examine_all(self._storage, listing.numbers, listing.size, self._quick, self._fan_out):
             self._miss(number)
             self._next = number + 1
             try:
-                good = self._verify(found)
+                good = self._verify(outcome)
             except PartDamaged as damage:
                 self._report.add(damage.finding, damage.key, damage.reason)
                 self._anchored = False
@@ -97,20 +97,20 @@ class LogWalk:
             self._report.records += good.table.num_rows
             yield good
 
-    def _verify(self, found: Examined | PartDamaged) -> Examined:
-        if isinstance(found, PartDamaged):
-            raise found
-        footer = found.footer
+    def _verify(self, outcome: Examined | PartDamaged) -> Examined:
+        if isinstance(outcome, PartDamaged):
+            raise outcome
+        footer = outcome.footer
         if self._keys is None:
             self._keys = parts.embedded_keys(footer)
         signer = parts.check_head(footer, self._keys)
         self._check_origin(footer)
         self._follow(footer)
-        if found.rows is not None:
-            raise found.rows
+        if outcome.rows is not None:
+            raise outcome.rows
         self._report.signer = notes.verifier_key(signer, self._keys[signer])
         self.head = footer.checkpoint
-        return found
+        return outcome
 
     def _check_origin(self, footer: Footer) -> None:
         if self._report.origin is None:
@@ -125,9 +125,9 @@ class LogWalk:
 
         Raises: UserError. A size beyond the log's, or another root, is no mistake of the auditor's but a finding.
         """
-        kept = self._since.checkpoint if self._since is not None else None
-        if kept is not None and self._report.origin not in (None, kept.origin):
-            raise UserError(f"the checkpoint is of {kept.origin}, this log is {self._report.origin}", "--since", "name its own")
+        since = self._since.checkpoint if self._since is not None else None
+        if since is not None and self._report.origin not in (None, since.origin):
+            raise UserError(f"the checkpoint is of {since.origin}, this log is {self._report.origin}", "--since", "name its own")
 
     def _follow(self, footer: Footer) -> None:
         """That the part continues the parts before it, as far as they are known. Takes it as the new end."""
@@ -138,7 +138,7 @@ class LogWalk:
             raise PartDamaged("history-rewritten", part_key(footer.number), reason)
         self._frontier = before.append(footer.leaf)
         self._anchored = True
-        if any(kept.checkpoint.size == footer.number + 1 for kept in self.kept):
+        if any(kept.checkpoint.size == footer.number + 1 for kept in self.checkpoints):
             self._roots[footer.number + 1] = footer.checkpoint.root
 
     def _miss(self, number: int, why: str = "later parts are there") -> None:
@@ -152,30 +152,30 @@ class LogWalk:
         self._next = number
 
     @property
-    def kept(self) -> list[Kept]:
+    def checkpoints(self) -> list[KeptCheckpoint]:
         """The checkpoints from outside the parts that a known key signed: of this log, as far as is known yet."""
         return [kept for kept in (self._cached, self._witnessed, self._since) if kept is not None]
 
-    def _read_kept(self, key: str, why: str) -> Kept | None:
+    def _read_checkpoint(self, key: str, why: str) -> KeptCheckpoint | None:
         """A checkpoint that lies beside the parts, if a known key signed it; what is wrong with it is named."""
         try:
-            found = notes.parse(self._storage.get(key, notes.NOTE_BYTES_MAX))
+            checkpoint = notes.parse(self._storage.get(key, notes.NOTE_BYTES_MAX))
         except NotStored:
             return None
         except notes.NoteMalformed as error:
             self._report.add("checkpoint-altered", key, str(error))
             return None
         try:
-            notes.verify(found, self._keys or {})
+            notes.verify(checkpoint, self._keys or {})
         except notes.NoteUntrusted as error:
             self._report.add("checkpoint-bad-signature", key, str(error))
             return None
         if key == CHECKPOINT:
-            self._report.origin = _elected([*self._votes, found.origin, *self._job_vote()])
-        if found.origin != self._report.origin:
-            self._report.add("checkpoint-altered", key, f"it belongs to {found.origin}, not to {self._report.origin}")
+            self._report.origin = _elected([*self._votes, checkpoint.origin, *self._job_vote()])
+        if checkpoint.origin != self._report.origin:
+            self._report.add("checkpoint-altered", key, f"it belongs to {checkpoint.origin}, not to {self._report.origin}")
             return None
-        return Kept(key, why, found)
+        return KeptCheckpoint(key, why, checkpoint)
 
     def _ends(self, numbers: list[int]) -> None:
         """What the first and the last part say which log this is; without trust, the key that the log names."""
@@ -199,7 +199,7 @@ class LogWalk:
 
     def finish(self) -> None:
         """What can only be said at the end: a tail that is gone, and checkpoints that were kept."""
-        for kept in self.kept:
+        for kept in self.checkpoints:
             self._compare(kept)
             if kept is self._cached:
                 self._say_behind(kept.checkpoint.size)
@@ -212,7 +212,7 @@ class LogWalk:
             what = f"it is of {size} parts; {self._next} are there, and each commit renews it"
             self._report.add("checkpoint-rolled-back", CHECKPOINT, what)
 
-    def _compare(self, kept: Kept) -> None:
+    def _compare(self, kept: KeptCheckpoint) -> None:
         size = kept.checkpoint.size
         self._miss(size, kept.why)
         root = self._roots.get(size)

@@ -79,12 +79,12 @@ def examine_all(storage: Storage, numbers: Sequence[int], size: int, quick: bool
         yield from decoded(storage, numbers, lambda number, data: examine(data, number, quick))
         return
     for outcomes in fan_out(ExamineParts(storage.uri, quick), chunked(numbers, CHUNK)):
-        for number, found in outcomes:
-            if found is None:
+        for number, outcome in outcomes:
+            if outcome is None:
                 for _, data in fetch_parts(storage, [number]):
                     yield number, examine(data, number, quick)
             else:
-                yield number, found
+                yield number, outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +97,9 @@ class ExamineParts:
     def __call__(self, numbers: tuple[int, ...]) -> list[tuple[int, Examined | PartDamaged | None]]:
         outcomes: list[tuple[int, Examined | PartDamaged | None]] = []
         for number, data in fetch_parts(storage_here(self.uri), numbers):
-            found = examine(data, number, self.quick)
-            fat = isinstance(found, Examined) and found.table.nbytes > FAT_BYTES
-            outcomes.append((number, None if fat else found))
+            outcome = examine(data, number, self.quick)
+            fat = isinstance(outcome, Examined) and outcome.table.nbytes > FAT_BYTES
+            outcomes.append((number, None if fat else outcome))
         return outcomes
 
 
@@ -121,8 +121,8 @@ def rows_damage(part: parts.Part) -> PartDamaged | None:
 def differing_claims(table: pa.Table, encoded: ColumnBytes) -> list[int]:
     """Rows whose claim digest is given and is not that of their fields."""
     stated = table.column("claim_digest").to_pylist()
-    given = [row for row, digest in enumerate(stated) if digest is not None]
-    return [row for row, digest in zip(given, encoded.claim_digests(given), strict=True) if stated[row] != digest]
+    rows = [row for row, digest in enumerate(stated) if digest is not None]
+    return [row for row, digest in zip(rows, encoded.claim_digests(rows), strict=True) if stated[row] != digest]
 
 
 def _oddities(table: pa.Table, encoded: ColumnBytes) -> Iterator[Oddity]:

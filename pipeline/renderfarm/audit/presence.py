@@ -45,8 +45,8 @@ class Presence:
         import pyarrow.compute as pc
 
         if table.column("withdrawn_key").null_count < table.num_rows:
-            taken = enumerate(table.column("withdrawn_key").to_pylist())
-            self._withdrawn.update((hash(key), (part, row)) for row, key in taken if key is not None)
+            withdrawn = enumerate(table.column("withdrawn_key").to_pylist())
+            self._withdrawn.update((hash(key), (part, row)) for row, key in withdrawn if key is not None)
         named = table.column("object_key").is_valid().to_numpy()
         keys = table.column("object_key").drop_null().to_numpy()
         sizes = pc.fill_null(table.column("file_bytes"), -2).to_numpy()[named]
@@ -82,20 +82,20 @@ class Presence:
         orphans = 0
         with self._rows as buckets:
             for rows in buckets:
-                there = rows["part"] == _LISTED
-                listed, recorded = rows.take(np.flatnonzero(there)), self._delivered(rows.take(np.flatnonzero(~there)))
+                is_listed = rows["part"] == _LISTED
+                listed, recorded = rows.take(np.flatnonzero(is_listed)), self._delivered(rows.take(np.flatnonzero(~is_listed)))
                 recorded = recorded.take(np.argsort(recorded["key"]))  # searching in order is four times as fast
                 order = np.argsort(listed["key"])
                 keys = listed["key"][order]
                 at = np.minimum(np.searchsorted(keys, recorded["key"]), max(len(keys) - 1, 0))
-                there = keys[at] == recorded["key"] if len(keys) else np.zeros(len(recorded), bool)
+                is_listed = keys[at] == recorded["key"] if len(keys) else np.zeros(len(recorded), bool)
                 sizes = np.full(len(recorded), -1, np.int64)
-                sizes[there] = listed["size"][order[at[there]]]
+                sizes[is_listed] = listed["size"][order[at[is_listed]]]
                 for index in np.flatnonzero(sizes != recorded["size"]):
-                    item, size = recorded[index], int(sizes[index]) if there[index] else None
+                    item, size = recorded[index], int(sizes[index]) if is_listed[index] else None
                     absent.append(Absent(int(item["part"]), int(item["row"]), size))
                 named = np.zeros(len(keys), bool)
-                named[at[there]] = True
+                named[at[is_listed]] = True
                 orphans += int((~named).sum())
         return sorted(absent, key=lambda item: (item.part, item.row)), orphans
 

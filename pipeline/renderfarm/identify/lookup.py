@@ -91,12 +91,12 @@ class _Sought:
         (heapq.heappush if len(self.near) < LEADS_MAX else heapq.heappushpop)(self.near, lead)
 
     def rows(self) -> Iterator[tuple[int, int, How]]:
-        seen = set()
+        named = set()
         for part, row, how in self.named:
-            seen.add((part, row))
+            named.add((part, row))
             yield part, row, how
         for _, part, row in sorted(self.near, reverse=True):
-            if (-part, -row) not in seen:
+            if (-part, -row) not in named:
                 yield -part, -row, "likeness"
 
 
@@ -116,8 +116,8 @@ def matches(
 
     fan_out: where a long log is read; None, or a short one: in this process. Raises: StorageAway.
     """
-    found = _everything(storage, pictures, fan_out)
-    sought, reviewed, notes = found.sought, found.reviewed, found.notes
+    whole_log = _everything(storage, pictures, fan_out)
+    sought, reviewed, notes = whole_log.sought, whole_log.reviewed, whole_log.notes
     wanted: dict[int, list[tuple[int, int, How]]] = defaultdict(list)
     for place, item in enumerate(sought):
         for part, row, how in item.rows():
@@ -133,8 +133,8 @@ def matches(
         for place, row, how in wanted[number]:
             (record,) = from_table(whole.table.slice(row, 1))
             matched[place].append(_match(pictures[place], how, storage.uri, number, log, record))
-    words = _reviews(storage, reviewed, {match.record.image_id for found in matched for match in found})
-    return [[replace(match, review=words.get(match.record.claim_digest or "")) for match in found] for found in matched], notes
+    words = _reviews(storage, reviewed, {match.record.image_id for candidates in matched for match in candidates})
+    return [[replace(match, review=words.get(match.record.claim_digest or "")) for match in candidates] for candidates in matched], notes
 
 
 def _everything(storage: Storage, pictures: Sequence[Evidence], fan_out: FanOut | None) -> _Pass:
@@ -142,13 +142,13 @@ def _everything(storage: Storage, pictures: Sequence[Evidence], fan_out: FanOut 
     listing = reading.list_parts(storage)
     if fan_out is None or listing.size < SPREAD_FROM_BYTES or not reachable(storage):
         return _one_pass(storage.uri, reading.decoded(storage, listing.numbers, _columns), pictures)
-    found = _Pass([_Sought() for _ in pictures])
+    together = _Pass([_Sought() for _ in pictures])
     for later in fan_out(ScanParts(storage.uri, tuple(pictures)), chunked(listing.numbers, CHUNK)):
-        for mine, theirs in zip(found.sought, later.sought, strict=True):
+        for mine, theirs in zip(together.sought, later.sought, strict=True):
             mine.take(theirs)
-        found.reviewed.extend(later.reviewed)
-        found.notes.extend(later.notes)
-    return found
+        together.reviewed.extend(later.reviewed)
+        together.notes.extend(later.notes)
+    return together
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,15 +164,15 @@ class ScanParts:
 
 
 def _one_pass(uri: str, read: Iterable[tuple[int, pa.Table | parts.PartDamaged]], pictures: Sequence[Evidence]) -> _Pass:
-    found = _Pass([_Sought() for _ in pictures])
+    leads = _Pass([_Sought() for _ in pictures])
     for number, table in read:
         if isinstance(table, parts.PartDamaged):
-            found.notes.append(f"{uri}: {table}")
+            leads.notes.append(f"{uri}: {table}")
         else:
-            _scan(table, number, pictures, found.sought)
+            _scan(table, number, pictures, leads.sought)
             if "review" in table["kind"].unique().to_pylist():
-                found.reviewed.append(number)
-    return found
+                leads.reviewed.append(number)
+    return leads
 
 
 def _reviews(storage: Storage, numbers: Sequence[int], images: set[str | None]) -> dict[str, Record]:
@@ -213,8 +213,8 @@ def _scan(table: pa.Table, number: int, pictures: Sequence[Evidence], sought: Se
         hit = pc.is_in(table[column], value_set=_strings(asked)).to_numpy(zero_copy_only=False)
         for row in np.flatnonzero(np.asarray(hit, dtype=bool) & attempts).tolist():
             value = table[column][row].as_py()
-            for item, said in zip(sought, values, strict=True):
-                if said == value and len(item.named) < MATCHES_MAX:
+            for item, stated in zip(sought, values, strict=True):
+                if stated == value and len(item.named) < MATCHES_MAX:
                     item.named.append((number, row, how))  # type: ignore[arg-type]
     _scan_looks(table, number, attempts, pictures, sought)
 
