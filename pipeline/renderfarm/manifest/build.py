@@ -60,8 +60,8 @@ def write(out: Path, rows: Iterable[PromptRow]) -> None:
     """Rows that were read from a manifest as a manifest of their own. Raises: ManifestError when it cannot be written."""
 
     def plain(row: PromptRow) -> dict[str, Any]:
-        said = {name: getattr(row, name) for name in COLUMNS}
-        return said | {"objects": [{"class": o.name, "count": o.count} for o in row.objects], "tags": list(row.tags)}
+        values = {name: getattr(row, name) for name in COLUMNS}
+        return values | {"objects": [{"class": o.name, "count": o.count} for o in row.objects], "tags": list(row.tags)}
 
     try:
         _write(out, map(plain, rows))
@@ -72,13 +72,13 @@ def write(out: Path, rows: Iterable[PromptRow]) -> None:
 def _converted(rows: Iterator[SourceRow], conversion: _Conversion) -> Iterator[dict[str, Any]]:
     for number, row in enumerate(rows):
         conversion.places.append(row.place)
-        values, reasons = convert(row.said)
-        shown = values.get("id") or None
+        values, reasons = convert(row.cells)
+        row_id = values.get("id") or None
         if row.broken:
             conversion.faults.append(Fault(number, None, None, row.broken, "then build again"))
             conversion.told.add((number, None))
         for column, what, remedy in reasons:
-            conversion.faults.append(Fault(number, shown, column, what, remedy))
+            conversion.faults.append(Fault(number, row_id, column, what, remedy))
             conversion.told.add((number, column))
         yield values
 

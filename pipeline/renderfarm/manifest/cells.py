@@ -32,7 +32,7 @@ def known_key(key: str) -> bool:
     return key in COLUMNS or (key.startswith(TAG_PREFIX) and len(key) > len(TAG_PREFIX))
 
 
-def convert(said: Mapping[str, Any]) -> tuple[dict[str, Any], list[Reason]]:
+def convert(cells: Mapping[str, Any]) -> tuple[dict[str, Any], list[Reason]]:
     """One row of a source as plain values for Arrow, and what in it could not be understood (None stands in its place).
 
     Values are texts from CSV and templates, and what JSON knows from JSONL. Unknown keys are left out.
@@ -40,7 +40,7 @@ def convert(said: Mapping[str, Any]) -> tuple[dict[str, Any], list[Reason]]:
     values: dict[str, Any] = {}
     reasons: list[Reason] = []
     tags: dict[str, str] = {}
-    for key, value in said.items():
+    for key, value in cells.items():
         if not known_key(key) or value is None:
             continue
         try:
@@ -121,12 +121,12 @@ def wanted_objects(value: Any) -> tuple[ObjectCount, ...]:
         ValueError: it cannot be understood or asks for what cannot be counted; its text says what to write.
     """
     try:
-        found = _objects(value) or []
+        objects = _objects(value) or []
     except _NotUnderstoodError as error:
         raise ValueError(f"{error.what}; {error.remedy}") from None
-    for _, what, remedy in object_reasons({"objects": found}):
+    for _, what, remedy in object_reasons({"objects": objects}):
         raise ValueError(f"{what}; {remedy}")
-    return tuple(ObjectCount(entry["class"], entry["count"]) for entry in found)
+    return tuple(ObjectCount(entry["class"], entry["count"]) for entry in objects)
 
 
 def _objects(value: Any) -> list[dict[str, Any]] | None:
@@ -159,8 +159,8 @@ def _counted(part: str) -> tuple[str, str]:
     if inner or (counted and _NUMBERED.match(name)):
         remedy = "write each class with its count behind a colon: mug:2; box:1"
         if not (counted and inner):  # there is one number only
-            count, thing = (inner.group().strip(), name.replace(inner.group(), "").strip()) if inner else (number, name)
-            remedy = f"write {part}:1, or {thing or 'mug'}:{count}"
+            count, rest = (inner.group().strip(), name.replace(inner.group(), "").strip()) if inner else (number, name)
+            remedy = f"write {part}:1, or {rest or 'mug'}:{count}"
         raise _NotUnderstoodError(f"in {part!r} a number may be a count or part of a name", remedy)
     return name, number
 
@@ -171,10 +171,10 @@ def _tags(value: Any) -> dict[str, str]:
     if not isinstance(value, dict):
         remedy = 'make a column for each tag, such as tag.campaign; in JSON write {"campaign": "spring"}'
         raise _NotUnderstoodError("no map of tags", remedy)
-    found: dict[str, str] = {}
-    for key, one in value.items():
-        found |= _tag(str(key), one)
-    return found
+    tags: dict[str, str] = {}
+    for key, entry in value.items():
+        tags |= _tag(str(key), entry)
+    return tags
 
 
 def _tag(key: str, value: Any) -> dict[str, str]:

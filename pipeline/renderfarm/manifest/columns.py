@@ -60,24 +60,24 @@ def column_faults(schema: pa.Schema, where: str = "") -> list[Fault]:
     `where` is put before each fault; give the file's name when the manifest has several.
     """
     prefix = f"{where}: " if where else ""
-    found: list[tuple[str, str, str]] = []
-    said = (schema.metadata or {}).get(VERSION_KEY.encode())
-    if said is not None and said != str(MANIFEST_VERSION).encode():
-        version = said.decode(errors="replace")
+    faults: list[tuple[str, str, str]] = []
+    stated = (schema.metadata or {}).get(VERSION_KEY.encode())
+    if stated is not None and stated != str(MANIFEST_VERSION).encode():
+        version = stated.decode(errors="replace")
         what = f"made for version {version} of the manifest, and this program reads {MANIFEST_VERSION}"
-        found.append(("", what, "update renderfarm, or build the manifest again"))
+        faults.append(("", what, "update renderfarm, or build the manifest again"))
     for name in REQUIRED:
         if name not in schema.names:
-            found.append((name, "this column is missing", f"add a column {name!r} of type string"))
+            faults.append((name, "this column is missing", f"add a column {name!r} of type string"))
     for name in sorted({name for name in schema.names if schema.names.count(name) > 1}):
-        found.append((name, "this column is there more than once", "keep one of them"))
+        faults.append((name, "this column is there more than once", "keep one of them"))
     for field in schema:
         if field.name not in COLUMNS:
-            found.append((field.name, "no such column", unknown_remedy(field.name, set(schema.names))))
+            faults.append((field.name, "no such column", unknown_remedy(field.name, set(schema.names))))
         elif not _takes(field.name, field.type):
             what = f"the type is {field.type}, and {_WANTED[field.name]} is wanted"
-            found.append((field.name, what, _type_remedy(field.name, field.type)))
-    return [Fault(None, None, column or None, f"{prefix}{what}", remedy) for column, what, remedy in found]
+            faults.append((field.name, what, _type_remedy(field.name, field.type)))
+    return [Fault(None, None, column or None, f"{prefix}{what}", remedy) for column, what, remedy in faults]
 
 
 def readable_columns(schema: pa.Schema) -> list[str]:
@@ -92,13 +92,13 @@ def nearest(name: str, known: tuple[str, ...] | frozenset[str]) -> str | None:
     return plain[hits[0]] if hits else None
 
 
-def unknown_remedy(name: str, taken: set[str]) -> str:
-    """What to do about a column that the manifest does not know; `taken` are the columns that are there already."""
+def unknown_remedy(name: str, present: set[str]) -> str:
+    """What to do about a column that the manifest does not know; `present`: the columns that are there already."""
     if name.startswith("__index_level_"):
         return "pandas wrote its index: call to_parquet(..., index=False)"
     meant = _ALIASES.get(_plain(name)) or nearest(name, COLUMNS)
     keep = f"keep it as a tag (tag.{name} in CSV or JSONL, or an entry of the map 'tags')"
-    if meant and meant not in taken:
+    if meant and meant not in present:
         return f"rename it to {meant!r}, or {keep}"
     return f"{keep}, or remove it"
 

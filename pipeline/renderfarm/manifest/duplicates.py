@@ -68,24 +68,24 @@ def find_twins(ids: Ids, count: int) -> Twins:
 
 def _within(hashes: Hashes, met: Hashes) -> npt.NDArray[np.bool_]:
     """Which hashes are among the sorted `met`, in slices so that no second array of the manifest's length is made."""
-    found = np.zeros(len(hashes), np.bool_)
+    among = np.zeros(len(hashes), np.bool_)
     for start in range(0, len(hashes), 1 << 20):
         part = hashes[start : start + (1 << 20)]
-        found[start : start + len(part)] = met[np.searchsorted(met, part).clip(max=len(met) - 1)] == part
-    return found
+        among[start : start + len(part)] = met[np.searchsorted(met, part).clip(max=len(met) - 1)] == part
+    return among
 
 
 def _second_hashes(ids: Ids, rows: Hashes) -> Hashes:
     """BLAKE2b-64 of the ids of some rows, in their order."""
     second = np.empty(len(rows), np.int64)
-    start = done = 0
+    start = hashed = 0
     for chunk in ids():
         stop = int(np.searchsorted(rows, start + len(chunk)))
-        for at in range(done, stop):
+        for at in range(hashed, stop):
             value = chunk[int(rows[at]) - start]
             assert value is not None, "rows without an id were left out before"
             second[at] = int.from_bytes(hashlib.blake2b(value.encode(), digest_size=8).digest(), "little", signed=True)
-        start, done = start + len(chunk), stop
+        start, hashed = start + len(chunk), stop
     return second
 
 

@@ -49,10 +49,10 @@ def survey(uri: str) -> list[ManifestFile]:
         remedy = "check the path; `renderfarm manifest build` makes one from CSV, JSONL or YAML"
         raise ManifestError("no such manifest file, or a folder without .parquet files", uri, remedy) from error
     files: list[ManifestFile] = []
-    for one in uris:
-        name = one[len(uri) :].strip("/") if len(uris) > 1 else ""
+    for file in uris:
+        name = file[len(uri) :].strip("/") if len(uris) > 1 else ""
         first = files[-1].first_row + files[-1].rows if files else 0
-        files.append(_survey_file(one, name, first))
+        files.append(_survey_file(file, name, first))
     return files
 
 
@@ -82,7 +82,7 @@ def chunks(file: ManifestFile, columns: tuple[str, ...] = COLUMNS) -> Iterator[t
         for batch in opened.iter_batches(batch_size=CHUNK_ROWS, columns=wanted, use_threads=False):
             names = [name for name in batch.schema.names if batch.column(name).null_count < batch.num_rows]
             values = [_plain(batch.column(name), name) for name in names]
-            raws: list[dict[str, Any]] = [dict(zip(names, said, strict=True)) for said in zip(*values, strict=True)]
+            raws: list[dict[str, Any]] = [dict(zip(names, cells, strict=True)) for cells in zip(*values, strict=True)]
             yield row, raws or [{} for _ in range(batch.num_rows)]
             row += batch.num_rows
 
@@ -101,9 +101,9 @@ def _opened(uri: str) -> Iterator[pq.ParquetFile]:
         try:
             yield pq.ParquetFile(source, buffer_size=_BUFFER_BYTES, pre_buffer=False)
         except (pa.ArrowException, OSError) as error:
-            said = str(error).splitlines()[0] if str(error) else type(error).__name__
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             remedy = "write it again; `renderfarm manifest build` makes Parquet from CSV, JSONL or YAML"
-            raise ManifestError(f"not Parquet, or damaged ({said})", uri, remedy) from error
+            raise ManifestError(f"not Parquet, or damaged ({reason})", uri, remedy) from error
 
 
 def _plain(column: pa.Array, name: str) -> list[Any]:

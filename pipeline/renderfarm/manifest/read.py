@@ -192,13 +192,13 @@ def _judge(file: ManifestFile, row: int, raw: dict[str, Any], twin: Twin | None,
         reasons.append(("id", f"row {twin.other}{more} has the same id", _TWIN_REMEDY))
     if good is not None and not reasons:
         return good
-    said, known = raw_digest(raw), raw.get("id")
+    digest, row_id = raw_digest(raw), raw.get("id")
     if twin is not None:
-        said = hashlib.sha256(f"{said} twin {twin.place}".encode()).hexdigest()
-    if not legal_id(known):
-        said = hashlib.sha256(f"{said} row {row}".encode()).hexdigest()
-    name = str(known) if legal_id(known) else f"row-{row}-{said[:12]}"
+        digest = hashlib.sha256(f"{digest} twin {twin.place}".encode()).hexdigest()
+    if not legal_id(row_id):
+        digest = hashlib.sha256(f"{digest} row {row}".encode()).hexdigest()
+    name = str(row_id) if legal_id(row_id) else f"row-{row}-{digest[:12]}"
     place = f" (row {row - file.first_row} of {file.name})" if file.name else ""
-    shown = known if isinstance(known, str) and known else None
-    faults = tuple(Fault(row, shown, column, what + place, remedy) for column, what, remedy in reasons)
-    return BadRow(row, name, said, faults)
+    shown_id = row_id if isinstance(row_id, str) and row_id else None
+    faults = tuple(Fault(row, shown_id, column, what + place, remedy) for column, what, remedy in reasons)
+    return BadRow(row, name, digest, faults)

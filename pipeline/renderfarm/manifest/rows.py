@@ -54,40 +54,40 @@ def row_digest(row: PromptRow) -> str:
     """SHA-256 of what the row says, as 64 hex digits: the same for the same row in any file, order of columns, or
     width of integers.
     """
-    said: dict[str, Any] = {name: getattr(row, name) for name in (*TEXTS, *WHOLES, *FRACTIONS)}
-    said["objects"] = [[o.name, o.count] for o in row.objects]
-    said["tags"] = [list(pair) for pair in sorted(row.tags)]
-    return _digest(said)
+    values: dict[str, Any] = {name: getattr(row, name) for name in (*TEXTS, *WHOLES, *FRACTIONS)}
+    values["objects"] = [[o.name, o.count] for o in row.objects]
+    values["tags"] = [list(pair) for pair in sorted(row.tags)]
+    return _digest(values)
 
 
 def raw_digest(raw: Mapping[str, Any]) -> str:
     """The digest of a row that may be bad; equal to `row_digest` where it is good."""
-    said = {name: raw.get(name) for name in (*TEXTS, *WHOLES)}
-    said |= {name: shortest(raw[name]) for name in FRACTIONS if raw.get(name) is not None}
-    said["objects"] = [[o.get("class"), o.get("count")] if isinstance(o, dict) else o for o in _items(raw, "objects")]
-    said["tags"] = sorted([list(pair) for pair in _items(raw, "tags") if _is_pair(pair)], key=repr)
-    return _digest(said)
+    values = {name: raw.get(name) for name in (*TEXTS, *WHOLES)}
+    values |= {name: shortest(raw[name]) for name in FRACTIONS if raw.get(name) is not None}
+    values["objects"] = [[o.get("class"), o.get("count")] if isinstance(o, dict) else o for o in _items(raw, "objects")]
+    values["tags"] = sorted([list(pair) for pair in _items(raw, "tags") if _is_pair(pair)], key=repr)
+    return _digest(values)
 
 
 _canonical = json.JSONEncoder(sort_keys=True, ensure_ascii=True, separators=(",", ":"), default=repr).encode
 
 
-def _digest(said: dict[str, Any]) -> str:
+def _digest(values: dict[str, Any]) -> str:
     """JSON with sorted keys, nulls and empty lists left out, numbers in their shortest form."""
-    kept = {name: value for name, value in said.items() if value is not None and value != []}
-    return hashlib.sha256(_canonical(kept).encode()).hexdigest()
+    stated = {name: value for name, value in values.items() if value is not None and value != []}
+    return hashlib.sha256(_canonical(stated).encode()).hexdigest()
 
 
 def _prompt_row(raw: Mapping[str, Any]) -> PromptRow:
-    said = {name: value for name, value in raw.items() if value is not None}
+    values = {name: value for name, value in raw.items() if value is not None}
     for name in FRACTIONS:
-        if name in said:
-            said[name] = shortest(said[name])
-    if "objects" in said:
-        said["objects"] = tuple(ObjectCount(entry["class"], entry["count"]) for entry in said["objects"])
-    if "tags" in said:
-        said["tags"] = tuple(sorted(said["tags"]))
-    return PromptRow(**said)
+        if name in values:
+            values[name] = shortest(values[name])
+    if "objects" in values:
+        values["objects"] = tuple(ObjectCount(entry["class"], entry["count"]) for entry in values["objects"])
+    if "tags" in values:
+        values["tags"] = tuple(sorted(values["tags"]))
+    return PromptRow(**values)
 
 
 @functools.lru_cache(maxsize=4096)
@@ -177,7 +177,7 @@ def _size_reasons(column: str, value: int, rules: Rules) -> Iterator[Reason]:
 
 def object_reasons(raw: Mapping[str, Any]) -> Iterator[Reason]:
     """What is wrong with the objects of a raw row."""
-    seen: set[str] = set()
+    names: set[str] = set()
     for entry in _items(raw, "objects"):
         name = entry.get("class") if isinstance(entry, dict) else None
         count = entry.get("count") if isinstance(entry, dict) else None
@@ -185,28 +185,28 @@ def object_reasons(raw: Mapping[str, Any]) -> Iterator[Reason]:
             yield "objects", "an object has no readable class", "name what is to be counted, for example mug"
         elif bad := _CLASS_ILLEGAL.search(name):
             yield "objects", f"the class {name!r} holds {bad.group()!r}", "give each class an entry of its own: mug:2; box:1"
-        elif name in seen:
+        elif name in names:
             yield "objects", f"{name!r} is named twice", "name each class once, with its whole count"
         elif count is None or not 1 <= count <= OBJECT_COUNT_MAX:
-            said = "null" if count is None else str(count)
-            yield "objects", f"the count of {name!r} is {said}", f"use 1 to {OBJECT_COUNT_MAX}"
+            written = "null" if count is None else str(count)
+            yield "objects", f"the count of {name!r} is {written}", f"use 1 to {OBJECT_COUNT_MAX}"
         if isinstance(name, str):
-            seen.add(name)
+            names.add(name)
 
 
 def _tag_reasons(raw: Mapping[str, Any]) -> Iterator[Reason]:
-    seen: set[str] = set()
+    keys: set[str] = set()
     for entry in _items(raw, "tags"):
         key, value = entry if isinstance(entry, tuple) else (None, None)
         if not isinstance(key, str) or not key.strip():
             yield "tags", "a tag has no readable name", "give it a name such as campaign"
             continue
-        if key in seen:
+        if key in keys:
             yield "tags", f"{key!r} is there twice", "keep one of them"
-        seen.add(key)
+        keys.add(key)
         if not isinstance(value, str):
-            said = "null" if value is None else "not UTF-8 text"
-            yield "tags", f"the value of {key!r} is {said}", "give it a text, or leave the tag out"
+            written = "null" if value is None else "not UTF-8 text"
+            yield "tags", f"the value of {key!r} is {written}", "give it a text, or leave the tag out"
         elif max(len(key), len(value)) > TAG_CHARS_MAX or _TEXT_ILLEGAL.search(key + value):
             what = f"{key[:40]!r} is too long or holds a control character"
             yield "tags", what, f"use {TAG_CHARS_MAX} plain characters at most"
@@ -250,9 +250,9 @@ def forbidden_word(text: str, words: tuple[str, ...]) -> str | None:
     if not pattern.search(_folded(text)):
         return None
     letters = [(letter, place) for place, char in enumerate(text) for letter in _folded_char(char)]
-    kept = [(letter, place) for at, (letter, place) in enumerate(letters) if letter != " " or (at and letters[at - 1][0] != " ")]
-    found = pattern.search("".join(letter for letter, _ in kept))
-    return text[kept[found.start()][1] : kept[found.end() - 1][1] + 1] if found else None
+    folded = [(letter, place) for at, (letter, place) in enumerate(letters) if letter != " " or (at and letters[at - 1][0] != " ")]
+    match = pattern.search("".join(letter for letter, _ in folded))
+    return text[folded[match.start()][1] : folded[match.end() - 1][1] + 1] if match else None
 
 
 def _folded(text: str) -> str:
@@ -263,8 +263,8 @@ def _folded(text: str) -> str:
 @functools.lru_cache(maxsize=4096)
 def _folded_char(char: str) -> str:
     decomposed = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", char).casefold())
-    kept = (c for c in decomposed if not unicodedata.combining(c) and unicodedata.category(c) != "Cf")
-    return "".join(" " if c.isspace() else c for c in kept)
+    letters = (c for c in decomposed if not unicodedata.combining(c) and unicodedata.category(c) != "Cf")
+    return "".join(" " if c.isspace() else c for c in letters)
 
 
 @functools.lru_cache(maxsize=16)

@@ -22,7 +22,7 @@ class SourceRow:
     """One row as it was said, and where: a line, or an entry of a template. `broken` says why nothing could be read."""
 
     place: int
-    said: dict[str, Any]
+    cells: dict[str, Any]
     broken: str = ""
 
 
@@ -102,28 +102,28 @@ def _read_jsonl(source: Path) -> Iterator[SourceRow]:
             if not text.strip():
                 continue
             try:
-                said = json.loads(text, object_pairs_hook=_once)
+                cells = json.loads(text, object_pairs_hook=_once)
             except (ValueError, RecursionError) as error:
                 yield SourceRow(line, {}, f"not JSON ({error}); write one object on one line")
                 continue
-            if not isinstance(said, dict):
+            if not isinstance(cells, dict):
                 yield SourceRow(line, {}, "no JSON object; write {...} on one line")
-            elif unknown := [key for key in said if not known_key(key)]:
-                hints = "; ".join(f"no such column {key!r}: {unknown_remedy(key, set(said))}" for key in unknown)
+            elif unknown := [key for key in cells if not known_key(key)]:
+                hints = "; ".join(f"no such column {key!r}: {unknown_remedy(key, set(cells))}" for key in unknown)
                 yield SourceRow(line, {}, hints)
             else:
-                yield SourceRow(line, said)
+                yield SourceRow(line, cells)
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """A JSON object. Raises: ValueError for a key that is there twice."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    content = dict(pairs)
+    if len(content) < len(pairs):
         keys = [key for key, _ in pairs]
         raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)!r} is there twice")
-    return found
+    return content
 
 
 def _read_yaml(source: Path) -> Iterator[SourceRow]:
-    for number, said in read_template(source):
-        yield SourceRow(number, said)
+    for number, cells in read_template(source):
+        yield SourceRow(number, cells)

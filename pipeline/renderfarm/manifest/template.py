@@ -136,10 +136,10 @@ def _holes(text: str, place: str) -> Iterator[str]:
     for hole in _HOLE.finditer(text):
         if hole.group() in ("{{", "}}"):
             continue
-        found = _NAME.fullmatch(hole.group(1) or "")
-        if not found:
+        name = _NAME.fullmatch(hole.group(1) or "")
+        if not name:
             raise ManifestError(f"cannot read {hole.group()!r} in {text!r}", place, "write {list}, {list.field} or {{")
-        yield found.group(1)
+        yield name.group(1)
 
 
 def _filled(value: Any, entries: Mapping[str, Any], place: str) -> Any:
@@ -152,9 +152,9 @@ def _filled(value: Any, entries: Mapping[str, Any], place: str) -> Any:
     def fill(hole: re.Match[str]) -> str:
         if hole.group() in ("{{", "}}"):
             return hole.group()[0]
-        found = _NAME.fullmatch(hole.group(1))
-        assert found, "the holes were read before"
-        name, field, form = found.groups()
+        match = _NAME.fullmatch(hole.group(1))
+        assert match, "the holes were read before"
+        name, field, form = match.groups()
         return _formed(_entry(entries[name], name, field, place), form, place)
 
     return _HOLE.sub(fill, value)
