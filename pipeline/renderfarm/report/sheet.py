@@ -118,26 +118,26 @@ class Sheet:
 
 def _marks(attempts: Sequence[Plain], shown: Plain) -> list[tuple[str, str]]:
     """(check, outcome) pairs to filter by: a rejection in any attempt, a flag or a `not_run` on the shown one."""
-    found: dict[tuple[str, str], None] = {}
+    marks: dict[tuple[str, str], None] = {}
     for attempt in attempts:
         for verdict in attempt.get("verdicts", []):
             outcome = verdict["outcome"]
             if outcome == "rejected" or (outcome in OUTCOMES and attempt is shown):
-                found[verdict["check"], outcome] = None
-    return list(found)
+                marks[verdict["check"], outcome] = None
+    return list(marks)
 
 
 def _reasons(attempts: Sequence[Plain], shown: Plain) -> list[str]:
     """Why attempts did not pass, oldest first, and what the shown one was flagged for; equal sentences once."""
-    found: dict[str, None] = {}
+    reasons: dict[str, None] = {}
     for attempt in attempts:
         rejections = [v.get("reason", "") for v in attempt.get("verdicts", []) if v["outcome"] == "rejected"]
         if attempt.get("outcome") != "accepted":
-            found.update(dict.fromkeys(rejections or [attempt.get("reason", "")]))
+            reasons.update(dict.fromkeys(rejections or [attempt.get("reason", "")]))
         else:
-            found.update({f"accepted by {who}{': ' * bool(note)}{note}": None for outcome, who, note, _ in attempt.get(REVIEWS, [])[-1:]})
-    found.update(dict.fromkeys(v.get("reason", "") for v in shown.get("verdicts", []) if v["outcome"] == "flagged"))
-    return [reason for reason in found if reason]
+            reasons.update({f"accepted by {who}{': ' * bool(note)}{note}": None for outcome, who, note, _ in attempt.get(REVIEWS, [])[-1:]})
+    reasons.update(dict.fromkeys(v.get("reason", "") for v in shown.get("verdicts", []) if v["outcome"] == "flagged"))
+    return [reason for reason in reasons if reason]
 
 
 def model_kind(fields: Mapping[str, str]) -> tuple[str, str]:

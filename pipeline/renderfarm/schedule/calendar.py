@@ -44,8 +44,8 @@ def openings(schedule: ScheduleSettings, after: dt.datetime) -> Iterator[dt.date
     """Every time at which a window opens, later than `after`."""
     floor = after.astimezone(dt.UTC)
     try:
-        for found in CronSim(schedule.opening, after.astimezone(schedule.zone)):
-            moment = found.astimezone(dt.UTC)
+        for opening in CronSim(schedule.opening, after.astimezone(schedule.zone)):
+            moment = opening.astimezone(dt.UTC)
             if moment > floor:  # in a doubled hour cronsim may begin with one that is over
                 floor = moment
                 yield moment.astimezone(schedule.zone)

@@ -175,13 +175,15 @@ class Runner:
         crashed = code == 1 or code < 0
         away = code == PAUSED and result is None
         crashes = self.memory.crashes + crashed
-        again = now + dt.timedelta(seconds=PAUSES_S[min(max(self.memory.starts, 1), len(PAUSES_S)) - 1])
-        open_then = window.left(again).total_seconds() > LEAST_S
+        next_try = now + dt.timedelta(seconds=PAUSES_S[min(max(self.memory.starts, 1), len(PAUSES_S)) - 1])
+        open_then = window.left(next_try).total_seconds() > LEAST_S
         tries_again = open_then and not stopping and (away or (crashed and crashes < CRASHES_MAX))
         over = not tries_again and not (stopping and code == PAUSED)
-        again_at = moment(again) if tries_again else ""
+        again_at = moment(next_try) if tries_again else ""
         self._remember(replace(self.memory, code=code, crashes=crashes, over=over, again_at=again_at))
-        return Report("again" if tries_again else "ended", self.entry.name, window, code, result=result, at=again if tries_again else None)
+        return Report(
+            "again" if tries_again else "ended", self.entry.name, window, code, result=result, at=next_try if tries_again else None
+        )
 
     def _remember(self, memory: Memory) -> None:
         self.memory = memory
@@ -208,7 +210,7 @@ def last_json(text: str) -> dict[str, object] | None:
     """The JSON object on the last line, as `renderfarm render --json` prints it; None where there is none."""
     lines = text.strip().splitlines()
     try:
-        found = json.loads(lines[-1]) if lines else None
+        document = json.loads(lines[-1]) if lines else None
     except ValueError:
         return None
-    return found if isinstance(found, dict) else None
+    return document if isinstance(document, dict) else None

@@ -101,9 +101,9 @@ class Place:
         """The process of a run that is alive; ask only while `lock_run` gives None. None where that cannot be told from here: the run is
         in another container or on another host that shares this folder, or was never named, and its number may be anybody's."""
         with contextlib.suppress(OSError, ValueError):
-            said = self._path(".run").read_text().strip()
-            pid = int(said.partition(":")[0])
-            return pid if said == (identity(pid) or str(pid)) else None
+            written = self._path(".run").read_text().strip()
+            pid = int(written.partition(":")[0])
+            return pid if written == (identity(pid) or str(pid)) else None
         return None
 
     def recall(self) -> Memory:

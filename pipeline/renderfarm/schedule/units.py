@@ -112,9 +112,9 @@ WantedBy=timers.target
 
 def on_calendar(cron: str, timezone: str) -> list[str]:
     """A cron expression as systemd.time(7) calendar events; two where cron means either of two days. Raises: JobError."""
-    found = CronSim(cron, dt.datetime(2024, 1, 1, tzinfo=dt.UTC))
-    minutes, hours, months = _numbers(found.minutes, range(60)), _numbers(found.hours, range(24)), _numbers(found.months, range(1, 13))
-    days, weekdays = _days(found.days), _weekdays(found.weekdays)
+    parsed = CronSim(cron, dt.datetime(2024, 1, 1, tzinfo=dt.UTC))
+    minutes, hours, months = _numbers(parsed.minutes, range(60)), _numbers(parsed.hours, range(24)), _numbers(parsed.months, range(1, 13))
+    days, weekdays = _days(parsed.days), _weekdays(parsed.weekdays)
     if days is None or weekdays is None:
         raise JobError(f"systemd has no word for {cron!r}", "schedule.cron", "use plain days (1-31, L) and weekdays (1-5) there")
     clock = f"{hours}:{minutes}:00 {timezone}"
@@ -124,12 +124,12 @@ def on_calendar(cron: str, timezone: str) -> list[str]:
         return [by_weekday if weekdays else by_day]
     if not weekdays:
         return [by_day]
-    return [f"{weekdays} {by_day}"] if found.day_and else [by_day, by_weekday]
+    return [f"{weekdays} {by_day}"] if parsed.day_and else [by_day, by_weekday]
 
 
 def _numbers(values: Iterable[int], every: range) -> str:
-    found = sorted(values)
-    return "*" if found == list(every) else ",".join(f"{value:02}" for value in found)
+    numbers = sorted(values)
+    return "*" if numbers == list(every) else ",".join(f"{value:02}" for value in numbers)
 
 
 def _days(days: set[int]) -> str | None:
@@ -169,8 +169,8 @@ def _user() -> str:
 
 def _lengths(entry: Entry) -> tuple[dt.timedelta, dt.timedelta]:
     """The shortest and the longest window of the next two years, daylight saving included."""
-    found = itertools.islice(windows(entry.schedule, dt.datetime.now(dt.UTC)), 800)
-    lengths = [window.left(window.opens) for window in found]
+    coming = itertools.islice(windows(entry.schedule, dt.datetime.now(dt.UTC)), 800)
+    lengths = [window.left(window.opens) for window in coming]
     return min(lengths), max(lengths)
 
 
@@ -290,10 +290,10 @@ def _object_name(job: str) -> str:
 def _standard_cron(cron: str) -> str:
     """The expression in the words that Kubernetes knows (github.com/robfig/cron, ParseStandard): Sunday is 0. Raises: JobError."""
     minute, hour, day, month, weekday = cron.upper().split()
-    found = CronSim(cron, dt.datetime(2024, 1, 1, tzinfo=dt.UTC))
-    if _weekdays(found.weekdays) is None or min(found.days) < 0:
+    parsed = CronSim(cron, dt.datetime(2024, 1, 1, tzinfo=dt.UTC))
+    if _weekdays(parsed.weekdays) is None or min(parsed.days) < 0:
         raise JobError(f"Kubernetes has no word for {cron!r}", "schedule.cron", "use plain days (1-31) and weekdays (1-5) there")
     if "7" in weekday:
-        numbers = sorted({each % 7 for each in found.weekdays if isinstance(each, int)})
+        numbers = sorted({each % 7 for each in parsed.weekdays if isinstance(each, int)})
         weekday = "*" if len(numbers) == 7 else ",".join(map(str, numbers))
     return f"{minute} {hour} {day} {month} {weekday}"

@@ -80,10 +80,10 @@ def checked_key(key: str) -> str:
 def same_bytes_or_raise(storage: Storage, key: str, data: bytes) -> None:
     """After put-if-absent found the key taken: our own earlier write, or somebody else's? Raises: AlreadyStored."""
     try:
-        there = storage.get(key, bytes_max=len(data))
+        stored = storage.get(key, bytes_max=len(data))
     except NotStored:
-        there = b""
-    if there != data:
+        stored = b""
+    if stored != data:
         raise AlreadyStored(key)
 
 

@@ -56,12 +56,12 @@ def list_inputs(uri: str, suffix: str) -> list[str]:
         if key and storage.stat(key) is not None:
             return [uri]
         prefix = f"{key}/" if key else ""
-        found = [f"s3://{storage.bucket}/{stored.key}" for stored in storage.list(prefix) if _is_input(stored.key, suffix)]
+        uris = [f"s3://{storage.bucket}/{stored.key}" for stored in storage.list(prefix) if _is_input(stored.key, suffix)]
     else:
-        found = _list_local(uri, suffix)
-    if not found:
+        uris = _list_local(uri, suffix)
+    if not uris:
         raise NotStored(uri)
-    return found
+    return uris
 
 
 class FileStamp(NamedTuple):
@@ -79,21 +79,21 @@ def stamp(uri: str, suffix: str) -> tuple[FileStamp, ...]:
     if uri.startswith("s3://"):
         storage, key = _split(uri)
         single = storage.head(key) if key else None
-        found = [single] if single else [item for item in storage.tagged(f"{key}/" if key else "") if _is_input(item[0].key, suffix)]
-        seen = [FileStamp(f"s3://{storage.bucket}/{stored.key}", stored.size, stored.modified_s, etag) for stored, etag in found]
+        tagged = [single] if single else [item for item in storage.tagged(f"{key}/" if key else "") if _is_input(item[0].key, suffix)]
+        stamps = [FileStamp(f"s3://{storage.bucket}/{stored.key}", stored.size, stored.modified_s, etag) for stored, etag in tagged]
     else:
-        seen = [_seen(one) for one in _list_local(uri, suffix)]
-    if not seen:
+        stamps = [_stamp_local(path) for path in _list_local(uri, suffix)]
+    if not stamps:
         raise NotStored(uri)
-    return tuple(seen)
+    return tuple(stamps)
 
 
-def _seen(uri: str) -> FileStamp:
+def _stamp_local(uri: str) -> FileStamp:
     try:
-        found = Path(uri).expanduser().stat()
+        status = Path(uri).expanduser().stat()
     except OSError as error:
         raise NotStored(uri) from error
-    return FileStamp(uri, found.st_size, found.st_mtime_ns / 1e9, f"{found.st_ctime_ns} {found.st_ino}")
+    return FileStamp(uri, status.st_size, status.st_mtime_ns / 1e9, f"{status.st_ctime_ns} {status.st_ino}")
 
 
 def _is_input(key: str, suffix: str) -> bool:
@@ -114,10 +114,10 @@ def open_input(uri: str) -> BinaryIO:
     """One file, seekable, with ranged reads of at least 1 MiB from S3. Raises: NotStored, StorageRefused."""
     if uri.startswith("s3://"):
         storage, key = _split(uri)
-        found = storage.stat(key) if key else None
-        if found is None:
+        stored = storage.stat(key) if key else None
+        if stored is None:
             raise NotStored(uri)
-        return cast(BinaryIO, io.BufferedReader(_S3File(storage, key, found.size), 1 << 20))
+        return cast(BinaryIO, io.BufferedReader(_S3File(storage, key, stored.size), 1 << 20))
     try:
         return open(Path(uri).expanduser(), "rb")
     except FileNotFoundError as error:

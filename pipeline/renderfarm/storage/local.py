@@ -115,12 +115,12 @@ class LocalStorage:
 
     def stat(self, key: str) -> Stored | None:
         try:
-            found = self._path(key).stat()
+            status = self._path(key).stat()
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
             raise StorageAway(f"{self.uri}/{key}: {error}") from error
-        return Stored(key, found.st_size, found.st_mtime)
+        return Stored(key, status.st_size, status.st_mtime)
 
     def list(self, prefix: str) -> Iterator[Stored]:
         base = self.root / prefix.rpartition("/")[0]
@@ -155,8 +155,8 @@ def _walk(folder: Path, root: Path) -> Iterator[Stored]:
         if entry.is_dir(follow_symlinks=False):
             yield from _walk(Path(entry.path), root)
         elif entry.is_file(follow_symlinks=False) and not (entry.name.startswith(".") and entry.name.endswith(TEMPORARY_SUFFIX)):
-            found = entry.stat(follow_symlinks=False)
-            yield Stored(entry.path[len(str(root)) + 1 :], found.st_size, found.st_mtime)
+            status = entry.stat(follow_symlinks=False)
+            yield Stored(entry.path[len(str(root)) + 1 :], status.st_size, status.st_mtime)
 
 
 def make_folder(folder: Path, fsync: Callable[[int], None] = os.fsync) -> None:
