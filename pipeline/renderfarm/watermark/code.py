@@ -31,12 +31,12 @@ def _minimal_polynomials_product() -> int:
         value = exp[-1] << 1
         exp.append(value ^ _FIELD_POLYNOMIAL if value & 128 else value)
     log = {value: power for power, value in enumerate(exp)}
-    generator, done = 1, set[int]()
+    generator, covered = 1, set[int]()
     for power in range(1, 2 * _T):
-        if power in done:
+        if power in covered:
             continue
         coset = {power * 2**i % 127 for i in range(7)}
-        done |= coset
+        covered |= coset
         poly = [1]  # product of (x + alpha^c), coefficients in GF(2^7), lowest first
         for c in coset:
             shifted, scaled = [0, *poly], [0 if p == 0 else exp[(log[p] + c) % 127] for p in poly] + [0]
@@ -95,12 +95,12 @@ def candidates(soft: Floats, order: int, keep: int = 8) -> Iterator[Bits]:
     flipped = sign * w
     upper = np.triu_indices(K, 1)
     if order >= 1:
-        one = flipped.sum(1)
-        for i in np.argsort(-one)[:keep]:
+        single = flipped.sum(1)
+        for i in np.argsort(-single)[:keep]:
             yield base ^ basis[i]
     if order >= 2:
-        two = (flipped @ sign.T)[upper]
-        for i in np.argpartition(-two, keep)[:keep]:
+        double = (flipped @ sign.T)[upper]
+        for i in np.argpartition(-double, keep)[:keep]:
             yield base ^ basis[upper[0][i]] ^ basis[upper[1][i]]
     if order >= 3:
         yield from _order_three(base, basis, sign, flipped, keep)

@@ -111,9 +111,9 @@ def decode(spectrum: Complex, key: MarkKey, view: int, offset: tuple[float, floa
     norm = float(np.sqrt((power * trust * trust)[data].sum() / 2)) + 1e-12
     layouts = {v: np.bincount(carrier.layout(key, v)[data], aligned, minlength=code.N).astype(np.float32) / norm for v in VERSIONS}
     for version, soft in sorted(layouts.items(), key=lambda item: -np.abs(item[1]).sum()):
-        found = _word(soft, key, s, bound)
-        if found is not None:
-            return DecodedMark(*found, offset, version)
+        decoded = _word(soft, key, s, bound)
+        if decoded is not None:
+            return DecodedMark(*decoded, offset, version)
     return None
 
 
@@ -142,9 +142,9 @@ def _trust(aligned: Floats, power: Floats, sync: NDArray[np.bool_]) -> Floats:
     """float32 (bands,): how strongly the sync was found in each band of radii, shrunk towards the mean of all."""
     band = carrier.bands()[sync]
     count = np.bincount(band)
-    found = np.bincount(band, aligned) / np.sqrt(np.bincount(band, power) * count + 1e-12)
-    mean = max(float((found * count).sum() / count.sum()), 0.02)
-    shrunk = (found * count + mean * SHRINK) / (count + SHRINK)
+    strength = np.bincount(band, aligned) / np.sqrt(np.bincount(band, power) * count + 1e-12)
+    mean = max(float((strength * count).sum() / count.sum()), 0.02)
+    shrunk = (strength * count + mean * SHRINK) / (count + SHRINK)
     return np.asarray(np.maximum(shrunk, 0.1 * mean), np.float32)
 
 

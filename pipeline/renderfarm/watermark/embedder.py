@@ -81,8 +81,8 @@ def _marked(images: torch.Tensor, payloads: Sequence[Payload], key: MarkKey, ver
     phases = torch.from_numpy(np.stack([carrier.phases(key, p, version) for p in payloads])).to(device)
     shifts = torch.from_numpy(np.stack([carrier.shifts(key, p) for p in payloads])).to(device)
     seats = inform.seats(key, version, device)
-    seen = inform.host(cells, strength, (height * scale, width * scale))
-    coefficients = inform.plan(seen, phases, seats, shifts, scale)
+    unmarked = inform.host(cells, strength, (height * scale, width * scale))
+    coefficients = inform.plan(unmarked, phases, seats, shifts, scale)
     change = inform.spread(strength, (height, width))[:, 0]
     rows, columns = _period(height, width)
     change.view(-1, height // rows, rows, width // columns, columns).mul_(pattern(coefficients, height, width)[:, None, :, None])
@@ -91,7 +91,7 @@ def _marked(images: torch.Tensor, payloads: Sequence[Payload], key: MarkKey, ver
     run = math.gcd(height * width, 16)  # pixels that one row of a product covers: far faster than strided sums
     pixels.view(-1, 3 * run).addmm_(change.view(-1, run), _gains(run, device))
     marked = pixels.round_().clamp_(0, 255).to(torch.uint8)
-    _refuse_unreadable(marked, inform.expected(seen, coefficients, seats), payloads, key)
+    _refuse_unreadable(marked, inform.expected(unmarked, coefficients, seats), payloads, key)
     return marked
 
 

@@ -102,16 +102,16 @@ def _room(values: torch.Tensor) -> torch.Tensor:
     return ((values - 1).clamp_(0, 2) + (254 - values).clamp_(0, 2)) / 4
 
 
-def host(seen: Cells, strength: torch.Tensor, canonical: tuple[float, float]) -> UnmarkedSpectrum:
+def host(cells: Cells, strength: torch.Tensor, canonical: tuple[float, float]) -> UnmarkedSpectrum:
     """The reader's front end in torch. strength: float32 (B, 1, h', w'), by cells; canonical: height, width in canonical pixels."""
 
-    y = seen.luma
+    y = cells.luma
     height, width = y.shape[2:]
-    ground = smooth(seen.mean, _radius(front.HIGH_PASS_SIGMA), 2)
-    energy = seen.square - 2 * seen.mean * ground + ground.square()
+    ground = smooth(cells.mean, _radius(front.HIGH_PASS_SIGMA), 2)
+    energy = cells.square - 2 * cells.mean * ground + ground.square()
     gain = 1 / (smooth(energy, _radius(front.ENERGY_BOX / 3.46), 2).clamp_min_(0).sqrt_() + front.FLOOR)
-    room = _room(seen.mean)
-    room = room * (seen.room / room.mean((1, 2, 3)))[:, None, None, None]
+    room = _room(cells.mean)
+    room = room * (cells.room / room.mean((1, 2, 3)))[:, None, None, None]
     white = (y - spread(ground, (height, width))).mul_(spread(gain, (height, width))).clamp_(-front.CLIP, front.CLIP)
     spectrum = _transform(white[:, 0], canonical)
     fixed = constants(y.device)
@@ -240,51 +240,51 @@ def _waves(rows: int, columns: int, height: float, width: float) -> tuple[NDArra
     return y.astype(np.complex64), np.concatenate([x.real, x.imag], 1).astype(np.float32), (dy * dx / passed).astype(np.float32)
 
 
-def plan(seen: UnmarkedSpectrum, phases: torch.Tensor, dealt: Seats, shifts: torch.Tensor, scale: float) -> torch.Tensor:
+def plan(unmarked: UnmarkedSpectrum, phases: torch.Tensor, dealt: Seats, shifts: torch.Tensor, scale: float) -> torch.Tensor:
     """complex64 (B, n): the coefficients to embed, unit power.
 
     phases: complex64 (B, n), key phase times code sign; shifts: int64 (B, m, 2), allowed; scale: canonical pixels a pixel.
     """
     import torch
 
-    amplitude = _shape(seen, scale)
-    weight = _reader_weight(seen, amplitude)
-    aligned = _against(seen.spectrum, phases) * weight
+    amplitude = _shape(unmarked, scale)
+    weight = _reader_weight(unmarked, amplitude)
+    aligned = _against(unmarked.spectrum, phases) * weight
     phases = _against(phases, _ramp(aligned, shifts))
-    toward = _against(seen.spectrum, phases).real * weight
-    pull = amplitude * seen.response * weight
+    toward = _against(unmarked.spectrum, phases).real * weight
+    pull = amplitude * unmarked.response * weight
     sums = (torch.stack([toward, pull, amplitude.square() / 2]).double() @ dealt.member).float()  # double: as above
     gains = torch.ones_like(sums[0])
     gains[:, : code.N] = _equal_margins(*(s[:, : code.N] for s in sums))
     return phases * amplitude * gains[:, dealt.bit]
 
 
-def expected(seen: UnmarkedSpectrum, coefficients: torch.Tensor, dealt: Seats) -> torch.Tensor:
+def expected(unmarked: UnmarkedSpectrum, coefficients: torch.Tensor, dealt: Seats) -> torch.Tensor:
     """float32 (B,): the statistic Z (`detect`) of the data that the reader will find if nothing is done to the picture."""
     amplitude = _power(coefficients).sqrt()
-    both = seen.spectrum + seen.response * coefficients
-    weight = _reader_weight(seen, amplitude) * dealt.data
-    found = _against(both, coefficients).real / amplitude.clamp_min(1e-12) * weight
-    return found.sum(1) / ((_power(both) * weight.square()).sum(1) / 2).sqrt().clamp_min(1e-12)
+    marked = unmarked.spectrum + unmarked.response * coefficients
+    weight = _reader_weight(unmarked, amplitude) * dealt.data
+    share = _against(marked, coefficients).real / amplitude.clamp_min(1e-12) * weight
+    return share.sum(1) / ((_power(marked) * weight.square()).sum(1) / 2).sqrt().clamp_min(1e-12)
 
 
-def _shape(seen: UnmarkedSpectrum, scale: float) -> torch.Tensor:
+def _shape(unmarked: UnmarkedSpectrum, scale: float) -> torch.Tensor:
     """float32 (B, n): amplitudes of unit total power, lower where the picture is strong or its pixels end."""
     import torch
 
     grid = carrier.lattice()
     cycles = grid.radius * scale / carrier.TILE  # a pixel
-    prior = torch.from_numpy((grid.amplitude / np.sqrt(1 + (cycles / PIXEL_KNEE) ** 4)).astype(np.float32)).to(seen.level.device)
+    prior = torch.from_numpy((grid.amplitude / np.sqrt(1 + (cycles / PIXEL_KNEE) ** 4)).astype(np.float32)).to(unmarked.level.device)
     prior = prior / (prior.square().sum() / 2).sqrt()
-    noise = seen.level / (seen.response * prior.mean() + 1e-9)
+    noise = unmarked.level / (unmarked.response * prior.mean() + 1e-9)
     amplitude = prior / (1 + (noise / KNEE).square()).sqrt()
     return amplitude / (amplitude.square().sum(1, keepdim=True) / 2).sqrt()
 
 
-def _reader_weight(seen: UnmarkedSpectrum, amplitude: torch.Tensor) -> torch.Tensor:
+def _reader_weight(unmarked: UnmarkedSpectrum, amplitude: torch.Tensor) -> torch.Tensor:
     """float32 (B, n): the weights that the reader will give, judged from the unmarked picture."""
-    level = seen.level + amplitude * seen.response + 1e-6
-    return amplitude * seen.response / level.square() / (_power(seen.spectrum).sqrt() / level + 0.05).sqrt()
+    level = unmarked.level + amplitude * unmarked.response + 1e-6
+    return amplitude * unmarked.response / level.square() / (_power(unmarked.spectrum).sqrt() / level + 0.05).sqrt()
 
 
 def _ramp(aligned: torch.Tensor, shifts: torch.Tensor) -> torch.Tensor:

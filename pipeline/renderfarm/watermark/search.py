@@ -35,16 +35,16 @@ Floats = NDArray[np.float32]
 def candidates(white: Floats, keys: Sequence[MarkKey]) -> Iterator[tuple[MarkKey, Geometry]]:
     """The most likely geometries of all keys, best first. white: float32 (h, w), whitened luminance."""
     spectrum = Spectrum(white)
-    found: list[tuple[float, MarkKey, int, Geometry]] = []
+    starts: list[tuple[float, MarkKey, int, Geometry]] = []
     for key in keys:
         for view, flipped in itertools.product(range(len(front.views())), (False, True)):
             scores = _coarse(spectrum, key, view, flipped)
             for i in np.argsort(-scores)[:KEEP]:
                 s, r = divmod(int(i), len(ROTATIONS))
                 start = Geometry(float(SCALES[s]), float(ROTATIONS[r]), flipped, (0.0, 0.0))
-                found.append((float(scores[i]), key, view, start))
-    found.sort(key=lambda item: -item[0])
-    for score, key, view, start in found[: KEEP * len(keys)]:
+                starts.append((float(scores[i]), key, view, start))
+    starts.sort(key=lambda item: -item[0])
+    for score, key, view, start in starts[: KEEP * len(keys)]:
         if score >= detect.SYNC_MIN:
             yield key, _refine(spectrum, key, view, start)
 
@@ -134,14 +134,14 @@ def _grid_lines(view: int, flipped: bool) -> _Plan:
     """The plan of a view; its shift table is as small as the view's largest radius allows."""
     grid = carrier.lattice()
     sync = np.arange(len(grid.ky)) % carrier.SYNC_EVERY == carrier.SYNC_EVERY // 2
-    kept = front.views()[view][sync] > 0
-    ky, kx = grid.ky[sync][kept], grid.kx[sync][kept]
-    side = 32 if grid.radius[sync][kept].max() < 15 else 64
+    used = front.views()[view][sync] > 0
+    ky, kx = grid.ky[sync][used], grid.kx[sync][used]
+    side = 32 if grid.radius[sync][used].max() < 15 else 64
     rows = [lines(ky, kx, 1.0, float(r), flipped) for r in ROTATIONS]
     fy, fx = np.stack([r[0] for r in rows]), np.stack([r[1] for r in rows])
     half, mirror = side // 2 + 1, kx == 0
     seat, mirror_seat = (ky % side) * half + kx, (-ky[mirror] % side) * half
-    return _Plan(side, kept, fy.astype(np.float32), fx.astype(np.float32), seat, mirror, mirror_seat)
+    return _Plan(side, used, fy.astype(np.float32), fx.astype(np.float32), seat, mirror, mirror_seat)
 
 
 def _refine(spectrum: Spectrum, key: MarkKey, view: int, start: Geometry) -> Geometry:

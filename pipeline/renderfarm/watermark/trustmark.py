@@ -111,10 +111,10 @@ class TrustMark:
             for flipped in (False, True):
                 soft = self._decoded(square[:, ::-1] if flipped else square)
                 for key in keys:
-                    found = _nearest(soft, key)
-                    if found is not None and found[1] <= limit:
-                        confidence = 1 - chance(found[1], len(keys)) / FALSE_ALARM / 2
-                        return Reading(True, found[0], key.key_id, confidence, Geometry(1.0, 0.0, flipped, (0.0, 0.0)), FALSE_ALARM)
+                    nearest = _nearest(soft, key)
+                    if nearest is not None and nearest[1] <= limit:
+                        confidence = 1 - chance(nearest[1], len(keys)) / FALSE_ALARM / 2
+                        return Reading(True, nearest[0], key.key_id, confidence, Geometry(1.0, 0.0, flipped, (0.0, 0.0)), FALSE_ALARM)
         return Reading(False, None, None, 0.0, None, FALSE_ALARM)
 
     def _part(self, image: Picture) -> tuple[slice, slice]:
@@ -185,15 +185,15 @@ def _resized(image: Picture, side: int) -> Floats:
 
 def _encoded(encoder: Any, cover: Floats, bits: Floats) -> Floats:
     """The marked picture as the network gives it. cover: float32 (1, 3, 256, 256), -1..1; bits: float32 (100,) of 0 and 1."""
-    names = [given.name for given in encoder.get_inputs()]
+    names = [network_input.name for network_input in encoder.get_inputs()]
     return np.asarray(encoder.run(None, dict(zip(names, (cover, bits[None]), strict=True)))[0], np.float32)
 
 
 def _opinion(decoder: Any, image: Picture) -> Floats:
     """What the network answers to a picture, uint8 (h, w, 3)."""
-    (given,) = decoder.get_inputs()
-    side = given.shape[2] if isinstance(given.shape[2], int) else SIDE
-    return np.asarray(decoder.run(None, {given.name: _resized(image, side)})[0], np.float32)
+    (network_input,) = decoder.get_inputs()
+    side = network_input.shape[2] if isinstance(network_input.shape[2], int) else SIDE
+    return np.asarray(decoder.run(None, {network_input.name: _resized(image, side)})[0], np.float32)
 
 
 def _try(run: Callable[[], Floats], size: int, path: Path) -> None:
@@ -222,7 +222,7 @@ def _session(path: Path) -> Any:
 
 def _expect(session: Any, path: Path, wanted: list[list[int | None]]) -> None:
     """Raises: WeightsError where the network's inputs have other shapes."""
-    shapes = [cast(list[Any], given.shape) for given in session.get_inputs()]
+    shapes = [cast(list[Any], network_input.shape) for network_input in session.get_inputs()]
     fits = len(shapes) == len(wanted) and all(
         len(have) == len(want) and all(w is None or not isinstance(h, int) or h == w for h, w in zip(have, want, strict=True))
         for have, want in zip(shapes, wanted, strict=True)
