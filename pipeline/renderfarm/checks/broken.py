@@ -59,9 +59,9 @@ class BrokenCheck:
 
     def check(self, image: Image, row: PromptRow) -> Verdict:
         """Judges uint8 (H, W, 3); the reason names the first rule that is broken, black before flat."""
-        found = findings(image)
+        margins = findings(image)
         border = 2 * self.settings.min_score
-        worst = next((f for f in found if f.margin < border), min(found, key=lambda finding: finding.margin))
+        worst = next((f for f in margins if f.margin < border), min(margins, key=lambda finding: finding.margin))
         score = min(1.0, max(0.0, worst.margin / 2))
         return judge(self.name, score, self.bars(row), worst.reason)
 

@@ -46,9 +46,9 @@ class CopiesCheck:
 
     def check(self, image: Image, row: PromptRow) -> Verdict:
         """Judges uint8 (H, W, 3); both places are boxed."""
-        found = find_copy(image)
-        value = score(found)
-        boxes = found.boxes if found else ()
+        copy = find_copy(image)
+        value = score(copy)
+        boxes = copy.boxes if copy else ()
         certain = "one part of the picture repeats exactly" if several_wanted(row) else "a part of the picture appears twice"
         suspected = certain if several_wanted(row) else "a part of the picture may be repeated"
         return judge(self.name, value, self.bars(row), certain, boxes, suspected=suspected)
@@ -64,9 +64,9 @@ class CopiesCheck:
         return Bars(reject=certain, flag=probable)
 
 
-def score(found: Copy | None) -> float:
+def score(copy: Copy | None) -> float:
     """1 without a repetition, .5 at EVIDENCE_HALF, towards 0 for large exact copies."""
-    return 1.0 if found is None else EVIDENCE_HALF / (EVIDENCE_HALF + found.evidence)
+    return 1.0 if copy is None else EVIDENCE_HALF / (EVIDENCE_HALF + copy.evidence)
 
 
 def several_wanted(row: PromptRow) -> bool:

@@ -68,14 +68,14 @@ class CountsCheck:
         boxes: list[Box] = []
         for wanted in row.objects:
             detector = next((d for d in self.detectors if d.knows(wanted.name)), None)
-            found = detector.count(image, wanted.name) if detector else None
-            if found is None:
+            counted = detector.count(image, wanted.name) if detector else None
+            if counted is None:
                 (unsure if detector else unknown).append(wanted.name)
-            elif found.count != wanted.count:
-                wrong.append(f"{found.count} instead of {wanted.count} {wanted.name}")
-                boxes += found.boxes
+            elif counted.count != wanted.count:
+                wrong.append(f"{counted.count} instead of {wanted.count} {wanted.name}")
+                boxes += counted.boxes
             else:
-                right.append(f"{found.count} {wanted.name}")
+                right.append(f"{counted.count} {wanted.name}")
         if unknown and not wrong:
             return not_run(self.name, f"no detector that knows {', '.join(unknown)} is installed")
         if unsure and not wrong:

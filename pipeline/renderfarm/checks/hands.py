@@ -109,11 +109,15 @@ class HandsCheck:
             return self._unseen(row, asked)
         judged = [assess(hand) for hand in hands]
         worst = min(score for score, _ in judged)
-        failed = [(hand, said) for hand, (score, said) in zip(hands, judged, strict=True) if self.bars(row).outcome(score)[0] != "accepted"]
+        failed = [
+            (hand, fault) for hand, (score, fault) in zip(hands, judged, strict=True) if self.bars(row).outcome(score)[0] != "accepted"
+        ]
         names = _names([hand.box for hand in hands])
-        reason = "; ".join(f"{name} {said}" for name, hand, (_, said) in zip(names, hands, judged, strict=True) if (hand, said) in failed)
-        shown = "one hand" if len(hands) == 1 else f"{len(hands)} hands"
-        return judge(self.name, worst, self.bars(row), reason, tuple(hand.box for hand, _ in failed), f"{shown}, nothing wrong seen")
+        reason = "; ".join(
+            f"{name} {fault}" for name, hand, (_, fault) in zip(names, hands, judged, strict=True) if (hand, fault) in failed
+        )
+        count = "one hand" if len(hands) == 1 else f"{len(hands)} hands"
+        return judge(self.name, worst, self.bars(row), reason, tuple(hand.box for hand, _ in failed), f"{count}, nothing wrong seen")
 
     def _unseen(self, row: PromptRow, asked: bool) -> Verdict:
         if not asked:
@@ -147,17 +151,17 @@ def assess(hand: Hand) -> tuple[float, str]:
     sure = (hand.presence - PRESENCE_LOW) / (1 - PRESENCE_LOW)
     calm = min(1.0, (RESTLESS - hand.restless) / (RESTLESS - CALM))
     score = 0.5 + 0.5 * min(sure, calm)
-    seen = hand.outline
-    if seen is None or not seen.fingers:
+    outline = hand.outline
+    if outline is None or not outline.fingers:
         return score, "is hard to make out"
-    median, thickest = float(np.median(seen.thickness)), seen.thickness[-1]
-    if seen.fingers >= 6:
-        return EXTRA, f"shows {_SPOKEN.get(seen.fingers, 'more than nine')} fingers"
-    if seen.fingers == 4 and seen.stretched == 5 and thickest < THIN * median:
+    median, thickest = float(np.median(outline.thickness)), outline.thickness[-1]
+    if outline.fingers >= 6:
+        return EXTRA, f"shows {_SPOKEN.get(outline.fingers, 'more than nine')} fingers"
+    if outline.fingers == 4 and outline.stretched == 5 and thickest < THIN * median:
         return MISSING, "shows four fingers"
-    if (seen.fingers >= 3 and seen.web >= WEB_MIN) or (seen.fingers >= 4 and seen.stretched == 5 and thickest > THICK * median):
+    if (outline.fingers >= 3 and outline.web >= WEB_MIN) or (outline.fingers >= 4 and outline.stretched == 5 and thickest > THICK * median):
         return JOINED, "has fingers that run into each other"
-    if seen.fingers == seen.stretched == 4 or seen.stretched - seen.fingers >= 2:
+    if outline.fingers == outline.stretched == 4 or outline.stretched - outline.fingers >= 2:
         return score * DOUBTFUL, "may lack a finger"
     return score, "is hard to make out"
 

@@ -37,6 +37,6 @@ class OpenVocabulary:
         if self._detector is None:
             self.prepare()
         assert self._detector is not None
-        seen = self._detector.find(image, name, self.confidence_min)
+        things = self._detector.find(image, name, self.confidence_min)
         height, width = image.shape[:2]
-        return Counted(len(seen), tuple(box_around(np.array(one.box).reshape(2, 2), width, height) for one in seen))
+        return Counted(len(things), tuple(box_around(np.array(thing.box).reshape(2, 2), width, height) for thing in things))

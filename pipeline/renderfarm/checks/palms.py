@@ -91,15 +91,15 @@ class HandReader:
     def palms(self, image: Image, least: float, tiles: Sequence[int] = ()) -> list[Palm]:
         """Palms in uint8 (H, W, 3), surest first; with `tiles` also in that many overlapping tiles a side, for small hands."""
         height, width = image.shape[:2]
-        found = self._palms(image, least)
+        palms = self._palms(image, least)
         for n in tiles:
             rows, columns = math.ceil(height / n * TILE_OVERLAP), math.ceil(width / n * TILE_OVERLAP)
             for i in range(n):
                 for j in range(n):
                     top, left = round(i * (height - rows) / (n - 1)), round(j * (width - columns) / (n - 1))
                     for palm in self._palms(image[top : top + rows, left : left + columns], least):
-                        found.append(Palm(palm.score, palm.x + left, palm.y + top, palm.side, palm.turn))
-        return _distinct(found)
+                        palms.append(Palm(palm.score, palm.x + left, palm.y + top, palm.side, palm.turn))
+        return _distinct(palms)
 
     def _palms(self, image: Image, least: float) -> list[Palm]:
         import cv2
@@ -114,16 +114,16 @@ class HandReader:
         outputs = _run(self._palm, canvas)
         boxes = next(o for o in outputs if o.shape[-1] == 18)[0]
         scores = 1 / (1 + np.exp(-np.clip(next(o for o in outputs if o.shape[-1] == 1)[0, :, 0], -50, 50)))
-        kept = np.flatnonzero(scores > least)
-        places = boxes[kept].reshape(-1, 9, 2) / PALM_SIDE
-        places[:, 0] += _anchors()[kept]
-        places[:, 2:] += _anchors()[kept][:, None]
-        found = []
-        for score, place in zip(scores[kept], places, strict=True):
+        likely = np.flatnonzero(scores > least)
+        places = boxes[likely].reshape(-1, 9, 2) / PALM_SIDE
+        places[:, 0] += _anchors()[likely]
+        places[:, 2:] += _anchors()[likely][:, None]
+        palms = []
+        for score, place in zip(scores[likely], places, strict=True):
             middle, wrist, knuckle = ((place[k] * PALM_SIDE - (left, top)) / scale for k in (0, 2, 4))
             turn = math.pi / 2 - math.atan2(wrist[1] - knuckle[1], knuckle[0] - wrist[0])
-            found.append(Palm(float(score), float(middle[0]), float(middle[1]), float(place[1].max()) * PALM_SIDE / scale, turn))
-        return found
+            palms.append(Palm(float(score), float(middle[0]), float(middle[1]), float(place[1].max()) * PALM_SIDE / scale, turn))
+        return palms
 
     def joints(self, image: Image, square: Square) -> Joints:
         """The hand in a square of uint8 (H, W, 3)."""
@@ -143,13 +143,13 @@ class HandReader:
 @contextlib.contextmanager
 def _hushed() -> Iterator[None]:
     """LiteRT greets on the process's error stream while it loads, below Python; progress and errors of commands belong there."""
-    kept, sink = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    stderr, sink = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(sink, 2)
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+        os.dup2(stderr, 2)
+        os.close(stderr)
         os.close(sink)
 
 
@@ -164,7 +164,7 @@ def _run(network: Any, values: Floats) -> list[Floats]:
 @cache
 def _anchors() -> Floats:
     """The middles of the detector's 2,016 boxes, float32 (2016, 2), shares of the side (palm_detection_cpu.pbtxt)."""
-    found = [
+    middles = [
         ((x + 0.5) / cells, (y + 0.5) / cells)
         for stride, each in ((8, 2), (16, 6))
         for cells in (PALM_SIDE // stride,)
@@ -172,20 +172,20 @@ def _anchors() -> Floats:
         for x in range(cells)
         for _ in range(each)
     ]
-    return np.array(found, np.float32)
+    return np.array(middles, np.float32)
 
 
-def _distinct(found: Sequence[Palm]) -> list[Palm]:
+def _distinct(palms: Sequence[Palm]) -> list[Palm]:
     """The surest palm of each group that overlaps, or of which one lies inside the other."""
-    kept: list[Palm] = []
-    for palm in sorted(found, key=lambda palm: -palm.score):
-        if all(_apart(palm, other) for other in kept):
-            kept.append(palm)
-    return kept
+    separate: list[Palm] = []
+    for palm in sorted(palms, key=lambda palm: -palm.score):
+        if all(_apart(palm, other) for other in separate):
+            separate.append(palm)
+    return separate
 
 
-def _apart(one: Palm, other: Palm) -> bool:
-    reach = (one.side + other.side) / 2
-    across, down = (max(0.0, min(reach - abs(gap), one.side, other.side)) for gap in (one.x - other.x, one.y - other.y))
-    shared, smaller = across * down, min(one.side, other.side) ** 2
-    return shared <= IOU_MAX * (one.side**2 + other.side**2 - shared) and shared <= INSIDE_MAX * smaller
+def _apart(palm: Palm, other: Palm) -> bool:
+    reach = (palm.side + other.side) / 2
+    across, down = (max(0.0, min(reach - abs(gap), palm.side, other.side)) for gap in (palm.x - other.x, palm.y - other.y))
+    shared, smaller = across * down, min(palm.side, other.side) ** 2
+    return shared <= IOU_MAX * (palm.side**2 + other.side**2 - shared) and shared <= INSIDE_MAX * smaller

@@ -60,8 +60,8 @@ class Reader:
         if scale > 1:
             picture = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
         self._engine.text_det.limit_side_len = side
-        found = self._engine(picture, use_det=True, use_cls=True, use_rec=True)
-        boxes, texts, scores = (getattr(found, name, None) for name in ("boxes", "txts", "scores"))
+        result = self._engine(picture, use_det=True, use_cls=True, use_rec=True)
+        boxes, texts, scores = (getattr(result, name, None) for name in ("boxes", "txts", "scores"))
         if boxes is None or texts is None or scores is None:
             return []
         return [

@@ -92,17 +92,17 @@ def _detectors(settings: CountsSettings, starter: bool) -> Iterable[ObjectCounte
 
 
 def _plugin(name: str, options: dict[str, object]) -> Check:
-    known = importlib.metadata.entry_points(group=ENTRY_POINTS)
-    if name not in known.names:
-        have = ", ".join(sorted(known.names)) or "none"
+    installed = importlib.metadata.entry_points(group=ENTRY_POINTS)
+    if name not in installed.names:
+        have = ", ".join(sorted(installed.names)) or "none"
         raise JobError(f"no check plug-in {name!r} is installed (installed: {have})", f"checks.plugins.{name}", "install it")
     try:
-        made: object = known[name].load()(**options)
+        check: object = installed[name].load()(**options)
     except Exception as error:
         raise JobError(f"the plug-in cannot be built: {error}", f"checks.plugins.{name}", "see the plug-in's options") from error
-    if not isinstance(made, Check):
+    if not isinstance(check, Check):
         raise JobError("the plug-in has no name, cost, prepare and check", f"checks.plugins.{name}", "see renderfarm.checks.base")
-    return made
+    return check
 
 
 def prepare(checks: Sequence[Check]) -> list[Check]:
@@ -129,13 +129,13 @@ def run(checks: Sequence[Check], image: Image, row: PromptRow) -> tuple[Verdict,
         if rejected:
             verdicts.append(not_run(check.name, REJECTED_EARLIER))
             continue
-        verdict = _one(check, image, row)
+        verdict = _judged(check, image, row)
         rejected = verdict.outcome == "rejected"
         verdicts.append(verdict)
     return tuple(verdicts)
 
 
-def _one(check: Check, image: Image, row: PromptRow) -> Verdict:
+def _judged(check: Check, image: Image, row: PromptRow) -> Verdict:
     try:
         verdict: object = check.check(image, row)
     except Exception as error:  # counted: the verdict says that nobody looked, and why

@@ -94,26 +94,26 @@ def _matches(grey: npt.NDArray[np.uint8], apart: float) -> _Matches | None:
     import cv2
 
     sift_class: Any = cv2.SIFT
-    found, raw = sift_class.create(nfeatures=KEYPOINTS, contrastThreshold=CONTRAST, edgeThreshold=EDGE).detectAndCompute(
+    keypoints, raw = sift_class.create(nfeatures=KEYPOINTS, contrastThreshold=CONTRAST, edgeThreshold=EDGE).detectAndCompute(
         cv2.GaussianBlur(grey, (0, 0), SOFTEN), None
     )
-    if raw is None or len(found) < 4:
+    if raw is None or len(keypoints) < 4:
         return None
     sift = np.asarray(raw, np.float32)
     descriptors = np.sqrt(sift / np.maximum(sift.sum(axis=1, keepdims=True), 1e-6))
-    places = np.array([k.pt for k in found], np.float32)
-    shape = np.array([(k.size, np.deg2rad(k.angle)) for k in found], np.float32)
+    places = np.array([k.pt for k in keypoints], np.float32)
+    shape = np.array([(k.size, np.deg2rad(k.angle)) for k in keypoints], np.float32)
     likeness = descriptors @ descriptors.T
     x, y = places.T
     likeness[(x[:, None] - x) ** 2 + (y[:, None] - y) ** 2 < apart * apart] = -1
     nearest, first, second = _two_nearest(likeness, places)
-    one, other = (np.sqrt(np.maximum(0, 2 - 2 * value)) for value in (first, second))
-    kept = np.flatnonzero((one < DISTANCE) & (one < RATIO * other))
-    if not kept.size:
+    distance, next_distance = (np.sqrt(np.maximum(0, 2 - 2 * value)) for value in (first, second))
+    matched = np.flatnonzero((distance < DISTANCE) & (distance < RATIO * next_distance))
+    if not matched.size:
         return None
-    source, target = places[kept], places[nearest[kept]]
-    transform = _similarities(source, target, shape[kept], shape[nearest[kept]])
-    ratio = (one[kept] / np.maximum(other[kept], 1e-6)).astype(np.float32)
+    source, target = places[matched], places[nearest[matched]]
+    transform = _similarities(source, target, shape[matched], shape[nearest[matched]])
+    ratio = (distance[matched] / np.maximum(next_distance[matched], 1e-6)).astype(np.float32)
     return _Matches(source, target, ratio, transform)
 
 
@@ -135,14 +135,14 @@ def _two_nearest(likeness: Floats, places: Floats) -> tuple[npt.NDArray[np.intp]
     return nearest, first, second
 
 
-def _similarities(source: Floats, target: Floats, one: Floats, other: Floats) -> npt.NDArray[np.float64]:
+def _similarities(source: Floats, target: Floats, source_shape: Floats, target_shape: Floats) -> npt.NDArray[np.float64]:
     """What maps each source keypoint to its target: zoom by their sizes, turn by their angles. (size, angle): float32 (M, 2)."""
-    zoom, turn = other[:, 0] / np.maximum(one[:, 0], 1e-6), other[:, 1] - one[:, 1]
+    zoom, turn = target_shape[:, 0] / np.maximum(source_shape[:, 0], 1e-6), target_shape[:, 1] - source_shape[:, 1]
     c, s = np.cos(turn) * zoom, np.sin(turn) * zoom
-    found = np.zeros((len(source), 2, 3))
-    found[:, 0, 0], found[:, 0, 1], found[:, 1, 0], found[:, 1, 1] = c, -s, s, c
-    found[:, :, 2] = target - np.einsum("nij,nj->ni", found[:, :, :2], source)
-    return found
+    maps = np.zeros((len(source), 2, 3))
+    maps[:, 0, 0], maps[:, 0, 1], maps[:, 1, 0], maps[:, 1, 1] = c, -s, s, c
+    maps[:, :, 2] = target - np.einsum("nij,nj->ni", maps[:, :, :2], source)
+    return maps
 
 
 def _best(grey: npt.NDArray[np.uint8], matches: _Matches, scale: float, size: tuple[int, int]) -> Copy | None:
@@ -156,18 +156,18 @@ def _best(grey: npt.NDArray[np.uint8], matches: _Matches, scale: float, size: tu
     support = (np.linalg.norm(told - target, axis=2) < REACH_PX) & (np.linalg.norm(source[:, None] - source, axis=2) < NEAR_PX)
     counts = support.sum(axis=1) * ((zoom > 1 / ZOOM) & (zoom < ZOOM))
     fine, loud = _fine(grey)
-    taken = np.zeros(len(source), np.bool_)
+    used = np.zeros(len(source), np.bool_)
     best: Copy | None = None
     tried = 0
     for at in np.lexsort((ratio, -counts)):
-        if taken[at] or not counts[at]:
+        if used[at] or not counts[at]:
             continue
         members = np.flatnonzero(support[at])
-        taken[members] = True
+        used[members] = True
         fitted = _fitted(transform[at], source[members], target[members])
-        found = _compare(fine, loud, fitted, source[members], float(ratio[members].min()), scale, size)
-        if found and (best is None or found.evidence > best.evidence):
-            best = found
+        copy = _compare(fine, loud, fitted, source[members], float(ratio[members].min()), scale, size)
+        if copy and (best is None or copy.evidence > best.evidence):
+            best = copy
         tried += 1
         if tried == HYPOTHESES:
             break
@@ -188,11 +188,11 @@ def _fitted(transform: npt.NDArray[np.float64], source: Floats, target: Floats) 
     return np.asarray(fitted, np.float64)
 
 
-def _overlap(one: Box, other: Box) -> float:
+def _overlap(box: Box, other: Box) -> float:
     """Shared area as a share of the smaller box: a lattice or an edge that slides along itself overlaps its own copy."""
-    width = max(0, min(one.x1, other.x1) - max(one.x0, other.x0))
-    height = max(0, min(one.y1, other.y1) - max(one.y0, other.y0))
-    smaller = min((b.x1 - b.x0) * (b.y1 - b.y0) for b in (one, other))
+    width = max(0, min(box.x1, other.x1) - max(box.x0, other.x0))
+    height = max(0, min(box.y1, other.y1) - max(box.y0, other.y0))
+    smaller = min((b.x1 - b.x0) * (b.y1 - b.y0) for b in (box, other))
     return width * height / smaller
 
 
@@ -239,7 +239,7 @@ def _compare(
     if not repeated.any():
         return None
     points = np.argwhere(repeated)[:, ::-1] + low
-    boxes = tuple(_box(found, scale, size) for found in (points, points @ transform[:, :2].T + transform[:, 2]))
+    boxes = tuple(_box(corners, scale, size) for corners in (points, points @ transform[:, :2].T + transform[:, 2]))
     if _overlap(boxes[0], boxes[1]) > OVERLAP_MAX:
         return None
     distinct = len(np.unique(np.round(seeds / 2), axis=0))

@@ -72,14 +72,14 @@ def stretched(points: Floats) -> list[bool]:
     """Which of the five fingers are straight and point away from the palm, by the joints."""
     length = palm_length(points)
     flat = points[:, :2]
-    found = []
+    straight = []
     for chain in CHAINS:
         root, knee, *_, tip = (flat[i] for i in chain[-4:])
         path = sum(float(np.linalg.norm(flat[i] - flat[j])) for i, j in zip(chain[-4:], chain[-3:], strict=False))
         start, away, least = (flat[17], flat[2], THUMB_OUT) if chain[0] == 0 else (flat[0], knee, OUT)
         out = float(np.linalg.norm(tip - start) - np.linalg.norm(away - start))
-        found.append(float(np.linalg.norm(tip - root)) > STRAIGHT * path and out > least * length)
-    return found
+        straight.append(float(np.linalg.norm(tip - root)) > STRAIGHT * path and out > least * length)
+    return straight
 
 
 def _mask(image: Image, matrix: npt.NDArray[np.float64], joints: Floats) -> Mask | None:
@@ -124,9 +124,9 @@ def _fingers(mask: Mask, wrist: float) -> tuple[float, ...]:
     depth: Floats = np.asarray(cv2.distanceTransform(1 - body, cv2.DIST_L2, 5), np.float32) / np.float32(PALM)
     best: tuple[float, ...] = ()
     for least in DEPTHS:
-        found = _beyond(mask, depth, least, wrist)
-        if len(found) > len(best):
-            best = found
+        fingers = _beyond(mask, depth, least, wrist)
+        if len(fingers) > len(best):
+            best = fingers
     return best
 
 
@@ -135,25 +135,25 @@ def _beyond(mask: Mask, depth: Floats, least: float, wrist: float) -> tuple[floa
     import cv2
 
     count, labels, boxes, _ = cv2.connectedComponentsWithStats(((mask > 0) & (depth > least)).astype(np.uint8))
-    found = []
+    thicknesses = []
     for region in range(1, count):
         x, y, width, height, area = boxes[region]
         tall = np.where(labels[y : y + height, x : x + width] == region, depth[y : y + height, x : x + width], 0)
         reach = float(tall.max())
         tip = y + int(tall.argmax()) // width
         if reach >= FINGER_MIN and reach - least >= STUB_MIN and tip <= wrist - 0.15 * PALM:
-            found.append(float(area) / ((reach - least) * PALM * PALM))
-    return tuple(sorted(found))
+            thicknesses.append(float(area) / ((reach - least) * PALM * PALM))
+    return tuple(sorted(thicknesses))
 
 
 def _web(mask: Mask, joints: Floats, straight: list[bool]) -> float:
     """The widest distance, in palms, between neighbouring straight fingers at one joint with nothing but skin between them; 0 without."""
     widest = 0.0
-    for one, other in zip(range(1, 4), range(2, 5), strict=True):
-        if not (straight[one] and straight[other]):
+    for finger, neighbour in zip(range(1, 4), range(2, 5), strict=True):
+        if not (straight[finger] and straight[neighbour]):
             continue
         for joint in (2, 3):
-            a, b = joints[CHAINS[one][joint]], joints[CHAINS[other][joint]]
+            a, b = joints[CHAINS[finger][joint]], joints[CHAINS[neighbour][joint]]
             between = np.rint(a + (b - a) * np.linspace(0.2, 0.8, 24)[:, None]).astype(int)
             between = between[((between >= 0) & (between < SIDE)).all(axis=1)]
             if len(between) and mask[between[:, 1], between[:, 0]].mean() > 0.97:

@@ -44,10 +44,10 @@ class StarterScene:
     def count(self, image: Image, name: str) -> Counted | None:
         """How many of the class uint8 (H, W, 3) shows; None where it is not sure."""
         classes, counts = self.probabilities(image)
-        thing, number = int(classes.argmax()), int(counts.argmax())
-        if min(classes[thing], counts[number]) < SURE_MIN:
+        kind, number = int(classes.argmax()), int(counts.argmax())
+        if min(classes[kind], counts[number]) < SURE_MIN:
             return None
-        return Counted(COUNTS[number] if CLASSES[thing] == _class_of(name) else 0)
+        return Counted(COUNTS[number] if CLASSES[kind] == _class_of(name) else 0)
 
     def probabilities(self, image: Image) -> tuple[Floats, Floats]:
         """Of the classes, float32 (8), and of the counts one to three, float32 (3)."""

@@ -68,18 +68,18 @@ class TextCheck:
     def _unwanted(self, lines: Sequence[Line], bars: Bars) -> Verdict:
         guilty = [line for line in lines if evidence(line) > 1 - UNWANTED_BORDER]
         score = 1 - max((evidence(line) for line in lines), default=0.0)
-        shown = ", ".join(line.text for line in guilty[:_SHOWN_MAX])
+        quoted = ", ".join(line.text for line in guilty[:_SHOWN_MAX])
         boxes = tuple(line.box for line in guilty)
-        return judge(self.name, score, bars, f"unwanted text: {shown}", boxes, "no text")
+        return judge(self.name, score, bars, f"unwanted text: {quoted}", boxes, "no text")
 
     def _wanted(self, reader: Reader, image: Image, row: PromptRow, expected: str, bars: Bars) -> Verdict:
         lines = reader.read(image, FIRST_SIDE)
         best = compare(expected, lines, row.prompt)
         if bars.outcome(best.score)[0] != "accepted" and self.settings.second_look:
-            again = reader.read(image, SECOND_SIDE)
-            second = compare(expected, again, row.prompt)
+            enlarged = reader.read(image, SECOND_SIDE)
+            second = compare(expected, enlarged, row.prompt)
             if second.score > best.score:
-                lines, best = again, second
+                lines, best = enlarged, second
         boxes = tuple(lines[i].box for i in best.lines)
         reason = explain(best, expected, surface(row.prompt), bool(lines))
         return judge(self.name, best.score, bars, reason, boxes, f"reads {expected}")
@@ -98,22 +98,22 @@ def surface(prompt: str) -> str:
     return "the " + next((word for word in _SURFACES if word in spoken), "picture")
 
 
-def explain(found: TextComparison, expected: str, where: str, anything_read: bool) -> str:
+def explain(comparison: TextComparison, expected: str, where: str, anything_read: bool) -> str:
     """What is wrong with the text, for a marketing person."""
     if not anything_read:
         return f"no legible text, expected {expected}"
-    parts = [f"{where} reads {read.shown}, expected {want.shown}" for want, read in found.misspelt[:_SHOWN_MAX]]
-    if found.missing and not found.misspelt and not found.unexpected and len(found.missing) > _SHOWN_MAX:
+    parts = [f"{where} reads {read.shown}, expected {want.shown}" for want, read in comparison.misspelt[:_SHOWN_MAX]]
+    if comparison.missing and not comparison.misspelt and not comparison.unexpected and len(comparison.missing) > _SHOWN_MAX:
         parts.append(f"most of the text is missing, expected {expected}")
-    elif found.missing:
-        parts.append(f"{_list(found.missing)} missing")
-    if found.doubled:
-        parts.append(f"{_list(found.doubled)} appears again")
-    if found.unexpected:
-        parts.append(f"unexpected text {_list(found.unexpected)}")
+    elif comparison.missing:
+        parts.append(f"{_list(comparison.missing)} missing")
+    if comparison.doubled:
+        parts.append(f"{_list(comparison.doubled)} appears again")
+    if comparison.unexpected:
+        parts.append(f"unexpected text {_list(comparison.unexpected)}")
     return "; ".join(parts) or f"the text differs from {expected}"
 
 
-def _list(found: Sequence[TextWord]) -> str:
-    shown = ", ".join(word.shown for word in found[:_SHOWN_MAX])
-    return shown if len(found) <= _SHOWN_MAX else f"{shown} and {len(found) - _SHOWN_MAX} more"
+def _list(words: Sequence[TextWord]) -> str:
+    listed = ", ".join(word.shown for word in words[:_SHOWN_MAX])
+    return listed if len(words) <= _SHOWN_MAX else f"{listed} and {len(words) - _SHOWN_MAX} more"

@@ -49,9 +49,9 @@ def expected_text(row: PromptRow) -> str | None:
     if row.text is not None:
         wanted = row.text.strip()
         return "" if wanted.casefold().rstrip(".") == "no text" else wanted
-    found = quotations(row.prompt)
-    if found:
-        return " ".join(found)
+    quoted = quotations(row.prompt)
+    if quoted:
+        return " ".join(quoted)
     return "" if _NO_TEXT.search(row.prompt) else None
 
 
@@ -61,10 +61,10 @@ def quotations(prompt: str) -> list[str]:
     for pattern in _PATTERNS:
         spans += [(m.start(), m.end(), m.group(1).strip()) for m in pattern.finditer(prompt)]
     spans.sort(key=lambda span: (span[0], -span[1]))
-    kept: list[str] = []
+    quoted: list[str] = []
     end = -1
     for start, stop, words in spans:
         if start >= end and any(c.isalnum() for c in words):
-            kept.append(words)
+            quoted.append(words)
             end = stop
-    return kept
+    return quoted

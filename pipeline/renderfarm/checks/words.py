@@ -221,8 +221,8 @@ def _penalty(
     botched: list[TextWord],
     letters: int,
 ) -> float:
-    def mass(found: list[TextWord]) -> float:
-        return sum(len(w.key) * _weight(w, lines, matched) for w in found) / letters
+    def mass(words: list[TextWord]) -> float:
+        return sum(len(w.key) * _weight(w, lines, matched) for w in words) / letters
 
     penalty = UNEXPECTED_WEIGHT * mass(unexpected) + DOUBLED_WEIGHT * mass(doubled)
     touching = {(m.line, m.key.casefold()) for m in matched}
