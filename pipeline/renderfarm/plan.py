@@ -124,26 +124,26 @@ class ImageIds:
 
     def of(self, raw: Mapping[str, Any]) -> list[bytes]:
         """16 bytes for each image of the row, in index order."""
-        intent, said = self._intent, raw.get
+        intent, value = self._intent, raw.get
         job, defaults = intent.job, intent.job.defaults
-        row, seed, init, mask, control = raw["id"], said("seed"), said("init_image"), said("mask_image"), said("control_image")
-        adapter = said("adapter") or defaults.adapter
-        guidance = defaults.guidance if said("guidance") is None else shortest(raw["guidance"])
-        strength = "null" if said("strength") is None else repr(shortest(raw["strength"]))
-        negative = ", ".join(part for part in (job.negative_prompt, said("negative_prompt")) if part)
-        adapter_said = _text(intent.adapter_digests.get(adapter, adapter) if adapter else None)
-        init_said, mask_said = (_text(intent.input_digests.get(uri) if uri else None) for uri in (init, mask))
-        by = f'"control":[{_text(intent.control)},{_text(intent.input_digests.get(control))}],' if control is not None else ""
-        head = f'["renderfarm image 1",{{"adapter":{adapter_said},{by}"guidance":{guidance!r},"index":'
+        row, seed, init, mask, control = raw["id"], value("seed"), value("init_image"), value("mask_image"), value("control_image")
+        adapter = value("adapter") or defaults.adapter
+        guidance = defaults.guidance if value("guidance") is None else shortest(raw["guidance"])
+        strength = "null" if value("strength") is None else repr(shortest(raw["strength"]))
+        negative = ", ".join(part for part in (job.negative_prompt, value("negative_prompt")) if part)
+        adapter_json = _text(intent.adapter_digests.get(adapter, adapter) if adapter else None)
+        init_json, mask_json = (_text(intent.input_digests.get(uri) if uri else None) for uri in (init, mask))
+        control_json = f'"control":[{_text(intent.control)},{_text(intent.input_digests.get(control))}],' if control is not None else ""
+        head = f'["renderfarm image 1",{{"adapter":{adapter_json},{control_json}"guidance":{guidance!r},"index":'
         middle = (
-            f',"init":{init_said},{self._lossy}"mask":{mask_said},"negative_prompt":{_text(negative)},'
+            f',"init":{init_json},{self._lossy}"mask":{mask_json},"negative_prompt":{_text(negative)},'
             f'"prompt":{_text(raw["prompt"])},"row":{_text(row)},"scheduler":{self._scheduler},"seed":'
         )
         tail = (
-            f',"size":[{said("width") or defaults.width},{said("height") or defaults.height}],"steps":{said("steps") or defaults.steps},'
+            f',"size":[{value("width") or defaults.width},{value("height") or defaults.height}],"steps":{value("steps") or defaults.steps},'
             f'"strength":{strength},{self._tail}'
         )
-        count = defaults.images if said("images") is None else raw["images"]
+        count = defaults.images if value("images") is None else raw["images"]
         texts = (f"{head}{i}{middle}{first_seed(seed, job.seed, row, i)}{tail}" for i in range(count))
         return [hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:16] for text in texts]
 
@@ -171,7 +171,7 @@ def attempt_of(image: PlannedImage, number: int) -> Attempt:
     return Attempt(image, number, image.seed if number == 1 else _seed(f'["retry",{image.seed},{image.index},{number}]'))
 
 
-def climbed(attempt: Attempt, rejected: int, job: JobSettings) -> Attempt:
+def on_ladder(attempt: Attempt, rejected: int, job: JobSettings) -> Attempt:
     """The attempt as the job's ladder renders it after so many rejections of its image.
 
     The image keeps its id and its seeds: what was asked for is the same, and what was really used stands in the record. A rung is added to

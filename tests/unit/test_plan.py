@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from renderfarm.job import JobSettings
-from renderfarm.plan import Intent, attempt_of, batch_key, batches, climbed, first_seed, plan_digest, plan_row
+from renderfarm.plan import Intent, attempt_of, batch_key, batches, first_seed, on_ladder, plan_digest, plan_row
 from renderfarm.schema import PromptRow
 
 JOB = JobSettings.model_validate({"name": "j", "manifest": "m", "output": {"to": "o"}, "negative_prompt": "blurry"})
@@ -115,11 +115,11 @@ def test_a_rung_of_the_ladder_keeps_id_and_seed_and_never_asks_for_less_than_the
     ladder = [{"after": 1, "steps": 30, "negative_prompt": "blurry"}, {"after": 3, "guidance": 8.0, "negative_prompt": "gibberish"}]
     job = JobSettings.model_validate({"name": "m", "manifest": "-", "output": "-", "checks": {"attempts": 5, "ladder": ladder}})
     (image,) = plan_row(PromptRow("a", "a mug", steps=20, guidance=5.0, negative_prompt="cropped"), "d", replace(INTENT, job=job))
-    seen = [climbed(attempt_of(image, number), number - 1, job) for number in range(1, 6)]
+    seen = [on_ladder(attempt_of(image, number), number - 1, job) for number in range(1, 6)]
     assert [a.image.steps for a in seen] == [20, 30, 30, 20, 20] and [a.image.guidance for a in seen] == [5.0, 5.0, 5.0, 8.0, 8.0]
     assert [a.image.negative_prompt for a in seen] == ["cropped", *["cropped, blurry"] * 2, *["cropped, gibberish"] * 2]
     assert {a.image.image_id for a in seen} == {image.image_id}
     assert [a.seed for a in seen] == [attempt_of(image, n).seed for n in range(1, 6)]
     (rich,) = plan_row(PromptRow("b", "a mug", steps=50, guidance=12.0), "d", replace(INTENT, job=job))
-    assert [climbed(attempt_of(rich, 2), n, job).image.steps for n in (1, 3)] == [50, 50]
-    assert climbed(attempt_of(rich, 4), 3, job).image.guidance == 12.0
+    assert [on_ladder(attempt_of(rich, 2), n, job).image.steps for n in (1, 3)] == [50, 50]
+    assert on_ladder(attempt_of(rich, 4), 3, job).image.guidance == 12.0

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from renderfarm.job import JobSettings
-from renderfarm.plan import BatchKey, attempt_of, batch_key, climbed
+from renderfarm.plan import BatchKey, attempt_of, batch_key, on_ladder
 from renderfarm.schema import Attempt, PlannedImage
 
 BYTES_PER_PIXEL = 3
@@ -35,7 +35,7 @@ class PendingAttempt:
     @classmethod
     def of(cls, image: PlannedImage, number: int, rejected: int, job: JobSettings) -> PendingAttempt:
         """The attempt `number` of an image that was rejected so often, on the rung of the ladder where it stands."""
-        attempt = climbed(attempt_of(image, number), rejected, job)
+        attempt = on_ladder(attempt_of(image, number), rejected, job)
         return cls(attempt, rejected, planned=image if attempt.image is not image else None)
 
 
