@@ -36,13 +36,13 @@ def supplied_by(file: Path, parts: Iterable[Component], family: Family) -> tuple
 
     if all("lora" in name for name in names):
         raise WeightsError("this is a LoRA adapter, not a model", str(file), "name it under model.adapters")
-    found: set[str] = {family.denoiser}
+    supplied: set[str] = {family.denoiser}
     if holds(WHOLE):
-        found.add("vae")
+        supplied.add("vae")
         for part in parts:
             if (part.kind in CLIP_CLASSES and holds(CLIP)) or (part.kind == "T5EncoderModel" and holds(T5)):
-                found.add(part.name)
-    return tuple(sorted(found & {part.name for part in parts}))
+                supplied.add(part.name)
+    return tuple(sorted(supplied & {part.name for part in parts}))
 
 
 def weights_in(file: Path) -> tuple[tuple[str, int], ...]:

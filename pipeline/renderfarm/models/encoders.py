@@ -68,6 +68,6 @@ def set_apart(pipe: Any, where: torch.device) -> Any:
     return apart
 
 
-def threads_beside_a_gpu(given: int) -> int:
+def threads_beside_a_gpu(threads: int) -> int:
     """Returns how many threads encode on the CPU while a GPU denoises: half of the cores, the others check and store."""
-    return max(given, len(os.sched_getaffinity(0)) // 2) if hasattr(os, "sched_getaffinity") else given
+    return max(threads, len(os.sched_getaffinity(0)) // 2) if hasattr(os, "sched_getaffinity") else threads

@@ -90,8 +90,8 @@ class Graphed:
                 raise
             self.refused.add(bucket)
             return None
-        made = self.recordings[bucket] = Recording(inputs, repeat, outputs)
-        return made
+        recording = self.recordings[bucket] = Recording(inputs, repeat, outputs)
+        return recording
 
 
 class CudaRecorder:
@@ -111,10 +111,10 @@ class CudaRecorder:
                     work()
             current.wait_stream(self._stream)
             with torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"):
-                made = work()
+                outputs = work()
         finally:
             torch.cuda.set_stream(current)
-        return graph.replay, made
+        return graph.replay, outputs
 
 
 def record_denoiser(denoiser: Any, device: torch.device) -> None:

@@ -74,9 +74,9 @@ class LoadedModel:
                 "image": diffusers.AutoPipelineForImage2Image,
                 "inpaint": diffusers.AutoPipelineForInpainting,
             }
-            made = auto[task].from_pipe(self.pipe, **({"controlnet": self.control} if controlled else {}))
-            made.set_progress_bar_config(disable=True)
-            self.variants[task, controlled] = made
+            variant = auto[task].from_pipe(self.pipe, **({"controlnet": self.control} if controlled else {}))
+            variant.set_progress_bar_config(disable=True)
+            self.variants[task, controlled] = variant
         return self.variants[task, controlled]
 
 

@@ -193,11 +193,11 @@ def _supplied(folder: Path, checkpoint: Path | None) -> tuple[str, ...]:
 
 def digests(folder: Path, names: Iterable[str], checkpoint: Path | None, *, cache: Path | None) -> tuple[FileDigest, ...]:
     """Returns the digest of every file that loading reads; a single file goes by one fixed name, wherever it lies."""
-    found = fingerprint(folder, names, cache=cache)
+    files = fingerprint(folder, names, cache=cache)
     if checkpoint is None:
-        return found
+        return files
     (own,) = fingerprint(checkpoint.parent, [checkpoint.name], cache=cache)
-    return (*found, FileDigest(CHECKPOINT_NAME, own.size, own.sha256))
+    return (*files, FileDigest(CHECKPOINT_NAME, own.size, own.sha256))
 
 
 def _scheduler(settings: ModelSettings, layout: Layout) -> str:
@@ -214,13 +214,13 @@ def _scheduler(settings: ModelSettings, layout: Layout) -> str:
 
 def _warnings(name: str, layout: Layout, licence: Licence) -> list[str]:
     """Returns what a user should read before rendering with these weights."""
-    found = []
+    warnings = []
     if licence.use == "unknown":
-        found.append(f"licence {licence.name!r} ({licence.source}): nobody checked whether commercial use is allowed")
+        warnings.append(f"licence {licence.name!r} ({licence.source}): nobody checked whether commercial use is allowed")
     if licence.use == "restricted":
-        found.append(f"licence {licence.name!r} ({licence.source}) sets conditions for commercial use: read them")
+        warnings.append(f"licence {licence.name!r} ({licence.source}) sets conditions for commercial use: read them")
     if family_of(layout.pipeline_class) is OTHER:
-        found.append(f"{layout.pipeline_class} is not among the tested families: rendered by its own plain call")
+        warnings.append(f"{layout.pipeline_class} is not among the tested families: rendered by its own plain call")
     if layout.has_safety_checker:
-        found.append("the weights bring a safety checker; it is not run, because it blackens pictures without saying so")
-    return found
+        warnings.append("the weights bring a safety checker; it is not run, because it blackens pictures without saying so")
+    return warnings

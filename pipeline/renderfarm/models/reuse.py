@@ -16,24 +16,24 @@ class DeepFeatures:
     def __init__(self, every: int) -> None:
         self.every = every
         self.step = 0
-        self.kept: dict[int, Any] = {}
+        self.deep: dict[int, Any] = {}
 
     def begin(self) -> None:
         """Forget: the next step is a full one."""
         self.step = 0
-        self.kept.clear()
+        self.deep.clear()
 
     @property
     def full(self) -> bool:
         """Whether this step computes everything."""
-        return self.step % self.every == 0 or not self.kept
+        return self.step % self.every == 0 or not self.deep
 
 
 def reuse_deep_features(unet: Any, every: int) -> None:
     """Makes `unet` compute its inner blocks at every `every`-th call only; `begin_batch` must be called before each batch."""
     features = DeepFeatures(every)
     for key, block in enumerate((*unet.down_blocks[1:], unet.mid_block, *unet.up_blocks[:-1])):
-        block.forward = _kept(block.forward, key, features)
+        block.forward = _skipping(block.forward, key, features)
     unet.register_forward_hook(lambda *_: setattr(features, "step", features.step + 1))
     unet.deep_features = features
 
@@ -45,12 +45,12 @@ def begin_batch(denoiser: Any) -> None:
         features.begin()
 
 
-def _kept(forward: Callable[..., Any], key: int, features: DeepFeatures) -> Callable[..., Any]:
+def _skipping(forward: Callable[..., Any], key: int, features: DeepFeatures) -> Callable[..., Any]:
     """Returns the block's forward, skipped between full steps."""
 
     def run(*args: Any, **options: Any) -> Any:
-        if key not in features.kept or features.full:
-            features.kept[key] = forward(*args, **options)
-        return features.kept[key]
+        if key not in features.deep or features.full:
+            features.deep[key] = forward(*args, **options)
+        return features.deep[key]
 
     return run

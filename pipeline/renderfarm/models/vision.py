@@ -63,11 +63,11 @@ class Detector:
             options = {"threshold": confidence_min, "target_sizes": [image.shape[:2]]}
             if self.dino:
                 options |= {"input_ids": inputs["input_ids"], "text_threshold": confidence_min}
-            (found,) = self._processor.post_process_grounded_object_detection(outputs, **options)
-        boxes, scores = found["boxes"].float().numpy(), found["scores"].float().numpy()
-        seen = [Detection((float(a), float(b), float(c), float(d)), float(s)) for (a, b, c, d), s in zip(boxes, scores, strict=True)]
-        seen = [one for one in seen if _centred(one.box, image.shape[1], image.shape[0])]
-        return distinct(sorted(seen, key=lambda one: -one.confidence))
+            (output,) = self._processor.post_process_grounded_object_detection(outputs, **options)
+        boxes, scores = output["boxes"].float().numpy(), output["scores"].float().numpy()
+        things = [Detection((float(a), float(b), float(c), float(d)), float(s)) for (a, b, c, d), s in zip(boxes, scores, strict=True)]
+        things = [thing for thing in things if _centred(thing.box, image.shape[1], image.shape[0])]
+        return distinct(sorted(things, key=lambda thing: -thing.confidence))
 
 
 class Safety:
@@ -113,13 +113,13 @@ class Safety:
         return 1 / (1 + math.exp(-max(-20.0, min(20.0, margin * MARGIN_SCALE))))
 
 
-def distinct(found: Sequence[Detection]) -> list[Detection]:
-    """The surest of boxes that cover the same thing; `found` is surest first."""
-    kept: list[Detection] = []
-    for one in found:
-        if all(_iou(one.box, other.box) <= SAME_IOU for other in kept):
-            kept.append(one)
-    return kept
+def distinct(things: Sequence[Detection]) -> list[Detection]:
+    """The surest of boxes that cover the same thing; `things`: surest first."""
+    separate: list[Detection] = []
+    for thing in things:
+        if all(_iou(thing.box, other.box) <= SAME_IOU for other in separate):
+            separate.append(thing)
+    return separate
 
 
 def _centred(box: Sequence[float], width: int, height: int) -> bool:
@@ -127,20 +127,20 @@ def _centred(box: Sequence[float], width: int, height: int) -> bool:
     return 0 <= (box[0] + box[2]) / 2 <= width and 0 <= (box[1] + box[3]) / 2 <= height
 
 
-def _iou(one: Sequence[float], other: Sequence[float]) -> float:
-    width, height = (max(0.0, min(one[k + 2], other[k + 2]) - max(one[k], other[k])) for k in (0, 1))
-    areas = sum((box[2] - box[0]) * (box[3] - box[1]) for box in (one, other))
+def _iou(box: Sequence[float], other: Sequence[float]) -> float:
+    width, height = (max(0.0, min(box[k + 2], other[k + 2]) - max(box[k], other[k])) for k in (0, 1))
+    areas = sum((b[2] - b[0]) * (b[3] - b[1]) for b in (box, other))
     return width * height / max(areas - width * height, 1e-9)
 
 
 def _config(folder: Path) -> dict[str, Any]:
     try:
-        found = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise WeightsError(f"no weights with a config.json: {error}", str(folder), "name a folder that holds them") from error
-    if not isinstance(found, dict):
+    if not isinstance(config, dict):
         raise WeightsError("config.json is no object", str(folder), "download it again")
-    return found
+    return config
 
 
 def _loaded(kind: Any, folder: Path, **options: Any) -> Any:
@@ -149,5 +149,5 @@ def _loaded(kind: Any, folder: Path, **options: Any) -> Any:
     try:
         return kind.from_pretrained(folder, local_files_only=True, **options)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
-        said = " ".join(str(error).split())[:200]
-        raise WeightsError(f"the weights cannot be loaded: {said}", str(folder), "a complete folder with model.safetensors") from error
+        reason = " ".join(str(error).split())[:200]
+        raise WeightsError(f"the weights cannot be loaded: {reason}", str(folder), "a complete folder with model.safetensors") from error

@@ -41,7 +41,7 @@ class Lanes:
             yield
         torch.cuda.current_stream().wait_stream(self._ahead)
 
-    def taken(self, tensors: Iterable[torch.Tensor]) -> None:
+    def used_by_denoiser(self, tensors: Iterable[torch.Tensor]) -> None:
         """Says that the default stream uses tensors that were made `ahead`."""
         if self._ahead is not None:
             for tensor in tensors:

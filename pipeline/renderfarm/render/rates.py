@@ -55,14 +55,14 @@ class Speed:
 
 def recall(cache: Path, digest: str, width: int, height: int, steps: int) -> Rate | None:
     """Returns what was measured for these weights at this size; another number of steps is scaled from the nearest."""
-    found: list[tuple[int, Rate]] = []
+    rates: list[tuple[int, Rate]] = []
     for key, rate in _read(cache).items():
         start, _, measured = key.rpartition(" ")
         if start == _key(digest, width, height, 0).rpartition(" ")[0] and measured.isdigit() and int(measured) > 0:
-            found.append((int(measured), rate))
-    if not found:
+            rates.append((int(measured), rate))
+    if not rates:
         return None
-    nearest, rate = min(found, key=lambda entry: abs(entry[0] - steps))
+    nearest, rate = min(rates, key=lambda entry: abs(entry[0] - steps))
     return Rate(rate.image_s * steps / nearest, rate.device)
 
 

@@ -102,17 +102,17 @@ class Renderer:
             return self._pooled(attempts, mark, started)
         request = self._request(attempts)
         limit = self.batch_limit(request.width, request.height)
-        done: list[tuple[torch.Tensor, torch.Tensor]] = []
+        drawn: list[tuple[torch.Tensor, torch.Tensor]] = []
         company: list[str] = []
         try:
-            for batch, made in in_fitting_batches(attempts, limit, lambda batch: self._batch(request, batch, inputs or {})):
-                if len(batch) < min(limit, len(attempts) - sum(len(pictures) for pictures, _ in done)):
+            for batch, batch_drawn in in_fitting_batches(attempts, limit, lambda batch: self._batch(request, batch, inputs or {})):
+                if len(batch) < min(limit, len(attempts) - sum(len(pictures) for pictures, _ in drawn)):
                     self._fits[request.width, request.height] = len(batch)
                 company += [CHUNK_END] * bool(company) + [name_of(attempt) for attempt in batch]
-                done.append(made)
+                drawn.append(batch_drawn)
         except DoesNotFit as error:
             raise self._too_large(request.width, request.height, error) from error
-        pixels = self._to_host(attempts, done, mark)
+        pixels = self._to_host(attempts, drawn, mark)
         self._speed.note(request.width, request.height, request.steps, len(attempts), started)
         return pixels, self._info(tuple(company), request.size)
 
@@ -130,7 +130,7 @@ class Renderer:
         size = self.batch_limit(width, height)
         while True:
             try:
-                made = self._slots.render_pooled(self.model, self._prompts, self.lanes, attempts, size)
+                drawn = self._slots.render_pooled(self.model, self._prompts, self.lanes, attempts, size)
                 break
             except (RuntimeError, MemoryError) as error:
                 if not out_of_memory(error):
@@ -138,7 +138,7 @@ class Renderer:
                 if size == 1:
                     raise self._too_large(width, height, error) from error
             size = self._fits[width, height] = size // 2
-        pixels = self._to_host(attempts, [made], mark)
+        pixels = self._to_host(attempts, [drawn], mark)
         steps = sum(attempt.image.steps for attempt in attempts) / len(attempts)
         self._speed.note(width, height, round(steps), len(attempts), started)
         return pixels, self._info(tuple(name_of(attempt) for attempt in attempts), (width, height))
@@ -151,14 +151,14 @@ class Renderer:
         if width % multiple or height % multiple:
             raise RenderFailed(f"{width}×{height}: width and height must be multiples of {multiple} for these weights")
 
-    def _to_host(self, attempts: Sequence[Attempt], done: Sequence[tuple[torch.Tensor, torch.Tensor]], mark: Mark | None) -> np.ndarray:
+    def _to_host(self, attempts: Sequence[Attempt], drawn: Sequence[tuple[torch.Tensor, torch.Tensor]], mark: Mark | None) -> np.ndarray:
         """Returns all pictures, marked, as uint8 (B, H, W, 3). Raises RenderFailed naming the first that is not finite."""
         import torch
 
         with self.lanes.behind():
-            pictures = torch.cat([part for part, _ in done])
+            pictures = torch.cat([part for part, _ in drawn])
             assert len(pictures) == len(attempts), "an image was lost between batches"
-            finite = torch.cat([part for _, part in done])
+            finite = torch.cat([part for _, part in drawn])
             if not bool(finite.all()):
                 raise not_finite(attempts, finite.tolist().index(False))
             if mark is not None:

@@ -40,7 +40,7 @@ class Slot:
     step: int = 0
 
     @property
-    def done(self) -> bool:
+    def finished(self) -> bool:
         return self.step == len(self.timesteps)
 
 
@@ -81,10 +81,10 @@ class SlotPool:
         t = torch.stack([slot.timesteps[slot.step] for slot in slots])
         scaled = latents if self.flow else (latents / (sigma**2 + 1).sqrt()).to(latents.dtype)
         moved = latents.float() + self._slope(latents, self._predict(scaled, t), sigma) * (following - sigma)
-        for slot, one in zip(slots, moved.to(latents.dtype).unsqueeze(1), strict=True):
-            slot.latents, slot.step = one, slot.step + 1
-        self.slots = [slot for slot in slots if not slot.done]
-        return [slot for slot in slots if slot.done]
+        for slot, latent in zip(slots, moved.to(latents.dtype).unsqueeze(1), strict=True):
+            slot.latents, slot.step = latent, slot.step + 1
+        self.slots = [slot for slot in slots if not slot.finished]
+        return [slot for slot in slots if slot.finished]
 
     def _predict(self, latents: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
         """Returns what the denoiser says of each slot, guided (Ho & Salimans 2022)."""
@@ -98,19 +98,19 @@ class SlotPool:
             out = pipe.transformer(hidden_states=latents, timestep=t, encoder_hidden_states=encoded[0], pooled_projections=encoded[1])
         else:
             out = self.model.pipe.unet(latents, t, encoder_hidden_states=encoded[0])
-        made: torch.Tensor = out.sample
+        prediction: torch.Tensor = out.sample
         if len(sides) == 1:
-            return made
-        without, wanted = made.chunk(2)
-        guidance = torch.tensor([slot.guidance for slot in self.slots], device=made.device, dtype=made.dtype).view(SHAPE)
+            return prediction
+        without, wanted = prediction.chunk(2)
+        guidance = torch.tensor([slot.guidance for slot in self.slots], device=prediction.device, dtype=prediction.dtype).view(SHAPE)
         return without + guidance * (wanted - without)
 
-    def _slope(self, latents: torch.Tensor, made: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+    def _slope(self, latents: torch.Tensor, prediction: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
         """Returns dx/dσ in float32; epsilon and a flow's velocity are it already."""
-        made, latents = made.float(), latents.float()
+        prediction, latents = prediction.float(), latents.float()
         if self.flow or self.model.pipe.scheduler.config.prediction_type == "epsilon":
-            return made
-        clean = made * (-sigma / (sigma**2 + 1).sqrt()) + latents / (sigma**2 + 1)
+            return prediction
+        clean = prediction * (-sigma / (sigma**2 + 1).sqrt()) + latents / (sigma**2 + 1)
         return (latents - clean) / sigma
 
 
@@ -128,21 +128,21 @@ def render_pooled(
             prompts = [cache.encode(image.prompt, None, negative=False) for image in images]
             sides = images if guided(model, images[0].guidance) else []
             negatives = [cache.encode(image.negative_prompt, None, negative=True) for image in sides] or prompts
-        lanes.taken(tensor for encoded in (*prompts, *negatives) for tensor in encoded)
+        lanes.used_by_denoiser(tensor for encoded in (*prompts, *negatives) for tensor in encoded)
         with lanes.turn:
             waiting = deque(range(len(attempts)))
             while waiting or pool.slots:
                 while waiting and len(pool.slots) < size:
                     at = waiting.popleft()
                     pool.slots.append(pool.slot(at, attempts[at], prompts[at], negatives[at]))
-                done = pool.tick()
-                if not done:
+                finished = pool.tick()
+                if not finished:
                     continue
-                latents = torch.cat([slot.latents for slot in done])
+                latents = torch.cat([slot.latents for slot in finished])
                 with lanes.behind(lanes.denoised(), [latents]):
                     drawn = decode(model, latents, tiles=size == 1)
                     good = latents.isfinite().flatten(1).all(1) & drawn.isfinite().flatten(1).all(1)
-                    for slot, picture, ok in zip(done, quantise(drawn.nan_to_num()), good, strict=True):
+                    for slot, picture, ok in zip(finished, quantise(drawn.nan_to_num()), good, strict=True):
                         pictures[slot.place], finite[slot.place] = picture, ok
         with lanes.behind():
             order = range(len(attempts))

@@ -317,7 +317,7 @@ def render_batch(
             prompts = [cache.encode(prompt, request.adapter, negative=False) for prompt, _ in texts]
             sides = texts if guided(model, request.guidance) else ()
             negatives = [cache.encode(negative, request.adapter, negative=True) for _, negative in sides]
-        lanes.taken(tensor for encoded in (*prompts, *negatives) for tensor in encoded)
+        lanes.used_by_denoiser(tensor for encoded in (*prompts, *negatives) for tensor in encoded)
         with lanes.turn:
             latents = denoise(model, request, prompts, negatives, generators, pictures)
             done = lanes.denoised()

@@ -55,7 +55,7 @@ def decode(model: LoadedModel, latents: torch.Tensor, *, tiles: bool = True) -> 
                 return _decoded(vae, latents, tile)
         except (RuntimeError, MemoryError) as error:
             with _decoding:
-                if not out_of_memory(error) or not _made_thriftier(model, latents, tile, tiles=tiles):
+                if not out_of_memory(error) or not _use_smaller_pieces(model, latents, tile, tiles=tiles):
                     raise
 
 
@@ -74,7 +74,7 @@ def _decoded(vae: Any, latents: torch.Tensor, tile: int) -> torch.Tensor:
             vae.disable_tiling()
 
 
-def _made_thriftier(model: LoadedModel, latents: torch.Tensor, tile: int, *, tiles: bool) -> bool:
+def _use_smaller_pieces(model: LoadedModel, latents: torch.Tensor, tile: int, *, tiles: bool) -> bool:
     """From now on pictures are decoded one by one, or pictures of this size in overlapping tiles of half the size; False when that
     cannot be.
 
