@@ -114,17 +114,17 @@ class Recheck:
                 if row["kind"] != "attempt":
                     self._images.move(row)
                     continue
-                again = self._again(row)
-                self._images.add(row["image_id"], again)
-                if again.changes:
+                rejudgement = self._rejudged(row)
+                self._images.add(row["image_id"], rejudgement)
+                if rejudgement.changes:
                     self.outlook.changed += 1
-                    self.outlook.ends[again.was, again.now] += 1
-                    yield again
+                    self.outlook.ends[rejudgement.was, rejudgement.now] += 1
+                    yield rejudgement
         if self._settings.text.second_look and any(self.outlook.verdicts["text", "accepted", worse] for worse in ("rejected", "flagged")):
             self.outlook.notes.append(text.READ_ONCE)
         self.outlook.was, self.outlook.now, self.outlook.open = self._images.counts(*self._limits)
 
-    def _again(self, record: Mapping[str, Any]) -> Rejudgement:
+    def _rejudged(self, record: Mapping[str, Any]) -> Rejudgement:
         """One recorded attempt by the new settings; one that was never rendered stays failed."""
         place = (record["image_id"], record["row_id"] or "", record["index"] or 0, record["attempt"])
         self.outlook.attempts += 1
@@ -188,11 +188,11 @@ def _judges(settings: ChecksSettings, notes: list[str]) -> dict[str, _BarsOf | N
         built = registry.build(settings.model_copy(update={"plugins": {}}))
         notes.append(f"verdicts of plug-ins stay as recorded: {error.what}")
     notes += [f"verdicts of {c.name} stay as recorded: it does not say how a score is judged" for c in built if not isinstance(c, Rejudged)]
-    found: dict[str, _BarsOf | None] = {check.name: check.bars if isinstance(check, Rejudged) else None for check in built}
+    judges: dict[str, _BarsOf | None] = {check.name: check.bars if isinstance(check, Rejudged) else None for check in built}
     if settings.duplicates.enabled:
-        found[duplicates.NAME] = None  # their bars depend on where the twin was found
+        judges[duplicates.NAME] = None  # their bars depend on where the twin was found
         notes.append("a near-duplicate is judged against what was accepted then; which twins other decisions would leave was not recorded")
-    return found
+    return judges
 
 
 _Trail = tuple[tuple[int, Ending, Ending], ...]
@@ -207,8 +207,8 @@ class _ImageTrails:
         self._superseded: set[str] = set()
         self._planned = 0
 
-    def add(self, image_id: str, again: Rejudgement) -> None:
-        self._set(image_id, (*self._trails.get(image_id, ()), (again.attempt, again.was, again.now)))
+    def add(self, image_id: str, rejudgement: Rejudgement) -> None:
+        self._set(image_id, (*self._trails.get(image_id, ()), (rejudgement.attempt, rejudgement.was, rejudgement.now)))
 
     def move(self, row: Mapping[str, Any]) -> None:
         """A plan, an image that leaves it or comes back, or a person's word, which stands in both judgements."""

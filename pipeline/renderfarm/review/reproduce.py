@@ -90,15 +90,15 @@ class Reproduction:
 
     def lines(self) -> list[str]:
         """The answer for people. What the record says is not escaped in it: whoever prints it does that, line by line."""
-        found = self.comparison
+        comparison = self.comparison
         words = {
             "bit-identical": "bit-identical to the stored picture",
-            "within": f"within {found.grey_levels_max} grey level{'s' * (found.grey_levels_max > 1)} of the stored picture",
-            "different": f"different: up to {found.grey_levels_max} grey levels, {found.psnr_db:.1f} dB PSNR",
+            "within": f"within {comparison.grey_levels_max} grey level{'s' * (comparison.grey_levels_max > 1)} of the stored picture",
+            "different": f"different: up to {comparison.grey_levels_max} grey levels, {comparison.psnr_db:.1f} dB PSNR",
         }
-        lines = [f"image {self.image_id}, attempt {self.attempt}: {words[found.kind]}"]
-        if found.kind != "bit-identical":
-            lines.append(f"  {found.share:.2%} of the pixels differ")
+        lines = [f"image {self.image_id}, attempt {self.attempt}: {words[comparison.kind]}"]
+        if comparison.kind != "bit-identical":
+            lines.append(f"  {comparison.share:.2%} of the pixels differ")
             lines += [f"  because of this, perhaps: {reason}" for reason in self.reasons] or [
                 "  device, versions, weights and batch are as recorded, so nothing explains the difference"
             ]
@@ -195,11 +195,11 @@ def reproduce(
     return Reproduction(attempt.image.image_id, attempt.number, compare(decode(stored, record.object_key or ""), pixels), reasons)
 
 
-def compare(recorded: Pixels, again: Pixels, levels_max: int = LEVELS_MAX) -> Comparison:
+def compare(recorded: Pixels, rendered: Pixels, levels_max: int = LEVELS_MAX) -> Comparison:
     """Two pictures, uint8 (H, W, 3), held against each other."""
-    if recorded.shape != again.shape:
+    if recorded.shape != rendered.shape:
         return Comparison("different", 255, 0.0, 1.0)
-    apart = np.abs(recorded.astype(np.int16) - again.astype(np.int16))
+    apart = np.abs(recorded.astype(np.int16) - rendered.astype(np.int16))
     most = int(apart.max(initial=0))
     squared = float(np.mean(np.square(apart, dtype=np.float64))) if apart.size else 0.0
     psnr_db = 10 * math.log10(255.0**2 / squared) if squared else math.inf
@@ -209,7 +209,7 @@ def compare(recorded: Pixels, again: Pixels, levels_max: int = LEVELS_MAX) -> Co
 
 def differences(recorded: RenderInfo, now: RenderInfo) -> tuple[str, ...]:
     """What is not as it was, in words for a person, the likeliest cause of a difference first."""
-    said = []
+    changes = []
     for name, words in (
         ("weights_digest", "other weights"),
         ("weights_revision", "another revision of the weights"),
@@ -222,10 +222,10 @@ def differences(recorded: RenderInfo, now: RenderInfo) -> tuple[str, ...]:
     ):
         before, after = getattr(recorded, name), getattr(now, name)
         if before != after:
-            said.append(f"{words}: {before or 'unknown'} then, {after or 'unknown'} now")
+            changes.append(f"{words}: {before or 'unknown'} then, {after or 'unknown'} now")
     if recorded.batch != now.batch:
-        said.append(f"another batch: {len(recorded.batch)} attempts then, {len(now.batch)} now")
-    return tuple(said)
+        changes.append(f"another batch: {len(recorded.batch)} attempts then, {len(now.batch)} now")
+    return tuple(changes)
 
 
 def changed_beside(before: Mapping[str, str], now: Mapping[str, str]) -> tuple[str, ...]:
@@ -262,21 +262,20 @@ def attempt_of(record: Record) -> Attempt:
 def accepted(records: Iterable[Record], image_id: str) -> Record:
     """The record of the attempt that was accepted for an image. Raises: UserError naming why there is none."""
     tried: dict[int | None, Record] = {}
-    found = None
+    chosen = None
     for record in records:
         if record.image_id != image_id or record.kind not in ("attempt", "review"):
             continue
         if record.kind == "attempt":
             tried[record.attempt] = record
         if record.outcome == "accepted" and record.attempt in tried:
-            found = dataclasses.replace(tried[record.attempt], object_key=record.object_key)
-        elif record.kind == "review" and found is not None and found.attempt == record.attempt:
-            found = None
-    seen = bool(tried)
-    if found is None:
-        what = f"no attempt of image {image_id} was accepted" if seen else f"image {image_id} is not in this output"
+            chosen = dataclasses.replace(tried[record.attempt], object_key=record.object_key)
+        elif record.kind == "review" and chosen is not None and chosen.attempt == record.attempt:
+            chosen = None
+    if chosen is None:
+        what = f"no attempt of image {image_id} was accepted" if tried else f"image {image_id} is not in this output"
         raise UserError(what, remedy="`renderfarm provenance export` lists the images of an output")
-    return found
+    return chosen
 
 
 def _rendered(
@@ -294,13 +293,13 @@ def _rendered(
 def neighbours(records: Iterable[Record], record: Record) -> dict[str, Record]:
     """The records of the attempts that were rendered at once with `record`'s, by their names in `batch`; reads no further than the last."""
     wanted = set(_together(record)) - {_name(record)}
-    found: dict[str, Record] = {}
+    others: dict[str, Record] = {}
     for other in records if wanted else ():
         if other.kind == "attempt" and (name := _name(other)) in wanted:
-            found[name] = other
-            if len(found) == len(wanted):
+            others[name] = other
+            if len(others) == len(wanted):
                 break
-    return found
+    return others
 
 
 def _name(record: Record) -> str:
@@ -329,15 +328,15 @@ def known_mark_keys(trust: Path | None, job_keys: str | None) -> tuple[tuple[Mar
     """
     if trust is not None:
         return keys.load_trust(trust).mark_keys, ()
-    found: list[MarkKey] = []
+    readable: list[MarkKey] = []
     unread: list[str] = []
     own = str(keys.default_folder().absolute())
     for folder in filter(None, (job_keys, own if os.path.isdir(own) else None)):
         try:
-            found += keys.mark_keys(Path(folder))
+            readable += keys.mark_keys(Path(folder))
         except (KeysError, OSError, RuntimeError) as error:  # OSError: a folder of somebody else; RuntimeError: of no user at all
             unread.append(f"the key set {folder} cannot be read here: {error.what if isinstance(error, KeysError) else error}")
-    return tuple(found), tuple(unread)
+    return tuple(readable), tuple(unread)
 
 
 def mark_key(record: Record, mark_keys: Sequence[MarkKey]) -> MarkKey | None:

@@ -94,13 +94,13 @@ class Reviewed:
 def waiting(storage: Storage, job: JobFile) -> Iterator[Waiting]:
     """Exhausted images of the newest plan that wait for a person, in log order. Raises: LogDamaged, StorageAway."""
     state = reading.read_state(storage)
-    found: dict[str, dict[int, Candidate]] = {}
+    candidates: dict[str, dict[int, Candidate]] = {}
     about: dict[str, dict[str, object]] = {}
     for _, table in reading.tables(storage, WAITING_COLUMNS):
         for row in table.select(WAITING_COLUMNS).to_pylist():  # type: ignore[attr-defined]
             if row["kind"] not in ("attempt", "review") or not _exhausted(state, row["image_id"], job.attempts):
                 continue
-            attempts = found.setdefault(row["image_id"], {})
+            attempts = candidates.setdefault(row["image_id"], {})
             about.setdefault(row["image_id"], row)
             if row["kind"] == "review" and row["attempt"] in attempts:
                 moved = row["object_key"] or attempts[row["attempt"]].object_key
@@ -108,7 +108,7 @@ def waiting(storage: Storage, job: JobFile) -> Iterator[Waiting]:
             elif row["kind"] == "attempt" and row["outcome"] != "failed":
                 fits = row["object_key"] is not None and row["media_type"] == job.media_type
                 attempts[row["attempt"]] = Candidate(row["attempt"], row["reason"] or "", row["object_key"], fits)
-    for image_id, attempts in found.items():
+    for image_id, attempts in candidates.items():
         if any(candidate.reviewer is None for candidate in attempts.values()):
             row = about[image_id]
             place = (str(row["row_id"]), int(str(row["index"])), str(row["prompt"] or ""))
@@ -142,9 +142,9 @@ def review(storage: Storage, job: JobFile, key_set: KeySet, image: str, attempt:
     record = _record(tried, word, writer.state)
     moved = _move(storage, job, key_set, placed[-1] if placed else None, word) if _moves(writer.state, image_id, attempt, word) else None
     if moved is not None:
-        kept = {name: getattr(tried, name) for name in ("media_type", "file_sha256", "file_bytes", "thumb_key")}
+        file = {name: getattr(tried, name) for name in ("media_type", "file_sha256", "file_bytes", "thumb_key")}
         record = dataclasses.replace(
-            record, **kept, object_key=moved, withdrawn_key=placed[-1].object_key if word.outcome == "rejected" else None
+            record, **file, object_key=moved, withdrawn_key=placed[-1].object_key if word.outcome == "rejected" else None
         )
     record = dataclasses.replace(record, claim_digest=claim_digest(record))
     try:
@@ -169,7 +169,7 @@ def _records_of(storage: Storage, image: str, state: LogState) -> list[Record]:
 
     row_id, colon, index = image.rpartition(":")
     by_place = bool(colon) and index.isdecimal() and not (len(image) == 32 and set(image) <= _HEX)
-    found: list[Record] = []
+    matching: list[Record] = []
     for number, data in reading.fetch_parts(storage):
         _, table = parts.read_columns(data, number, ("image_id", "row_id", "index"))
         wanted = pc.equal(table.column("image_id"), image)
@@ -177,11 +177,11 @@ def _records_of(storage: Storage, image: str, state: LogState) -> list[Record]:
             wanted = pc.and_(pc.equal(table.column("row_id"), row_id), pc.equal(table.column("index"), int(index)))
         rows = pc.indices_nonzero(pc.fill_null(wanted, False))
         if len(rows):
-            found += from_table(parts.read_part(data, number).table.take(rows))
-    current = [record for record in found if record.image_id and not state.image(record.image_id).superseded]
+            matching += from_table(parts.read_part(data, number).table.take(rows))
+    current = [record for record in matching if record.image_id and not state.image(record.image_id).superseded]
     newest = [record for record in current if record.image_id == current[-1].image_id]
     if not newest:
-        what = "this image is no longer in the plan" if found else f"no image {image!r:.80} in this output"
+        what = "this image is no longer in the plan" if matching else f"no image {image!r:.80} in this output"
         raise UserError(what, storage.uri, "`renderfarm review OUTPUT --list` and the report show ids; a row is named as ROW:INDEX")
     return newest
 
@@ -214,7 +214,7 @@ def _moves(state: LogState, image_id: str, attempt: int, word: Word) -> bool:
 
 def _record(tried: Record, word: Word, state: LogState) -> Record:
     """The review before its picture is moved. It repeats the attempt, whose end it takes as its own start."""
-    said = f"by {word.reviewer}: {word.note}" if word.note else f"by {word.reviewer}"
+    words = f"by {word.reviewer}: {word.note}" if word.note else f"by {word.reviewer}"
     return dataclasses.replace(
         tried,
         kind="review",
@@ -223,7 +223,7 @@ def _record(tried: Record, word: Word, state: LogState) -> Record:
         renderfarm_version=__version__,
         outcome=word.outcome,
         reason=word.note or None,
-        verdicts=(Verdict(CHECK, "accepted" if word.outcome == "accepted" else "rejected", said),),
+        verdicts=(Verdict(CHECK, "accepted" if word.outcome == "accepted" else "rejected", words),),
         started_us=tried.finished_us,
         finished_us=now_us(),
         reviewer=word.reviewer,
@@ -268,16 +268,18 @@ def _refuse_unprovable(data: bytes, placed: Record, job: JobFile, key_set: KeySe
 
     Raises: UserError.
     """
-    found = credential.read(data, str(placed.media_type), None)
+    finding = credential.read(data, str(placed.media_type), None)
     claimed = placed.reviewed_digest if placed.kind == "review" else placed.claim_digest
-    if found.state in ("absent", "invalid") or found.claim_digest != claimed:
-        raise UserError(f"its credential does not hold: {found.reason or found.state}", str(placed.object_key), "choose another attempt")
+    if finding.state in ("absent", "invalid") or finding.claim_digest != claimed:
+        raise UserError(
+            f"its credential does not hold: {finding.reason or finding.state}", str(placed.object_key), "choose another attempt"
+        )
     if placed.watermark_payload is None:
         if not job.allow_unmarked:
             raise UserError("it carries no watermark", str(placed.object_key), "choose another attempt, or set mark.allow_unmarked: true")
         return
-    seen = watermark.read(decode(data, str(placed.object_key)), [key_set.mark_key], search="fast")
-    if seen.payload is None or seen.payload.record != placed.watermark_payload:
+    mark = watermark.read(decode(data, str(placed.object_key)), [key_set.mark_key], search="fast")
+    if mark.payload is None or mark.payload.record != placed.watermark_payload:
         raise UserError(
             "its watermark does not read back", str(placed.object_key), "choose another attempt: every delivered picture is marked"
         )
