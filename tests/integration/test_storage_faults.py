@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from renderfarm.errors import AlreadyStored, StorageAway
-from renderfarm.storage import S3Storage, list_inputs, put_if_absent_holds, s3, stamp
+from renderfarm.storage import S3Storage, list_inputs, put_if_absent_holds, stamp
 from tests.integration.conftest import Farm
 from tests.integration.proxy import KINDS, FaultyProxy
 
@@ -119,15 +119,15 @@ def test_a_manifest_in_a_bucket_is_stamped_by_its_content_and_hidden_objects_are
         assert after != before and after[0].size == before[0].size
 
 
-def test_what_lay_there_already_gets_the_time_of_now(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_lay_there_already_gets_the_time_of_now(bucket: str) -> None:
     """Or gc would collect, as an old orphan, what a driver has just stored again and not committed yet."""
     storage = S3Storage(f"s3://{bucket}/out")
     storage.put_new("images/a.png", b"a picture", "image/png")
     before = storage.stat("images/a.png")
-    time.sleep(1.1)
+    time.sleep(1.1)  # the server tells times in whole seconds
     storage.put_new("images/a.png", b"a picture", "image/png")
     assert storage.stat("images/a.png") == before, "a write of a moment ago is our own"
-    monkeypatch.setattr(s3, "RENEW_AFTER_S", 0.5)
+    storage.renew_after_s = 0.5
     storage.put_new("images/a.png", b"a picture", "image/png")
     after = storage.stat("images/a.png")
     assert before is not None and after is not None and after.modified_s > before.modified_s

@@ -20,11 +20,9 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from tests.simulation.judge import KINDS, Broken, decoding_once, parts_kept, run_seed
+from tests.simulation.judge import KINDS, Broken, decoding_once, run_seed
 
 CHUNK = 25
-PARQUET_EVERY = 21
-"""Every so many seeds the parts are Parquet, as in production; the others keep them as Arrow tables (judge.parts_kept)."""
 
 
 @dataclass
@@ -43,7 +41,7 @@ def run_chunk(first: int, last: int) -> Told:
     told, cpu = Told(), time.process_time()
     for seed in range(first, last):
         try:
-            with decoding_once() if seed % PARQUET_EVERY == 0 else parts_kept():
+            with decoding_once():
                 lives = run_seed(seed)
         except Broken as error:
             told.broken.append(str(error))

@@ -11,18 +11,14 @@ from __future__ import annotations
 import contextlib
 import functools
 import random
-from collections.abc import Iterator, Mapping
-from types import SimpleNamespace
-
-import pyarrow as pa
+from collections.abc import Iterator
 
 from renderfarm.audit.audit import audit
 from renderfarm.keys import Trust
-from renderfarm.log import parts, writer
+from renderfarm.log import parts
 from renderfarm.log.reading import list_parts
 from renderfarm.log.state import LogState
 from renderfarm.output import PARTS, part_key
-from renderfarm.schema import RECORD_VERSION
 from tests.simulation.storage import Faults
 from tests.simulation.world import SIGNER, Life, Machines, World
 
@@ -45,37 +41,6 @@ def decoding_once() -> Iterator[None]:
         yield
     finally:
         parts.read_part = plain
-
-
-@contextlib.contextmanager
-def parts_kept() -> Iterator[None]:
-    """Parts are kept as Arrow tables with their footers; what lies in the storage names them: no Parquet is written or read here.
-
-    All else is as in production: canonical bytes, row roots, footers, signatures, trees, the writer, the audit. Three times as fast.
-    """
-    kept: dict[bytes, tuple[pa.Table, dict[bytes, bytes]]] = {}
-    plain = writer.encode_part, parts.read_part, parts.read_footer
-
-    def encode(table: pa.Table, footer: Mapping[bytes, bytes]) -> bytes:
-        data = repr(sorted(footer.items())).encode()
-        kept[data] = table, dict(footer)
-        return data
-
-    @functools.lru_cache(1024)
-    def read(data: bytes, number: int) -> parts.Part:
-        table, stated = kept[data]
-        file = SimpleNamespace(metadata=SimpleNamespace(metadata=stated, num_rows=table.num_rows))
-        footer = parts._footer(file, RECORD_VERSION, number, part_key(number))
-        return parts.Part(footer, table, parts._encoded(table, footer.version))
-
-    def read_footer(data: bytes, number: int) -> parts.Footer:
-        return read(data, number).footer
-
-    writer.encode_part, parts.read_part, parts.read_footer = encode, read, read_footer
-    try:
-        yield
-    finally:
-        writer.encode_part, parts.read_part, parts.read_footer = plain
 
 
 def world_of(seed: int, images: int = SMALL) -> World:

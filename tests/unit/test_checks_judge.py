@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 from pydantic import ValidationError
 
-from renderfarm.checks import judge, registry
+from renderfarm.checks import registry
 from renderfarm.checks.judge import JudgeCheck
 from renderfarm.job.checks import ChecksSettings, JudgeSettings
 from renderfarm.schema import Box, ObjectCount, PromptRow
@@ -32,6 +32,7 @@ class Endpoint:
     def __init__(self) -> None:
         self.answers: list[tuple[int, dict[str, str], bytes]] = []
         self.asked: list[tuple[str, dict[str, str], dict[str, Any]]] = []
+        self.paused_s: list[float] = []
         endpoint = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -72,13 +73,8 @@ def endpoint() -> Iterator[Endpoint]:
     made.server.server_close()
 
 
-@pytest.fixture(autouse=True)
-def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(judge, "PAUSE_S", 0.01)
-
-
 def _check(endpoint: Endpoint, **settings: Any) -> JudgeCheck:
-    check = JudgeCheck(JudgeSettings(enabled=True, url=endpoint.url, model="vlm", **settings))
+    check = JudgeCheck(JudgeSettings(enabled=True, url=endpoint.url, model="vlm", **settings), sleep=endpoint.paused_s.append)
     check.prepare()
     return check
 
@@ -115,11 +111,11 @@ def test_faults_become_the_reason_and_boxes_in_pixels(endpoint: Endpoint) -> Non
 
 
 def test_what_is_busy_or_off_the_schema_is_asked_again(endpoint: Endpoint) -> None:
-    endpoint.answers.append((503, {"Retry-After": "0"}, b"busy"))
+    endpoint.answers.append((503, {"Retry-After": "7"}, b"busy"))
     endpoint.says("the picture is fine")
     endpoint.says(FINE)
     check = _check(endpoint)
-    assert check.check(IMAGE, ROW).outcome == "accepted" and check.calls == 3
+    assert check.check(IMAGE, ROW).outcome == "accepted" and check.calls == 3 and endpoint.paused_s == [7.0, 1.0]
 
 
 UNNAMED = {"score": 1, "faults": [{"what": "", "box": None}]}
@@ -146,7 +142,7 @@ def test_a_refusal_is_not_run_and_the_key_is_in_no_message(
 def test_a_cut_connection_and_an_absent_endpoint_are_not_run(endpoint: Endpoint) -> None:
     endpoint.answers.append((0, {}, b""))
     assert "cannot be reached" in _check(endpoint, retries=0).check(IMAGE, ROW).reason
-    away = JudgeCheck(JudgeSettings(enabled=True, url="http://127.0.0.1:9/v1", model="vlm", retries=1))
+    away = JudgeCheck(JudgeSettings(enabled=True, url="http://127.0.0.1:9/v1", model="vlm", retries=1), endpoint.paused_s.append)
     verdict = away.check(IMAGE, ROW)
     assert verdict.outcome == "not_run" and "cannot be reached" in verdict.reason and away.calls == 2
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import io
 import json
 from pathlib import Path
@@ -58,12 +57,14 @@ class Thief(Fake):
 
 
 @pytest.fixture
-def installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    points = [
-        importlib.metadata.EntryPoint(n, f"{__name__}:{c}", registry.ENTRY_POINTS)
-        for n, c in (("brand", "Plug"), ("odd", "Odd"), ("thief", "Thief"))
-    ]
-    monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: importlib.metadata.EntryPoints(points))
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A package with three plug-ins, as pip would leave it."""
+    package = tmp_path / "plugs-1.dist-info"
+    package.mkdir()
+    (package / "METADATA").write_text("Metadata-Version: 2.1\nName: plugs\nVersion: 1\n")
+    points = [f"{name} = {__name__}:{made}" for name, made in (("brand", "Plug"), ("odd", "Odd"), ("thief", "Thief"))]
+    (package / "entry_points.txt").write_text("\n".join([f"[{registry.ENTRY_POINTS}]", *points]))
+    monkeypatch.syspath_prepend(tmp_path)
 
 
 def test_checks_are_built_cheapest_first_and_only_where_enabled() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import threading
 import time
@@ -19,11 +20,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from renderfarm import keys, manifest
+from renderfarm.cache import cache_folder
 from renderfarm.checks.duplicates import DuplicateIndex
-from renderfarm.errors import ManifestChanged, ManifestError, StorageAway
+from renderfarm.errors import ManifestChanged, ManifestError, Stopped
 from renderfarm.job import JobSettings, load_job
 from renderfarm.job.checks import DuplicatesSettings
-from renderfarm.manifest import Rules, files, row_digest
+from renderfarm.manifest import Rules, row_digest
 from renderfarm.manifest.rows import examine
 from renderfarm.output import part_key
 from renderfarm.pictures import fingerprint
@@ -64,10 +66,8 @@ def test_the_ids_of_raw_rows_are_those_of_planned_images(raw: dict[str, Any], jo
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a job of ten good rows, four to a shard; what was looked at is remembered at once."""
+    """A folder with a job of ten good rows."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(survey, "SETTLED_S", -1.0)
-    monkeypatch.setattr(files, "CHUNK_ROWS", 4)
     write(tmp_path, [{"id": f"r{n}", "prompt": f"mug {n}"} for n in range(10)])
     job = {"name": "tests", "manifest": "rows.parquet", "output": "out", "keys": "keys", "defaults": {"width": 256, "height": 256}}
     (tmp_path / "job.yaml").write_text(yaml.safe_dump(job))
@@ -80,12 +80,32 @@ def write(folder: Path, rows: list[dict[str, object]], age_s: float = 60) -> Non
     os.utime(folder / "rows.parquet", (time.time() - age_s,) * 2)
 
 
+@pytest.fixture
+def shards(folder: Path) -> Path:
+    """The same rows in files of four: each is a shard."""
+    (folder / "rows").mkdir()
+    for first in (0, 4, 8):
+        rows = [{"id": f"r{n}", "prompt": f"mug {n}"} for n in range(first, min(first + 4, 10))]
+        pq.write_table(pa.Table.from_pylist(rows), folder / "rows" / f"{first}.parquet")
+    (folder / "job.yaml").write_text((folder / "job.yaml").read_text().replace("rows.parquet", "rows"))
+    return folder
+
+
 def resolved(folder: Path) -> ResolvedJob:
-    return resolve_job(load_job(folder / "job.yaml"))
+    """The job, and its manifest looked at once more a minute later: that is remembered."""
+    found = resolve_job(load_job(folder / "job.yaml"))
+    look(found)
+    return found
 
 
-def test_shards_that_are_done_are_passed_over_and_nothing_else_is(folder: Path) -> None:
-    session = farm.open_session(resolved(folder))
+def look(job: ResolvedJob, later_s: float = 60, **changes: Any) -> survey.Survey:
+    """Looks at the job's manifest by a clock that is ahead."""
+    seen = survey.stamp_or_none(job.job.manifest)
+    return survey.survey(job.job, job.rules, job.weights, seen, skip_invalid=False, clock=lambda: time.time() + later_s, **changes)
+
+
+def test_shards_that_are_done_are_passed_over_and_nothing_else_is(shards: Path) -> None:
+    session = farm.open_session(resolved(shards))
     images = list(session.resolved.images())
     assert [key.hex() for key in session.resolved.image_keys()] == [image.image_id for image in images]
 
@@ -105,39 +125,36 @@ def test_shards_that_are_done_are_passed_over_and_nothing_else_is(folder: Path) 
     assert left() == []
 
 
-def test_a_manifest_that_did_not_change_is_not_judged_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_manifest_that_did_not_change_is_not_judged_again(folder: Path) -> None:
     first = resolved(folder)
+    found = look(first)
 
-    def refuse(*_: object) -> object:
+    def refuse(*_: object) -> survey.Survey:
         raise AssertionError("the manifest was read again")
 
-    read = manifest.read
-    monkeypatch.setattr(manifest, "read", refuse)
-    assert resolved(folder) == first
+    assert look(first, look=refuse) == found and resolved(folder) == first
     (memory,) = (folder / "cache" / "renderfarm" / "manifests").iterdir()
-    monkeypatch.setattr(manifest, "read", read)
     good = memory.read_text()
     assert '"planned": 10' in good
     for bad in (good[:40], "", "\0" * 100, good.replace('"planned": 10', '"planned": 11')):
         memory.write_text(bad)
-        assert resolved(folder) == first, "half a memory is none, nor is one that was edited"
+        assert look(first) == found, "half a memory is none, nor is one that was edited"
     assert memory.read_text() == good, "it is written anew"
-    monkeypatch.setattr(manifest, "read", refuse)
     (folder / "job.yaml").write_text((folder / "job.yaml").read_text().replace("256", "320"))
     with pytest.raises(AssertionError, match="read again"):
-        resolved(folder)
+        look(dataclasses.replace(first, job=load_job(folder / "job.yaml")), look=refuse)
 
 
-def test_a_manifest_that_changed_or_is_young_is_judged(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_manifest_that_changed_or_is_young_is_judged(folder: Path) -> None:
     first = resolved(folder)
     write(folder, [{"id": "r0", "prompt": ""}], age_s=30)
     with pytest.raises(ManifestError, match="prompt"):
         resolved(folder)
-    monkeypatch.setattr(survey, "SETTLED_S", 3.0)
     write(folder, [{"id": f"r{n}", "prompt": f"box {n}"} for n in range(10)], age_s=30)
-    assert resolved(folder).manifest_digest != first.manifest_digest
+    young = resolve_job(load_job(folder / "job.yaml"))
+    assert young.manifest_digest != first.manifest_digest
     memories = list((folder / "cache" / "renderfarm" / "manifests").iterdir())
-    assert len(memories) == 2, "what was written just now may change unseen, and says what it likes of its age"
+    assert len(memories) == 1, "what was written just now may change unseen, and says what it likes of its age"
 
 
 def test_another_manifest_of_the_same_size_and_time_is_not_taken_for_the_first(folder: Path) -> None:
@@ -153,14 +170,14 @@ def test_another_manifest_of_the_same_size_and_time_is_not_taken_for_the_first(f
     assert resolved(folder).manifest_digest == first.manifest_digest
 
 
-def test_another_mode_of_the_manifest_ends_no_run(folder: Path) -> None:
-    images = resolved(folder).images()
+def test_another_mode_of_the_manifest_ends_no_run(shards: Path) -> None:
+    images = resolved(shards).images()
     next(images)
-    (folder / "rows.parquet").chmod(0o400)
+    (shards / "rows" / "4.parquet").chmod(0o400)
     assert len(list(images)) == 9
-    images = resolved(folder).images()
+    images = resolved(shards).images()
     next(images)
-    write(folder, [{"id": "r0", "prompt": "box"}])
+    pq.write_table(pa.Table.from_pylist([{"id": "r4", "prompt": "box"}]), shards / "rows" / "4.parquet")
     with pytest.raises(ManifestChanged):
         list(images)
 
@@ -169,7 +186,7 @@ def test_another_mode_of_the_manifest_ends_no_run(folder: Path) -> None:
 def test_a_cache_that_cannot_be_written_is_done_without(folder: Path, cache: str, monkeypatch: pytest.MonkeyPatch) -> None:
     first = resolved(folder)
     monkeypatch.setenv("XDG_CACHE_HOME", cache)
-    assert survey.cache_folder() != folder / "cache" / "renderfarm"
+    assert cache_folder() != folder / "cache" / "renderfarm"
     assert (
         survey.survey(first.job, first.rules, first.weights, survey.stamp_or_none(first.job.manifest), skip_invalid=False).manifest_digest
         == first.manifest_digest
@@ -230,7 +247,7 @@ def test_a_run_that_is_stopped_does_not_wait_for_what_was_accepted_before(folder
     image = next(session.resolved.images())
     assert slow.asked.wait(60)
     threading.Timer(0.5, stopped.set).start()
-    with contextlib.closing(known), pytest.raises(StorageAway, match="stopped while"):
+    with contextlib.closing(known), pytest.raises(Stopped, match="stopped while"):
         known.judge(image, candidate)
     slow.go.set()
     rebuilt = known._rebuilt

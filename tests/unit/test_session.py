@@ -16,7 +16,7 @@ from renderfarm.errors import Fenced
 from renderfarm.job import load_job
 from renderfarm.log.writer import LogWriter
 from renderfarm.notes import Signer
-from renderfarm.output import JOB_FILE
+from renderfarm.output import JOB_FILE, PARTS
 from renderfarm.resolve import ResolvedJob, resolve_job
 from renderfarm.run import session as farm
 from renderfarm.run.budget import BudgetStop
@@ -24,7 +24,7 @@ from renderfarm.run.loop import Tally
 from renderfarm.run.session import Session
 from renderfarm.run.stop import StopSignals
 from renderfarm.schema import Record
-from renderfarm.storage import open_storage
+from renderfarm.storage import LocalStorage, open_storage
 
 
 @pytest.fixture
@@ -73,23 +73,29 @@ def test_bad_rows_that_a_crash_kept_from_the_log_are_recorded_later(folder: Path
     assert (again.counts().failed, again.writer.size) == (1, 2)
 
 
-def test_a_driver_that_is_fenced_leaves_job_json_alone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+class Raced(LocalStorage):
+    """A folder in which another driver commits a plan between the reading of the log and the writing of the next part."""
+
+    def __init__(self, other: Session) -> None:
+        super().__init__(Path(other.resolved.job.output.to), create=False)
+        self.other = other
+
+    def put_new(self, key: str, data: bytes, media_type: str = "application/octet-stream") -> None:
+        if key.startswith(PARTS):
+            plan = Record(kind="plan", job="tests", plan_digest=self.other.resolved.plan_digest, planned=3, finished_us=7)
+            self.other.writer.append([plan])
+        super().put_new(key, data, media_type)
+
+
+def test_a_driver_that_is_fenced_leaves_job_json_alone(folder: Path) -> None:
     """Another driver commits between the second one's reading of the log and its plan: the second loses, and replaces nothing."""
     first = farm.open_session(resolved(folder))
     before = first.storage.get(JOB_FILE)
     other = (folder / "job.yaml").read_text().replace("256", "320")
     (folder / "job.yaml").write_text(other)
     second = resolved(folder)
-    opened = LogWriter.open
-
-    def slow(*args: object, **options: object) -> LogWriter:
-        writer = opened(*args, **options)  # type: ignore[arg-type]
-        first.writer.append([Record(kind="plan", job="tests", plan_digest=first.resolved.plan_digest, planned=3, finished_us=7)])
-        return writer
-
-    monkeypatch.setattr(LogWriter, "open", slow)
     with pytest.raises(Fenced):
-        farm.open_session(second)
+        farm.open_session(second, Raced(first))
     assert first.storage.get(JOB_FILE) == before
 
 

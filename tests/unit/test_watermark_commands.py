@@ -137,18 +137,15 @@ def test_marked_pictures_are_whole_readable_by_others_and_keep_their_transparenc
 
 
 @pytest.mark.parametrize("links", [True, False], ids=["links", "no links"])
-def test_a_file_that_appears_while_its_picture_is_marked_is_left_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
-) -> None:
+def test_a_file_that_appears_while_its_picture_is_marked_is_left_alone(tmp_path: Path, links: bool) -> None:
     def refuse(*_: object) -> None:
         raise PermissionError(errno.EPERM, "this file system has no links")
 
-    if not links:
-        monkeypatch.setattr(os, "link", refuse)
-    tools._write_new(tmp_path / "new.png", b"ours")
+    link = os.link if links else refuse
+    tools._write_new(tmp_path / "new.png", b"ours", link)
     (tmp_path / "a.png").write_bytes(b"of somebody else")
     with pytest.raises(UserError, match="appeared meanwhile"):
-        tools._write_new(tmp_path / "a.png", b"ours")
+        tools._write_new(tmp_path / "a.png", b"ours", link)
     assert listing(tmp_path) == {"a.png": b"of somebody else", "new.png": b"ours"}
 
 

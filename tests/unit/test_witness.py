@@ -171,10 +171,10 @@ def test_webhook_and_command_get_the_note_and_failures_are_said(tmp_path: Path, 
     program = "import os, sys; open(sys.argv[1], 'wb').write(sys.stdin.buffer.read() + os.environ['RENDERFARM_PARTS'].encode())"
     writer = grow(storage, 2)
     monkeypatch.setenv("HOOK", "http://127.0.0.1:1/s3cret")
-    monkeypatch.setattr("renderfarm.web.PAUSE_S", 0.0)
     asked = WitnessSettings(webhook_env="HOOK", command=(sys.executable, "-c", program, str(got)), urls=("http://127.0.0.1:1/w",))
-    told = tell(writer, storage, asked, {})
-    assert told is not None and len(told.troubles) == 2 and "s3cret" not in "".join(told.troubles)
+    paused_s: list[float] = []
+    told = tell(writer, storage, asked, {}, paused_s.append)
+    assert told is not None and len(told.troubles) == 2 and len(paused_s) == 4 and "s3cret" not in "".join(told.troubles)
     assert writer.checkpoint is not None and got.read_bytes() == writer.checkpoint.to_bytes() + b"2"
     got.unlink()
     tell(LogWriter.open(storage, "mugs", SIGNER), storage, asked, {})

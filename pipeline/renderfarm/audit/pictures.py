@@ -116,15 +116,17 @@ def recorded_objects(number: int, key: str, table: pa.Table) -> Iterator[Recorde
             yield Recorded(f"{key}#{row}", **fields)
 
 
-def check_objects(storage: Storage, recorded: Iterable[Recorded], beliefs: Beliefs, fan_out: FanOut) -> Iterator[PictureResult]:
+def check_objects(
+    storage: Storage, recorded: Iterable[Recorded], beliefs: Beliefs, fan_out: FanOut, here_max: int = HERE_MAX
+) -> Iterator[PictureResult]:
     """The answer on each object, in their order; spread out once they are many and the storage can be opened elsewhere.
 
     Raises: StorageAway.
     """
     remaining = iter(recorded)
-    first = list(islice(remaining, HERE_MAX))
+    first = list(islice(remaining, here_max))
     everything = chain(first, remaining)
-    if len(first) < HERE_MAX or not reachable(storage):
+    if len(first) < here_max or not reachable(storage):
         yield from (check_object(storage, item, beliefs) for item in everything)
         return
     for answers in fan_out(CheckObjects(storage.uri, beliefs), chunked(everything, CHUNK)):

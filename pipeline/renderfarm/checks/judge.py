@@ -12,6 +12,7 @@ import base64
 import json
 import os
 import time
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import numpy as np
@@ -73,8 +74,8 @@ class JudgeCheck:
     name = "judge"
     cost = 5000
 
-    def __init__(self, settings: JudgeSettings) -> None:
-        self.settings = settings
+    def __init__(self, settings: JudgeSettings, sleep: Callable[[float], None] = time.sleep) -> None:
+        self.settings, self._sleep = settings, sleep
         self.calls = 0
         self.tokens = 0
         self._key = ""
@@ -106,7 +107,7 @@ class JudgeCheck:
             except _Silent as silent:
                 if not silent.again or attempt == self.settings.retries:
                     return not_run(self.name, f"the judge gave no answer: {silent}")
-                time.sleep(min(PAUSE_MAX_S, max(pause, silent.pause_s)))
+                self._sleep(min(PAUSE_MAX_S, max(pause, silent.pause_s)))
                 pause *= 2
         raise AssertionError("the last attempt returns")
 

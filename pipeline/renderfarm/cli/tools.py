@@ -6,7 +6,7 @@ import argparse
 import os
 import secrets
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -133,14 +133,14 @@ def _places(sources: list[Path], folder: Path) -> dict[Path, Path]:
     return places
 
 
-def _write_new(out: Path, data: bytes) -> None:
+def _write_new(out: Path, data: bytes, link: Callable[[Path, Path], None] = os.link) -> None:
     """The whole file or none, and never in the place of another. Raises: OSError, UserError where one appeared meanwhile."""
     temporary = out.parent / f".{secrets.token_hex(8)}.tmp"
     try:
         with open(temporary, "xb") as file:
             file.write(data)
         try:
-            os.link(temporary, out)
+            link(temporary, out)
         except FileExistsError:
             raise
         except OSError:  # a file system without links: claim the name, then put the file in its place

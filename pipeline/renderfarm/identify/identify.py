@@ -95,7 +95,11 @@ def identify(picture: bytes | Path, outputs: Sequence[Storage], trust: Trust | N
 
 
 def identify_all(
-    pictures: Iterable[Path | tuple[str, bytes]], outputs: Sequence[Storage], trust: Trust | None, fan_out: FanOut | None = None
+    pictures: Iterable[Path | tuple[str, bytes]],
+    outputs: Sequence[Storage],
+    trust: Trust | None,
+    fan_out: FanOut | None = None,
+    here_max: int = HERE_MAX,
 ) -> Iterator[Answer]:
     """One answer per picture, in order. Pictures are taken in batches that share one pass over each log.
 
@@ -103,8 +107,8 @@ def identify_all(
     """
     look = Look(Beliefs.of(trust))
     remaining = iter(pictures)
-    first = list(islice(remaining, HERE_MAX))
-    many = fan_out is not None and len(first) == HERE_MAX
+    first = list(islice(remaining, here_max))
+    many = fan_out is not None and len(first) == here_max
     chunks = chunked(map(_opened, chain(first, remaining)), CHUNK)
     batch: list[Evidence | Answer] = []
     for found in fan_out(look, chunks) if many and fan_out is not None else map(look, chunks):

@@ -10,7 +10,7 @@ import inspect
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -328,15 +328,17 @@ def render_batch(
             return quantise(drawn.nan_to_num()), finite
 
 
-def time_batch(model: LoadedModel, cache: PromptCache, lanes: Lanes, width: int, height: int, count: int) -> float:
+def time_batch(
+    model: LoadedModel, cache: PromptCache, lanes: Lanes, width: int, height: int, count: int, clock: Callable[[], float] | None = None
+) -> float:
     """Returns the seconds that `count` images of this size take at `TIMED_STEPS` steps, after one run that does not count: it may compile.
 
     On a CPU, of this thread's own time, which neighbours on the machine do not lengthen.
     """
     request = Request(width, height, TIMED_STEPS, 5.0)
     texts, seeds = [("a photo of a mug", "")] * count, list(range(count))
-    clock = time.thread_time if model.device.type == "cpu" and torch.get_num_threads() == 1 else time.perf_counter
-    took = []
+    own = time.thread_time if model.device.type == "cpu" and torch.get_num_threads() == 1 else time.perf_counter
+    clock, took = clock or own, list[float]()
     for _ in range(3):
         started = clock()
         pictures, _ = render_batch(model, cache, lanes, request, texts, seeds)

@@ -14,6 +14,7 @@ import hashlib
 import itertools
 import json
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,8 +53,17 @@ class Survey:
     masked: tuple[tuple[str, str, str], ...]
 
 
-def survey(job: JobSettings, rules: Rules, weights: Resolved, seen: Stamp, *, skip_invalid: bool) -> Survey:
-    """Looks at the job's manifest, or remembers how it looked. `seen`: its stamp from before.
+def survey(
+    job: JobSettings,
+    rules: Rules,
+    weights: Resolved,
+    seen: Stamp,
+    *,
+    skip_invalid: bool,
+    look: Callable[[JobSettings, Rules, Resolved], Survey] | None = None,
+    clock: Callable[[], float] = time.time,
+) -> Survey:
+    """Looks at the job's manifest, or remembers how it looked. `seen`: its stamp from before; look: for tests, what looks in its place.
 
     Raises: ManifestError naming every fault, unless `skip_invalid` sets bad rows aside; JobError; NotStored, StorageRefused.
     """
@@ -61,13 +71,13 @@ def survey(job: JobSettings, rules: Rules, weights: Resolved, seen: Stamp, *, sk
     found = _recall(memory)
     if found is None:
         try:
-            found = _look(job, rules, weights)
+            found = (look or _look)(job, rules, weights)
         except (ManifestError, JobError):
             if not skip_invalid:
                 _refuse_faults(job, rules)
             raise
         require_same(job.manifest, seen)
-        if _settled(seen) and len(found.inputs) + len(found.masked) <= INPUTS_REMEMBERED_MAX:
+        if _settled(seen, clock()) and len(found.inputs) + len(found.masked) <= INPUTS_REMEMBERED_MAX:
             _remember(memory, found)
     if found.bad and not skip_invalid:
         _refuse_faults(job, rules)
@@ -94,10 +104,10 @@ def _look(job: JobSettings, rules: Rules, weights: Resolved) -> Survey:
     return Survey(running.hexdigest(), rows, bad, planned + bad, tuple(sorted(inputs)), pairs)
 
 
-def _settled(seen: Stamp) -> bool:
+def _settled(seen: Stamp, now: float) -> bool:
     """Whether the files lie there unchanged for a while, by this machine's clock; one that was put there with an old time does not."""
     changed = [max(file.modified_s, 0.0 if file.uri.startswith("s3://") else int(file.version.split()[0]) / 1e9) for file in seen]
-    return time.time() - max(changed, default=0.0) > SETTLED_S
+    return now - max(changed, default=0.0) > SETTLED_S
 
 
 def _memory(job: JobSettings, weights: Resolved, seen: Stamp) -> Path:

@@ -109,11 +109,14 @@ def job_keys(job: JobSettings) -> tuple[KeySet, list[str]]:
     return found, notes
 
 
-def open_session(resolved: ResolvedJob) -> Session:
-    """Open or make the output and bring its plan up to date. Raises: JobError (another job's output), LogDamaged, Fenced, StorageAway."""
+def open_session(resolved: ResolvedJob, storage: Storage | None = None) -> Session:
+    """Open or make the output, where it is not given open, and bring its plan up to date.
+
+    Raises: JobError (another job's output), LogDamaged, Fenced, StorageAway.
+    """
     job = resolved.job
     key_set, notes = job_keys(job)
-    storage = open_storage(job.output.to, create=True, patience_s=job.output.patience_s)
+    storage = storage or open_storage(job.output.to, create=True, patience_s=job.output.patience_s)
     _claim_output(storage, job)
     lease = None if put_if_absent_holds(storage) else _take_lease(storage, notes)
     try:

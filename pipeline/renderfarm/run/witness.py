@@ -7,7 +7,8 @@ the signed note as its body; a command that gets it on stdin, to mail it. What w
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -35,7 +36,13 @@ class Told:
     troubles: tuple[str, ...] = ()
 
 
-def tell(writer: LogWriter, storage: Storage, settings: WitnessSettings, keys: Mapping[str, Ed25519PublicKey]) -> Told | None:
+def tell(
+    writer: LogWriter,
+    storage: Storage,
+    settings: WitnessSettings,
+    keys: Mapping[str, Ed25519PublicKey],
+    sleep: Callable[[float], None] = time.sleep,
+) -> Told | None:
     """Tells everyone that the settings name, witnesses also of what they missed before; None where nobody is named.
 
     keys: of witnesses that are known, whose lines are checked before they are kept. Raises: StorageAway.
@@ -46,22 +53,22 @@ def tell(writer: LogWriter, storage: Storage, settings: WitnessSettings, keys: M
     known = _known(storage, head)
     for url in settings.urls if known < head.size else ():
         try:
-            head = _cosigned(url, head, writer, known, keys)
+            head = _cosigned(url, head, writer, known, keys, sleep)
         except (Undelivered, ValueError) as error:
             troubles.append(f"witness {url}: {error}")
     if head != writer.checkpoint:
         storage.put(WITNESSED, head.to_bytes(), NOTE_TYPE)
     if writer.grown:
-        troubles += _send(head, settings)
+        troubles += _send(head, settings, sleep)
     return Told(head, tuple(troubles))
 
 
-def _send(head: Checkpoint, settings: WitnessSettings) -> list[str]:
+def _send(head: Checkpoint, settings: WitnessSettings, sleep: Callable[[float], None]) -> list[str]:
     """Gives the note to the webhook and to the command. What did not work."""
     troubles = []
     try:
         if settings.webhook_env is not None:
-            web.post(notify.secret(settings.webhook_env) or "", head.to_bytes(), NOTE_TYPE)
+            web.post(notify.secret(settings.webhook_env) or "", head.to_bytes(), NOTE_TYPE, sleep=sleep)
     except Undelivered as error:
         troubles.append(f"checkpoint webhook: {error}")
     try:
@@ -83,12 +90,14 @@ def _known(storage: Storage, head: Checkpoint) -> int:
     return last.size if last.origin == head.origin and last.size <= head.size else 0
 
 
-def _cosigned(url: str, head: Checkpoint, writer: LogWriter, known: int, keys: Mapping[str, Ed25519PublicKey]) -> Checkpoint:
+def _cosigned(
+    url: str, head: Checkpoint, writer: LogWriter, known: int, keys: Mapping[str, Ed25519PublicKey], sleep: Callable[[float], None]
+) -> Checkpoint:
     """The head with this witness's lines. Raises: Undelivered; ValueError for an answer that is not one."""
     assert writer.checkpoint is not None
     for _ in range(2):
         body = cosign.request(known, writer.consistency(known), writer.checkpoint)
-        reply = web.post(f"{url.rstrip('/')}/add-checkpoint", body, NOTE_TYPE, answers=frozenset({CONFLICT, *REFUSED}))
+        reply = web.post(f"{url.rstrip('/')}/add-checkpoint", body, NOTE_TYPE, answers=frozenset({CONFLICT, *REFUSED}), sleep=sleep)
         if reply.status in REFUSED:
             raise ValueError(REFUSED[reply.status])
         if reply.status != CONFLICT:

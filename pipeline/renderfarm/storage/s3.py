@@ -37,12 +37,13 @@ REFUSED = {
 EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired", "RequestTimeTooSkewed"})
 BACKOFF_S, BACKOFF_S_MAX = 0.2, 10.0
 BUDGET_S = 120.0
-RENEW_AFTER_S = 600.0
-"""An object that lay there for longer was no write of ours that took effect without an answer."""
 
 
 class S3Storage:
     """Objects under `s3://bucket/prefix`. Safe to share between threads; build one per process."""
+
+    renew_after_s = 600.0
+    """An object that lay there for longer was no write of ours that took effect without an answer."""
 
     def __init__(self, uri: str, *, budget_s: float = BUDGET_S) -> None:
         """Raises: StorageRefused when the bucket does not exist or refuses us, StorageAway when it does not answer."""
@@ -138,7 +139,7 @@ class S3Storage:
         """Give an object that was there already the time of now, unless this is our own write of a moment ago. Not so where a policy
         forbids it: parts are written once, and nobody collects them."""
         found = self.stat(key)
-        if found is not None and time.time() - found.modified_s > RENEW_AFTER_S:
+        if found is not None and time.time() - found.modified_s > self.renew_after_s:
             with contextlib.suppress(StorageRefused):
                 self.put(key, data, media_type)
 
