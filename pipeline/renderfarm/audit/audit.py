@@ -1,8 +1,14 @@
 """Re-derives every claim of an output and names whatever does not hold. Imports no writer; changes nothing.
 
-The order, since each step stands on the one before: signatures and trees (`walk`), job.json and counts (`tally`), objects
-present (`presence`), then each object's bytes, credential and mark (`objects`). Rows of a part that did not verify are
-not looked at further, and sums are drawn only over a whole log, so that one edit is named once and nothing else is blamed.
+Each step stands on the one before:
+
+    log        the signature and tree of every part
+    counts     the states of the images, and what is recorded twice
+    presence   which recorded pictures are there, and of what size
+    pictures   each picture's bytes, credential and mark
+
+Of a part that did not verify no row is looked at. Sums are drawn only over a whole log. So one edit is named once, and nothing else is
+blamed for it.
 
 Trust is what the caller brings. Without it the log is held against the key that it names itself, and the verdict is
 *self-consistent, not trusted*.
@@ -49,7 +55,7 @@ def audit(
 
     quick: signatures, trees, counts and presence; no row is re-derived and no object read. sample: the whole log, but
     only so many objects, drawn by `seed`. since: a checkpoint that the auditor kept. fan_out: where much work is done,
-    by default on this machine's cores. check_many: how objects are checked, by default by `objects.check_objects`.
+    by default on this machine's cores. check_many: how objects are checked, by default by `pictures.check_objects`.
     progress: called with a stage and how much of it is done.
     Raises: UserError when nothing of an output lies there, or `since` is no checkpoint of this log; StorageAway.
     """

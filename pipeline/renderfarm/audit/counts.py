@@ -1,6 +1,6 @@
-"""Counts an audited log and finds what is recorded twice. Column-wise, with memory that does not grow with the log.
+"""Counts an audited log again, and finds what is recorded twice. Works on columns; its memory does not grow with the log.
 
-The rules are those of `state`, said a second time on purpose: the audit shares no fold with the driver that it audits.
+The rules are those of `log.state`, written a second time on purpose: the audit shares no code for them with the driver that it audits.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
-"""The audit's way through the log: each part verified by itself, against the parts before it, and against kept checkpoints.
+"""The audit's way through the log: each part verified by itself, against the parts before it, and against checkpoints kept elsewhere.
 
-A part that fails is named once; its rows go no further, and the next good part is where the walk goes on: its footer
-carries the log tree before it, bound by its own signed checkpoint. So one bad part never makes its neighbours look bad.
-Which log it is, is put to the vote of the first and the last part, the cached checkpoint and job.json's name, so that a
-single foreign file is the one to be blamed.
+A part that fails is named once, and its rows go no further. The walk goes on at the next good part, whose footer carries the log tree
+before it, bound by its own signed checkpoint: so one bad part never makes its neighbours look bad.
+
+Which log this is, is voted on by the first and the last part, the cached checkpoint and job.json's name: then a single foreign file is
+the one to be blamed.
 """
 
 from __future__ import annotations

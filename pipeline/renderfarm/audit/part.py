@@ -1,7 +1,7 @@
 """One part by itself: read, its rows held against the root that it states, its records against themselves.
 
-What depends on trust and on the parts before it is `walk`'s. So this runs anywhere and in any order: in threads of this
-process, in worker processes, on a cluster. What comes back holds only the columns that the audit goes on with.
+What depends on trust or on the parts before it is for `audit.log`. So this runs anywhere and in any order: in threads of this process,
+in worker processes, on a cluster. Only the columns that the audit goes on with come back.
 """
 
 from __future__ import annotations

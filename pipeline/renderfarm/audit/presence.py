@@ -1,7 +1,7 @@
-"""Which recorded objects a listing lacks, which differ in size, and which objects nobody recorded. Memory does not grow with the output.
+"""Which recorded pictures are not there, which have another size, and which nobody recorded. Its memory does not grow with the output.
 
-Keys are held as 64-bit keyed hashes (Python's own, of this process), which nobody outside can aim at; only what is
-missing is looked up again.
+Keys are held as 64-bit hashes, by Python's own hash, whose key is this process's: nobody can make two keys collide on purpose. Only what
+seems to be missing is looked up again by its name.
 """
 
 from __future__ import annotations

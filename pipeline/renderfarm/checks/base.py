@@ -1,8 +1,8 @@
 """What a check is, and the one convention about scores.
 
 A check sees the pixels that ship and the row that asked for them, and answers with a `Verdict`. Scores: higher is better, and an image
-fails where `score < threshold`. What a row's score is held against are its `Bars`: a check says them in one place, `bars(row)`, judges by
-them itself, and `renderfarm recheck` judges recorded scores by them again under other settings. Boxes are in image pixels.
+fails where `score < threshold`. The thresholds of a row are its `Bars`. A check says them in one place, `bars(row)`, and judges by them;
+`renderfarm recheck` asks there too, to judge recorded scores again under other settings. Boxes are in image pixels.
 A check that cannot judge says `not_run` with the reason; it never answers `accepted` for something it did not look at.
 """
 

@@ -1,12 +1,14 @@
-"""Near-duplicates among accepted images: the index that the committer asks, in log order, so that the first one stays.
+"""Near-duplicates among the accepted images of a job. They are asked for in log order, so that the first of two twins stays.
 
-Two images are near-duplicates where PDQ says so (a form within `max_distance` bits, both of good quality) and the colour thumbnail
-confirms it. Where PDQ's quality is too low to trust it, as with half of all flat drawings, the thumbnails alone must agree more closely;
-in other rows only where they have structure at all. Neither comparison looks at every image: `hamming` finds the near hashes, and the
-thumbnails are sieved by their pooled form, which can only be nearer than they are, so nothing is missed.
+Two images are near-duplicates where PDQ (a hash of the luminance) says so and a colour thumbnail confirms it. PDQ says so within
+`max_distance` bits, in any of the eight forms that mirroring and turning give, if both hashes are of good quality. Where one is not, as for
+half of all flat drawings, the thumbnails alone must agree more closely; in other rows only where they have structure at all.
+
+Neither comparison looks at every image: `pictures.hamming` finds the near hashes, and a smaller form of the thumbnails leaves out most.
+Two small forms are never further apart than their thumbnails, so nothing is missed.
 
 Score: (distance / 256) of the nearest confirmed twin, 1 without one; an image fails where it is below (max_distance + 1) / 256. Nothing
-here is stored: at resume the committer adds the accepted images again from their records.
+here is stored: a resumed run adds the accepted images again from their records.
 """
 
 from __future__ import annotations

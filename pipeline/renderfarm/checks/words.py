@@ -1,12 +1,12 @@
 """Compares the words that were read in a picture with the words that were wanted. Pure; no image, no model.
 
-Layout, case, accents and punctuation do not count: signs break lines, join words and letter in capitals. The score follows the issue that
-asked for it: min(word recall over the multiset, 1 - normalised edit distance), less a penalty for unexpected and for doubled words.
-Four rules were tuned on 32 labelled pictures (18 wrong, 14 right):
+Layout, case, accents and punctuation do not count: signs break lines, join words and are lettered in capitals. The score is the smaller of
+two numbers, less a penalty for unexpected and for doubled words: the share of the wanted words that were read, and 1 - the share of
+their letters that would have to be edited. Four rules were tuned on 32 labelled pictures (18 wrong, 14 right):
 
 - one wrong word costs at least 1/8 (`DILUTION`): in a long text one misspelt word is still what people reject;
-- unexpected words weigh by their letters, by their height beside the wanted ones, and by the reader's confidence, so that a far-off
-  advertisement board does not reject a scoreboard, and an ornament read as one letter does not count;
+- an unexpected word weighs by its letters, its height beside the wanted words, and the reader's confidence. So a far-off advertisement
+  board does not reject a scoreboard, and an ornament that was read as one letter does not count;
 - a wanted word repeated in its own line (PARK PARK), or a word of the prompt misspelt beside the text (BAKARY), costs .15 by itself;
 - letters that cannot be told apart in print (I l 1 |, O 0) are equal.
 """

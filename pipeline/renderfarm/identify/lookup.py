@@ -1,8 +1,7 @@
-"""Finds the records that a picture's evidence leads to, in one pass over the columns of an output's log.
+"""Finds the records that a picture's evidence leads to, in one pass over the log of an output.
 
-Only five columns of each part are read, and only the parts that hold a match are read whole and verified, so
-millions of records and many pictures take one pass and little memory. What is found are candidates; `identify`
-decides between them.
+Five columns of each part are read; only parts with a match are read whole and verified. So millions of records and many pictures take one
+pass and little memory. What is found are candidates: `identify` decides between them.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Which image a person means, and its records, found by the few columns that say so: millions of records take seconds.
+"""Which image a person means, and its records. Only the columns that say so are read, so millions of records take seconds.
 
-Nothing is verified here: `audit` and `bundle` do that.
+Nothing is verified here: `audit` and `proofs` do that.
 """
 
 from __future__ import annotations

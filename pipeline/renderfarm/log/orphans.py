@@ -1,8 +1,8 @@
-"""Pictures that no record delivers: what a crash left between the PUT and the commit, or between a person's rejection and the removal.
-Harmless.
+"""Orphans: pictures that no record delivers. A crash leaves them between the PUT and the commit, or between a person's rejection and the
+removal of the file. They are harmless.
 
-What is not named by any record may only be removed where all records are there: of a log that lost a part, the pictures of that part
-would be taken for orphans, and those of a log that is gone, all of them.
+They may be removed only while every record is there. If a part of the log is lost, its pictures look like orphans; if the whole log is
+lost, all pictures do.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ and nothing else. Its footer says:
     renderfarm.record_version   version of the columns and of the canonical bytes
     renderfarm.part             its number, counted from 0
     renderfarm.row_root         root of the row tree over its records' canonical bytes, hex
-    renderfarm.frontier         the log tree before this part (`log.Frontier`), hex hashes joined by commas: this part's
+    renderfarm.frontier         the log tree before this part (`tree.Frontier`), hex hashes joined by commas: this part's
                                 inclusion proof
     renderfarm.checkpoint       the signed checkpoint that includes this part
     renderfarm.log_key          the public key that signed it, as a C2SP verifier key: who claims to have signed, never

@@ -12,7 +12,7 @@ A bundle is one JSON document:
         checkpoint    the signed note that covers it (C2SP tlog-checkpoint)
         log_key       the C2SP verifier key that claims to have signed it; whom to trust is the reader's to say
 
-`canonical` says what a record's bytes are, `log.part_leaf` what a part's leaf is. A consistency bundle holds two signed
+`canonical` says what a record's bytes are, `tree.part_leaf` what a part's leaf is. A consistency bundle holds two signed
 checkpoints and the RFC 6962 proof that the newer log begins with the older one.
 """
 

@@ -1,12 +1,11 @@
-"""What the log says of each image and of the newest plan, folded from parts in their order. Holds about 100 bytes an
-image.
+"""What the log says of each image and of the newest plan: its parts folded in order. Holds about 100 bytes an image.
 
-An image is accepted if it has an accepted attempt; failed if its last attempt failed; exhausted if its rejected
-attempts reach the limit; otherwise it remains. What a person said of an attempt in a `review` replaces what the checks
-said. Only images of the newest plan count: `superseded` records take an image
-out, `reinstated` ones bring it back. A driver that changes the plan writes the superseded records, then the plan
-record, then the reinstated ones, so that `planned == accepted + exhausted + failed + remaining` holds at every commit.
-Decides nothing; reads no file.
+An image is *accepted* if it has an accepted attempt, *failed* if its last attempt failed, and *exhausted* if as many attempts were
+rejected as the job allows; otherwise it *remains*. A person's word on an attempt (`review`) replaces what the checks said.
+
+Only images of the newest plan count. A `superseded` record takes an image out, a `reinstated` one brings it back. A driver that changes
+the plan writes the superseded records first, then the plan, then the reinstated ones: so
+`planned == accepted + exhausted + failed + remaining` holds at every commit. Decides nothing; reads no file.
 """
 
 from __future__ import annotations

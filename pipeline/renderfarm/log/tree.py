@@ -1,9 +1,9 @@
 """The Merkle trees of the provenance log, their proofs, and how those are checked. Pure: bytes in, bytes out.
 
 RFC 6962 section 2.1 with SHA-256: a leaf is SHA-256(00 || data), a node SHA-256(01 || left || right), the empty tree
-SHA-256 of nothing. Proof checking is RFC 9162 sections 2.1.3.2 and 2.1.4.2. There are two levels: a *row tree* over the
-canonical bytes of a part's records, and the *log tree*, whose leaf number n is `part_leaf` of part n. What a leaf
-means, and who signed a root, is for `checkpoint`, `writer` and `audit`.
+SHA-256 of nothing. Proof checking is RFC 9162 sections 2.1.3.2 and 2.1.4.2. There are two levels: a part's *row tree* has a
+leaf for the canonical bytes of each of its records, the *log tree* has a leaf for each part (`part_leaf`). What the bytes
+mean is for `canonical`, and who signed a root is for `notes`.
 """
 
 from __future__ import annotations

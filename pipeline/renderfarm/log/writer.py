@@ -1,20 +1,19 @@
 """The log's only writer: one part, written once, is the commit.
 
-Opening reads what is there and verifies it, so that nothing is ever appended to a damaged log; a first start, a resume
-and a restart after a crash are the same call. A part is put under the next number if nothing lies there. Where a crash
-leaves us:
+Opening reads what is there and verifies it, so nothing is ever appended to a damaged log. A first start, a resume and a restart after a
+crash are the same call. A part is put under the next number, if nothing lies there. What a crash leaves:
 
     before the put              nothing: the images of that part are orphans, and are rendered again
-    in the put                  the storage shows a whole part or none
-    after the put, before the   committed; the cache is one behind, and the next open renews it
-    cache
+    in the put                  a whole part or none: the storage promises it
+    after the put, before the   the commit: the cached checkpoint is one part behind, and the next open renews it
+    cached checkpoint
 
-A second driver on the same output writes another part under the same number, and loses: `Fenced`. A person's review that came between
-is no second driver: a part of nothing but reviews, signed by a key that this log knows, is taken in, and the records go
-under the next number.
+A second driver on the same output writes another part under the same number, and loses: `Fenced`. A person who reviews meanwhile is no
+second driver: a part of nothing but reviews, signed by a key that this log knows, is taken in, and our records go under the next number.
 
-A part comes before every copy of its checkpoint. So a signed copy of more parts than there are means that parts were lost, and one that
-they do not lead to, that they were replaced: nothing is appended then, which would bury the loss under a log that passes its audit.
+A part is always written before the copies of its checkpoint. So a signed checkpoint that counts more parts than there are means that
+parts were lost; one with another root means that parts were replaced. Nothing is appended then: it would bury the loss under a log that
+passes its audit.
 """
 
 from __future__ import annotations

@@ -1,9 +1,12 @@
-"""Single-file checkpoints: one .safetensors file with the weights, and `model.config`, a local diffusers folder with all
-that the file lacks: configs, tokenizers, and the weights of the parts that are not in the file.
+"""Single-file checkpoints: one .safetensors file. `model.config` names a local diffusers folder with everything that the file lacks:
+configs, tokenizers, and the weights of the other parts.
 
-Two kinds are told apart by the names of the tensors, before anything loads: a whole model (UNet or transformer, VAE and
-perhaps text encoders, as trainers and WebUIs save it), and a denoiser alone (a distilled UNet such as SDXL Lightning's, a
-fine-tuned FLUX transformer). diffusers translates the names; the Hub is never asked.
+The names of the tensors tell two kinds apart before anything loads:
+
+    a whole model      denoiser (UNet or transformer), VAE, perhaps text encoders: as trainers and WebUIs save it
+    a denoiser alone   such as SDXL Lightning's UNet, or a fine-tuned FLUX transformer
+
+diffusers translates the names; the Hub is never asked.
 """
 
 from __future__ import annotations

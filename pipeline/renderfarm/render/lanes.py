@@ -1,10 +1,14 @@
 """Which work may overlap, and on which CUDA stream it runs. On the CPU there are no streams, and the same code runs without them.
 
-Two threads may render at a time. Denoising is one at a time, on the device's default stream, under `turn`. Text encoding runs on a
-stream `ahead`, so that the next batch's prompts are ready; decoding, the mark and the copy to the host run on a stream `behind`, while
-the next batch denoises. Every hand-over is an event that the taking stream waits for, and memory that crosses is recorded on it
-(`Tensor.record_stream`), so that the allocator does not give it away early. Where sub-models move (offload) or adapters switch, nothing
-overlaps: a whole batch holds `turn`.
+Two threads may render at a time:
+
+    ahead           encodes the next batch's prompts, on a stream of its own
+    under `turn`    denoises, one batch at a time, on the device's default stream
+    behind          decodes, marks and copies to the host, on a stream of its own, while the next batch denoises
+
+Where one stream takes over from another it waits for an event. Memory that crosses is recorded on the stream that uses it
+(`Tensor.record_stream`): else the allocator gives it away too early. Where sub-models move (offload) or adapters switch nothing overlaps,
+and a whole batch holds `turn`.
 """
 
 from __future__ import annotations
@@ -42,7 +46,7 @@ class Lanes:
         torch.cuda.current_stream().wait_stream(self._ahead)
 
     def used_by_denoiser(self, tensors: Iterable[torch.Tensor]) -> None:
-        """Says that the default stream uses tensors that were made `ahead`."""
+        """Says that the default stream, which denoises, uses tensors that were made `ahead`."""
         if self._ahead is not None:
             for tensor in tensors:
                 tensor.record_stream(torch.cuda.current_stream())

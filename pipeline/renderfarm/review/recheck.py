@@ -1,8 +1,8 @@
-"""Recorded scores judged by other thresholds: what would change, without rendering and without looking at a picture.
+"""Recorded scores judged by other thresholds: what would change. Renders nothing, looks at no picture, writes nothing.
 
-Every check says in one place what a row's score is held against (`checks.base.Bars`); here the recorded scores are held against the bars of
-other settings. What was not recorded is said, never guessed: a check that a rejection kept from looking has no score, so an attempt
-that would pass the checks that did look is *open*, not accepted. A person's word stands, whatever the thresholds. Writes nothing.
+Every check says in one place what a score is held against (`checks.base.Bars`). Here the recorded scores are held against the bars of
+other settings. What was not recorded is said, never guessed. A check has no score where another check had rejected the picture before it
+looked; an attempt that passes all checks that did look is then *open*, not accepted. A person's word stands, whatever the thresholds.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""The scheduler process: real children, real signals, real time.
+"""The scheduler process: real runs, real signals, real time.
 
-A run is a process in a session of its own: it survives its scheduler, a Ctrl-C in the terminal reaches it once and through us, and when it
-crashes that is an exit code. SIGTERM or SIGINT: no new runs, every run is asked to drain, and when the last has ended so does this; a
-second signal is passed on as a second one.
+A run is a process in a session of its own. So it survives its scheduler, a Ctrl-C in the terminal reaches it once (through us), and its
+crash is no more than an exit code. On SIGTERM or SIGINT nothing new starts, every run is asked to drain, and the scheduler ends with the
+last of them; a second signal is passed on.
 """
 
 from __future__ import annotations

@@ -1,9 +1,12 @@
-"""A folder as storage: temporary file, fsync, fsync of the folders above whose names are new, hard link under the final name, fsync of
-the folder.
+"""A folder as storage. A put makes each step durable before the next one:
 
-In this order whatever has its final name is whole and lies in folders that a power cut keeps, and only the name itself is left to sync.
-A hard link fails when the name is taken, so it is put-if-absent on any POSIX file system that has links. A crash before the link leaves
-a hidden temporary file (`.….tmp`), which no listing shows and nothing reads.
+    1. the bytes, in a hidden temporary file (`.….tmp`)
+    2. the names of folders that are new
+    3. a hard link under the final name, and then that name
+
+So whatever has its final name is whole, and lies in folders that a power cut keeps. A hard link fails when the name is taken, which is
+put-if-absent on any POSIX file system that has links. A crash before the link leaves a temporary file, which no listing shows and nothing
+reads.
 """
 
 from __future__ import annotations

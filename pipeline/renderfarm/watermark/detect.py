@@ -1,9 +1,11 @@
 """From the lattice's spectrum to a payload, and the bound on false alarms.
 
-A hypothesis h is a plane (luminance
-or colours, `front`), scale, rotation, flip, shift of the tile and view (`front.views`); c is a codeword. Let a_k be the
-picture's spectrum on the lattice under h, aligned to its shift; u_k the key's phases; s_k(c) the signs. Two
-correlations decide,
+In short: two correlations between picture and key are weighed together. Without the mark a large sum is improbable, whatever the picture
+is. So the threshold follows from how often we may be wrong, and not from a collection of pictures.
+
+A *hypothesis* h says how the picture may lie: plane (luminance or colours, `front`), scale, rotation, flip, shift of the tile, view
+(`front.views`). c is a codeword. Let a_k be the picture's spectrum on the lattice under h, aligned to its shift; u_k the key's phases;
+s_k(c) the signs that the codeword gives them. The two correlations are
 
     S(h)    = sum over sync k of Re(a_k conj(u_k)) w_k       / sqrt(sum |a_k|^2 w_k^2 / 2),   w = the view, and
     Z(h, c) = sum over data k of Re(a_k conj(u_k)) s_k(c) t_k / sqrt(sum |a_k|^2 t_k^2 / 2),   t = how well the sync

@@ -3,12 +3,12 @@
     luminance -> local activity -> strength mask;   key and payload -> tile -> pattern at the picture's own size;
     picture + mask * pattern
 
-The pattern is evaluated exactly at any size: the tile is band limited, so it is two small matrix products of cosines
-(no resampling), over one period where the picture holds whole ones. Strength is set per picture, so that the whole
-picture reaches PSNR_DB or more; the mask moves it from flat areas, where the eye sees it, to texture, where it does
-not, within MASK_RANGE. FLAT_MAX and FLAT_SLOPE hold it below what local deviation hides: sqrt(FLAT_MAX^2 + (FLAT_SLOPE
-activity)^2) costs SSIM about as much everywhere, while a limit in proportion to activity spends most of it on areas of
-middling texture.
+The pattern is exact at any size, without resampling: the tile holds few frequencies, so the pattern is two small matrix products of
+cosines, over one period where the picture holds whole ones.
+
+Strength is set so that each picture reaches PSNR_DB or more. The mask moves it, within MASK_RANGE, from flat areas, where the eye sees
+it, to texture, where it does not. FLAT_MAX and FLAT_SLOPE cap it at what local deviation hides: sqrt(FLAT_MAX^2 + (FLAT_SLOPE activity)^2)
+costs SSIM about as much everywhere, while a cap in proportion to activity spends most of it on areas of middling texture.
 """
 
 from __future__ import annotations

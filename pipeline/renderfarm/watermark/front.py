@@ -1,12 +1,14 @@
-"""The reader's front end: picture -> whitened canonical plane -> spectrum on the tile's lattice. Depends on no key.
+"""The reader's front end: a picture becomes two spectra on the tile's lattice. Depends on no key.
 
-A picture is read by its luminance, which survives JPEG; and by what its colours do not explain of one another. In a
-small neighbourhood the colours of most pictures lie near a line (Levin, Lischinski & Weiss, "A closed-form solution to
-natural image matting", CVPR 2006), and the mark's colour does not lie along it: the combination of the channels that
-is best there holds little of the picture and much of the mark, even in a quarter of a busy picture.
+Twice the picture is brought to canonical size, whitened (its local mean taken away, its local strength evened out) and transformed:
 
-Everything here is a function of the picture alone. The false-alarm bound of `detect` rests on that: the key's phases
-are independent of every number that this module computes on a picture that was not marked with the key.
+    luminance   survives JPEG best
+    colours     the combination of the channels that says least about the picture. In a small neighbourhood the colours of most pictures
+                lie near a line (Levin, Lischinski & Weiss, "A closed-form solution to natural image matting", CVPR 2006). The mark's
+                colour does not lie along it, so across that line there is little picture and much mark, even in a quarter of a busy one
+
+Everything here is a function of the picture alone. The false-alarm bound of `detect` rests on that: on a picture that was not marked with
+the key, every number computed here is independent of the key's phases.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
 """What the embedder does because it knows the picture: informed embedding.
 
-A reader that lacks the original sees the picture as noise. The embedder does not have to: it computes the reader's
-own statistic on the unmarked picture and spends the mark's power where the picture works against it.
+To a reader, who lacks the original, the picture is noise. The embedder computes the reader's own statistic on the unmarked picture, and
+spends the mark's power where the picture works against it:
 
-1. *Shape*: less amplitude at radii where the picture is strong, more where it is weak. 2. *Shift*: of SHIFTS shifts
-that key and payload allow, the one at which the picture itself correlates best with the tile: dirty-paper coding in
-its simplest form (Costa, "Writing on dirty paper", IEEE Trans. IT 29(3), 1983), worth sqrt(2 ln SHIFTS) = 3.7 in Z.
-3. *Gain*: of every code bit, so that all end up with the same margin (improved spread spectrum, Malvar & Florencio,
-IEEE Trans. SP 51(4), 2003, solved for one common margin instead of by a fixed factor).
+    shape   less amplitude at radii where the picture is strong, more where it is weak
+    shift   of the SHIFTS shifts that key and payload allow, the one at which the picture itself looks most like the tile. Dirty-paper
+            coding in its simplest form (Costa, "Writing on dirty paper", IEEE Trans. IT 29(3), 1983); worth sqrt(2 ln SHIFTS) = 3.7 in Z
+    gain    of every code bit, so that all end up with the same margin: improved spread spectrum (Malvar & Florencio, IEEE Trans. SP
+            51(4), 2003), solved for one common margin instead of by a fixed factor
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The search over scale, rotation and flip, on one Fourier transform of the whole picture.
 
-A tile-periodic pattern under a linear map still has a line spectrum: the lattice's lines move to scale * R(rotation)
-k / TILE. So a hypothesis needs no resampling: it reads the whitened picture's spectrum (padded to twice its size,
-phases relative to the centre) at those lines, nearest bin, and correlates the sync frequencies over all shifts by one
-small inverse transform.
+The mark is periodic, so its spectrum is a set of lines, and stays one when the picture is scaled, turned or mirrored: the lines move to
+scale * R(rotation) k / TILE. So no hypothesis needs the picture resampled. It takes the whitened picture's spectrum (padded to twice its
+size, phases relative to the centre) at those lines, nearest bin, and one small inverse transform correlates the sync frequencies over all
+shifts.
 """
 
 from __future__ import annotations
