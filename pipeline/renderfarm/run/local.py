@@ -41,7 +41,7 @@ from renderfarm.run.engine import (
 )
 from renderfarm.run.finish import Checked, Decision
 from renderfarm.run.units import Unit
-from renderfarm.run.worker_process import Answer, Begin, Kind, Task
+from renderfarm.run.worker_process import Answer, Begin, Kind, Ready, Task
 from renderfarm.run.workers import RenderReply, Trouble
 
 log = structlog.get_logger("renderfarm")
@@ -103,7 +103,8 @@ def _weights_bytes(weights: Resolved) -> int:
 
 @dataclass(eq=False, slots=True)
 class Worker:
-    """One process. `kinds`: what it may do; `overlap`: tasks at a time; `heard_s`: when it last answered, or was given work while idle."""
+    """One process. `kinds`: what it may do, of which it is `ready` for some and still `awaits` others; `overlap`: tasks at a time;
+    `heard_s`: when it last answered, or was given work while idle."""
 
     number: int
     child: Child
@@ -111,7 +112,8 @@ class Worker:
     overlap: int
     heard_s: float
     environment: dict[str, str]
-    ready: bool = False
+    awaits: list[Kind]
+    ready: list[Kind] = field(default_factory=list)
     tasks: dict[int, Call] = field(default_factory=dict)
 
 
@@ -153,8 +155,10 @@ class LocalEngine:
         both: tuple[Kind, ...] = ("render", "finish")
         for at in range(crew.renderers):
             pinned = {"CUDA_VISIBLE_DEVICES": str(at)} if not crew.mixed and crew.renderers > 1 and at < gpus_here() else {}
-            first: tuple[Kind, ...] = both if at and crew.mixed else ("render",)
-            self._spawn(both if crew.mixed else ("render",), first, pinned)
+            if crew.mixed and at:  # the first one renders soon, the second one waits for its pictures, and learns to render meanwhile
+                self._spawn(both, ("finish", "render"), pinned)
+            else:
+                self._spawn(both if crew.mixed else ("render",), ("render",), pinned)
         for _ in range(crew.finishers):
             self._spawn(("finish",), ("finish",), {})
 
@@ -162,7 +166,7 @@ class LocalEngine:
         """Start one more worker."""
         overlap = 2 if kinds == ("render",) else 1  # on a GPU one unit is decoded and copied while the next denoises
         child = processes.start(self._module, environment)
-        worker = Worker(next(self._numbers), child, kinds, overlap, time.monotonic(), environment)
+        worker = Worker(next(self._numbers), child, kinds, overlap, time.monotonic(), environment, list(first))
         self._workers.append(worker)
         with suppress(OSError):  # one that died at once is seen by `wait`
             child.pipe.send(Begin(self._order, first, overlap))
@@ -172,7 +176,7 @@ class LocalEngine:
 
         Raises: FarmLost with the cause, Stopped when `stopped` says so; UserError when a worker refuses what the job asks of it.
         """
-        while not all(any(kind in worker.kinds and worker.ready for worker in self._workers) for kind in ("render", "finish")):
+        while not all(any(kind in worker.ready for worker in self._workers) for kind in ("render", "finish")):
             if stopped():
                 raise Stopped("stopped while the workers were starting: run the same command again")
             self._listen(0.5)
@@ -212,19 +216,25 @@ class LocalEngine:
         self._dispatch()
 
     def _dispatch(self) -> None:
-        """Give what waits to workers that are idle: finishing first."""
+        """Give what waits to workers that are idle, finishing first; to those that must get ready for it only if nobody else is idle."""
         for worker in self._workers:
-            while worker.ready and len(worker.tasks) < worker.overlap and (call := self._next_call(worker)) is not None:
-                task = Task(next(self._task_numbers), call.kind, call.method, call.arguments)
-                if not worker.tasks:
-                    worker.heard_s = time.monotonic()
-                worker.tasks[task.number] = call
-                with suppress(OSError):  # one that died is seen by `wait`
-                    worker.child.pipe.send(task)
+            self._give(worker, worker.ready)
+        for worker in self._workers:
+            if worker.ready and not worker.awaits:
+                self._give(worker, worker.kinds)
 
-    def _next_call(self, worker: Worker) -> Call | None:
+    def _give(self, worker: Worker, kinds: Sequence[Kind]) -> None:
+        while len(worker.tasks) < worker.overlap and (call := self._next_call(kinds)) is not None:
+            task = Task(next(self._task_numbers), call.kind, call.method, call.arguments)
+            if not worker.tasks:
+                worker.heard_s = time.monotonic()
+            worker.tasks[task.number] = call
+            with suppress(OSError):  # one that died is seen by `wait`
+                worker.child.pipe.send(task)
+
+    def _next_call(self, kinds: Sequence[Kind]) -> Call | None:
         for kind, waiting in (("finish", self._finishes), ("render", self._renders)):
-            while kind in worker.kinds and waiting:
+            while kind in kinds and waiting:
                 call = waiting.popleft()
                 if not call.flight.lost:
                     return call
@@ -250,36 +260,43 @@ class LocalEngine:
         heard = connection.wait([worker.child.pipe for worker in self._workers], timeout_s)
         for worker in [worker for worker in self._workers if worker.child.pipe in heard]:
             try:
-                answer: Answer = worker.child.pipe.recv()
+                answer: Answer | Ready = worker.child.pipe.recv()
             except (EOFError, OSError):
                 self._died(worker)
             else:
                 worker.heard_s = time.monotonic()
-                self._answered(worker, answer)
+                if isinstance(answer, Ready):
+                    self._started(worker, answer)
+                else:
+                    self._answered(worker, answer)
         self._dispatch()
 
     def _answered(self, worker: Worker, answer: Answer) -> None:
-        if answer.number == 0:
-            self._started(worker, answer.value)
-            return
         call = worker.tasks.pop(answer.number)
         if isinstance(answer.value, UserError):  # it was ready for another kind of work when it started
             self._refused(worker, call, answer.value)
-        elif not call.flight.lost:
+            return
+        if call.kind not in worker.ready:
+            worker.ready.append(call.kind)
+        if not call.flight.lost:
             self._landed(call, answer.value)
 
-    def _started(self, worker: Worker, value: int | UserError) -> None:
-        if isinstance(value, UserError):
-            self._refusal = self._refusal or value
+    def _started(self, worker: Worker, said: Ready) -> None:
+        if isinstance(said.batch, UserError):
+            self._refusal = self._refusal or said.batch
             worker.child.process.kill()
             return
-        worker.ready, self._false_starts = True, 0
-        self._batch = max(self._batch, value)
+        worker.awaits.remove(said.kind)
+        if said.kind not in worker.ready:  # a task of this kind may have been faster
+            worker.ready.append(said.kind)
+        self._false_starts = 0
+        self._batch = max(self._batch, said.batch)
 
     def _refused(self, worker: Worker, call: Call, refusal: UserError) -> None:
         """Others go on with this kind of work, if there are any."""
         log.warning("worker.refused", number=worker.number, kind=call.kind, reason=str(refusal))
         worker.kinds = tuple(kind for kind in worker.kinds if kind != call.kind)
+        worker.ready = [kind for kind in worker.ready if kind != call.kind]
         if not any(call.kind in other.kinds for other in self._workers):
             self._away = FarmLost(f"no worker is left that can {call.kind}: {refusal}")
         elif not call.flight.lost:
@@ -334,7 +351,7 @@ class LocalEngine:
         """Its units come back, of which only the oldest is blamed for its death; another takes its place."""
         self._workers.remove(worker)
         self._why = worker.child.end()
-        log.warning("worker.died", number=worker.number, ready=worker.ready, reason=self._why)
+        log.warning("worker.died", number=worker.number, ready=bool(worker.ready), reason=self._why)
         for order, call in enumerate(worker.tasks.values()):
             if call.flight.lost:
                 continue

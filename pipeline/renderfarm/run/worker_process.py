@@ -1,8 +1,8 @@
 """The process of one worker of the local engine: `python -P -m renderfarm.run.worker_process FD`.
 
 It reads an order and then tasks from the pipe FD, and answers each as soon as it is done; up to `overlap` at a time, each in its thread. It
-ends when the pipe closes, so that nothing outlives a driver that was killed. A kind of work that it was not started with is made ready
-when the first task of that kind comes.
+ends when the pipe closes, so that nothing outlives a driver that was killed. It says of each kind of work when it is ready for it, the
+first as soon as it can; what it was not told to make ready is made ready when the first task of that kind comes.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Kind = Literal["render", "finish"]
 
 @dataclass(frozen=True, slots=True)
 class Begin:
-    """The first message: what workers are made from, which kinds are made ready before the first task, tasks at a time."""
+    """The first message: what workers are made from, which kinds are made ready one after the other, tasks at a time."""
 
     order: Order
     kinds: tuple[Kind, ...]
@@ -45,8 +45,16 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True)
+class Ready:
+    """One kind of work is made ready; `batch`: how many images it takes together, or why the worker refuses what the job asks of it."""
+
+    kind: Kind
+    batch: int | UserError
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
-    """What came of a task, or as number 0 of the beginning: `value` is a `UserError` where the worker refuses what the job asks of it."""
+    """What came of a task: `value` is a `UserError` where the worker refuses what the job asks of it."""
 
     number: int
     value: Any
@@ -72,36 +80,44 @@ class WorkerProcess:
     def __init__(self, connection: Connection, begin: Begin, makers: Makers) -> None:
         self._connection, self._order, self._makers = connection, begin.order, makers
         self._made: dict[Kind, Any] = {}
-        self._making, self._sending = threading.Lock(), threading.Lock()
+        self._making: dict[Kind, threading.Lock] = {kind: threading.Lock() for kind in makers}
+        self._sending = threading.Lock()
 
     def _worker(self, kind: Kind) -> Any:
-        with self._making:
+        with self._making[kind]:
             if kind not in self._made:
                 self._made[kind] = self._makers[kind](self._order)
             return self._made[kind]
 
-    def ready(self, kinds: Sequence[Kind]) -> int | UserError:
-        """How many images it renders together, once it is ready for these kinds of work."""
-        answers = [self._worker(kind).ready() for kind in kinds]
-        return next((answer for answer in answers if isinstance(answer, UserError)), None) or max(answers)
+    def begin(self, kinds: Sequence[Kind]) -> None:
+        """Say of each kind that it is ready. What is raised here or in `run` is a fault of ours, and ends the process as a crash would."""
+        try:
+            for kind in kinds:
+                self.answer(Ready(kind, self._worker(kind).ready()))
+        except BaseException:
+            _crash()
 
     def run(self, task: Task) -> None:
-        """Answer a task; what is raised is a fault of ours, and ends the process as a crash would."""
+        """Answer a task."""
         try:
-            refusal = self.ready([task.kind])
-            value = refusal if isinstance(refusal, UserError) else getattr(self._worker(task.kind), task.method)(*task.arguments)
-            self.answer(Answer(task.number, value))
+            worker = self._worker(task.kind)
+            refusal = worker.ready()
+            self.answer(Answer(task.number, refusal if isinstance(refusal, UserError) else getattr(worker, task.method)(*task.arguments)))
         except BaseException:
-            sys.excepthook(*sys.exc_info())
-            os._exit(1)
+            _crash()
 
-    def answer(self, answer: Answer) -> None:
+    def answer(self, answer: Answer | Ready) -> None:
         """Send it; the driver may be gone."""
         try:
             with self._sending:
                 self._connection.send(answer)
         except OSError:
             os._exit(0)
+
+
+def _crash() -> None:
+    sys.excepthook(*sys.exc_info())
+    os._exit(1)
 
 
 def main(descriptor: str, makers: Makers = WORKERS) -> None:
@@ -112,7 +128,7 @@ def main(descriptor: str, makers: Makers = WORKERS) -> None:
     begin: Begin = connection.recv()
     worker = WorkerProcess(connection, begin, makers)
     pool = ThreadPoolExecutor(begin.overlap)
-    pool.submit(lambda: worker.answer(Answer(0, worker.ready(begin.kinds))))
+    threading.Thread(target=worker.begin, args=(begin.kinds,), daemon=True).start()
     try:
         while True:
             pool.submit(worker.run, connection.recv())
