@@ -168,14 +168,14 @@ def _check_credential(data: bytes, recorded: Recorded, beliefs: Beliefs) -> Pict
     if recorded.claim_digest is None or recorded.media_type is None:
         return None
     at = dt.datetime.fromtimestamp(recorded.finished_us / 1e6, dt.UTC) if 0 < recorded.finished_us < 1 << 52 else None
-    found = credential.read(data, recorded.media_type, beliefs.anchors_pem, at=at)
-    if found.state in ("absent", "invalid"):
-        return PictureResult(recorded, f"credential-{found.state}", found.reason)
-    if found.claim_digest != recorded.claim_digest:
-        what = f"it claims {found.claim_digest}, the record of image {recorded.image_id} is {recorded.claim_digest}"
+    finding = credential.read(data, recorded.media_type, beliefs.anchors_pem, at=at)
+    if finding.state in ("absent", "invalid"):
+        return PictureResult(recorded, f"credential-{finding.state}", finding.reason)
+    if finding.claim_digest != recorded.claim_digest:
+        what = f"it claims {finding.claim_digest}, the record of image {recorded.image_id} is {recorded.claim_digest}"
         return PictureResult(recorded, "credential-mismatch", what)
-    if found.state != "trusted" and beliefs.anchors_pem:
-        return PictureResult(recorded, f"credential-{found.state}", found.reason)
+    if finding.state != "trusted" and beliefs.anchors_pem:
+        return PictureResult(recorded, f"credential-{finding.state}", finding.reason)
     return None
 
 
@@ -194,8 +194,8 @@ def _check_mark(data: bytes, recorded: Recorded, beliefs: Beliefs) -> PictureRes
     reading = watermark.read(pixels, keys, search="fast")
     if not reading.present or reading.payload is None:
         return PictureResult(recorded, "watermark-unreadable", f"recorded as {recorded.watermark_payload}", True)
-    said, recorded_as = (reading.payload.record, reading.version), (recorded.watermark_payload, recorded.watermark_version)
-    if said != recorded_as:
-        what = "it reads {} (version {}), recorded is {} (version {})".format(*said, *recorded_as)
+    read_back, recorded_as = (reading.payload.record, reading.version), (recorded.watermark_payload, recorded.watermark_version)
+    if read_back != recorded_as:
+        what = "it reads {} (version {}), recorded is {} (version {})".format(*read_back, *recorded_as)
         return PictureResult(recorded, "watermark-mismatch", what, True)
     return PictureResult(recorded, mark_read=True)

@@ -169,8 +169,8 @@ def _data_url(image: Image) -> str:
     bgr = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2BGR)
     if scale < 1:
         bgr = cv2.resize(bgr, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    done, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-    assert done, "an 8-bit picture can be written as JPEG"
+    encoded, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    assert encoded, "an 8-bit picture can be written as JPEG"
     return "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode()
 
 

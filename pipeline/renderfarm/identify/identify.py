@@ -111,8 +111,8 @@ def identify_all(
     many = fan_out is not None and len(first) == here_max
     chunks = chunked(map(_opened, chain(first, remaining)), CHUNK)
     batch: list[Evidence | Answer] = []
-    for found in fan_out(look, chunks) if many and fan_out is not None else map(look, chunks):
-        batch += found
+    for looked_at in fan_out(look, chunks) if many and fan_out is not None else map(look, chunks):
+        batch += looked_at
         if len(batch) >= BATCH:
             yield from _answers(batch, outputs, trust, fan_out)
             batch = []
@@ -125,10 +125,10 @@ def pictures_in(path: Path) -> Iterator[Path]:
     Raises: PictureError when there is none.
     """
     if path.is_dir():
-        found = sorted(p for p in path.rglob("*") if p.suffix.lower() in ENDINGS and p.is_file())
-        if not found:
+        pictures = sorted(p for p in path.rglob("*") if p.suffix.lower() in ENDINGS and p.is_file())
+        if not pictures:
             raise PictureError("there is no picture in this folder", str(path), NAME_A_PICTURE)
-        yield from found
+        yield from pictures
     elif path.exists():
         yield path
     else:
@@ -147,28 +147,28 @@ class Look:
     beliefs: Beliefs
 
     def __call__(self, chunk: tuple[tuple[str, bytes], ...]) -> list[Evidence | Answer]:
-        found: list[Evidence | Answer] = []
+        looked_at: list[Evidence | Answer] = []
         for name, data in chunk:
             try:
-                found.append(gather(data, name, self.beliefs))
+                looked_at.append(gather(data, name, self.beliefs))
             except PictureError as error:
-                found.append(Answer(name, "none", None, False, error.what))
-        return found
+                looked_at.append(Answer(name, "none", None, False, error.what))
+        return looked_at
 
 
 def _answers(
     batch: Sequence[Evidence | Answer], outputs: Sequence[Storage], trust: Trust | None, fan_out: FanOut | None
 ) -> Iterator[Answer]:
     pictures = [item for item in batch if isinstance(item, Evidence)]
-    found: list[list[Match]] = [[] for _ in pictures]
+    matches: list[list[Match]] = [[] for _ in pictures]
     notes: list[str] = []
     if pictures:
         for storage in outputs:
             more, trouble = lookup.matches(storage, pictures, trust, fan_out)
             notes += trouble
-            for mine, theirs in zip(found, more, strict=True):
+            for mine, theirs in zip(matches, more, strict=True):
                 mine += theirs
-    ready = iter(zip(pictures, found, strict=True))
+    ready = iter(zip(pictures, matches, strict=True))
     for item in batch:
         if isinstance(item, Answer):
             yield item
@@ -260,20 +260,20 @@ def _by_looks(picture: Evidence, alike: Sequence[Match]) -> Answer:
 
 
 def _nothing(picture: Evidence) -> str:
-    said = []
+    reasons = []
     if picture.finding.state == "absent":
-        said.append("no credential")
+        reasons.append("no credential")
     elif picture.finding.claim_digest:
-        said.append(f"a credential ({picture.finding.state}) whose record is not in these outputs")
+        reasons.append(f"a credential ({picture.finding.state}) whose record is not in these outputs")
     else:
-        said.append(f"a credential ({picture.finding.state}) of another program")
+        reasons.append(f"a credential ({picture.finding.state}) of another program")
     if picture.reading is None:
-        said.append("no watermark key to look with")
+        reasons.append("no watermark key to look with")
     elif picture.payload:
-        said.append(f"a watermark whose record ({picture.payload}) is not in these outputs")
+        reasons.append(f"a watermark whose record ({picture.payload}) is not in these outputs")
     else:
-        said.append("no watermark under the keys at hand")
-    return ", ".join((*said, "and nothing that looks like it"))
+        reasons.append("no watermark under the keys at hand")
+    return ", ".join((*reasons, "and nothing that looks like it"))
 
 
 def _better(first: Answer | None, second: Answer) -> Answer:
@@ -281,7 +281,7 @@ def _better(first: Answer | None, second: Answer) -> Answer:
     return second if first is None or order.index(second.sureness) < order.index(first.sureness) else first
 
 
-def _ranked(found: Sequence[Match]) -> tuple[Match, ...]:
+def _ranked(matches: Sequence[Match]) -> tuple[Match, ...]:
     """Believed logs first, then what looks most alike, then accepted before rejected attempts."""
     logs = ("trusted", "self-consistent", "damaged")
 
@@ -289,7 +289,7 @@ def _ranked(found: Sequence[Match]) -> tuple[Match, ...]:
         distance = 256 if match.distance is None else match.distance
         return logs.index(match.log), match.colours is False, distance, match.outcome != "accepted"
 
-    return tuple(sorted(found, key=order))
+    return tuple(sorted(matches, key=order))
 
 
 def _who(match: Match) -> tuple[str | None, int | None]:

@@ -244,11 +244,11 @@ class Blend:
         """Returns the latents to go on with; diffusers calls this after step `step` of those that the strength leaves."""
         timesteps = pipe.scheduler.timesteps
         following = len(timesteps) - pipe.num_timesteps + step + 1
-        kept = self.known
+        outside = self.known
         if following < len(timesteps):
-            kept = pipe.scheduler.add_noise(kept, self.noise, timesteps[following : following + 1].expand(len(kept)))
+            outside = pipe.scheduler.add_noise(outside, self.noise, timesteps[following : following + 1].expand(len(outside)))
         latents = state["latents"]
-        return {"latents": latents * self.mask + kept.to(latents) * (1 - self.mask)}
+        return {"latents": latents * self.mask + outside.to(latents) * (1 - self.mask)}
 
 
 def copies(generators: Sequence[torch.Generator]) -> list[torch.Generator]:
@@ -260,7 +260,7 @@ def plain_call(
     model: LoadedModel, request: Request, prompts: list[str], negatives: list[str], generators: list[torch.Generator]
 ) -> torch.Tensor:
     """Returns pictures (B, 3, H, W) in -1..1 of a pipeline whose prompts are not encoded here, through its own call."""
-    known = inspect.signature(type(model.pipe).__call__).parameters
+    accepted = inspect.signature(type(model.pipe).__call__).parameters
     wishes: dict[str, Any] = {
         "prompt": prompts,
         "negative_prompt": negatives if request.guidance > 1 and any(negatives) else None,
@@ -277,8 +277,8 @@ def plain_call(
         wishes["prompt_embeds"], wishes["negative_prompt_embeds"] = (
             _moved(model, encode(prompt=words, device=model.encoders_device)[0]) for words in (wishes.pop("prompt"), [""] * len(prompts))
         )
-    made = model.pipe(**{name: value for name, value in wishes.items() if name in known and value is not None})[0]
-    return torch.as_tensor(made) * 2 - 1
+    pictures = model.pipe(**{name: value for name, value in wishes.items() if name in accepted and value is not None})[0]
+    return torch.as_tensor(pictures) * 2 - 1
 
 
 def keep_unmasked(drawn: torch.Tensor, pictures: Pictures) -> torch.Tensor:
@@ -310,8 +310,8 @@ def render_batch(
         if not model.family.embeddings:
             with lanes.turn:
                 drawn = plain_call(model, request, [p for p, _ in texts], [n for _, n in texts], generators)
-                done = lanes.denoised()
-            with lanes.behind(done, [drawn]):
+                denoised = lanes.denoised()
+            with lanes.behind(denoised, [drawn]):
                 return quantise(drawn.nan_to_num()), drawn.isfinite().flatten(1).all(1)
         with lanes.ahead():
             prompts = [cache.encode(prompt, request.adapter, negative=False) for prompt, _ in texts]
@@ -320,8 +320,8 @@ def render_batch(
         lanes.used_by_denoiser(tensor for encoded in (*prompts, *negatives) for tensor in encoded)
         with lanes.turn:
             latents = denoise(model, request, prompts, negatives, generators, pictures)
-            done = lanes.denoised()
-        with lanes.behind(done, [latents]):
+            denoised = lanes.denoised()
+        with lanes.behind(denoised, [latents]):
             drawn = decode(model, latents)
             finite = latents.isfinite().flatten(1).all(1) & drawn.isfinite().flatten(1).all(1)
             drawn = drawn if pictures is None else keep_unmasked(drawn, pictures)

@@ -138,8 +138,8 @@ class S3Storage:
     def _renew(self, key: str, data: bytes, media_type: str) -> None:
         """Give an object that was there already the time of now, unless this is our own write of a moment ago. Not so where a policy
         forbids it: parts are written once, and nobody collects them."""
-        found = self.stat(key)
-        if found is not None and time.time() - found.modified_s > self.renew_after_s:
+        stored = self.stat(key)
+        if stored is not None and time.time() - stored.modified_s > self.renew_after_s:
             with contextlib.suppress(StorageRefused):
                 self.put(key, data, media_type)
 
@@ -155,14 +155,14 @@ class S3Storage:
             body: bytes = self.client.get_object(Bucket=self.bucket, Key=name, **more)["Body"].read()
             return body
 
-        found = self.stat(key) if bytes_max is not None else None
-        if found is not None and found.size == 0:
+        stored = self.stat(key) if bytes_max is not None else None
+        if stored is not None and stored.size == 0:
             return b""  # a range over an empty object is an error to S3
         return self._call(read, key)
 
     def stat(self, key: str) -> Stored | None:
-        found = self.head(key)
-        return None if found is None else found[0]
+        head = self.head(key)
+        return None if head is None else head[0]
 
     def head(self, key: str) -> tuple[Stored, str] | None:
         """As `stat`, with the ETag, which differs where the bytes do (RFC 9110, 8.8.3). Raises: StorageAway."""

@@ -102,7 +102,7 @@ def lines(ky: NDArray[np.int64], kx: NDArray[np.int64], scale: float, rotation_d
 def _coarse(spectrum: Spectrum, key: MarkKey, view: int, flipped: bool) -> Floats:
     """float32 (scales * rotations,): the largest sync z over all shifts."""
     plan = _grid_lines(view, flipped)
-    phases = detect.search_phases(key, view)[plan.kept]
+    phases = detect.search_phases(key, view)[plan.used]
     out = np.empty((len(SCALES), len(ROTATIONS)), np.float32)
     half = plan.grid // 2 + 1
     table = np.zeros((len(ROTATIONS), plan.grid * half), np.complex64)
@@ -121,7 +121,7 @@ class _Plan:
     """Where the sync lines of one view lie at scale 1, fy and fx float32 (rotations, m), and their seats in the shift table."""
 
     grid: int
-    kept: NDArray[np.bool_]
+    used: NDArray[np.bool_]
     fy: Floats
     fx: Floats
     seat: NDArray[np.int64]
