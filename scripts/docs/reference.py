@@ -10,7 +10,8 @@ import re
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
-from renderfarm.cli.parser import EXIT_CODES, build_parser
+from renderfarm.cli.options import EXIT_CODES
+from renderfarm.cli.parser import build_parser
 from renderfarm.job.describe import fields
 from renderfarm.job.settings import JobSettings
 from renderfarm.manifest.columns import REQUIRED, arrow_schema

@@ -21,7 +21,8 @@ import pytest
 import yaml
 
 from renderfarm.audit.findings import MEANINGS
-from renderfarm.cli.parser import EXIT_CODES, build_parser
+from renderfarm.cli.options import EXIT_CODES
+from renderfarm.cli.parser import build_parser
 from renderfarm.errors import SUCCESS
 from renderfarm.job import load_job
 from renderfarm.run.loop import Load, Tally
