@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import pickle
+import pickletools
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from renderfarm.models import ModelSettings, resolve
 from renderfarm.plan import Intent, attempt_of, plan_row
 from renderfarm.run.workers import RendererWorker, device_lost, read_inputs
 from renderfarm.schema import Attempt, PromptRow
+from tests import standins
 from tests.standins import folder_of
 
 
@@ -51,3 +54,13 @@ def test_weights_that_cannot_be_loaded_are_said_when_the_renderer_should_be_read
     worker = RendererWorker(replace(resolve(model), digest="0" * 64), job, bytes(32))
     answer = worker.ready()
     assert isinstance(answer, WeightsError) and "the job was resolved with" in str(answer)
+
+
+def test_a_reply_brings_no_library_along() -> None:
+    """Whoever unpickles it would import the library: a class of torch's named its version once."""
+    model = {"weights": str(folder_of("sd2")), "device": "cpu"}
+    job = JobSettings.model_validate({"name": "a", "manifest": "m", "output": "o", "model": model})
+    reply = RendererWorker(resolve(job.model), job, bytes(32)).render([standins.attempt("a" * 32, size=(256, 256), steps=1)])
+    assert reply[0] is not None
+    classes = {value for _, value, _ in pickletools.genops(pickle.dumps(reply)) if isinstance(value, str) and value.startswith("torch")}
+    assert classes == set()

@@ -236,7 +236,7 @@ class Renderer:
             dtype=str(model.dtype).removeprefix("torch."),
             device=model.device.type,
             driver=model.driver,
-            torch_version=torch.__version__,
+            torch_version=str(torch.__version__),  # a class of torch otherwise, which whoever unpickles it must import
             diffusers_version=diffusers.__version__,
             batch=company,
         )

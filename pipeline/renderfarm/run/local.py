@@ -287,6 +287,7 @@ class LocalEngine:
             worker.child.process.kill()
             return
         worker.awaits.remove(said.kind)
+        log.debug("worker.ready", number=worker.number, kind=said.kind)
         if said.kind not in worker.ready:  # a task of this kind may have been faster
             worker.ready.append(said.kind)
         self._false_starts = 0
@@ -310,6 +311,7 @@ class LocalEngine:
             if isinstance(reply, Trouble):
                 self._trouble(call, reply)
                 return
+            log.debug("unit.rendered", unit=unit.number, busy_s=round(reply.busy_s, 3))
             self._events.append(Rendered(unit, pixels, reply.info, reply.marked, reply.started_us, reply.busy_s, reply.cpu_s))
             return
         if isinstance(value, Trouble):
