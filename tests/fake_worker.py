@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from renderfarm.errors import JobError, UserError
+from renderfarm.errors import JobError, StorageAway, UserError
 from renderfarm.pictures import Fingerprint
 from renderfarm.run import worker_process
 from renderfarm.run.engine import Order
@@ -66,5 +66,14 @@ class Fake:
         return (Finished(failed_record(attempts[0], "job", "plan", decisions[0].reason), {}),)
 
 
+class FakeFinisher(Fake):
+    """Cannot start where the job's provider says so."""
+
+    def __init__(self, order: Order) -> None:
+        super().__init__(order)
+        if order.job.provider == "no finisher":
+            raise StorageAway("the bucket is away")
+
+
 if __name__ == "__main__":
-    worker_process.main(sys.argv[1], {"render": Fake, "finish": Fake})
+    worker_process.main(sys.argv[1], {"render": Fake, "finish": FakeFinisher})

@@ -139,9 +139,25 @@ def test_a_worker_that_gives_no_answer_is_ended(engine: LocalEngine) -> None:
     assert isinstance(lost, RenderLost) and "exit -9" in lost.reason
 
 
+@pytest.mark.parametrize("engine", [(order(), Crew(1, 0, mixed=True))], indirect=True)
+def test_a_worker_that_is_alone_gets_ready_for_both(engine: LocalEngine) -> None:
+    """As on a machine with one core."""
+    deadline = time.monotonic() + WAIT_S
+    assert engine.start(lambda: time.monotonic() > deadline) == 4
+    made = rendered(engine, unit(1, "a"))
+    engine.check(made)
+    assert isinstance(events(engine)[0], CheckedUnit)
+
+
 @pytest.mark.parametrize("engine", [(order(provider="refuse"), BOTH)], indirect=True)
 def test_a_worker_that_refuses_the_job_ends_the_start_with_its_words(engine: LocalEngine) -> None:
     with pytest.raises(JobError, match="not with this worker"):
+        engine.start()
+
+
+@pytest.mark.parametrize("engine", [(order(provider="no finisher"), BOTH)], indirect=True)
+def test_a_kind_of_worker_that_cannot_start_ends_the_start_though_others_can(engine: LocalEngine) -> None:
+    with pytest.raises(FarmLost, match="no worker can finish.*the bucket is away"):
         engine.start()
 
 
@@ -175,6 +191,8 @@ def test_nothing_is_left_when_an_engine_is_closed(engine: LocalEngine) -> None:
         ({}, "auto", 1, 1, None, Crew(1, 1, False)),
         ({}, "cpu", 1, 2, None, Crew(2, 0, True)),
         ({"finishers": 3}, "auto", 2, 16, None, Crew(2, 3, False)),
+        ({"finishers": 0}, "auto", 2, 16, None, Crew(2, 1, False)),
+        ({"finishers": 0}, "cpu", 2, 1, None, Crew(1, 0, True)),
     ],
 )
 def test_how_many_workers_there_are(farm: dict[str, int], device: str, gpus: int, cpus: int, free: int | None, crew: Crew) -> None:

@@ -68,7 +68,7 @@ def plan_crew(job: JobSettings, gpus: int, cpus: int, weights_bytes: int, free_b
     wanted, finishers = job.farm.renderers, job.farm.finishers
     if gpus and job.model.device != "cpu":
         renderers = wanted if isinstance(wanted, int) else gpus
-        return Crew(renderers, finishers if isinstance(finishers, int) else max(1, cpus - renderers), mixed=False)
+        return Crew(renderers, max(1, finishers if isinstance(finishers, int) else cpus - renderers), mixed=False)
     fitting = cpus if free_bytes is None or not weights_bytes else int(free_bytes * MEMORY_SHARE / weights_bytes)
     renderers = wanted if isinstance(wanted, int) else max(1, min(cpus, fitting))
     return Crew(renderers, finishers if isinstance(finishers, int) else max(0, cpus - renderers), mixed=True)
@@ -155,7 +155,8 @@ class LocalEngine:
         both: tuple[Kind, ...] = ("render", "finish")
         for at in range(crew.renderers):
             pinned = {"CUDA_VISIBLE_DEVICES": str(at)} if not crew.mixed and crew.renderers > 1 and at < gpus_here() else {}
-            if crew.mixed and at:  # the first one renders soon, the second one waits for its pictures, and learns to render meanwhile
+            alone = crew.renderers + crew.finishers == 1
+            if crew.mixed and (at or alone):  # the first renders soon, the second waits for its pictures, and learns to render meanwhile
                 self._spawn(both, ("finish", "render"), pinned)
             else:
                 self._spawn(both if crew.mixed else ("render",), ("render",), pinned)
@@ -182,6 +183,9 @@ class LocalEngine:
             self._listen(0.5)
             if self._refusal is not None:
                 raise self._refusal
+            for kind in ("render", "finish"):
+                if not any(kind in worker.ready or kind in worker.awaits for worker in self._workers):
+                    raise FarmLost(f"no worker can {kind}: {FALSE_STARTS_MAX} in a row could not start: {self._why}")
         return max(1, self._batch)
 
     def capacity(self) -> int:
