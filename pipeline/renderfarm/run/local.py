@@ -112,6 +112,7 @@ class Worker:
     overlap: int
     heard_s: float
     environment: dict[str, str]
+    first: tuple[Kind, ...]
     awaits: list[Kind]
     ready: list[Kind] = field(default_factory=list)
     tasks: dict[int, Call] = field(default_factory=dict)
@@ -167,7 +168,7 @@ class LocalEngine:
         """Start one more worker."""
         overlap = 2 if kinds == ("render",) else 1  # on a GPU one unit is decoded and copied while the next denoises
         child = processes.start(self._module, environment)
-        worker = Worker(next(self._numbers), child, kinds, overlap, time.monotonic(), environment, list(first))
+        worker = Worker(next(self._numbers), child, kinds, overlap, time.monotonic(), environment, first, list(first))
         self._workers.append(worker)
         with suppress(OSError):  # one that died at once is seen by `wait`
             child.pipe.send(Begin(self._order, first, overlap))
@@ -294,7 +295,7 @@ class LocalEngine:
         log.debug("worker.ready", number=worker.number, kind=said.kind)
         if said.kind not in worker.ready:  # a task of this kind may have been faster
             worker.ready.append(said.kind)
-        self._false_starts = 0
+        self._false_starts = self._false_starts if worker.awaits else 0
         self._batch = max(self._batch, said.batch)
 
     def _refused(self, worker: Worker, call: Call, refusal: UserError) -> None:
@@ -365,9 +366,9 @@ class LocalEngine:
                 self._lose(call.flight, FinishLost(call.flight.unit, f"the worker was lost: {self._why}"))
             else:
                 self._lose(call.flight, RenderLost(call.flight.unit, f"the worker was lost: {self._why}", blamed=order == 0))
-        self._false_starts = 0 if worker.ready else self._false_starts + 1
+        self._false_starts = self._false_starts + 1 if worker.awaits else 0
         if self._false_starts < FALSE_STARTS_MAX and self._refusal is None:
-            self._spawn(worker.kinds, worker.kinds, worker.environment)
+            self._spawn(worker.kinds, worker.first, worker.environment)
         elif self._workers and not all(any(kind in other.kinds for other in self._workers) for kind in worker.kinds):
             self._away = FarmLost(f"no worker is left that can {' or '.join(worker.kinds)}: {self._why}")
 
