@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import os
 import signal
-import time
 from typing import Any
 
 from tests.integration.conftest import TIMEOUT_S, Farm
 from tests.unit.test_notify import Server, serving
+from tests.waiting import wait_for
 
 ALWAYS = {"cron": "0 0 1 1 *"}
 """A window that is open until the next new year."""
@@ -48,9 +48,7 @@ def test_a_run_that_is_killed_is_told_and_tried_again(farm: Farm) -> None:
         os.kill(run, signal.SIGKILL)
         killed = next(event for event in events if "exit_code" in event)
         assert (killed["event"], killed["exit_code"], killed["meaning"]) == ("again", -9, "killed by signal 9")
-        end = time.monotonic() + TIMEOUT_S
-        while not server.seen and time.monotonic() < end:
-            time.sleep(0.05)
+        wait_for(lambda: server.seen, TIMEOUT_S)
         message = json.loads(server.seen[0][1])
         assert (message["event"], message["exit_code"]) == ("failed", -9)
         assert "killed by signal 9" in message["text"]

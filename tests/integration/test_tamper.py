@@ -17,12 +17,13 @@ import pyarrow.parquet as pq
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from renderfarm import credential, notes, watermark
+from renderfarm import credential, keys, notes, watermark
 from renderfarm.audit.audit import audit
 from renderfarm.audit.findings import MEANINGS, AuditReport
 from renderfarm.audit.pictures import Beliefs, PictureResult, Recorded, check_object
 from renderfarm.errors import CredentialFailed, NotStored, UserError
 from renderfarm.keys import Trust
+from renderfarm.keys.certificates import development_chain
 from renderfarm.log import parts
 from renderfarm.log.canonical import ColumnBytes
 from renderfarm.log.record import arrow_schema, claim_digest, from_table, to_table
@@ -35,6 +36,7 @@ from renderfarm.schema import RECORD_FIELDS, RECORD_VERSION, ObjectCount, Record
 from renderfarm.storage import Storage
 from tests import outputs
 from tests.outputs import Output
+from tests.waiting import wait_until
 
 WRONG = Signer.of("renderfarm-development/a0cbdf2c", Ed25519PrivateKey.from_private_bytes(bytes([3] * 32)))
 WITNESS, WITNESS_KEY = "witness.example/w1", Ed25519PrivateKey.from_private_bytes(bytes([9] * 32))
@@ -71,8 +73,33 @@ class World:
         return parts.read_footer(self.part(number).read_bytes(), number).checkpoint
 
 
+@dataclass(frozen=True, slots=True)
+class Brief:
+    """An output, and the second from which its certificate is expired."""
+
+    out: Output
+    until_s: float
+
+
 @pytest.fixture(scope="session")
-def originals(tmp_path_factory: pytest.TempPathFactory) -> World:
+def brief(tmp_path_factory: pytest.TempPathFactory) -> Brief:
+    """Built before everything else, so that nobody has to wait for its end."""
+    base = tmp_path_factory.mktemp("brief")
+    keys_folder = keys.init(base / "keys").folder
+    for seconds in (8, 40):  # a loaded machine may not have signed all of it within the first
+        chain = development_chain(dt.timedelta(seconds=seconds), backdated=dt.timedelta(seconds=1))
+        begin = time.time()
+        (keys_folder / "certificates.pem").write_bytes(chain.chain_pem)
+        (keys_folder / "certificate.key").write_bytes(chain.key_pem)
+        (keys_folder / "trust/anchors.pem").write_bytes(chain.anchor_pem)
+        with contextlib.suppress(CredentialFailed):
+            made = outputs.build(base / f"out-{seconds}", keys_folder, at_us=int(begin * 1_000_000))
+            return Brief(made, begin + seconds + 1.5)  # C2PA compares whole seconds
+    raise AssertionError("five pictures take longer than 40 s")
+
+
+@pytest.fixture(scope="session")
+def originals(brief: Brief, tmp_path_factory: pytest.TempPathFactory) -> World:
     base = tmp_path_factory.mktemp("tamper")
     made = outputs.build(base / "out", base / "keys")
     same = outputs.build(base / "same", base / "keys", first=100)
@@ -683,32 +710,15 @@ def test_without_trust_a_part_by_another_key_stands_out(world: World) -> None:
 
 
 def test_another_certificate_authority(world: World, tmp_path: Path) -> None:
-    from renderfarm import keys
-
     foreign = keys.init(tmp_path / "foreign").trust()
     report = run(world, trust=Trust(world.out.trust.log_keys, foreign.anchors_pem, world.out.trust.mark_keys))
     assert report.found == {"credential-untrusted": 5}
 
 
-def test_a_certificate_that_expired_after_signing(originals: World, tmp_path: Path) -> None:
+def test_a_certificate_that_expired_after_signing(brief: Brief) -> None:
     """The signed log says when each picture was finished, and its certificate was good then."""
-    from renderfarm.keys.certificates import development_chain
-
-    keys_folder = tmp_path / "short"
-    shutil.copytree(originals.out.keys.folder, keys_folder)
-    short = None
-    for seconds in (8, 40):  # a loaded machine may not have signed all of it within the first
-        chain = development_chain(dt.timedelta(seconds=seconds), backdated=dt.timedelta(seconds=1))
-        begin = time.time()
-        (keys_folder / "certificates.pem").write_bytes(chain.chain_pem)
-        (keys_folder / "certificate.key").write_bytes(chain.key_pem)
-        (keys_folder / "trust/anchors.pem").write_bytes(chain.anchor_pem)
-        with contextlib.suppress(CredentialFailed):
-            short = outputs.build(tmp_path / f"out-{seconds}", keys_folder, at_us=int(begin * 1_000_000))
-            time.sleep(max(0.0, begin + seconds + 1.5 - time.time()))  # C2PA compares whole seconds
-            break
-    assert short is not None
-    report = audit(short.storage, short.trust)
+    wait_until(brief.until_s)
+    report = audit(brief.out.storage, brief.out.trust)
     assert report.found == {"credential-expired": 5}, report.text()
     assert "was good until then" in report.findings[0].what
 

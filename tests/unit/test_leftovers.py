@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -24,13 +23,14 @@ def sleeper() -> Iterator[list[subprocess.Popen[bytes]]]:
     yield started
     for process in started:
         process.kill()
-        process.wait()
+        process.communicate()
 
 
 def start(driver: str) -> subprocess.Popen[bytes]:
-    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], env={**os.environ, leftovers.VARIABLE: driver})
-    while process.pid not in {int(p.name) for p in leftovers.PROC.iterdir() if p.name.isdigit()}:
-        time.sleep(0.01)
+    """A process that runs, as one that this driver started."""
+    code = "print(flush=True); import time; time.sleep(60)"
+    process = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, leftovers.VARIABLE: driver}, stdout=subprocess.PIPE)
+    assert process.stdout is not None and process.stdout.readline()
     return process
 
 
@@ -42,7 +42,6 @@ def test_only_what_a_dead_driver_left_is_ended(sleeper: list[subprocess.Popen[by
     dead.wait()
     living, orphan, reused = start(mine), start(gone), start(f"{os.getpid()}:1:{HERE}")
     sleeper += [living, orphan, reused]
-    time.sleep(0.3)
     assert {orphan.pid, reused.pid} <= set(leftovers.orphaned())
     assert living.pid not in set(leftovers.orphaned())
     assert leftovers.sweep() >= 2
@@ -55,7 +54,6 @@ def test_a_driver_ends_what_is_left_of_its_own(sleeper: list[subprocess.Popen[by
     assert mine is not None
     left, other = start(mine), start(f"{os.getpid()}:78:{HERE}")
     sleeper += [left, other]
-    time.sleep(0.3)
     assert leftovers.end_own(grace_s=0.2) == 1
     assert left.wait(10) < 0
     assert other.poll() is None

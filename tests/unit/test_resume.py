@@ -246,7 +246,7 @@ def test_a_run_that_is_stopped_does_not_wait_for_what_was_accepted_before(folder
     candidate = Checked((Verdict("text", "accepted"),), fingerprint(np.zeros((256, 256, 3), np.uint8)))
     image = next(session.resolved.images())
     assert slow.asked.wait(60)
-    threading.Timer(0.5, stopped.set).start()
+    stopped.set()
     with contextlib.closing(known), pytest.raises(Stopped, match="stopped while"):
         known.judge(image, candidate)
     slow.go.set()

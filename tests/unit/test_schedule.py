@@ -9,8 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,6 +20,7 @@ from renderfarm.schedule.calendar import Window
 from renderfarm.schedule.runner import UNKNOWN, ChildRun, Entry, Report, Runner, last_json
 from renderfarm.schedule.serve import Processes, Service, command
 from renderfarm.schedule.state import Memory, Place
+from tests.waiting import wait_for
 
 NIGHT = ScheduleSettings(window="22:00-06:00", timezone="Europe/Berlin", grace="30m")
 RESULT: dict[str, object] = {"accepted": 1, "paused": True}
@@ -280,13 +279,6 @@ signal.signal(signal.SIGTERM, drain)
 print(1, flush=True)
 time.sleep(60)
 """
-
-
-def wait_for(condition: Callable[[], object], seconds: float = 20.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not come"
-        time.sleep(0.02)
 
 
 def started(folder: Path, code: str) -> tuple[Place, ChildRun]:
