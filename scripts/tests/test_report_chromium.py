@@ -318,7 +318,7 @@ def hostile() -> tuple[list[Record], Summary]:
 
 
 class TestHostile:
-    def check(self, browser: Browser, page: str) -> None:
+    def assert_harmless(self, browser: Browser, page: str) -> None:
         browser.open(page)
         assert sorted(names(browser)) == sorted(HOSTILE_IDS)
         assert pictures_load(browser, ".card img") == len(HOSTILE_IDS)
@@ -336,7 +336,7 @@ class TestHostile:
         assert browser.complaints() == []
 
     def test_from_disk(self, browser: Browser, tmp_path: Path) -> None:
-        self.check(browser, build(tmp_path / "output # 100%?", *hostile()))
+        self.assert_harmless(browser, build(tmp_path / "output # 100%?", *hostile()))
 
     def test_from_a_bucket(self, browser: Browser, tmp_path: Path) -> None:
         """Over HTTP, under a prefix, as a bucket serves it."""
@@ -345,7 +345,7 @@ class TestHostile:
         with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
             threading.Thread(target=server.serve_forever, daemon=True).start()
             try:
-                self.check(browser, f"http://127.0.0.1:{server.server_port}/some%20prefix/report/index.html")
+                self.assert_harmless(browser, f"http://127.0.0.1:{server.server_port}/some%20prefix/report/index.html")
             finally:
                 server.shutdown()
 

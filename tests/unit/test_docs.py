@@ -191,7 +191,7 @@ def test_every_piece_of_a_job_file_is_taken(page: Path, tmp_path: Path) -> None:
     for _, text in blocks(page, "yaml"):
         job = {"name": "x", "manifest": "m", "output": "o", **yaml.safe_load(text)}
         (tmp_path / "job.yaml").write_text(yaml.safe_dump(job))
-        load_job(tmp_path / "job.yaml")
+        assert load_job(tmp_path / "job.yaml").name == job["name"]
 
 
 def test_the_old_spellings_that_the_changelog_names_are_read(tmp_path: Path) -> None:

@@ -57,6 +57,7 @@ def test_a_killed_drivers_lease_ends(tmp_path: Path) -> None:
     following = lease_of(tmp_path, clock)
     following.take(sleep=lambda seconds: None)
     following.release()
+    assert not (tmp_path / LEASE).exists(), "it was taken over, and given back"
 
 
 def test_of_two_that_take_it_at_once_only_the_last_writer_goes_on(tmp_path: Path) -> None:
@@ -87,3 +88,4 @@ def test_what_lies_there_and_is_no_lease_holds_nobody_up(tmp_path: Path) -> None
     found = lease_of(tmp_path, clock)
     found.take(sleep=lambda seconds: None)
     found.release()
+    assert not (tmp_path / LEASE).exists()
