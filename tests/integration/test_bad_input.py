@@ -98,7 +98,7 @@ def test_all_faults_come_at_once(farm: Farm, capsys: pytest.CaptureFixture[str],
     ("init", "mask", "expected"),
     [
         ("absent.png", None, ["absent.png", "cannot be read", "check the path"]),
-        ("cut.png", None, ["cut.png", "cannot be used", "whole picture"]),
+        ("cut.png", None, ["cut.png", "cannot be used", "whole file", "PNG, JPEG"]),
         ("whole.png", "small.png", ["mask_image is 32x32", "init_image is 64x64"]),
     ],
 )

@@ -10,7 +10,7 @@ import pytest
 
 from renderfarm import manifest
 from renderfarm.cli import main
-from renderfarm.cli.preview import KEPT, ROWS_FILE, chosen, small_job
+from renderfarm.cli.preview import RESET, ROWS_FILE, chosen, small_job
 from renderfarm.errors import ManifestError
 from renderfarm.job import JobSettings, load_job
 from renderfarm.plan import Intent, plan_row
@@ -47,7 +47,7 @@ def test_the_small_job_keeps_the_noise_and_tells_nobody(tmp_path: Path) -> None:
     small = small_job(job, tmp_path / "p", 6)
     assert (small.name, small.checks.attempts, small.output.rejected, small.defaults.images) == ("demo-preview", 1, "all", 1)
     assert small.defaults.steps == 6 and small.output.to == str(tmp_path / "p")
-    assert all(getattr(small, name) == JobSettings.model_fields[name].get_default(call_default_factory=True) for name in KEPT)
+    assert all(getattr(small, name) == JobSettings.model_fields[name].get_default(call_default_factory=True) for name in RESET)
     row = PromptRow("r", "a mug")
     whole, few = (plan_row(row, "d", Intent(one, "0" * 64))[0] for one in (job, small))
     assert whole.seed == few.seed and whole.image_id != few.image_id
