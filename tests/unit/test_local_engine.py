@@ -157,7 +157,7 @@ def test_a_worker_that_refuses_the_job_ends_the_start_with_its_words(engine: Loc
 
 @pytest.mark.parametrize("engine", [(order(provider="no finisher"), BOTH)], indirect=True)
 def test_a_kind_of_worker_that_cannot_start_ends_the_start_though_others_can(engine: LocalEngine) -> None:
-    with pytest.raises(FarmLost, match="no worker can finish.*the bucket is away"):
+    with pytest.raises(FarmLost, match=r"no worker can finish.*the bucket is away"):
         engine.start()
 
 
