@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import resource
 import signal
 from collections.abc import Iterator
@@ -12,14 +13,17 @@ import pytest
 from renderfarm import cache
 
 
-@pytest.fixture
+@contextlib.contextmanager
 def full_disk() -> Iterator[None]:
-    """No file may grow beyond 64 bytes, as on a full disk: writing raises OSError after the file was made."""
+    """No file may grow beyond 64 bytes, as on a full disk: writing raises OSError after the file was made. Nothing is reported meanwhile:
+    what this process prints may go to a file too."""
     before, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (64, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    signal.signal(signal.SIGXFSZ, handler)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
 
 
 def test_entries_are_added_to_those_that_are_there(tmp_path: Path) -> None:
@@ -39,10 +43,11 @@ def test_what_cannot_be_read_remembers_nothing(tmp_path: Path, damage: bytes) ->
     assert cache.recall(path) == {"a": 1}
 
 
-def test_a_full_disk_stops_nothing_and_leaves_what_was_there_alone(tmp_path: Path, full_disk: None) -> None:
+def test_a_full_disk_stops_nothing_and_leaves_what_was_there_alone(tmp_path: Path) -> None:
     path = tmp_path / "known.json"
-    cache.remember(path, {"a": 1})
-    cache.remember(path, {"b": "x" * 200})
+    with full_disk():
+        cache.remember(path, {"a": 1})
+        cache.remember(path, {"b": "x" * 200})
     assert cache.recall(path) == {"a": 1}
     assert [found.name for found in tmp_path.iterdir()] == ["known.json"]
 
