@@ -100,7 +100,7 @@ def test_of_two_drivers_exactly_one_goes_on() -> None:
     """Fifty seeds without any other fault: one is done, the other one is fenced."""
     with decoding_once():
         for seed in range(50):
-            world = calm(seed)
+            world = calm(seed, images=20)
             ends = sorted(life.end for life in world.live_twice())
             assert ends == ["done", "fenced"], (seed, ends)
 
@@ -109,7 +109,7 @@ def test_a_window_is_drained_before_its_end() -> None:
     """Fifty seeded windows over a slow storage: no commit after the end, nothing in flight lost that had time to land, the rest goes on."""
     with decoding_once():
         for seed in range(50):
-            world = World(seed, machines=Machines(0.0, 0.0, 0.1), faults={"": Faults(delay_s=2.0)}, poison=0.0)
+            world = World(seed, images=20, machines=Machines(0.0, 0.0, 0.1), faults={"": Faults(delay_s=2.0)}, poison=0.0)
             first = world.live(window_s=11 + seed % 20)
             assert first.closed_at is not None and all(at <= first.closed_at for at in first.commits), (seed, first)
             assert first.end in ("paused", "done"), (seed, first)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ SLEEPERS = {"tests/waiting.py", "tests/fake_worker.py", "tests/integration/proxy
 """What waits for something real, or is slow on purpose."""
 
 
+@cache
 def tree(path: Path) -> ast.Module:
     return ast.parse(path.read_text("utf-8"))
 

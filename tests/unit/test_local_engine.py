@@ -131,7 +131,11 @@ def test_a_storage_that_is_away_pauses_the_run(engine: LocalEngine) -> None:
         events(engine)
 
 
-@pytest.mark.parametrize("engine", [(order(farm={"hang_s": 10}), Crew(1, 1, mixed=False))], indirect=True)
+IMPATIENT = settings().farm.model_copy(update={"hang_s": 1.0})
+"""Shorter than a job may say."""
+
+
+@pytest.mark.parametrize("engine", [(order(farm=IMPATIENT), Crew(1, 1, mixed=False))], indirect=True)
 def test_a_worker_that_gives_no_answer_is_ended(engine: LocalEngine) -> None:
     engine.start()
     engine.render(unit(1, "hang"))
