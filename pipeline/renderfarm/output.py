@@ -7,6 +7,8 @@ A key never leaves the output: what a manifest says is percent-encoded.
     review/<row>/<index>-<attempt>-<hash>.*   rejected attempts, for a person
     thumbs/…                                  small pictures for the report
     provenance/parts/00000042.parquet         the log
+    provenance/values/00000042-<hash>.parquet what its records commit to, with the salts
+    provenance/inbox/…                        people's statements that wait for the log
     provenance/checkpoint, witnessed, snapshot, lease
     report/index.html                         the contact sheet
 """
@@ -24,6 +26,7 @@ IMAGES, REVIEW, THUMBS, REPORT = "images/", "review/", "thumbs/", "report/"
 PICTURES = (IMAGES, REVIEW)
 """Where recorded pictures lie."""
 PARTS = "provenance/parts/"
+VALUES = "provenance/values/"
 CHECKPOINT = "provenance/checkpoint"
 WITNESSED = "provenance/witnessed"
 """The newest checkpoint that witnesses cosigned."""
@@ -43,6 +46,11 @@ def part_number(key: str) -> int | None:
     """The number of the part that lies there; None for any other key."""
     found = _PART.fullmatch(key)
     return int(found[1]) if found else None
+
+
+def values_key(number: int, row_root: bytes) -> str:
+    """Where the values lie that the records of a part commit to: no two drivers write one name."""
+    return f"{VALUES}{number:08d}-{row_root.hex()[:12]}.parquet"
 
 
 def delivered_key(row_id: str, index: int, file_sha256: str, media_type: str) -> str:

@@ -97,7 +97,7 @@ class Recount:
         kinds = _index(table.column("kind"), _KINDS)
         codes = _CODES[kinds, _index(table.column("outcome"), _OUTCOMES)]
         plans, reviews = kinds == _KINDS.index("plan"), kinds == _KINDS.index("review")
-        words, good = _ids(table.column("image_id"))
+        words, good = id_words(table.column("image_id"))
         attempts = pc.fill_null(table.column("attempt"), -1).to_numpy()
         moves = (codes == _SUPERSEDED) | (codes == _REINSTATED)
         good &= (codes != _NONE) & (moves | ((attempts >= 0) & (attempts < 1 << 20)))
@@ -294,52 +294,15 @@ def _index(column: pa.ChunkedArray, values: tuple[str, ...]) -> np.ndarray:
     return indices
 
 
-_NIBBLE = np.full(256, 255, np.uint8)
-_NIBBLE[np.frombuffer(b"0123456789abcdef", np.uint8)] = np.arange(16)
-
-
 def _first_word(column: pa.ChunkedArray) -> np.ndarray:
     """The first 64 bits of digests of 64 hex digits, uint64 (n,); 0 where there is none, or no such digest."""
     import pyarrow.compute as pc
 
     if column.null_count == len(column):
         return np.zeros(len(column), np.uint64)
-    usual = _decoded(column, 64)
+    usual = hex_words(column, 64)
     if usual is not None:
         return usual[:, 0]
     good = pc.fill_null(pc.equal(pc.binary_length(column), 64), False)
-    words, fits = _ids(pc.if_else(good, pc.utf8_slice_codeunits(column, 0, 32), None))
+    words, fits = id_words(pc.if_else(good, pc.utf8_slice_codeunits(column, 0, 32), None))
     return np.where(fits, words[:, 0], 0)
-
-
-def _ids(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
-    """Ids of 32 lower-case hex digits as two words, uint64 (n, 2), and which of them are well formed, bool (n,)."""
-    import pyarrow.compute as pc
-
-    usual = _decoded(column, 32)
-    if usual is not None:
-        return usual, np.ones(len(usual), bool)
-    good = pc.fill_null(pc.equal(pc.binary_length(column), 32), False)
-    usable = pc.if_else(good, column, "g" * 32).combine_chunks()
-    data = np.frombuffer(usable.buffers()[2], np.uint8, 32 * len(usable)) if len(usable) else np.zeros(0, np.uint8)
-    digits = _NIBBLE[data].reshape(-1, 32)
-    fits = (digits != 255).all(axis=1)
-    bytes_ = (digits[:, 0::2] << 4) | (digits[:, 1::2] & 15)
-    return np.ascontiguousarray(bytes_).view(">u8").astype(np.uint64), fits
-
-
-def _decoded(column: pa.ChunkedArray, digits: int) -> np.ndarray | None:
-    """The words of texts that are all of so many lower-case hex digits, uint64 (n, digits / 16); None if one is not."""
-    array = column.combine_chunks()
-    if array.null_count or not len(array):
-        return None
-    offsets = np.frombuffer(array.buffers()[1], np.int32)[array.offset : array.offset + len(array) + 1]
-    if (np.diff(offsets) != digits).any():
-        return None
-    text = bytes(memoryview(array.buffers()[2])[offsets[0] : offsets[-1]])
-    try:
-        data = binascii.unhexlify(text)
-    except ValueError:
-        return None
-    lower = binascii.hexlify(data) == text
-    return np.frombuffer(data, ">u8").reshape(-1, digits // 16).astype(np.uint64) if lower else None

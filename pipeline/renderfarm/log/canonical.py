@@ -15,12 +15,17 @@ The number of fields is fixed and each field tells its length, so two different 
 *claim* of a record is the beginning of its bytes, up to and not including `claim_digest`; `claim_digest` is the SHA-256
 of the claim. A record's leaf in the row tree is RFC 6962's: SHA-256(00 || bytes).
 
-Two encoders: `record_bytes` writes one record, plainly; `ColumnBytes` writes a whole table column by column (a property
+What a record of version 4 or later only commits to has bytes of its own, and `commitment` is their SHA-256 in hex:
+
+    values  = "renderfarm-values/1" LF, then the salt and every field of `schema.VALUE_FIELDS` in order, each as a field
+
+Two encoders: `record_bytes` and `values_bytes` write one record, plainly; `ColumnBytes` writes a whole table column by column (a property
 test holds them equal). Pure; reads and writes no file.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import struct
 from collections.abc import Sequence
@@ -30,7 +35,19 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from renderfarm.schema import AFTER_CREDENTIAL, RECORD_FIELDS, RECORD_VERSION, Box, ObjectCount, Record, Verdict, record_fields
+from renderfarm.schema import (
+    AFTER_CREDENTIAL,
+    RECORD_FIELDS,
+    RECORD_VERSION,
+    VALUE_FIELDS,
+    Adapter,
+    Box,
+    ObjectCount,
+    Record,
+    Subject,
+    Verdict,
+    record_fields,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -39,6 +56,7 @@ if TYPE_CHECKING:
 
 _NULL = b"\xff\xff\xff\xff"
 _FLOATS = ("guidance", "strength")
+VALUES_MAGIC = b"renderfarm-values/1\n"
 _ARROW_BYTES_MAX = 2**31 - 2
 """What the 32-bit offsets of an Arrow array reach (its builders' own limit). A part's columns stay below: `parts.DECODED_BYTES_MAX`."""
 
@@ -70,8 +88,36 @@ def claim_digest(record: Record) -> str:
     return hashlib.sha256(claim_bytes(record)).hexdigest()
 
 
+def values_bytes(record: Record) -> bytes:
+    """What `commitment` is the hash of. Raises: ValueError as `record_bytes`, and for a record without a salt."""
+    if record.salt is None:
+        raise ValueError("its values are not there")
+    inside = {
+        "input_uris": tuple(item.uri for item in record.inputs) if all(item.uri is not None for item in record.inputs) else (),
+        "reasons": tuple(verdict.reason for verdict in record.verdicts),
+    }
+    fields = (inside[name] if name in inside else getattr(record, name) for name in VALUE_FIELDS)
+    return VALUES_MAGIC + _field(record.salt) + b"".join(map(_field, fields))
+
+
+def commitment(record: Record) -> str:
+    """The salted hash that stands for a record's values, 64 hex digits. Raises: ValueError as `values_bytes`."""
+    return hashlib.sha256(values_bytes(record)).hexdigest()
+
+
+def sealed(record: Record) -> Record:
+    """The record with what follows from its other fields: the commitment, where it has values to commit to, and the claim digest."""
+    if record.version >= 4 and record.salt is not None:
+        record = dataclasses.replace(record, commitment=commitment(record))
+    return dataclasses.replace(record, claim_digest=claim_digest(record))
+
+
 def _named(record: Record, name: str) -> bytes:
     value = getattr(record, name)
+    if record.version >= 4 and name == "verdicts":
+        value = tuple((v.check, v.outcome, _float(v.score), _float(v.threshold), v.boxes) for v in value)
+    elif name == "inputs":
+        value = tuple((item.role, item.digest, item.boxes) for item in value)
     return _field(_float(value) if name in _FLOATS else value)
 
 
@@ -103,6 +149,10 @@ def _element(item: Any) -> bytes:
     if isinstance(item, Verdict):
         members = (item.check, item.outcome, item.reason, _float(item.score), _float(item.threshold), item.boxes)
         return b"".join(map(_field, members))
+    if isinstance(item, Adapter):
+        return _field(item.name) + _field(item.digest) + _field(float(item.weight))
+    if isinstance(item, Subject):
+        return _field(item.image_id) + _field(item.digest)
     if isinstance(item, Box):
         return b"".join(map(_field, (item.x0, item.y0, item.x1, item.y1)))
     if isinstance(item, tuple):
@@ -132,28 +182,9 @@ class ColumnBytes:
 
         Raises: ValueError when the bytes of the rows together pass 2 GB, or a column has an unexpected type.
         """
-        import pyarrow as pa
-        import pyarrow.compute as pc
-
         rows = table.num_rows
-        if rows == 0:
-            return cls(memoryview(b""), np.zeros(1, np.int64), np.zeros(0, np.int64))
-        pieces: list[Piece] = [_scalar(b"\x00" + magic(version))]
         tail_sizes = np.zeros(rows, np.int64)
-        for name in record_fields(version):
-            column = table.column(name)
-            array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-            encoded = _encode(array)
-            if name in AFTER_CREDENTIAL:
-                for piece in encoded:
-                    tail_sizes += _sizes(piece)
-            pieces += encoded
-        try:
-            options = pc.JoinOptions(null_handling="replace", null_replacement="")
-            joined = pc.binary_join_element_wise(*_spread(pieces, rows), _scalar(b""), options=options)
-        except pa.ArrowException as error:
-            raise ValueError(f"the rows cannot be encoded: {error}") from error
-        starts, data = _offsets(joined), memoryview(joined.buffers()[2])
+        data, starts = _joined(table, b"\x00" + magic(version), record_fields(version), AFTER_CREDENTIAL, tail_sizes)
         return cls(data, starts, starts[1:] - tail_sizes)
 
     @classmethod
@@ -184,6 +215,47 @@ class ColumnBytes:
     def row(self, row: int) -> bytes:
         """The canonical bytes of one row, as `record_bytes` gives them."""
         return bytes(self.data[int(self.starts[row]) + 1 : int(self.starts[row + 1])])
+
+
+def commitments(values: pa.Table) -> list[str | None]:
+    """What a file's rows of values are committed to by, 64 hex digits each; None for a row that was forgotten.
+
+    Raises: ValueError as `ColumnBytes.of`.
+    """
+    data, starts = _joined(values, VALUES_MAGIC, ("salt", *VALUE_FIELDS))
+    there = values.column("salt").is_valid().to_pylist()
+    spans = zip(there, pairwise(starts.tolist()), strict=True)
+    return [hashlib.sha256(data[start:end]).hexdigest() if valid else None for valid, (start, end) in spans]
+
+
+def _joined(
+    table: pa.Table | pa.RecordBatch, head: bytes, names: Sequence[str], tail: Sequence[str] = (), tail_sizes: np.ndarray | None = None
+) -> tuple[memoryview, np.ndarray]:
+    """Each row's `head` and fields, end to end, and where each row begins, int64 (n + 1,). Adds to `tail_sizes` what `tail` takes of each.
+
+    Raises: ValueError when the bytes of the rows together pass 2 GB, or a column has an unexpected type.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    rows = table.num_rows
+    if rows == 0:
+        return memoryview(b""), np.zeros(1, np.int64)
+    pieces: list[Piece] = [_scalar(head)]
+    for name in names:
+        column = table.column(name)
+        array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+        encoded = _encode(array)
+        if name in tail and tail_sizes is not None:
+            for piece in encoded:
+                tail_sizes += _sizes(piece)
+        pieces += encoded
+    try:
+        options = pc.JoinOptions(null_handling="replace", null_replacement="")
+        joined = pc.binary_join_element_wise(*_spread(pieces, rows), _scalar(b""), options=options)
+    except pa.ArrowException as error:
+        raise ValueError(f"the rows cannot be encoded: {error}") from error
+    return memoryview(joined.buffers()[2]), _offsets(joined)
 
 
 def _spread(pieces: list[Piece], rows: int) -> list[Piece]:

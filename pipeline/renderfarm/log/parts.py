@@ -6,6 +6,7 @@ and nothing else. Its footer says:
     renderfarm.record_version   version of the columns and of the canonical bytes
     renderfarm.part             its number, counted from 0
     renderfarm.row_root         root of the row tree over its records' canonical bytes, hex
+    renderfarm.index_root       from version 4 on, root of the tree over the images that it speaks of (`index`), hex
     renderfarm.frontier         the log tree before this part (`tree.Frontier`), hex hashes joined by commas: this part's
                                 inclusion proof
     renderfarm.checkpoint       the signed checkpoint that includes this part
@@ -19,21 +20,24 @@ whether it is true is for `check_head` and `check_rows`.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from renderfarm import notes
 from renderfarm.errors import LogDamaged
+from renderfarm.log import guarded
+from renderfarm.log import values as beside
 from renderfarm.log.canonical import ColumnBytes
-from renderfarm.log.decoded_size import too_large
-from renderfarm.log.parquet_footer import Chunk, column_chunks
-from renderfarm.log.record import VERSION_KEY, arrow_schema, from_table, upgraded
-from renderfarm.log.tree import Frontier, part_leaf, tree_root
+from renderfarm.log.index import index_root
+from renderfarm.log.parquet_footer import Chunk
+from renderfarm.log.record import VERSION_KEY, arrow_schema, from_table, view
+from renderfarm.log.tree import HASH_BYTES, Frontier, part_leaf, tree_root
 from renderfarm.notes import Checkpoint
-from renderfarm.output import part_key, part_number
+from renderfarm.output import part_key, part_number, values_key
 from renderfarm.schema import RECORD_VERSION
 
 if TYPE_CHECKING:
@@ -42,15 +46,14 @@ if TYPE_CHECKING:
 
 PART_KEY = b"renderfarm.part"
 ROOT_KEY = b"renderfarm.row_root"
+INDEX_KEY = b"renderfarm.index_root"
 FRONTIER_KEY = b"renderfarm.frontier"
 CHECKPOINT_KEY = b"renderfarm.checkpoint"
 LOG_KEY_KEY = b"renderfarm.log_key"
 FOOTER_KEYS = frozenset({VERSION_KEY, PART_KEY, ROOT_KEY, FRONTIER_KEY, CHECKPOINT_KEY, LOG_KEY_KEY})
+"""The footer's entries up to version 3; `INDEX_KEY` is one more from version 4 on."""
 
-PART_BYTES_MAX = 256 << 20
-PART_ROWS_MAX = 100_000
-ROW_GROUPS_MAX = 1000
-DECODED_BYTES_MAX = 1 << 30
+PART_BYTES_MAX, PART_ROWS_MAX = guarded.BYTES_MAX, guarded.ROWS_MAX
 FEW_ROWS = 8
 """Up to so many rows are encoded one by one, which takes a sixth of the time for one, and as long for nine."""
 
@@ -69,6 +72,14 @@ class PartDamaged(LogDamaged):
 
 
 @dataclass(frozen=True, slots=True)
+class PartFile:
+    """A part's bytes, and those of the values beside it: None where they were not asked for, or are not there."""
+
+    data: bytes = field(repr=False)
+    values: bytes | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Footer:
     """What a part says of itself. `before`: the log tree over the parts before it. `log_key` is a claim, not trust."""
 
@@ -79,11 +90,12 @@ class Footer:
     checkpoint: Checkpoint
     log_key: str
     version: int
+    index_root: bytes | None = None
 
     @property
     def leaf(self) -> bytes:
         """The part's leaf hash in the log tree, from what the footer states."""
-        return part_leaf(self.number, self.rows, self.row_root)
+        return part_leaf(self.number, self.rows, self.row_root, self.index_root)
 
     def signer(self) -> tuple[str, Ed25519PublicKey]:
         """Name and public key of whoever claims to have signed. Raises: NoteMalformed."""
@@ -92,68 +104,83 @@ class Footer:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One part, decoded: rows as a table of `arrow_schema()`, whatever version they were written in, and their canonical
-    bytes by that version."""
+    """One part, decoded: rows as a table of `record.view_schema()`, whatever version they were written in, and their canonical
+    bytes by that version. `values` says what is wrong with the values beside it, which are then not in the table."""
 
     footer: Footer
     table: pa.Table
     encoded: ColumnBytes
+    values: PartDamaged | None = None
 
 
-def read_footer(data: bytes, number: int) -> Footer:
+def read_footer(file: PartFile, number: int) -> Footer:
     """What part `number` says of itself; no row is decoded.
 
     Raises: PartDamaged when it is no Parquet file, passes a limit, or its footer is incomplete, has more than the known
     keys or another number.
     """
-    return _open(data, number)[0]
+    return _open(file.data, number)[0]
 
 
-def read_part(data: bytes, number: int) -> Part:
-    """Part `number` with its rows.
+def read_part(file: PartFile, number: int) -> Part:
+    """Part `number` with its rows, and the values that are what these commit to.
 
     Raises: PartDamaged as `read_footer`, and when a page does not decode, a checksum differs, or a null lies where none
-    may.
+    may. Values that are not what was committed to are no reason: they are not believed.
     """
-    import pyarrow as pa
-
-    footer, file, chunks = _open(data, number)
-    key = part_key(number)
+    footer, parquet, chunks = _open(file.data, number)
     try:
-        _check_size(data, chunks, key)
-        table = file.read(use_threads=False)
-        table.validate(full=True)
+        table = guarded.decoded(file.data, parquet, chunks)
         table = table.replace_schema_metadata(arrow_schema(footer.version).metadata)
         encoded = _encoded(table, footer.version)
-    except (pa.ArrowException, ValueError, OSError, MemoryError) as error:
-        raise PartDamaged("part-altered", key, f"its rows cannot be read: {_brief(error)}") from error
-    return Part(footer, upgraded(table), encoded)
+    except ValueError as error:
+        raise PartDamaged("part-altered", part_key(number), str(error)) from error
+    values, damage = _values(file.values, footer, table)
+    return Part(footer, view(table, values), encoded, damage)
+
+
+def _values(data: bytes | None, footer: Footer, table: pa.Table) -> tuple[pa.Table | None, PartDamaged | None]:
+    """The values beside a part, if each row of them is what the part commits to."""
+    if data is None or footer.version < 4:
+        return None, None
+    key = values_key(footer.number, footer.row_root)
+    try:
+        values = beside.read(data, footer.number, footer.row_root, footer.rows)
+        wrong = beside.differing(values, table.column("commitment").to_pylist())
+    except ValueError as error:
+        return None, PartDamaged("values-altered", key, str(error))
+    if not wrong:
+        return values, None
+    more = f" (and of {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+    return None, PartDamaged("values-altered", f"{key}#{wrong[0]}", f"they are not what the record committed to{more}")
 
 
 def _encoded(table: pa.Table, version: int) -> ColumnBytes:
     if table.num_rows <= FEW_ROWS:
-        records = list(from_table(upgraded(table)))
+        records = list(from_table(view(table)))
         if all(record.version == version for record in records):
             return ColumnBytes.of_records(records)
     return ColumnBytes.of(table, version)
 
 
-def read_columns(data: bytes, number: int, columns: Iterable[str]) -> tuple[Footer, pa.Table]:
-    """Part `number` with only some of its top-level columns. Nothing is re-derived, so trust the rows only as far as
-    the storage.
+def read_columns(file: PartFile, number: int, names: Iterable[str]) -> tuple[Footer, pa.Table]:
+    """Part `number` with only some columns of the view. Nothing is re-derived, so trust the rows only as far as the storage.
 
-    Raises: PartDamaged as `read_part`.
+    Raises: PartDamaged as `read_part`. Values that cannot be read are left out.
     """
-    import pyarrow as pa
-
-    footer, file, chunks = _open(data, number)
-    names = list(columns)
+    footer, parquet, chunks = _open(file.data, number)
+    wanted = list(names)
+    values = None
     try:
-        _check_size(data, chunks, part_key(number))
-        available = set(arrow_schema(footer.version).names)
-        return footer, upgraded(file.read(columns=[name for name in names if name in available], use_threads=False), names)
-    except (pa.ArrowException, ValueError, OSError, MemoryError) as error:
-        raise PartDamaged("part-altered", part_key(number), f"its rows cannot be read: {_brief(error)}") from error
+        present = [name for name in arrow_schema(footer.version).names if name in wanted]
+        table = guarded.decoded(file.data, parquet, chunks, present or ["kind"])
+    except ValueError as error:
+        raise PartDamaged("part-altered", part_key(number), str(error)) from error
+    asked = beside.asked(wanted)
+    if asked and file.values is not None and footer.version >= 4:
+        with contextlib.suppress(ValueError):
+            values = beside.read(file.values, number, footer.row_root, footer.rows, asked)
+    return footer, view(table, values, wanted)
 
 
 def check_head(footer: Footer, keys: Mapping[str, Ed25519PublicKey]) -> str:
@@ -175,13 +202,15 @@ def check_head(footer: Footer, keys: Mapping[str, Ed25519PublicKey]) -> str:
 
 
 def check_rows(part: Part) -> None:
-    """That the rows give the root that the footer states.
+    """That the rows give the roots that the footer states.
 
-    Raises: PartDamaged, `record-altered`.
+    Raises: PartDamaged, `record-altered` or, for the index alone, `part-altered`.
     """
     if tree_root(part.encoded.leaves()) != part.footer.row_root:
         reason = "the rows do not give the row root that the log signed"
         raise PartDamaged("record-altered", part_key(part.footer.number), reason)
+    if part.footer.index_root is not None and index_root(part.table) != part.footer.index_root:
+        raise PartDamaged("part-altered", part_key(part.footer.number), "the rows do not give the index root that the log signed")
 
 
 def embedded_keys(footer: Footer) -> dict[str, Ed25519PublicKey]:
@@ -197,94 +226,45 @@ def embedded_keys(footer: Footer) -> dict[str, Ed25519PublicKey]:
 
 
 def _open(data: bytes, number: int) -> tuple[Footer, pq.ParquetFile, list[Chunk]]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    key = part_key(number)
-    if len(data) > PART_BYTES_MAX:
-        raise PartDamaged("part-altered", key, f"more than {PART_BYTES_MAX >> 20} MiB")
     try:
-        chunks = column_chunks(data)
-        file = pq.ParquetFile(
-            pa.BufferReader(data),
-            page_checksum_verification=True,
-            thrift_string_size_limit=16 << 20,
-            thrift_container_size_limit=1_000_000,
-        )
-        schema = file.schema_arrow
-    except (pa.ArrowException, ValueError, OSError, MemoryError) as error:
-        raise PartDamaged("part-altered", key, f"not a Parquet file: {_brief(error)}") from error
-    version = _version(file, key)
-    _check_shape(file, schema, version, key)
-    _check_chunks(file, chunks, key)
-    return _footer(file, version, number, key), file, chunks
+        file, chunks = guarded.opened(data)
+        version = _version(file)
+        guarded.check_shape(file, chunks, arrow_schema(version), f"records version {version}")
+        return _footer(file, version, number), file, chunks
+    except ValueError as error:
+        raise PartDamaged("part-altered", part_key(number), str(error)) from error
 
 
-def _version(file: pq.ParquetFile, key: str) -> int:
+def _version(file: pq.ParquetFile) -> int:
     """The version of the records, as the footer states it; the newest where it says nothing, which `_footer` will name."""
     stated = (file.metadata.metadata or {}).get(VERSION_KEY, str(RECORD_VERSION).encode())
     known = {str(version).encode(): version for version in range(1, RECORD_VERSION + 1)}
     if stated not in known:
-        raise PartDamaged("part-altered", key, f"records of version {stated[:20].decode(errors='replace')}")
+        raise ValueError(f"records of version {stated[:20].decode(errors='replace')}")
     return known[stated]
 
 
-def _check_shape(file: pq.ParquetFile, schema: pa.Schema, version: int, key: str) -> None:
-    metadata = file.metadata
-    if not schema.equals(arrow_schema(version), check_metadata=False):
-        raise PartDamaged("part-altered", key, f"its columns are not those of records version {version}")
-    if not 0 < metadata.num_rows <= PART_ROWS_MAX:
-        raise PartDamaged("part-altered", key, f"{metadata.num_rows} rows, outside 1 to {PART_ROWS_MAX}")
-    if metadata.num_row_groups > ROW_GROUPS_MAX:
-        raise PartDamaged("part-altered", key, f"{metadata.num_row_groups} row groups")
-    groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
-    if sum(group.num_rows for group in groups) != metadata.num_rows:
-        raise PartDamaged("part-altered", key, "its row groups do not add up")
-    if sum(max(group.total_byte_size, 0) for group in groups) > DECODED_BYTES_MAX:
-        raise PartDamaged("part-altered", key, f"more than {DECODED_BYTES_MAX >> 20} MiB when decoded")
-
-
-def _check_chunks(file: pq.ParquetFile, chunks: list[Chunk], key: str) -> None:
-    """That what the footer says of its column chunks is what Arrow can take, and nothing that nobody signed."""
-    columns = [file.schema.column(i) for i in range(len(file.schema))]
-    levels = [(column.max_definition_level, column.max_repetition_level) for column in columns]
-    if len(chunks) != len(levels) * file.metadata.num_row_groups:
-        raise PartDamaged("part-altered", key, "its row groups do not have all columns")
-    for place, chunk in enumerate(chunks):
-        definition, repetition = levels[place % len(levels)]
-        if chunk.statistics:
-            raise PartDamaged("part-altered", key, "it carries statistics, which nobody signed")
-        if chunk.definition not in (0, definition + 1) or chunk.repetition not in (0, repetition + 1):
-            raise PartDamaged("part-altered", key, f"the sizes of column {chunk.path[:80]} are malformed")
-
-
-def _check_size(data: bytes, chunks: list[Chunk], key: str) -> None:
-    reason = too_large(data, chunks, DECODED_BYTES_MAX)
-    if reason is not None:
-        raise PartDamaged("part-altered", key, reason)
-
-
-def _footer(file: pq.ParquetFile, version: int, number: int, key: str) -> Footer:
-    stated = file.metadata.metadata or {}
-    if set(stated) != FOOTER_KEYS:
-        wrong = b", ".join(sorted(set(stated) ^ FOOTER_KEYS)).decode(errors="replace")
-        raise PartDamaged("part-altered", key, f"its footer lacks, or has too much: {wrong[:200]}")
+def _footer(file: pq.ParquetFile, version: int, number: int) -> Footer:
+    stated = guarded.entries(file, FOOTER_KEYS | ({INDEX_KEY} if version >= 4 else set()))
     if stated[PART_KEY] != str(number).encode():
-        reason = f"it says that it is part {stated[PART_KEY][:20].decode(errors='replace')}"
-        raise PartDamaged("part-altered", key, reason)
+        raise ValueError(f"it says that it is part {stated[PART_KEY][:20].decode(errors='replace')}")
     try:
         checkpoint = notes.parse(stated[CHECKPOINT_KEY])
         hashes = tuple(map(bytes.fromhex, filter(None, stated[FRONTIER_KEY].decode().split(","))))
         before = Frontier(number, hashes)
-        row_root = bytes.fromhex(stated[ROOT_KEY].decode())
+        row_root = _hash(stated[ROOT_KEY])
+        index = _hash(stated[INDEX_KEY]) if version >= 4 else None
         log_key = stated[LOG_KEY_KEY].decode()
     except ValueError as error:
-        raise PartDamaged("part-altered", key, f"its footer is malformed: {_brief(error)}") from error
-    return Footer(number, file.metadata.num_rows, row_root, before, checkpoint, log_key, version)
+        raise ValueError(f"its footer is malformed: {guarded.brief(error)}") from error
+    return Footer(number, file.metadata.num_rows, row_root, before, checkpoint, log_key, version, index)
 
 
-def _brief(error: BaseException) -> str:
-    return str(error).strip().split("\n")[0][:200] or type(error).__name__
+def _hash(text: bytes) -> bytes:
+    made = bytes.fromhex(text.decode())
+    if made.hex().encode() != text or len(made) != HASH_BYTES:
+        raise ValueError("a root that is not 64 hex digits")
+    return made
 
 
 def numbered(keys: Iterable[str]) -> Iterator[tuple[int, str]]:

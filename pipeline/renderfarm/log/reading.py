@@ -14,7 +14,8 @@ from itertools import islice
 from typing import TypeVar
 
 from renderfarm.errors import NotStored
-from renderfarm.log import parts
+from renderfarm.log import parts, values
+from renderfarm.log.parts import PartFile
 from renderfarm.log.record import from_table
 from renderfarm.log.state import COLUMNS, LogState
 from renderfarm.output import PARTS, part_key, part_number
@@ -51,36 +52,38 @@ def list_parts(storage: Storage) -> Listing:
     return Listing(sorted(numbers), size, strays)
 
 
-def fetch_parts(storage: Storage, numbers: Sequence[int] | None = None) -> Iterator[tuple[int, bytes]]:
-    """Number and bytes of each part, ascending; a part that went away in between is left out.
+def fetch_parts(storage: Storage, numbers: Sequence[int] | None = None, *, with_values: bool = True) -> Iterator[tuple[int, PartFile]]:
+    """Number and bytes of each part, ascending, and of the values beside it; a part that went away in between is left out.
 
     A part that passes `parts.PART_BYTES_MAX` comes cut just above that size, for `parts.read_part` to refuse. Raises:
     StorageAway.
     """
     chosen = list_parts(storage).numbers if numbers is None else numbers
     with ThreadPoolExecutor(FETCH_AHEAD, "parts") as pool:
-        waiting: deque[tuple[int, Future[bytes | None]]] = deque()
+        waiting: deque[tuple[int, Future[PartFile | None]]] = deque()
         remaining = iter(chosen)
         for number in islice(remaining, FETCH_AHEAD):
-            waiting.append((number, pool.submit(_fetch, storage, number)))
+            waiting.append((number, pool.submit(fetch_part, storage, number, with_values)))
         while waiting:
             number, future = waiting.popleft()
-            data = future.result()
+            file = future.result()
             for following in islice(remaining, 1):
-                waiting.append((following, pool.submit(_fetch, storage, following)))
-            if data is not None:
-                yield number, data
+                waiting.append((following, pool.submit(fetch_part, storage, following, with_values)))
+            if file is not None:
+                yield number, file
 
 
-def decoded(storage: Storage, numbers: Sequence[int] | None, decode: Callable[[int, bytes], Decoded]) -> Iterator[tuple[int, Decoded]]:
+def decoded(
+    storage: Storage, numbers: Sequence[int] | None, decode: Callable[[int, PartFile], Decoded], *, with_values: bool = True
+) -> Iterator[tuple[int, Decoded]]:
     """Number of each part and what `decode` makes of it, ascending; `decode` is called in threads.
 
     Raises: StorageAway, and what `decode` raises.
     """
     with ThreadPoolExecutor(DECODE_AHEAD, "decode") as pool:
         waiting: deque[tuple[int, Future[Decoded]]] = deque()
-        for number, data in fetch_parts(storage, numbers):
-            waiting.append((number, pool.submit(decode, number, data)))
+        for number, file in fetch_parts(storage, numbers, with_values=with_values):
+            waiting.append((number, pool.submit(decode, number, file)))
             if len(waiting) > DECODE_AHEAD:
                 number, future = waiting.popleft()
                 yield number, future.result()
@@ -88,11 +91,17 @@ def decoded(storage: Storage, numbers: Sequence[int] | None, decode: Callable[[i
             yield number, future.result()
 
 
-def _fetch(storage: Storage, number: int) -> bytes | None:
+def fetch_part(storage: Storage, number: int, with_values: bool = True) -> PartFile | None:
+    """One part's bytes, and those of the values beside it; None where there is no such part. Raises: StorageAway."""
     try:
-        return storage.get(part_key(number), parts.PART_BYTES_MAX)
+        data = storage.get(part_key(number), parts.PART_BYTES_MAX)
     except NotStored:
         return None
+    key = values.key_beside(data, number) if with_values else None
+    try:
+        return PartFile(data, storage.get(key, parts.PART_BYTES_MAX) if key is not None else None)
+    except NotStored:
+        return PartFile(data)
 
 
 def tables(
@@ -104,13 +113,13 @@ def tables(
     """
     names = None if columns is None else tuple(columns)
 
-    def read(number: int, data: bytes) -> tuple[parts.Footer, object]:
+    def read(number: int, file: PartFile) -> tuple[parts.Footer, object]:
         if names is not None:
-            return parts.read_columns(data, number, names)
-        part = parts.read_part(data, number)
+            return parts.read_columns(file, number, names)
+        part = parts.read_part(file, number)
         return part.footer, part.table
 
-    for _, content in decoded(storage, numbers, read):
+    for _, content in decoded(storage, numbers, read, with_values=names is None or bool(values.asked(names))):
         yield content
 
 
@@ -119,8 +128,8 @@ def records(storage: Storage) -> Iterator[Record]:
 
     Raises: parts.PartDamaged for a part that cannot be read; StorageAway.
     """
-    for number, data in fetch_parts(storage):
-        yield from from_table(parts.read_part(data, number).table)
+    for number, file in fetch_parts(storage):
+        yield from from_table(parts.read_part(file, number).table)
 
 
 def read_state(storage: Storage) -> LogState:
@@ -129,6 +138,6 @@ def read_state(storage: Storage) -> LogState:
     Raises: LogDamaged for a part that cannot be read; StorageAway.
     """
     state = LogState()
-    for _, table in decoded(storage, None, lambda number, data: parts.read_columns(data, number, COLUMNS)[1]):
+    for _, table in decoded(storage, None, lambda number, file: parts.read_columns(file, number, COLUMNS)[1]):
         state.fold(table)
     return state

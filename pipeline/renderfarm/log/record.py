@@ -1,8 +1,12 @@
 """Records as Arrow tables, and the two names that are derived from a record.
 
-In: `schema.Record` values. Out: Arrow tables with one readable column per field, in the order of the fields. The bytes
-that are hashed are made in `canonical`, from these same columns; nothing else in a part stands in for them. Reads and
-writes no file.
+Three shapes of one thing, each with one readable column per field:
+
+    the view      every field of `schema.Record`, whatever version the record is of: what the program works with
+    the columns   what a part holds and its canonical bytes cover, by version: `columns(view, version)`
+    the values    what records of version 4 only commit to, and keeps beside the log: `values(view)`
+
+The bytes that are hashed are made in `canonical` from the columns and the values; nothing else stands in for them. Reads and writes no file.
 """
 
 from __future__ import annotations
@@ -15,21 +19,41 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from renderfarm.log.canonical import claim_digest
-from renderfarm.schema import RECORD_FIELDS, RECORD_VERSION, Box, ObjectCount, Record, Verdict, record_fields
+from renderfarm.schema import (
+    RECORD_FIELDS,
+    RECORD_VERSION,
+    VALUE_FIELDS,
+    Adapter,
+    Box,
+    Input,
+    ObjectCount,
+    Record,
+    Subject,
+    Verdict,
+    record_fields,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["arrow_schema", "as_dict", "claim_digest", "from_dict", "from_table", "record_id", "to_table", "upgraded"]
+__all__ = [
+    "arrow_schema", "as_dict", "claim_digest", "columns", "from_dict", "from_table", "record_id", "to_table", "values", "values_schema", "view",
+    "view_schema",
+]  # fmt: skip
 
 VERSION_KEY = b"renderfarm.record_version"
-"""Key of the schema metadata that names `schema.RECORD_VERSION`."""
+"""Key of the schema metadata that names the version of a part's records."""
 
 RECORD_ID_HEX = 11
 """Hex digits of a record id: the 44 bits that the watermark carries."""
 
-_LISTS = ("objects", "tags", "batch", "verdicts")
+OF_VALUES = ("salt", *VALUE_FIELDS)
+"""The columns of a file of values."""
+INSIDE = {"reasons": "verdicts", "input_uris": "inputs"}
+"""Values that the view holds inside another list."""
 
 
 def record_id(image_id: str, attempt: int) -> str:
@@ -47,48 +71,71 @@ def record_id(image_id: str, attempt: int) -> str:
 
 
 @cache
-def arrow_schema(version: int = RECORD_VERSION) -> pa.Schema:
-    """The columns of a part: one per field of a `Record` of this version, same names, same order; the version in the metadata.
-
-    Text is utf8, whole numbers int64, others float64. Lists are never null, and neither is anything inside `objects`,
-    `tags`, `batch` and `verdicts` but a verdict's score and threshold.
-    """
+def _lists(version: int | None) -> dict[str, pa.DataType]:
+    """The types of the fields that are lists. version None: of the view, which has what the values hold inside others."""
     import pyarrow as pa
 
-    text, number = pa.string(), pa.int64()
-    box = pa.struct([pa.field(name, number, nullable=False) for name in ("x0", "y0", "x1", "y1")])
-    lists: dict[str, pa.DataType] = {
-        "objects": _list(pa.struct([pa.field("name", text, nullable=False), pa.field("count", number, nullable=False)])),
+    text, number, real = pa.string(), pa.int64(), pa.float64()
+    whole, salted = version is None, version is not None and version >= 4
+    boxes = _list(_struct(x0=number, y0=number, x1=number, y1=number))
+    verdict = [pa.field("check", text, nullable=False), pa.field("outcome", text, nullable=False)]
+    verdict += [] if salted else [pa.field("reason", text, nullable=False)]
+    verdict += [pa.field("score", real), pa.field("threshold", real), pa.field("boxes", boxes, nullable=False)]
+    given = [pa.field("role", text, nullable=False), pa.field("digest", text, nullable=False)]
+    given += [pa.field("uri", text)] if whole else []
+    given += [pa.field("boxes", boxes, nullable=False)]
+    pairs = _list(_struct(name=text, value=text))
+    return {
+        "objects": _list(_struct(name=text, count=number)),
         "tags": pa.map_(text, pa.field("value", text, nullable=False)),
         "batch": _list(text),
-        "verdicts": _list(
-            pa.struct(
-                [
-                    pa.field("check", text, nullable=False),
-                    pa.field("outcome", text, nullable=False),
-                    pa.field("reason", text, nullable=False),
-                    pa.field("score", pa.float64()),
-                    pa.field("threshold", pa.float64()),
-                    pa.field("boxes", _list(box), nullable=False),
-                ]
-            )
-        ),
+        "verdicts": _list(pa.struct(verdict)),
+        "settings": pairs,
+        "texts": pairs,
+        "adapters": _list(_struct(name=text, digest=text, weight=real)),
+        "inputs": _list(pa.struct(given)),
+        "crop": boxes,
+        "subjects": _list(_struct(image_id=text, digest=text)),
+        "input_uris": _list(text),
+        "reasons": _list(text),
     }
-    hints = typing.get_type_hints(Record)
-    names = record_fields(version)
-    fields = [pa.field(name, lists[name], nullable=False) if name in lists else _plain_field(name, hints[name]) for name in names]
-    return pa.schema(fields, metadata={VERSION_KEY: str(version).encode()})
 
 
-def upgraded(table: pa.Table, names: Iterable[str] = RECORD_FIELDS) -> pa.Table:
-    """These columns of a table of any version, with nulls for the fields that its version did not have."""
+@cache
+def arrow_schema(version: int = RECORD_VERSION) -> pa.Schema:
+    """The columns of a part: one per field that the canonical bytes cover, same names, same order; the version in the metadata.
+
+    Text is utf8, whole numbers int64, others float64. Lists are never null, and neither is anything inside them but a verdict's score and
+    threshold.
+    """
+    return _schema(record_fields(version), version, {VERSION_KEY: str(version).encode()})
+
+
+@cache
+def view_schema() -> pa.Schema:
+    """Every field of a record, of any version: what the program works with. An input's uri may be null, too."""
+    return _schema(RECORD_FIELDS, None, {VERSION_KEY: str(RECORD_VERSION).encode()})
+
+
+@cache
+def values_schema() -> pa.Schema:
+    """The columns of a file of values: the salt, then what it salts. A row that was forgotten has nulls and empty lists."""
+    return _schema(OF_VALUES, RECORD_VERSION, None)
+
+
+def _schema(names: Iterable[str], version: int | None, metadata: dict[bytes, bytes] | None) -> pa.Schema:
     import pyarrow as pa
 
-    newest = arrow_schema()
-    present = set(table.schema.names)
-    wanted = [newest.field(name) for name in names]
-    columns = [table.column(f.name) if f.name in present else pa.nulls(table.num_rows, f.type) for f in wanted]
-    return pa.Table.from_arrays(columns, schema=pa.schema(wanted, metadata=newest.metadata))
+    lists, hints = _lists(version), typing.get_type_hints(Record)
+    fields = [pa.field(name, lists[name], nullable=False) if name in lists else _plain_field(name, hints[name]) for name in names]
+    return pa.schema(fields, metadata=metadata)
+
+
+def _struct(**members: pa.DataType) -> pa.DataType:
+    """A struct whose members are never null."""
+    import pyarrow as pa
+
+    return pa.struct([pa.field(name, kind, nullable=False) for name, kind in members.items()])
 
 
 def _list(element: pa.DataType) -> pa.DataType:
@@ -109,90 +156,214 @@ def _plain_field(name: str, hint: Any) -> pa.Field:
     return pa.field(name, arrow, nullable=nullable)
 
 
-def to_table(records: Sequence[Record], version: int = RECORD_VERSION) -> pa.Table:
-    """`arrow_schema(version)` rows in the given order.
+def view(table: pa.Table, values: pa.Table | None = None, names: Iterable[str] = RECORD_FIELDS) -> pa.Table:
+    """These columns of the view, from a part's columns of any version and the values beside it, both with the same rows.
 
-    Raises: ValueError when a field holds what the schema cannot: NaN, an integer beyond 64 bits, text that is not valid
-    Unicode, a null where none may be; or a record is of another version.
+    What a version did not have, and what was forgotten, is null, or an empty list; a reason is then "".
     """
     import pyarrow as pa
 
-    for record in records:
-        if record.version != version:
-            raise ValueError(f"a record of version {record.version} among those of version {version}")
+    whole = view_schema()
+    wanted = [whole.field(name) for name in names]
+    given = {name: table.column(name) for name in table.schema.names}
+    if values is not None:
+        given |= {name: values.column(name) for name in values.schema.names}
+    for inside, holder in INSIDE.items():
+        if holder in given and given[holder].type != whole.field(holder).type:
+            given[holder] = _with_member(given[holder], given.get(inside), whole.field(holder).type)
+    made = [given[f.name] if f.name in given else _empty(f, table.num_rows) for f in wanted]
+    return pa.Table.from_arrays(made, schema=pa.schema(wanted, metadata=whole.metadata))
+
+
+def columns(table: pa.Table, version: int) -> pa.Table:
+    """What a part of this version holds of a view's rows."""
+    import pyarrow as pa
+
     schema = arrow_schema(version)
-    columns = []
+    made = [_without_member(_one(table.column(f.name)), f.type) if f.name in INSIDE.values() else table.column(f.name) for f in schema]
+    return pa.Table.from_arrays(made, schema=schema)
+
+
+def values(table: pa.Table) -> pa.Table:
+    """What lies beside a part of version 4 or later, of a view's rows."""
+    import pyarrow as pa
+
+    schema = values_schema()
+    made = [_member(_one(table.column(INSIDE[f.name])), f) if f.name in INSIDE else table.column(f.name) for f in schema]
+    return pa.Table.from_arrays(made, schema=schema)
+
+
+def _one(column: pa.ChunkedArray) -> pa.Array:
+    """A column as one array that begins with its first row."""
+    import pyarrow as pa
+
+    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    return pa.concat_arrays([array]) if array.offset else array
+
+
+_MEMBER = {"verdicts": "reason", "inputs": "uri", "reasons": "reason", "input_uris": "uri"}
+
+
+def _with_member(column: pa.ChunkedArray, texts: pa.ChunkedArray | None, kind: pa.DataType) -> pa.Array:
+    """A list of structs with one member more, from a list of texts as long in each row; where it is not, the member is missing."""
+    import pyarrow as pa
+
+    array = _one(column)
+    starts = array.offsets.to_numpy()
+    child = array.values.slice(starts[0], starts[-1] - starts[0])
+    element = kind.value_type
+    (name,) = {field.name for field in element} - {field.name for field in child.type}
+    missing = None if element.field(name).nullable else ""
+    if texts is not None and (np.diff(_one(texts).offsets.to_numpy()) == np.diff(starts)).all():
+        member = _one(texts).flatten()
+    else:
+        sizes, lists = np.diff(starts).tolist(), texts.to_pylist() if texts is not None else [[]] * len(array)
+        member = pa.array([t for size, row in zip(sizes, lists, strict=True) for t in (row if len(row) == size else [missing] * size)], pa.string())
+    by_name = {**dict(zip([f.name for f in child.type], child.flatten(), strict=True)), name: member}
+    joined = pa.StructArray.from_arrays([by_name[f.name] for f in element], fields=list(element))
+    return pa.ListArray.from_arrays(pa.array(starts - starts[0], pa.int32()), joined, type=kind)
+
+
+def _without_member(array: pa.Array, kind: pa.DataType) -> pa.Array:
+    """A list of structs with only the members of `kind`."""
+    import pyarrow as pa
+
+    if array.type == kind:
+        return array
+    child = array.values
+    by_name = dict(zip([f.name for f in child.type], child.flatten(), strict=True))
+    left = pa.StructArray.from_arrays([by_name[f.name] for f in kind.value_type], fields=list(kind.value_type))
+    return pa.ListArray.from_arrays(array.offsets, left, type=kind)
+
+
+def _member(array: pa.Array, field: pa.Field) -> pa.Array:
+    """One member of the structs in a list, as a list of texts; none of a row where one is missing."""
+    import pyarrow as pa
+
+    texts = array.values.flatten()[array.values.type.get_field_index(_MEMBER[field.name])]
+    if texts.null_count:
+        rows = [[item[_MEMBER[field.name]] for item in row] for row in array.to_pylist()]
+        return pa.array([[] if None in row else row for row in rows], field.type)
+    return pa.ListArray.from_arrays(array.offsets, texts, type=field.type)
+
+
+def _empty(field: pa.Field, rows: int) -> pa.Array:
+    """So many nulls, or empty lists where the field may not be null."""
+    import pyarrow as pa
+
+    if field.nullable:
+        return pa.nulls(rows, field.type)
+    offsets = pa.array(np.zeros(rows + 1, np.int32))
+    if pa.types.is_map(field.type):
+        return pa.MapArray.from_arrays(offsets, pa.array([], pa.string()), pa.array([], pa.string())).cast(field.type)
+    return pa.ListArray.from_arrays(offsets, pa.array([], field.type.value_type), type=field.type)
+
+
+def to_table(records: Sequence[Record]) -> pa.Table:
+    """The view of these records, in the given order.
+
+    Raises: ValueError when a field holds what the schema cannot: NaN, an integer beyond 64 bits, text that is not valid
+    Unicode, a null where none may be.
+    """
+    import pyarrow as pa
+
+    schema = view_schema()
+    made = []
     for field in schema:
-        values = [_plain(field.name, getattr(record, field.name)) for record in records]
-        if not field.nullable and any(value is None for value in values):
+        given = [_plain(field.name, getattr(record, field.name)) for record in records]
+        if not field.nullable and any(value is None for value in given):
             raise ValueError(f"{field.name} may not be null")
         try:
-            columns.append(pa.array(values, type=field.type))
+            made.append(pa.array(given, type=field.type))
         except (pa.ArrowException, UnicodeEncodeError, OverflowError) as error:
             raise ValueError(f"{field.name}: {error}") from error
-    table = pa.Table.from_arrays(columns, schema=schema)
+    table = pa.Table.from_arrays(made, schema=schema)
     _refuse_nan(records)
     return table
 
 
 def _plain(name: str, value: Any) -> Any:
     """A field's value in the form that pyarrow takes for nested columns."""
-    if name == "objects":
-        return [{"name": wanted.name, "count": wanted.count} for wanted in value]
-    if name == "verdicts":
-        return [_plain_verdict(verdict) for verdict in value]
-    return list(value) if name in _LISTS else value
+    if isinstance(value, tuple):
+        if name in ("settings", "texts"):
+            return [{"name": first, "value": second} for first, second in value]
+        return [_plain_struct(item) for item in value]
+    return value
 
 
-def _plain_verdict(verdict: Verdict) -> dict[str, Any]:
-    return {
-        "check": verdict.check,
-        "outcome": verdict.outcome,
-        "reason": verdict.reason,
-        "score": verdict.score,
-        "threshold": verdict.threshold,
-        "boxes": [{"x0": box.x0, "y0": box.y0, "x1": box.x1, "y1": box.y1} for box in verdict.boxes],
-    }
+def _plain_struct(item: Any) -> Any:
+    """A dataclass as a dict, its boxes too; `dataclasses.asdict` copies deeply and takes ten times as long."""
+    if not dataclasses.is_dataclass(item):
+        return item
+    made = {field: getattr(item, field) for field in item.__dataclass_fields__}
+    if "boxes" in made:
+        made["boxes"] = [_plain_struct(box) for box in made["boxes"]]
+    return made
 
 
 def _refuse_nan(records: Iterable[Record]) -> None:
     """NaN has many bit patterns and equals nothing, so it is no value for evidence."""
     for record in records:
-        numbers = [record.guidance, record.strength]
+        numbers = [record.guidance, record.strength, *(adapter.weight for adapter in record.adapters)]
         numbers += [n for verdict in record.verdicts for n in (verdict.score, verdict.threshold)]
         if any(n is not None and n != n for n in numbers):
             raise ValueError(f"NaN in the record of image {record.image_id}")
 
 
 def from_table(table: pa.Table | pa.RecordBatch) -> Iterator[Record]:
-    """The rows of a table or batch of `arrow_schema()` as records, in order.
+    """The rows of a view as records, in order.
 
     Raises: ValueError when a column is missing or a nested value is malformed.
     """
     missing = [name for name in RECORD_FIELDS if name not in table.schema.names]
     if missing:
         raise ValueError(f"columns are missing: {', '.join(missing)}")
-    columns = [table.column(name).to_pylist() for name in RECORD_FIELDS]
-    for values in zip(*columns, strict=True):
-        row = dict(zip(RECORD_FIELDS, values, strict=True))
-        row["objects"] = tuple(ObjectCount(item["name"], item["count"]) for item in row["objects"])
-        row["tags"] = tuple((key, value) for key, value in row["tags"])
-        row["batch"] = tuple(row["batch"])
-        row["verdicts"] = tuple(_verdict(item) for item in row["verdicts"])
-        yield Record(**row)
+    lists = [table.column(name).to_pylist() for name in RECORD_FIELDS]
+    for row in zip(*lists, strict=True):
+        yield _record(dict(zip(RECORD_FIELDS, row, strict=True)))
 
 
-def _verdict(item: dict[str, Any]) -> Verdict:
-    boxes = tuple(Box(box["x0"], box["y0"], box["x1"], box["y1"]) for box in item["boxes"])
-    return Verdict(item["check"], item["outcome"], item["reason"], item["score"], item["threshold"], boxes)
+def _record(row: dict[str, Any]) -> Record:
+    """From plain values, as `to_pylist` and JSON give them. Raises: TypeError, KeyError or AttributeError for what is malformed."""
+    made = dict(row)
+    for name, build in _BUILT.items():
+        if name in made:
+            made[name] = tuple(build(item) for item in row[name])
+    return Record(**made)
+
+
+_BUILT: dict[str, typing.Callable[[Any], Any]] = {
+    "objects": lambda item: ObjectCount(item["name"], item["count"]),
+    "tags": tuple,
+    "batch": lambda item: item,
+    "verdicts": lambda item: Verdict(
+        item["check"], item["outcome"], item.get("reason", ""), item["score"], item["threshold"], _boxes(item["boxes"])
+    ),
+    "settings": lambda item: (item["name"], item["value"]),
+    "texts": lambda item: (item["name"], item["value"]),
+    "adapters": lambda item: Adapter(item["name"], item["digest"], item["weight"]),
+    "inputs": lambda item: Input(item["role"], item["digest"], item.get("uri"), _boxes(item["boxes"])),
+    "crop": lambda item: Box(item["x0"], item["y0"], item["x1"], item["y1"]),
+    "subjects": lambda item: Subject(item["image_id"], item["digest"]),
+}
+
+
+def _boxes(items: list[dict[str, int]]) -> tuple[Box, ...]:
+    return tuple(Box(box["x0"], box["y0"], box["x1"], box["y1"]) for box in items)
 
 
 def as_dict(record: Record) -> dict[str, Any]:
-    """A record as plain JSON values: lists for tuples, an object for tags and each verdict; the fields of its version,
-    null ones too."""
-    values = dataclasses.asdict(record)
-    row = {name: values[name] for name in record_fields(record.version)}
+    """A record as plain JSON values: lists for tuples, an object for each element; the fields of its version, null ones too, and from
+    version 4 on the values with the salt, as far as they are there."""
+    names = record_fields(record.version)
+    names += OF_VALUES if record.version >= 4 and record.salt is not None else ()
+    row = {name: _plain(name, getattr(record, name)) for name in names if name not in INSIDE}
     row["tags"] = [list(pair) for pair in record.tags]
+    if record.version >= 4 and record.salt is None:
+        del row["tags"]
+        for items, member in ((row["verdicts"], "reason"), (row["inputs"], "uri")):
+            for item in items:
+                del item[member]
     return row
 
 
@@ -203,17 +374,14 @@ def from_dict(row: dict[str, Any]) -> Record:
     """
     version = row.get("version")
     names = record_fields(version if isinstance(version, int) else RECORD_VERSION)
+    if "salt" in row and isinstance(version, int) and version >= 4:
+        names += tuple(name for name in OF_VALUES if name not in INSIDE)
     if set(row) != set(names):
         wrong = sorted(set(row) ^ set(names))
         raise ValueError(f"not the fields of a record: {', '.join(map(str, wrong[:5]))}")
     try:
-        fields = dict(row)
-        fields["objects"] = tuple(ObjectCount(item["name"], item["count"]) for item in row["objects"])
-        fields["tags"] = tuple((key, value) for key, value in row["tags"])
-        fields["batch"] = tuple(row["batch"])
-        fields["verdicts"] = tuple(_verdict(item) for item in row["verdicts"])
-        record = Record(**fields)
-        to_table([record], record.version)
+        record = _record(row)
+        to_table([record])
     except (TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"not a record: {error}") from error
     return record

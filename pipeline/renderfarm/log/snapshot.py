@@ -4,7 +4,7 @@ It can be deleted at any time. A start believes it if the log's key signed it, i
 ends with is there and signs the same root; it then reads only the parts behind it. Parts before it are not verified again
 by that start: this is what `audit` is for, which never looks at a snapshot.
 
-    renderfarm-snapshot/2
+    renderfarm-snapshot/3
     renderfarm/mugs                    origin
     2048                               number of parts it covers
     9f3b...                            root of the log tree over them, hex
@@ -30,7 +30,7 @@ from renderfarm.log.state import LogState
 from renderfarm.log.tree import HASH_BYTES, Frontier
 from renderfarm.notes import Checkpoint, Signer, key_id
 
-FORMAT = "renderfarm-snapshot/2"
+FORMAT = "renderfarm-snapshot/3"
 BYTES_MAX = 4 << 30
 PARTS_BEHIND = 2048
 ROWS_BEHIND, SHARE_BEHIND = 100_000, 10

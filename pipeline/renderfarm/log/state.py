@@ -22,13 +22,15 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from renderfarm.errors import LogDamaged
+from renderfarm.log.salts import KnownSalts, row_hash
+from renderfarm.schema import PLAIN_VERSION, REVIEW
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 COLUMNS = (
-    "kind", "plan_digest", "manifest_digest", "settings_digest", "planned",
-    "image_id", "row_id", "attempt", "outcome", "verdicts", "pdq",
+    "kind", "version", "plan_digest", "manifest_digest", "settings_digest", "planned", "statement", "signed",
+    "image_id", "row_id", "salt", "attempt", "outcome", "verdicts", "pdq",
 )  # fmt: skip
 """The record columns that a state is folded from."""
 
@@ -113,6 +115,13 @@ class LogState:
         """Persons' verdicts."""
         self.twice: list[str] = []
         """Images that were accepted twice; the first hundred."""
+        self.salted = True
+        """Whether the log began with record version 4 or later."""
+        self.salts = KnownSalts()
+        self.forgotten = 0
+        """Attempts of version 4 or later whose values are gone."""
+        self.statements: set[bytes] = set()
+        """What people said, by the first 16 bytes of the SHA-256 of each signed note."""
         self._images: dict[bytes, int] = {}
         self._interned: dict[int, int] = {}
         self._pdqs = _Pdqs()
@@ -138,12 +147,16 @@ class LogState:
 
     def _fold_row(self, row: dict[str, object]) -> None:
         kind = row["kind"]
+        if isinstance(row["signed"], str):
+            self.statements.add(statement_key(row["signed"]))
         if kind == "plan":
             self._fold_plan(row)
         elif kind == "attempt":
             self._fold_attempt(row)
-        elif kind == "review":
+        elif kind == "review" or (kind == "statement" and row["statement"] == REVIEW):
             self._fold_review(row)
+        elif kind == "statement":
+            pass  # known or not, it changes no image's state
         elif kind in ("superseded", "reinstated"):
             key = _image_key(row["image_id"])
             packed = self._images.get(key, 0)
@@ -165,6 +178,9 @@ class LogState:
         if not isinstance(number, int) or not 0 <= number < 1 << 20:
             raise LogDamaged(f"attempt {number} of image {row['image_id']}")
         packed = self._images.get(key, 0)
+        if row["version"] != PLAIN_VERSION and not packed:
+            self.salts.add(row["row_id"], row["salt"])
+        self.forgotten += isinstance(row["version"], int) and row["version"] > PLAIN_VERSION and row["salt"] is None
         rejected, last = packed >> _REJECTED_SHIFT & _COUNT, max(packed >> _LAST_SHIFT & _COUNT, number)
         flags, chosen = packed & (_ACCEPTED | _SUPERSEDED), packed >> _CHOSEN_SHIFT
         self.attempts += 1
@@ -212,12 +228,15 @@ class LogState:
             "attempts": self.attempts,
             "failed": self.failed_attempts,
             "reviews": self.reviews,
+            "salted": self.salted,
+            "forgotten": self.forgotten,
         }
         reasons = [[*key, count] for key, count in self.reasons.items()]
         text = json.dumps({**sums, "twice": self.twice, "reasons": reasons}).encode()
         keys = np.frombuffer(b"".join(self._images), np.uint8).reshape(-1, 16)
         values = np.fromiter(self._images.values(), np.int64, len(self._images))
-        return {"said": np.frombuffer(text, np.uint8), "images": keys, "states": values, **self._pdqs.dump()}
+        statements = np.frombuffer(b"".join(sorted(self.statements)), np.uint8).reshape(-1, 16)
+        return {"said": np.frombuffer(text, np.uint8), "images": keys, "states": values, **self._pdqs.dump(), **self.salts.dump(), "statements": statements}
 
     @classmethod
     def restore(cls, arrays: Mapping[str, np.ndarray]) -> LogState:
@@ -227,6 +246,8 @@ class LogState:
         state.rejects, state.twice = Counter(sums["rejects"]), sums["twice"]
         state.reasons = Counter({(check, reason): count for check, reason, count in sums["reasons"]})
         state.attempts, state.failed_attempts, state.reviews = sums["attempts"], sums["failed"], sums["reviews"]
+        state.salted, state.forgotten, state.salts = sums["salted"], sums["forgotten"], KnownSalts.restore(arrays)
+        state.statements = {key.tobytes() for key in arrays["statements"]}
         keys = arrays["images"].tobytes()
         for place, packed in enumerate(arrays["states"].tolist()):
             state._set(keys[16 * place : 16 * place + 16], packed)
@@ -306,6 +327,11 @@ def _unpack(packed: int) -> ImageState:
     )
 
 
+def statement_key(signed: str) -> bytes:
+    """What names a person's statement: 16 bytes of the SHA-256 of its signed note."""
+    return hashlib.sha256(signed.encode("utf-8", "surrogatepass")).digest()[:16]
+
+
 def _image_key(image_id: object) -> bytes:
     """An image id, 32 hex digits, as 16 bytes. Raises: LogDamaged when it is something else."""
     try:
@@ -328,7 +354,7 @@ class _Pdqs:
         self._order = np.zeros(0, np.int64)
 
     def add(self, row_id: object, image: bytes, pdq: object) -> None:
-        if not isinstance(row_id, str) or not isinstance(pdq, str):
+        if not isinstance(pdq, str):
             return
         try:
             raw = bytes.fromhex(pdq)
@@ -336,7 +362,7 @@ class _Pdqs:
             raw = b""
         if len(raw) != 32:
             raise LogDamaged(f"not a PDQ hash: {pdq!r:.80}")
-        self._rows.append(_row_hash(row_id))
+        self._rows.append(row_hash(row_id) if isinstance(row_id, str) else 0)
         self._images += image
         self._hashes += raw
 
@@ -358,7 +384,7 @@ class _Pdqs:
         if len(rows) - len(self._sorted) > _TAIL_MAX:
             self._order = np.argsort(rows, kind="stable")
             self._sorted = rows[self._order]
-        wanted = np.uint64(_row_hash(row_id))
+        wanted = np.uint64(row_hash(row_id))
         first, last = np.searchsorted(self._sorted, wanted, "left"), np.searchsorted(self._sorted, wanted, "right")
         tail = np.nonzero(rows[len(self._sorted) :] == wanted)[0] + len(self._sorted)
         for index in (*self._order[first:last].tolist(), *tail.tolist()):
@@ -366,7 +392,3 @@ class _Pdqs:
 
     def all(self) -> np.ndarray:
         return np.frombuffer(bytes(self._hashes), np.uint8).reshape(-1, 32)
-
-
-def _row_hash(row_id: str) -> int:
-    return int.from_bytes(hashlib.sha256(row_id.encode()).digest()[:8], "big")

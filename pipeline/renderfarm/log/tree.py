@@ -31,10 +31,12 @@ def node_hash(left: bytes, right: bytes) -> bytes:
     return hashlib.sha256(b"\x01" + left + right).digest()
 
 
-def part_leaf(number: int, rows: int, row_root: bytes) -> bytes:
-    """The log tree's leaf for one part: a leaf hash over its number, its row count and the root of its row tree, as
-    text lines."""
-    return leaf_hash(f"renderfarm-part/1\n{number}\n{rows}\n{row_root.hex()}\n".encode())
+def part_leaf(number: int, rows: int, row_root: bytes, index_root: bytes | None = None) -> bytes:
+    """The log tree's leaf for one part: a leaf hash over its number, its row count, the root of its row tree and, from record version 4
+    on, of its index tree, as text lines."""
+    if index_root is None:
+        return leaf_hash(f"renderfarm-part/1\n{number}\n{rows}\n{row_root.hex()}\n".encode())
+    return leaf_hash(f"renderfarm-part/2\n{number}\n{rows}\n{row_root.hex()}\n{index_root.hex()}\n".encode())
 
 
 def tree_root(leaves: Sequence[bytes]) -> bytes:

@@ -3,13 +3,13 @@
 Opening reads what is there and verifies it, so nothing is ever appended to a damaged log. A first start, a resume and a restart after a
 crash are the same call. A part is put under the next number, if nothing lies there. What a crash leaves:
 
-    before the put              nothing: the images of that part are orphans, and are rendered again
+    before the put              nothing, or a file of values that belongs to no part: the images are orphans, and are rendered again
     in the put                  a whole part or none: the storage promises it
     after the put, before the   the commit: the cached checkpoint is one part behind, and the next open renews it
     cached checkpoint
 
-A second driver on the same output writes another part under the same number, and loses: `Fenced`. A person who reviews meanwhile is no
-second driver: a part of nothing but reviews, signed by a key that this log knows, is taken in, and our records go under the next number.
+A second driver on the same output writes another part under the same number, and loses: `Fenced`. Persons who say something meanwhile are
+no second driver: their statements wait in the inbox for whoever writes (`inbox`).
 
 A part is always written before the copies of its checkpoint. So a signed checkpoint that counts more parts than there are means that
 parts were lost; one with another root means that parts were replaced. Nothing is appended then: it would bury the loss under a log that
@@ -26,15 +26,18 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from renderfarm import notes
 from renderfarm.errors import AlreadyStored, Fenced, LogDamaged, NotStored, StorageAway
-from renderfarm.log import parts, snapshot
+from renderfarm.log import guarded, parts, record, snapshot
+from renderfarm.log import values as beside
 from renderfarm.log.canonical import ColumnBytes
+from renderfarm.log.index import index_root
+from renderfarm.log.parts import PartFile
 from renderfarm.log.reading import decoded, list_parts
 from renderfarm.log.record import VERSION_KEY, to_table
 from renderfarm.log.state import LogState
 from renderfarm.log.tree import Frontier, consistency_proof, part_leaf, tree_root
 from renderfarm.notes import Checkpoint, Signer
-from renderfarm.output import CHECKPOINT, SNAPSHOT, WITNESSED, part_key
-from renderfarm.schema import RECORD_VERSION, Record
+from renderfarm.output import CHECKPOINT, SNAPSHOT, WITNESSED, part_key, values_key
+from renderfarm.schema import PLAIN_VERSION, RECORD_VERSION, Record
 from renderfarm.storage import Storage
 
 if TYPE_CHECKING:
@@ -42,7 +45,6 @@ if TYPE_CHECKING:
 
 CHECKPOINT_TYPE = "text/plain; charset=utf-8"
 PARQUET_TYPE = "application/vnd.apache.parquet"
-_ROW_GROUP = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,7 @@ class _Pending:
 
     table: pa.Table
     data: bytes
+    values: tuple[str, bytes] | None
     leaf: bytes
     commit: Commit
 
@@ -80,7 +83,8 @@ class LogWriter:
         self._snapshot_parts = snapshot_parts
         self._pending: _Pending | None = None
         self._keys: Mapping[str, Ed25519PublicKey] = {signer.name: signer.public_key}
-        self._reviewed: set[str] = set()
+        self.record_version = RECORD_VERSION
+        """What its records are written in: an output keeps the scheme that it began with."""
         self._parts_behind = 0
         self._rows_behind = 0
 
@@ -106,6 +110,7 @@ class LogWriter:
         numbers = _gapless(storage)
         writer._start_from_snapshot(len(numbers), keys)
         writer._take_from(numbers)
+        writer.record_version = RECORD_VERSION if writer.state.salted else PLAIN_VERSION
         for key in (CHECKPOINT, WITNESSED):
             writer._require_continued(key)
         writer._opened_size = writer.size
@@ -121,7 +126,7 @@ class LogWriter:
             last = loaded.frontier.size - 1
             if not 0 <= last < parts_count:
                 return
-            footer = parts.read_footer(self._storage.get(part_key(last), parts.PART_BYTES_MAX), last)
+            footer = parts.read_footer(PartFile(self._storage.get(part_key(last), parts.PART_BYTES_MAX)), last)
             parts.check_head(footer, keys)
         except (NotStored, ValueError, parts.PartDamaged):
             return
@@ -131,7 +136,7 @@ class LogWriter:
 
     def _take_from(self, numbers: Sequence[int]) -> None:
         """Verifies and folds in those of the parts that are not yet."""
-        for _, part in decoded(self._storage, numbers[self.size :], lambda number, data: parts.read_part(data, number)):
+        for _, part in decoded(self._storage, numbers[self.size :], lambda number, file: parts.read_part(file, number)):
             self._take(part, self._keys)
 
     def _require_continued(self, key: str) -> None:
@@ -176,13 +181,17 @@ class LogWriter:
             reason = "it continues another history than the parts before it"
             raise parts.PartDamaged("history-rewritten", part_key(footer.number), reason)
         parts.check_rows(part)
-        self._fold(part.table)
+        if part.values is not None:
+            remedy = "restore the file, or take it away: what it held is then forgotten, and drawn again as new images"
+            raise parts.PartDamaged(part.values.finding, part.values.key, f"{part.values.reason}; {remedy}")
+        self._fold(part.table, footer.version)
         self._frontier = self._frontier.append(footer.leaf)
         self._leaves.append(footer.leaf)
         self.checkpoint = footer.checkpoint
 
-    def _fold(self, table: pa.Table) -> None:
+    def _fold(self, table: pa.Table, version: int) -> None:
         self.state.fold(table)
+        self.state.salted = self.state.salted and version > PLAIN_VERSION
         self._parts_behind += 1
         self._rows_behind += table.num_rows
 
@@ -211,7 +220,7 @@ class LogWriter:
         return self.append_table(to_table(records))
 
     def append_table(self, table: pa.Table) -> Commit:
-        """`append` for rows that are columns already: a table of `record.arrow_schema()`."""
+        """`append` for rows that are columns already: a table of `record.view_schema()`, all of version `record_version`."""
         if not 0 < table.num_rows <= parts.PART_ROWS_MAX:
             raise ValueError(f"a part holds 1 to {parts.PART_ROWS_MAX} records, not {table.num_rows}")
         if self._pending is not None:
@@ -219,8 +228,6 @@ class LogWriter:
             self._pending = None
             if same:
                 return settled
-        if self._reviewed & set(table.column("image_id").to_pylist()):
-            raise Fenced(f"a person reviewed an image of {self._storage.uri} that is being rendered: run the same command again")
         self._pending = self._build(table)
         commit = self._settle()
         self._pending = None
@@ -228,23 +235,31 @@ class LogWriter:
 
     def _build(self, table: pa.Table) -> _Pending:
         LogState().fold(table)  # rows that cannot be folded must not be committed
-        number = self._frontier.size
-        row_root = tree_root(ColumnBytes.of(table).leaves())
-        leaf = part_leaf(number, table.num_rows, row_root)
+        number, version = self._frontier.size, self.record_version
+        if table.column("version").unique().to_pylist() != [version]:
+            raise ValueError(f"this output's records are of version {version}")
+        columns = record.columns(table, version)
+        row_root = tree_root(ColumnBytes.of(columns, version).leaves())
+        index = index_root(table) if version >= 4 else None
+        leaf = part_leaf(number, table.num_rows, row_root, index)
         head = notes.sign(Checkpoint(self.origin, number + 1, self._frontier.append(leaf).root()), self._signer)
         log_key = notes.verifier_key(self._signer.name, self._signer.public_key)
         footer = {
-            VERSION_KEY: str(RECORD_VERSION).encode(),
+            VERSION_KEY: str(version).encode(),
             parts.PART_KEY: str(number).encode(),
             parts.ROOT_KEY: row_root.hex().encode(),
             parts.FRONTIER_KEY: ",".join(item.hex() for item in self._frontier.hashes).encode(),
             parts.CHECKPOINT_KEY: head.to_bytes(),
             parts.LOG_KEY_KEY: log_key.encode(),
         }
-        data = encode_part(table, footer)
-        read = parts.read_part(data, number)
-        assert tree_root(read.encoded.leaves()) == row_root, "a part does not read back as it was written"
-        return _Pending(table, data, leaf, Commit(number, table.num_rows, len(data), head))
+        values = None
+        if index is not None:
+            footer[parts.INDEX_KEY] = index.hex().encode()
+            values = (values_key(number, row_root), beside.encode(record.values(table), number, row_root))
+        data = guarded.write(columns, footer)
+        read = parts.read_part(PartFile(data, values[1] if values else None), number)
+        assert tree_root(read.encoded.leaves()) == row_root and read.values is None, "a part does not read back as it was written"
+        return _Pending(table, data, values, leaf, Commit(number, table.num_rows, len(data), head))
 
     def _settle(self) -> Commit:
         """Puts the pending part, however often it was tried before, and takes it as the new head."""
@@ -252,11 +267,10 @@ class LogWriter:
         assert pending is not None
         key = part_key(pending.commit.number)
         try:
+            if pending.values is not None:
+                self._storage.put_new(*pending.values, PARQUET_TYPE)
             self._storage.put_new(key, pending.data, PARQUET_TYPE)
         except AlreadyStored as error:
-            if self._take_reviews(pending):
-                self._pending = self._build(pending.table)
-                return self._settle()
             raise Fenced(
                 f"another driver owns {self._storage.uri}: it wrote {key} while this one was about to. "
                 "Nothing of its work is lost; let one driver at a time write to an output."
@@ -264,30 +278,11 @@ class LogWriter:
         if self._frontier.size == pending.commit.number:
             self._frontier = self._frontier.append(pending.leaf)
             self._leaves.append(pending.leaf)
-            self._fold(pending.table)
+            self._fold(pending.table, self.record_version)
             self.checkpoint = pending.commit.checkpoint
         self._put_cache()
         self._renew_snapshot()
         return pending.commit
-
-    def _take_reviews(self, pending: _Pending) -> bool:
-        """Takes in the part that lies where ours was to go, if it holds only reviews, and of images that ours says nothing about."""
-        number = pending.commit.number
-        try:
-            part = parts.read_part(self._storage.get(part_key(number), parts.PART_BYTES_MAX), number)
-            ours = set(pending.table.column("image_id").to_pylist())
-            theirs = set(part.table.column("image_id").to_pylist())
-            if set(part.table.column("kind").to_pylist()) != {"review"} or ours & theirs or self._is_review(pending.table):
-                return False
-            self._take(part, self._keys)
-        except (NotStored, LogDamaged):
-            return False
-        self._reviewed |= theirs
-        return True
-
-    @staticmethod
-    def _is_review(table: pa.Table) -> bool:
-        return "review" in table.column("kind").to_pylist()
 
     def _renew_cache(self) -> None:
         """The cache may be one behind after a crash, or lost; a good one is left alone, with any cosignatures."""
@@ -305,26 +300,6 @@ class LogWriter:
     def _put_cache(self) -> None:
         assert self.checkpoint is not None
         self._storage.put(CHECKPOINT, self.checkpoint.to_bytes(), CHECKPOINT_TYPE)
-
-
-def encode_part(table: pa.Table, footer: Mapping[bytes, bytes]) -> bytes:
-    """A part's Parquet bytes: no statistics (nobody signs them), a checksum on each page, and the footer's entries."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    sink = pa.BufferOutputStream()
-    with pq.ParquetWriter(
-        sink,
-        table.schema,
-        compression="zstd",
-        write_statistics=False,
-        write_page_checksum=True,
-        store_schema=False,
-        version="2.6",
-    ) as file:
-        file.write_table(table, row_group_size=_ROW_GROUP)
-        file.add_key_value_metadata(dict(footer))
-    return bytes(sink.getvalue())
 
 
 def _gapless(storage: Storage) -> list[int]:
