@@ -210,13 +210,13 @@ class Output:
         import pyarrow as pa
         import pyarrow.dataset as ds
 
-        from renderfarm.log.record import arrow_schema
+        from renderfarm.log.record import view_schema
 
-        chosen = [name for name in arrow_schema().names if columns is None or name in columns]
+        chosen = [name for name in view_schema().names if columns is None or name in columns]
         if unknown := set(columns or ()) - set(chosen):
             raise UserError(f"no such column: {', '.join(sorted(unknown))}", "records", "docs/formats.md lists them")
         tables = [table for _, table in reading.tables(self.storage, chosen)]
-        empty = arrow_schema().empty_table().select(chosen)
+        empty = view_schema().empty_table().select(chosen)
         return ds.dataset(pa.concat_tables([empty, *tables], promote_options="default"))
 
     def audit(

@@ -5,7 +5,6 @@ The rules are those of `log.state`, written a second time on purpose: the audit 
 
 from __future__ import annotations
 
-import binascii
 from collections import Counter
 from dataclasses import dataclass
 from functools import cache
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from renderfarm.audit.spill import ROWS_IN_MEMORY, Buckets
+from renderfarm.log.index import hex_words, id_words
 from renderfarm.log.state import Counts, RecordedPlan
 
 if TYPE_CHECKING:

@@ -16,6 +16,7 @@ MEANINGS = {
     "part-missing": "a part of the log is gone; what it recorded can no longer be shown",
     "part-altered": "the file is not the part that was written; its records are not believed",
     "record-altered": "a record differs from what was signed; the records of its part are not believed",
+    "values-altered": "values beside a part (prompts, row ids, texts, salts) are not what its records commit to; they are not believed",
     "checkpoint-bad-signature": "no trusted key signed this head; somebody else wrote it, or changed it",
     "checkpoint-missing": "the copy of the newest checkpoint is gone; the log itself may be whole",
     "checkpoint-altered": "the copy of the newest checkpoint is damaged; the log itself may be whole",
@@ -75,6 +76,8 @@ class AuditReport:
     objects_read: int = 0
     witnessed: dict[str, tuple[int, int]] = field(default_factory=dict)
     """By each trusted witness's name, the most parts that it cosigned, and when: seconds since 1970 UTC."""
+    forgotten: int = 0
+    """Records whose values are gone: what they commit to can no longer be read."""
     orphans: int | None = None
     counts: Counts | None = None
     elapsed_s: float = 0.0
@@ -128,6 +131,7 @@ class AuditReport:
             "records": self.records,
             "objects": self.objects,
             "objects_read": self.objects_read,
+            "forgotten": self.forgotten,
             "orphans": self.orphans,
             "counts": None
             if counts is None

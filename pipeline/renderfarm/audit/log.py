@@ -109,6 +109,9 @@ class LogWalk:
         self._follow(footer)
         if outcome.rows is not None:
             raise outcome.rows
+        if outcome.values is not None:
+            self._report.add(outcome.values.finding, outcome.values.key, outcome.values.reason)
+        self._report.forgotten += outcome.forgotten
         self._report.signer = notes.verifier_key(signer, self._keys[signer])
         self.head = footer.checkpoint
         return outcome
@@ -180,9 +183,9 @@ class LogWalk:
 
     def _ends(self, numbers: list[int]) -> None:
         """What the first and the last part say which log this is; without trust, the key that the log names."""
-        for number, data in fetch_parts(self._storage, sorted({*numbers[:1], *numbers[-1:]})):
+        for number, file in fetch_parts(self._storage, sorted({*numbers[:1], *numbers[-1:]}), with_values=False):
             try:
-                footer = parts.read_footer(data, number)
+                footer = parts.read_footer(file, number)
                 self._keys = self._keys or parts.embedded_keys(footer)
                 parts.check_head(footer, self._keys)
             except PartDamaged:

@@ -10,12 +10,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from renderfarm.audit import counts as tally
 from renderfarm.audit import pictures as objects
 from renderfarm.audit.fanout import FanOut, chunked, reachable, storage_here
 from renderfarm.log import parts
 from renderfarm.log.canonical import ColumnBytes
-from renderfarm.log.parts import Footer, PartDamaged
+from renderfarm.log.parts import Footer, PartDamaged, PartFile
 from renderfarm.log.reading import decoded, fetch_parts
 from renderfarm.log.record import record_id
 from renderfarm.storage import Storage
@@ -46,28 +48,33 @@ class Oddity:
 
 @dataclass(frozen=True, slots=True)
 class Examined:
-    """A part that could be read. `rows`: what is wrong with its rows, to be named if its head holds."""
+    """A part that could be read. `rows`, `values`: what is wrong with its rows and the values beside it, to be named if its head holds.
+    `forgotten`: records whose values are gone."""
 
     footer: Footer
     table: pa.Table
     rows: PartDamaged | None = None
     oddities: tuple[Oddity, ...] = ()
+    values: PartDamaged | None = None
+    forgotten: int = 0
 
 
 Outcome = tuple[int, Examined | PartDamaged]
 
 
-def examine(data: bytes, number: int, quick: bool) -> Examined | PartDamaged:
+def examine(file: PartFile, number: int, quick: bool) -> Examined | PartDamaged:
     """Part `number`. quick: only its footer and the columns for counting; no row is re-derived. A damaged part is a value here."""
     try:
         if quick:
-            return Examined(*parts.read_columns(data, number, QUICK_COLUMNS))
-        part = parts.read_part(data, number)
+            return Examined(*parts.read_columns(file, number, QUICK_COLUMNS))
+        part = parts.read_part(file, number)
     except PartDamaged as damage:
         return damage
     rows = rows_damage(part)
     oddities = () if rows is not None else tuple(_oddities(part.table, part.encoded))
-    return Examined(part.footer, part.table.select(KEPT_COLUMNS), rows, oddities)
+    table = part.table
+    gone = int(np.sum(table["commitment"].is_valid().to_numpy() & table["salt"].is_null().to_numpy())) if part.values is None else 0
+    return Examined(part.footer, table.select(KEPT_COLUMNS), rows, oddities, part.values, gone)
 
 
 def examine_all(storage: Storage, numbers: Sequence[int], size: int, quick: bool, fan_out: FanOut | None) -> Iterator[Outcome]:
@@ -76,13 +83,13 @@ def examine_all(storage: Storage, numbers: Sequence[int], size: int, quick: bool
     Raises: StorageAway.
     """
     if fan_out is None or size < PROCESSES_FROM_BYTES or not reachable(storage):
-        yield from decoded(storage, numbers, lambda number, data: examine(data, number, quick))
+        yield from decoded(storage, numbers, lambda number, file: examine(file, number, quick), with_values=not quick)
         return
     for outcomes in fan_out(ExamineParts(storage.uri, quick), chunked(numbers, CHUNK)):
         for number, outcome in outcomes:
             if outcome is None:
-                for _, data in fetch_parts(storage, [number]):
-                    yield number, examine(data, number, quick)
+                for _, file in fetch_parts(storage, [number], with_values=not quick):
+                    yield number, examine(file, number, quick)
             else:
                 yield number, outcome
 
@@ -96,8 +103,8 @@ class ExamineParts:
 
     def __call__(self, numbers: tuple[int, ...]) -> list[tuple[int, Examined | PartDamaged | None]]:
         outcomes: list[tuple[int, Examined | PartDamaged | None]] = []
-        for number, data in fetch_parts(storage_here(self.uri), numbers):
-            outcome = examine(data, number, self.quick)
+        for number, file in fetch_parts(storage_here(self.uri), numbers, with_values=not self.quick):
+            outcome = examine(file, number, self.quick)
             fat = isinstance(outcome, Examined) and outcome.table.nbytes > FAT_BYTES
             outcomes.append((number, None if fat else outcome))
         return outcomes

@@ -122,9 +122,9 @@ def matches(
         for part, row, how in item.rows():
             wanted[part].append((place, row, how))
     matched: list[list[Match]] = [[] for _ in pictures]
-    for number, data in reading.fetch_parts(storage, sorted(wanted)):
+    for number, file in reading.fetch_parts(storage, sorted(wanted)):
         try:
-            whole = parts.read_part(data, number)
+            whole = parts.read_part(file, number)
         except parts.PartDamaged as error:
             notes.append(f"{storage.uri}: {error}")
             continue
@@ -140,7 +140,7 @@ def _everything(storage: Storage, pictures: Sequence[Evidence], fan_out: FanOut 
     """One pass over the whole log, in chunks of it where there are many hands."""
     listing = reading.list_parts(storage)
     if fan_out is None or listing.size < SPREAD_FROM_BYTES or not reachable(storage):
-        return _one_pass(storage.uri, reading.decoded(storage, listing.numbers, _columns), pictures)
+        return _one_pass(storage.uri, reading.decoded(storage, listing.numbers, _columns, with_values=False), pictures)
     together = _Pass([_Sought() for _ in pictures])
     for later in fan_out(ScanParts(storage.uri, tuple(pictures)), chunked(listing.numbers, CHUNK)):
         for mine, theirs in zip(together.sought, later.sought, strict=True):
@@ -158,8 +158,8 @@ class ScanParts:
     pictures: tuple[Evidence, ...]
 
     def __call__(self, numbers: tuple[int, ...]) -> _Pass:
-        fetched = reading.fetch_parts(storage_here(self.uri), numbers)
-        return _one_pass(self.uri, ((number, _columns(number, data)) for number, data in fetched), self.pictures)
+        fetched = reading.fetch_parts(storage_here(self.uri), numbers, with_values=False)
+        return _one_pass(self.uri, ((number, _columns(number, file)) for number, file in fetched), self.pictures)
 
 
 def _one_pass(uri: str, read: Iterable[tuple[int, pa.Table | parts.PartDamaged]], pictures: Sequence[Evidence]) -> _Pass:
@@ -177,9 +177,9 @@ def _one_pass(uri: str, read: Iterable[tuple[int, pa.Table | parts.PartDamaged]]
 def _reviews(storage: Storage, numbers: Sequence[int], images: set[str | None]) -> dict[str, Record]:
     """The newest word on each attempt of these images, by the claim digest of the attempt; damaged parts have none."""
     newest: dict[str, Record] = {}
-    for number, data in reading.fetch_parts(storage, numbers) if images else ():
+    for number, file in reading.fetch_parts(storage, numbers) if images else ():
         try:
-            whole = parts.read_part(data, number)
+            whole = parts.read_part(file, number)
         except parts.PartDamaged:
             continue
         if _log_state(whole, None) == "damaged":
@@ -190,9 +190,9 @@ def _reviews(storage: Storage, numbers: Sequence[int], images: set[str | None]) 
     return newest
 
 
-def _columns(number: int, data: bytes) -> pa.Table | parts.PartDamaged:
+def _columns(number: int, file: parts.PartFile) -> pa.Table | parts.PartDamaged:
     try:
-        return parts.read_columns(data, number, COLUMNS)[1]
+        return parts.read_columns(file, number, COLUMNS)[1]
     except parts.PartDamaged as error:
         return error
 

@@ -18,7 +18,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from renderfarm.errors import UserError
 from renderfarm.log import parts, reading
-from renderfarm.log.record import arrow_schema, as_dict, from_table
+from renderfarm.log.record import as_dict, from_table, view_schema
 from renderfarm.schema import RECORD_FIELDS
 from renderfarm.storage import Storage
 
@@ -68,8 +68,8 @@ def export(storage: Storage, path: Path, wanted: Filter) -> int:
 
 
 def _chosen(storage: Storage, wanted: Filter) -> Iterator[pa.Table]:
-    for number, data in reading.fetch_parts(storage):
-        table = parts.read_part(data, number).table
+    for number, file in reading.fetch_parts(storage):
+        table = parts.read_part(file, number).table
         yield table if wanted.everything else matching(table, wanted)
 
 
@@ -78,7 +78,7 @@ def matching(table: pa.Table, wanted: Filter) -> pa.Table:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    keep = pc.is_in(table.column("kind"), value_set=pa.array(["attempt", "review"]))
+    keep = pc.is_in(table.column("kind"), value_set=pa.array(["attempt", "review", "statement"]))
     for name, value in (("outcome", wanted.outcome), ("weights", wanted.weights)):
         if value is not None:
             keep = pc.and_(keep, pc.fill_null(pc.equal(table.column(name), value), False))
@@ -111,10 +111,10 @@ def _parquet(file: IO[bytes], tables: Iterator[pa.Table]) -> int:
     import pyarrow.parquet as pq
 
     count = 0
-    with pq.ParquetWriter(file, arrow_schema(), compression="zstd") as writer:
+    with pq.ParquetWriter(file, view_schema(), compression="zstd") as writer:
         for table in tables:
             if table.num_rows:
-                writer.write_table(table.cast(arrow_schema()))
+                writer.write_table(table.cast(view_schema()))
                 count += table.num_rows
     return count
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from renderfarm.errors import UserError
 from renderfarm.log import parts, reading
+from renderfarm.log.parts import PartFile
 from renderfarm.log.record import from_table
 from renderfarm.schema import Record
 from renderfarm.storage import Storage
@@ -49,12 +50,13 @@ def records_of(storage: Storage, images: frozenset[str]) -> Iterator[Record]:
 
     wanted = pa.array(sorted(images), pa.string())
 
-    def look(number: int, data: bytes) -> pa.Table | None:
-        table = parts.read_columns(data, number, ("image_id",))[1]
+    def look(number: int, file: PartFile) -> pa.Table | None:
+        table = parts.read_columns(file, number, ("image_id",))[1]
         rows = pc.indices_nonzero(pc.is_in(table.column("image_id"), value_set=wanted))
-        return parts.read_part(data, number).table.take(rows) if len(rows) else None
+        whole = reading.fetch_part(storage, number) if len(rows) else None
+        return parts.read_part(whole, number).table.take(rows) if whole is not None else None
 
-    for _, table in reading.decoded(storage, None, look):
+    for _, table in reading.decoded(storage, None, look, with_values=False):
         if table is not None:
             yield from from_table(table)
 
@@ -66,8 +68,8 @@ def _at(storage: Storage, row_id: str, index: int) -> Iterator[tuple[list[str], 
 
     moving = pa.array(["superseded", "reinstated"])
 
-    def look(number: int, data: bytes) -> tuple[list[str], list[tuple[str, str]]]:
-        table = parts.read_columns(data, number, ("kind", "image_id", "row_id", "index"))[1]
+    def look(number: int, file: PartFile) -> tuple[list[str], list[tuple[str, str]]]:
+        table = parts.read_columns(file, number, ("kind", "image_id", "row_id", "index"))[1]
         moves = table.filter(pc.is_in(table.column("kind"), value_set=moving))
         here = pc.and_(pc.equal(table.column("row_id"), row_id), pc.equal(table.column("index"), index))
         attempts = pc.and_(pc.equal(table.column("kind"), "attempt"), pc.fill_null(here, False))

@@ -5,8 +5,9 @@ A bundle is one JSON document:
     format    "renderfarm-proof/1"
     image_id  32 hex digits
     proofs    one per record of the image, in log order:
-        record        the record's fields, by name
+        record        the record's fields, by name; from version 4 on, with `salt`, the values that it commits to, if they are there
         part, rows, row     where it lies: part number, rows in that part, row in the part
+        index_root    from version 4 on, root of the part's index tree, hex
         row_proof     RFC 6962 inclusion of the record's leaf in the part's row tree, hex
         log_proof     inclusion of the part's leaf in the log tree of the checkpoint, hex
         checkpoint    the signed note that covers it (C2SP tlog-checkpoint)
@@ -30,7 +31,8 @@ from renderfarm import notes
 from renderfarm.errors import LogDamaged, UserError
 from renderfarm.log import parts, reading
 from renderfarm.log import tree as log
-from renderfarm.log.canonical import record_bytes
+from renderfarm.log.canonical import commitment, record_bytes
+from renderfarm.log.parts import PartFile
 from renderfarm.log.record import as_dict, from_dict, from_table
 from renderfarm.output import part_key
 from renderfarm.schema import Record
@@ -86,26 +88,27 @@ def prove(storage: Storage, image_id: str) -> bytes:
 def _proofs(storage: Storage, image_id: str) -> Iterator[dict[str, Any]]:
     import pyarrow.compute as pc
 
-    def look(number: int, data: bytes) -> tuple[bytes, list[int]]:
-        column = parts.read_columns(data, number, ["image_id"])[1].column("image_id")
+    def look(number: int, file: PartFile) -> tuple[PartFile | None, list[int]]:
+        column = parts.read_columns(file, number, ["image_id"])[1].column("image_id")
         rows = pc.indices_nonzero(pc.fill_null(pc.equal(column, image_id), False)).to_pylist()
-        return data if rows else b"", rows
+        return reading.fetch_part(storage, number) if rows else None, rows
 
-    for number, (data, rows) in reading.decoded(storage, None, look):
-        if rows:
-            yield from prove_rows(data, number, rows)
+    for number, (file, rows) in reading.decoded(storage, None, look, with_values=False):
+        if file is not None:
+            yield from prove_rows(file, number, rows)
 
 
-def prove_rows(data: bytes, number: int, rows: list[int]) -> Iterator[dict[str, Any]]:
-    """The proofs of some rows of part `number`, whose bytes are `data`.
+def prove_rows(file: PartFile, number: int, rows: list[int]) -> Iterator[dict[str, Any]]:
+    """The proofs of some rows of part `number`.
 
-    Raises: LogDamaged when the part does not verify under the key that it names itself.
+    Raises: LogDamaged when the part does not verify under the key that it names itself, or the values beside it are not its own.
     """
-    part = parts.read_part(data, number)
+    part = parts.read_part(file, number)
+    if part.values is not None:
+        raise part.values
     parts.check_head(part.footer, parts.embedded_keys(part.footer))
-    leaves = part.encoded.leaves()
-    if log.tree_root(leaves) != part.footer.row_root:
-        raise parts.PartDamaged("record-altered", part_key(number), "the rows do not give the signed row root")
+    parts.check_rows(part)
+    leaves, index = part.encoded.leaves(), part.footer.index_root
     for row in rows:
         (record,) = from_table(part.table.slice(row, 1))
         yield {
@@ -113,6 +116,7 @@ def prove_rows(data: bytes, number: int, rows: list[int]) -> Iterator[dict[str, 
             "part": number,
             "rows": part.footer.rows,
             "row": row,
+            **({"index_root": index.hex()} if index is not None else {}),
             "row_proof": [item.hex() for item in log.inclusion_proof(leaves, row)],
             "log_proof": [item.hex() for item in reversed(part.footer.before.hashes)],
             "checkpoint": part.footer.checkpoint.to_bytes().decode(),
@@ -147,9 +151,12 @@ def _verify_one(proof: dict[str, Any], log_keys: Keys | None) -> Record:
     notes.verify(head, keys)
     leaf = log.leaf_hash(record_bytes(record))
     row_root = log.root_from_inclusion(leaf, row, rows, _hashes(proof["row_proof"]))
-    part_leaf = log.part_leaf(number, rows, row_root)
+    index = bytes.fromhex(proof["index_root"]) if record.version >= 4 else None
+    part_leaf = log.part_leaf(number, rows, row_root, index)
     if log.root_from_inclusion(part_leaf, number, head.size, _hashes(proof["log_proof"])) != head.root:
         raise ValueError("the record is not what the checkpoint signed: it does not lead to the signed root")
+    if record.salt is not None and commitment(record) != record.commitment:
+        raise ValueError("the record's values are not what it committed to")
     return record
 
 
@@ -162,7 +169,7 @@ def prove_consistency(storage: Storage, old: bytes) -> bytes:
         earlier = notes.parse(old)
     except notes.NoteMalformed as error:
         raise UserError(f"not a checkpoint: {error}", remedy="give one that you kept") from error
-    footers = [parts.read_footer(data, number) for number, data in reading.fetch_parts(storage)]
+    footers = [parts.read_footer(file, number) for number, file in reading.fetch_parts(storage, with_values=False)]
     for expected, footer in enumerate(footers):
         if footer.number != expected:
             raise LogDamaged(f"{part_key(expected)} is missing")

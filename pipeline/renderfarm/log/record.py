@@ -6,7 +6,8 @@ Three shapes of one thing, each with one readable column per field:
     the columns   what a part holds and its canonical bytes cover, by version: `columns(view, version)`
     the values    what records of version 4 only commit to, and keeps beside the log: `values(view)`
 
-The bytes that are hashed are made in `canonical` from the columns and the values; nothing else stands in for them. Reads and writes no file.
+The bytes that are hashed are made in `canonical` from the columns and the values; nothing else stands in for them. Reads and writes no
+file.
 """
 
 from __future__ import annotations
@@ -40,9 +41,19 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 __all__ = [
-    "arrow_schema", "as_dict", "claim_digest", "columns", "from_dict", "from_table", "record_id", "to_table", "values", "values_schema", "view",
+    "arrow_schema",
+    "as_dict",
+    "claim_digest",
+    "columns",
+    "from_dict",
+    "from_table",
+    "record_id",
+    "to_table",
+    "values",
+    "values_schema",
+    "view",
     "view_schema",
-]  # fmt: skip
+]
 
 VERSION_KEY = b"renderfarm.record_version"
 """Key of the schema metadata that names the version of a part's records."""
@@ -218,7 +229,8 @@ def _with_member(column: pa.ChunkedArray, texts: pa.ChunkedArray | None, kind: p
         member = _one(texts).flatten()
     else:
         sizes, lists = np.diff(starts).tolist(), texts.to_pylist() if texts is not None else [[]] * len(array)
-        member = pa.array([t for size, row in zip(sizes, lists, strict=True) for t in (row if len(row) == size else [missing] * size)], pa.string())
+        rows = (row if len(row) == size else [missing] * size for size, row in zip(sizes, lists, strict=True))
+        member = pa.array([text for row in rows for text in row], pa.string())
     by_name = {**dict(zip([f.name for f in child.type], child.flatten(), strict=True)), name: member}
     joined = pa.StructArray.from_arrays([by_name[f.name] for f in element], fields=list(element))
     return pa.ListArray.from_arrays(pa.array(starts - starts[0], pa.int32()), joined, type=kind)

@@ -47,11 +47,11 @@ class KnownSalts:
         places = np.searchsorted(self._rows, hashes, "right") - 1
         known = (places >= 0) & (self._rows[places] == hashes) if len(self._rows) else np.zeros(len(hashes), bool)
         salts = self._salts[places].tobytes().hex() if len(self._rows) else ""
-        width = 2 * SALT_BYTES
-        return [
-            salts[width * at : width * (at + 1)] if there else hmac.digest(self._fresh, row_id.encode("utf-8", "surrogatepass"), "sha256")[:SALT_BYTES].hex()
-            for at, (row_id, there) in enumerate(zip(row_ids, known.tolist(), strict=True))
-        ]
+        width, found = 2 * SALT_BYTES, known.tolist()
+        return [salts[width * at : width * (at + 1)] if found[at] else self._fresh_salt(row_id) for at, row_id in enumerate(row_ids)]
+
+    def _fresh_salt(self, row_id: str) -> str:
+        return hmac.digest(self._fresh, row_id.encode("utf-8", "surrogatepass"), "sha256")[:SALT_BYTES].hex()
 
     def _settle(self) -> None:
         """Sorts what came by row, the last one of a row behind the others."""

@@ -236,7 +236,14 @@ class LogState:
         keys = np.frombuffer(b"".join(self._images), np.uint8).reshape(-1, 16)
         values = np.fromiter(self._images.values(), np.int64, len(self._images))
         statements = np.frombuffer(b"".join(sorted(self.statements)), np.uint8).reshape(-1, 16)
-        return {"said": np.frombuffer(text, np.uint8), "images": keys, "states": values, **self._pdqs.dump(), **self.salts.dump(), "statements": statements}
+        return {
+            "said": np.frombuffer(text, np.uint8),
+            "images": keys,
+            "states": values,
+            **self._pdqs.dump(),
+            **self.salts.dump(),
+            "statements": statements,
+        }
 
     @classmethod
     def restore(cls, arrays: Mapping[str, np.ndarray]) -> LogState:

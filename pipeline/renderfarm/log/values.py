@@ -108,5 +108,3 @@ def _lengths(column: pa.ChunkedArray) -> pa.Array:
 
     array = column.combine_chunks()
     return pa.array(np.diff(array.offsets.to_numpy()))
-
-

@@ -19,13 +19,14 @@ from renderfarm.report.page import page_html
 from renderfarm.report.sheet import LINE, OUTCOMES, Sheet
 from renderfarm.report.spool import REVIEWS, ImageRecords, Spool
 from renderfarm.report.summary import Summary
-from renderfarm.schema import ADDED, RECORD_FIELDS, Record
+from renderfarm.schema import RECORD_FIELDS, Record
 from renderfarm.storage import Storage
 
 LINES_PER_CHUNK = 1000
 REASONS_MAX = 8
 """Reasons that the page offers; one that was given once is no pattern."""
-FIELDS = (*(name for name in RECORD_FIELDS if name not in ADDED), REVIEWS)
+UNSEEN = frozenset({"salt", "commitment", "signed", "subjects", "statement", "reviewer", "reviewed_digest", "withdrawn_key"})
+FIELDS = (*(name for name in RECORD_FIELDS if name not in UNSEEN), REVIEWS)
 """What the page shows of an attempt: its record, and what people said of it."""
 IMAGES_PER_CHUNK = 100
 _CHUNK = re.compile(r"report/(index|data)-([0-9]{4,})\.js")
