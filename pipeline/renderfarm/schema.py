@@ -288,6 +288,8 @@ class Record:
     batch: tuple[str, ...] = ()
     # attempt: what the checks said
     outcome: AttemptOutcome | None = None
+    cause: str | None = None
+    """Of a failed attempt from version 4 on, where the fault lay: `row` cannot be planned, `render` cannot be drawn, `farm` had a sick worker."""
     reason: str | None = None
     verdicts: tuple[Verdict, ...] = ()
     watermark_method: str | None = None
@@ -323,7 +325,7 @@ RECORD_FIELDS = tuple(f.name for f in dataclasses.fields(Record))
 _ADDED = {"reviewer": 2, "reviewed_digest": 2, "withdrawn_key": 2, "control_image": 3, "control_digest": 3}
 _SINCE_4 = (
     "salt", "commitment", "drawing_id", "drawing_digest", "settings", "adapters", "inputs", "format", "locale", "crop", "layers_digest",
-    "texts", "alt", "statement", "subjects", "signed",
+    "texts", "alt", "cause", "statement", "subjects", "signed",
 )  # fmt: skip
 _UNTIL_3 = tuple(name for name in RECORD_FIELDS if name not in _SINCE_4)
 
@@ -334,7 +336,7 @@ _FIELDS_4 = (
     "format", "locale", "crop", "layers_digest", "drawing_digest",
     "weights", "weights_revision", "weights_digest", "weights_licence", "scheduler", "dtype", "device", "driver",
     "renderfarm_version", "torch_version", "diffusers_version", "batch",
-    "outcome", "verdicts", "watermark_method", "watermark_version", "watermark_key_id", "watermark_payload",
+    "outcome", "cause", "verdicts", "watermark_method", "watermark_version", "watermark_key_id", "watermark_payload",
     "pdq", "pdq_quality", "signature", "started_us", "finished_us",
     "statement", "subjects", "signed", "reviewer", "reviewed_digest", "withdrawn_key",
     *AFTER_CREDENTIAL,

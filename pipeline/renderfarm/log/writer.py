@@ -237,7 +237,7 @@ class LogWriter:
         LogState().fold(table)  # rows that cannot be folded must not be committed
         number, version = self._frontier.size, self.record_version
         if table.column("version").unique().to_pylist() != [version]:
-            raise ValueError(f"this output's records are of version {version}")
+            raise ValueError(f"the records of this output are of version {version}")
         columns = record.columns(table, version)
         row_root = tree_root(ColumnBytes.of(columns, version).leaves())
         index = index_root(table) if version >= 4 else None
@@ -255,7 +255,10 @@ class LogWriter:
         values = None
         if index is not None:
             footer[parts.INDEX_KEY] = index.hex().encode()
-            values = (values_key(number, row_root), beside.encode(record.values(table), number, row_root))
+            kept = record.values(table)
+            if wrong := beside.differing(kept, columns.column("commitment").to_pylist()):
+                raise ValueError(f"row {wrong[0]}: its values are not what it commits to")
+            values = (values_key(number, row_root), beside.encode(kept, number, row_root))
         data = guarded.write(columns, footer)
         read = parts.read_part(PartFile(data, values[1] if values else None), number)
         assert tree_root(read.encoded.leaves()) == row_root and read.values is None, "a part does not read back as it was written"
