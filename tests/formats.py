@@ -26,7 +26,7 @@ from renderfarm.log.canonical import ColumnBytes, claim_bytes, record_bytes
 from renderfarm.log.proofs import prove, prove_consistency
 from renderfarm.log.record import as_dict, claim_digest, record_id, to_table
 from renderfarm.log.tree import Frontier, leaf_hash, part_leaf, tree_root
-from renderfarm.log.writer import encode_part
+from renderfarm.log import guarded
 from renderfarm.manifest import row_digest
 from renderfarm.notes import Checkpoint, Signer, cosign
 from renderfarm.plan import Intent, attempt_of, first_seed, invalid_image_id, plan_digest, plan_row
@@ -178,7 +178,7 @@ def sealed(
         b"renderfarm.checkpoint": head.to_bytes(),
         b"renderfarm.log_key": notes.verifier_key(signer.name, signer.public_key).encode(),
     }
-    return encode_part(table, footer), after
+    return guarded.write(table, footer), after
 
 
 def write_example(folder: Path) -> None:

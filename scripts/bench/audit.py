@@ -40,7 +40,8 @@ from renderfarm.log.proofs import prove, prove_rows, verify
 from renderfarm.log.record import VERSION_KEY, record_id, to_table
 from renderfarm.log.state import LogState
 from renderfarm.log.tree import Frontier, part_leaf, tree_root
-from renderfarm.log.writer import LogWriter, encode_part
+from renderfarm.log import guarded
+from renderfarm.log.writer import LogWriter
 from renderfarm.notes import Checkpoint, Signer
 from renderfarm.output import SNAPSHOT, part_key
 from renderfarm.pictures import encode
@@ -190,7 +191,7 @@ def write_small(storage: LocalStorage, count: int, snapshot_at: int) -> None:
                     parts.CHECKPOINT_KEY: notes.sign(Checkpoint(notes.origin(JOB), number + 1, after.root()), SIGNER).to_bytes().decode(),
                 }  # fmt: skip
                 path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(encode_part(table.slice(row, 1), {key: value.encode() for key, value in entries.items()}))
+                path.write_bytes(guarded.write(table.slice(row, 1), {key: value.encode() for key, value in entries.items()}))
             frontier = after
 
 

@@ -28,7 +28,8 @@ from renderfarm.log import parts
 from renderfarm.log.canonical import ColumnBytes
 from renderfarm.log.record import arrow_schema, claim_digest, from_table, to_table
 from renderfarm.log.tree import Frontier, tree_root
-from renderfarm.log.writer import LogWriter, encode_part
+from renderfarm.log import guarded
+from renderfarm.log.writer import LogWriter
 from renderfarm.notes import Checkpoint, Signer, cosign
 from renderfarm.output import CHECKPOINT, WITNESSED, part_key
 from renderfarm.pictures import decode, encode
@@ -169,7 +170,7 @@ def rewrite(path: Path, edit: Callable[[list[Record]], list[Record]], **footer: 
     """The part with edited records and footer entries, all else as a careful forger would leave it."""
     records = edit(list(from_table(table_of(path))))
     entries = footer_of(path) | {f"renderfarm.{key}".encode(): value for key, value in footer.items()}  # type: ignore[dict-item]
-    path.write_bytes(encode_part(to_table(records), {key: value for key, value in entries.items() if value is not None}))
+    path.write_bytes(guarded.write(to_table(records), {key: value for key, value in entries.items() if value is not None}))
 
 
 def edited(**fields: Any) -> Callable[[list[Record]], list[Record]]:
@@ -336,12 +337,12 @@ def _(w: World) -> None:
 @case("columns: a column more", "part-altered", part_key(2))
 def _(w: World) -> None:
     table = table_of(w.part(2)).append_column("extra", pa.array(["x", "y"]))
-    w.part(2).write_bytes(encode_part(table, footer_of(w.part(2))))
+    w.part(2).write_bytes(guarded.write(table, footer_of(w.part(2))))
 
 
 @case("columns: a column less", "part-altered", part_key(2))
 def _(w: World) -> None:
-    w.part(2).write_bytes(encode_part(table_of(w.part(2)).drop_columns("prompt"), footer_of(w.part(2))))
+    w.part(2).write_bytes(guarded.write(table_of(w.part(2)).drop_columns("prompt"), footer_of(w.part(2))))
 
 
 @case("columns: statistics that nobody signed", "part-altered", part_key(2))
@@ -817,7 +818,7 @@ def _forge_next(world: World, signer: Signer, records: list[Record] | None = Non
         parts.CHECKPOINT_KEY: head.to_bytes(),
         parts.LOG_KEY_KEY: notes.verifier_key(signer.name, signer.public_key).encode(),
     }
-    world.part(PARTS).write_bytes(encode_part(table, entries))
+    world.part(PARTS).write_bytes(guarded.write(table, entries))
     if signer is not WRONG:
         world.cache.write_bytes(head.to_bytes())
 

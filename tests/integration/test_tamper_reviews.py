@@ -16,7 +16,8 @@ from renderfarm.audit.findings import AuditReport
 from renderfarm.log import parts
 from renderfarm.log.canonical import claim_digest
 from renderfarm.log.record import from_table, to_table
-from renderfarm.log.writer import LogWriter, encode_part
+from renderfarm.log import guarded
+from renderfarm.log.writer import LogWriter
 from renderfarm.notes import Signer
 from renderfarm.output import CHECKPOINT, part_key
 from renderfarm.schema import ADDED, Record
@@ -64,7 +65,7 @@ def edit(number: int, **fields: Any) -> Callable[[Output], None]:
 
         entries = dict(pq.read_metadata(part(output, number)).metadata)
         (record,) = records(output, number)
-        part(output, number).write_bytes(encode_part(to_table([dataclasses.replace(record, **fields)]), entries))
+        part(output, number).write_bytes(guarded.write(to_table([dataclasses.replace(record, **fields)]), entries))
 
     return attack
 

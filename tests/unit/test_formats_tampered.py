@@ -19,7 +19,8 @@ from renderfarm.log.canonical import ColumnBytes
 from renderfarm.log.proofs import prove
 from renderfarm.log.record import from_table, to_table
 from renderfarm.log.tree import Frontier, tree_root
-from renderfarm.log.writer import LogWriter, encode_part
+from renderfarm.log import guarded
+from renderfarm.log.writer import LogWriter
 from renderfarm.notes import Signer
 from renderfarm.schema import Record
 from renderfarm.storage import LocalStorage
@@ -70,7 +71,7 @@ def rewritten(number: int, edit: Callable[[list[Record]], list[Record]] = list, 
         path, version = part(folder, number), number + 1
         records = edit(list(from_table(parts.read_part(path.read_bytes(), number).table)))
         entries = dict(pq.read_metadata(path).metadata) | {f"renderfarm.{name}".encode(): value for name, value in footer.items()}
-        path.write_bytes(encode_part(to_table(records, version), entries))
+        path.write_bytes(guarded.write(to_table(records, version), entries))
 
     return attack
 

@@ -18,7 +18,8 @@ from renderfarm.log import parts
 from renderfarm.log.parquet_footer import _USUAL, Chunk, column_chunks
 from renderfarm.log.parts import PartDamaged
 from renderfarm.log.record import arrow_schema, from_table, to_table
-from renderfarm.log.writer import LogWriter, encode_part
+from renderfarm.log import guarded
+from renderfarm.log.writer import LogWriter
 from renderfarm.output import part_key
 from renderfarm.schema import Record, Verdict
 from renderfarm.storage import LocalStorage
@@ -98,14 +99,14 @@ def test_a_small_file_that_stands_for_gigabytes_is_not_decoded(good: bytes) -> N
 def test_many_rows_of_ordinary_length_are_decoded(good: bytes) -> None:
     footer = dict(pq.read_metadata(pa.BufferReader(good)).metadata)
     table = to_table([dataclasses.replace(attempt(1), prompt="word " * 2000)] * 4000)
-    assert parts.read_part(encode_part(table, footer), 0).table.num_rows == 4000
+    assert parts.read_part(guarded.write(table, footer), 0).table.num_rows == 4000
 
 
 def test_more_rows_than_a_part_may_have(good: bytes) -> None:
     footer = dict(pq.read_metadata(pa.BufferReader(good)).metadata)
     table = to_table([attempt(1)]).take(pa.array(np.zeros(parts.PART_ROWS_MAX + 1, np.int64)))
     with pytest.raises(PartDamaged, match="100001 rows, outside 1 to 100000"):
-        parts.read_part(encode_part(table, footer), 0)
+        parts.read_part(guarded.write(table, footer), 0)
 
 
 def test_more_bytes_than_a_part_may_have() -> None:
@@ -121,7 +122,7 @@ def test_nulls_where_none_may_be(good: bytes) -> None:
         nulls = pa.nulls(1, table.schema.field(name).type)
         edited = table.set_column(place, pa.field(name, nulls.type), nulls)
         with pytest.raises(PartDamaged, match="columns are not those"):
-            parts.read_part(encode_part(edited, footer), 0)
+            parts.read_part(guarded.write(edited, footer), 0)
 
 
 def test_a_footer_that_makes_arrow_abort_is_refused(good: bytes) -> None:

@@ -290,9 +290,9 @@ def _place_of(where: str) -> tuple[int, int]:
 
 def _place(storage: Storage, item: Absent) -> tuple[str, str | None]:
     """Object key and image id of one record."""
-    from renderfarm.log.parts import PartFile, read_columns
+    from renderfarm.log.parts import read_columns
 
-    table = read_columns(PartFile(storage.get(part_key(item.part))), item.part, ("object_key", "image_id"))[1]
+    table = read_columns(storage.get(part_key(item.part)), item.part, ("object_key", "image_id"))[1]
     return table.column("object_key")[item.row].as_py(), table.column("image_id")[item.row].as_py()
 
 

@@ -78,6 +78,11 @@ class PartFile:
     data: bytes = field(repr=False)
     values: bytes | None = field(default=None, repr=False)
 
+    @classmethod
+    def of(cls, file: PartFile | bytes) -> PartFile:
+        """A part's bytes alone are a part without its values."""
+        return cls(file) if isinstance(file, bytes) else file
+
 
 @dataclass(frozen=True, slots=True)
 class Footer:
@@ -113,21 +118,22 @@ class Part:
     values: PartDamaged | None = None
 
 
-def read_footer(file: PartFile, number: int) -> Footer:
+def read_footer(file: PartFile | bytes, number: int) -> Footer:
     """What part `number` says of itself; no row is decoded.
 
     Raises: PartDamaged when it is no Parquet file, passes a limit, or its footer is incomplete, has more than the known
     keys or another number.
     """
-    return _open(file.data, number)[0]
+    return _open(PartFile.of(file).data, number)[0]
 
 
-def read_part(file: PartFile, number: int) -> Part:
+def read_part(file: PartFile | bytes, number: int) -> Part:
     """Part `number` with its rows, and the values that are what these commit to.
 
     Raises: PartDamaged as `read_footer`, and when a page does not decode, a checksum differs, or a null lies where none
     may. Values that are not what was committed to are no reason: they are not believed.
     """
+    file = PartFile.of(file)
     footer, parquet, chunks = _open(file.data, number)
     try:
         table = guarded.decoded(file.data, parquet, chunks)
@@ -163,11 +169,12 @@ def _encoded(table: pa.Table, version: int) -> ColumnBytes:
     return ColumnBytes.of(table, version)
 
 
-def read_columns(file: PartFile, number: int, names: Iterable[str]) -> tuple[Footer, pa.Table]:
+def read_columns(file: PartFile | bytes, number: int, names: Iterable[str]) -> tuple[Footer, pa.Table]:
     """Part `number` with only some columns of the view. Nothing is re-derived, so trust the rows only as far as the storage.
 
     Raises: PartDamaged as `read_part`. Values that cannot be read are left out.
     """
+    file = PartFile.of(file)
     footer, parquet, chunks = _open(file.data, number)
     wanted = list(names)
     values = None

@@ -126,7 +126,7 @@ class LogWriter:
             last = loaded.frontier.size - 1
             if not 0 <= last < parts_count:
                 return
-            footer = parts.read_footer(PartFile(self._storage.get(part_key(last), parts.PART_BYTES_MAX)), last)
+            footer = parts.read_footer(self._storage.get(part_key(last), parts.PART_BYTES_MAX), last)
             parts.check_head(footer, keys)
         except (NotStored, ValueError, parts.PartDamaged):
             return
