@@ -13,13 +13,15 @@ import numpy as np
 
 from renderfarm import credential, keys, watermark
 from renderfarm.keys import KeySet, Trust
-from renderfarm.log.record import claim_digest, record_id
+from renderfarm.log.canonical import sealed
+from renderfarm.log.record import record_id
 from renderfarm.log.writer import LogWriter
 from renderfarm.notes import Signer
 from renderfarm.pictures import encode
 from renderfarm.pictures.fingerprints import SIGNATURE_BYTES
 from renderfarm.schema import Record, Verdict
 from renderfarm.storage import LocalStorage, Storage
+from tests.salted import salted
 
 JOB = "mugs"
 SIDE = 256
@@ -76,7 +78,7 @@ def plan_record(planned: int, job: bytes, name: str = JOB) -> Record:
 def attempt_record(number: int, attempt: int = 1, outcome: str = "accepted", name: str = JOB) -> Record:
     """An attempt's record as it is before anything is stored."""
     verdicts = (Verdict("text", "rejected", "gibberish", 0.2, 0.8),) if outcome == "rejected" else ()
-    return Record(
+    record = Record(
         "attempt", job=name, plan_digest="plan", image_id=image_id(number), row_id=f"row-{number}", row_digest="d" * 64, index=0,
         attempt=attempt, prompt=f"A photograph of mug {number} on a table", negative_prompt="blurry", seed=1000 + number, width=SIDE,
         height=SIDE, steps=4, guidance=7.5, text="OPEN", tags=(("campaign", "autumn"), ("sku", str(number))), weights="starter",
@@ -87,6 +89,7 @@ def attempt_record(number: int, attempt: int = 1, outcome: str = "accepted", nam
         signature=base64.b64encode(hashlib.shake_256(f"looks {number}".encode()).digest(SIGNATURE_BYTES)).decode(),
         started_us=START_US + number, finished_us=START_US + number + 900_000,
     )  # fmt: skip
+    return salted(record, hashlib.sha256(f"salt {number}".encode()).hexdigest()[:32])
 
 
 def stored_attempt(output: Output, issuer: credential.Issuer, record: Record, media_type: str = "image/png") -> Record:
@@ -102,7 +105,7 @@ def stored_attempt(output: Output, issuer: credential.Issuer, record: Record, me
         watermark_key_id=output.keys.mark_key.key_id,
         watermark_payload=payload,
     )
-    record = dataclasses.replace(record, claim_digest=claim_digest(record))
+    record = sealed(record)
     assert record.claim_digest is not None
     claim = credential.claim_for(record, record.claim_digest, "Example GmbH", output.keys.mark_key)
     data = issuer.issue(encode(marked, media_type), media_type, claim)

@@ -78,7 +78,11 @@ def _changed(bundle: bytes, path: list[Any], value: Any) -> bytes:
 @pytest.mark.parametrize(
     ("path", "value", "word"),
     [
-        (["proofs", 0, "record", "prompt"], "a gun", "signed root"),
+        (["proofs", 0, "record", "prompt"], "a gun", "not what it committed to"),
+        (["proofs", 0, "record", "salt"], "00" * 16, "not what it committed to"),
+        (["proofs", 0, "record", "commitment"], "00" * 32, "signed root"),
+        (["proofs", 0, "index_root"], "00" * 32, "signed root"),
+        (["proofs", 0, "index_root"], None, "not a bundle"),
         (["proofs", 0, "record", "guidance"], 7.2, "signed root"),
         (["proofs", 0, "record", "seed"], "text", "seed"),
         (["proofs", 0, "record", "extra"], 1, "extra"),

@@ -14,11 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from renderfarm.log import decoded_size as bounds
-from renderfarm.log import parts
+from renderfarm.log import guarded, parts
 from renderfarm.log.parquet_footer import _USUAL, Chunk, column_chunks
 from renderfarm.log.parts import PartDamaged
 from renderfarm.log.record import arrow_schema, from_table, to_table
-from renderfarm.log import guarded
+from renderfarm.log.record import columns as columns_of
 from renderfarm.log.writer import LogWriter
 from renderfarm.output import part_key
 from renderfarm.schema import Record, Verdict
@@ -66,7 +66,7 @@ def test_noise_is_refused(good: bytes, noise: bytes, cut: int) -> None:
 
 def _repeated(name: str, value: object, rows: int, footer: dict[bytes, bytes]) -> bytes:
     """A part whose column stores one large value once, and names it in every row."""
-    one = to_table([dataclasses.replace(attempt(1), **{name: value})])
+    one = columns_of(to_table([dataclasses.replace(attempt(1), **{name: value})]), 4)
     columns, fields = [], []
     for field in arrow_schema():
         array = one.column(field.name).combine_chunks()
@@ -86,8 +86,8 @@ def _repeated(name: str, value: object, rows: int, footer: dict[bytes, bytes]) -
 
 def test_a_small_file_that_stands_for_gigabytes_is_not_decoded(good: bytes) -> None:
     footer = dict(pq.read_metadata(pa.BufferReader(good)).metadata)
-    bomb = _repeated("prompt", "x" * (4 << 20), 20_000, footer)
-    assert len(bomb) < 100_000, "and it is 80 GB of prompt"
+    bomb = _repeated("device", "x" * (4 << 20), 20_000, footer)
+    assert len(bomb) < 100_000, "and it is 80 GB of text"
     begin = time.monotonic()
     with pytest.raises(PartDamaged, match="more than 1024 MiB when decoded"):
         parts.read_part(bomb, 0)
@@ -98,13 +98,13 @@ def test_a_small_file_that_stands_for_gigabytes_is_not_decoded(good: bytes) -> N
 
 def test_many_rows_of_ordinary_length_are_decoded(good: bytes) -> None:
     footer = dict(pq.read_metadata(pa.BufferReader(good)).metadata)
-    table = to_table([dataclasses.replace(attempt(1), prompt="word " * 2000)] * 4000)
+    table = columns_of(to_table([dataclasses.replace(attempt(1), device="word " * 2000)] * 4000), 4)
     assert parts.read_part(guarded.write(table, footer), 0).table.num_rows == 4000
 
 
 def test_more_rows_than_a_part_may_have(good: bytes) -> None:
     footer = dict(pq.read_metadata(pa.BufferReader(good)).metadata)
-    table = to_table([attempt(1)]).take(pa.array(np.zeros(parts.PART_ROWS_MAX + 1, np.int64)))
+    table = columns_of(to_table([attempt(1)]), 4).take(pa.array(np.zeros(parts.PART_ROWS_MAX + 1, np.int64)))
     with pytest.raises(PartDamaged, match="100001 rows, outside 1 to 100000"):
         parts.read_part(guarded.write(table, footer), 0)
 
@@ -116,8 +116,8 @@ def test_more_bytes_than_a_part_may_have() -> None:
 
 def test_nulls_where_none_may_be(good: bytes) -> None:
     footer = dict(pq.read_metadata(pa.BufferReader(good)).metadata)
-    table = to_table([attempt(1)])
-    for name in ("kind", "tags", "verdicts"):
+    table = columns_of(to_table([attempt(1)]), 4)
+    for name in ("kind", "batch", "verdicts"):
         place = table.schema.get_field_index(name)
         nulls = pa.nulls(1, table.schema.field(name).type)
         edited = table.set_column(place, pa.field(name, nulls.type), nulls)

@@ -12,13 +12,14 @@ from renderfarm.log.find import image_named, records_of
 from renderfarm.log.writer import LogWriter
 from renderfarm.schema import Record
 from renderfarm.storage import LocalStorage
+from tests.salted import salted
 from tests.unit.test_writer import SIGNER, attempt, image_id, plan
 
 ROW = "week/1: mugs"
 
 
 def _of_row(number: int, **fields: object) -> Record:
-    return dataclasses.replace(attempt(number), row_id=ROW, index=1, **fields)  # type: ignore[arg-type]
+    return salted(dataclasses.replace(attempt(number), row_id=ROW, index=1, **fields))  # type: ignore[arg-type]
 
 
 def _move(kind: str, number: int) -> Record:

@@ -19,6 +19,7 @@ from renderfarm.notes import Signer
 from renderfarm.output import CHECKPOINT, PARTS, WITNESSED, part_key
 from renderfarm.schema import Record, Verdict
 from renderfarm.storage import LocalStorage, Storage, Stored
+from tests.salted import salted
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 SIGNER = Signer.of("renderfarm/test", KEY)
@@ -37,7 +38,7 @@ def attempt(number: int, outcome: str = "accepted", attempt: int = 1, **fields: 
     verdicts = (Verdict("text", "rejected", "gibberish"),) if outcome == "rejected" else ()
     record = Record("attempt", job="mugs", image_id=image_id(number), row_id=f"row {number}", index=0, attempt=attempt)
     record = dataclasses.replace(record, prompt="a mug", outcome=outcome, verdicts=verdicts, pdq=f"{number:064x}")  # type: ignore[arg-type]
-    return dataclasses.replace(record, **fields)  # type: ignore[arg-type]
+    return salted(dataclasses.replace(record, **fields))  # type: ignore[arg-type]
 
 
 @pytest.fixture
