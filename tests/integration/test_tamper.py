@@ -24,16 +24,18 @@ from renderfarm.audit.pictures import Beliefs, PictureResult, Recorded, check_ob
 from renderfarm.errors import CredentialFailed, NotStored, UserError
 from renderfarm.keys import Trust
 from renderfarm.keys.certificates import development_chain
-from renderfarm.log import parts
-from renderfarm.log.canonical import ColumnBytes
-from renderfarm.log.record import arrow_schema, claim_digest, from_table, to_table
+from renderfarm.log import guarded, parts
+from renderfarm.log import record as recording
+from renderfarm.log import values as beside
+from renderfarm.log.canonical import ColumnBytes, sealed
+from renderfarm.log.index import index_root
+from renderfarm.log.record import arrow_schema, from_table, to_table, values_schema
 from renderfarm.log.tree import Frontier, tree_root
-from renderfarm.log import guarded
 from renderfarm.log.writer import LogWriter
 from renderfarm.notes import Checkpoint, Signer, cosign
-from renderfarm.output import CHECKPOINT, WITNESSED, part_key
+from renderfarm.output import CHECKPOINT, VALUES, WITNESSED, part_key, part_number, values_key
 from renderfarm.pictures import decode, encode
-from renderfarm.schema import RECORD_FIELDS, RECORD_VERSION, ObjectCount, Record, Verdict
+from renderfarm.schema import RECORD_VERSION, Adapter, Box, Input, ObjectCount, Record, Subject, Verdict, record_fields
 from renderfarm.storage import Storage
 from tests import outputs
 from tests.outputs import Output
@@ -54,6 +56,9 @@ class World:
 
     def part(self, number: int) -> Path:
         return self.out.folder / part_key(number)
+
+    def values(self, number: int) -> Path:
+        return values_of(self.part(number))
 
     @property
     def cache(self) -> Path:
@@ -166,15 +171,39 @@ def table_of(path: Path) -> pa.Table:
     return pq.read_table(path)
 
 
+def values_of(part: Path) -> Path:
+    return next(part.parent.parent.glob(f"values/{part.stem}-*"))
+
+
+def records_of(path: Path) -> list[Record]:
+    number = part_number(f"provenance/parts/{path.name}")
+    assert number is not None
+    return list(from_table(parts.read_part(parts.PartFile(path.read_bytes(), values_of(path).read_bytes()), number).table))
+
+
+def columns_of(records: list[Record]) -> pa.Table:
+    return recording.columns(to_table(records), RECORD_VERSION)
+
+
 def rewrite(path: Path, edit: Callable[[list[Record]], list[Record]], **footer: bytes | None) -> None:
     """The part with edited records and footer entries, all else as a careful forger would leave it."""
-    records = edit(list(from_table(table_of(path))))
+    columns = columns_of(edit(records_of(path)))
     entries = footer_of(path) | {f"renderfarm.{key}".encode(): value for key, value in footer.items()}  # type: ignore[dict-item]
-    path.write_bytes(guarded.write(to_table(records), {key: value for key, value in entries.items() if value is not None}))
+    path.write_bytes(guarded.write(columns, {key: value for key, value in entries.items() if value is not None}))
+
+
+def rewrite_values(path: Path, edit: Callable[[list[dict[str, Any]]], list[dict[str, Any]]], **footer: bytes) -> None:
+    """A file of values with edited rows and footer entries."""
+    table = pa.Table.from_pylist(edit(table_of(path).to_pylist()), values_schema())
+    path.write_bytes(guarded.write(table, footer_of(path) | {f"renderfarm.{key}".encode(): value for key, value in footer.items()}))
 
 
 def edited(**fields: Any) -> Callable[[list[Record]], list[Record]]:
     return lambda records: [dataclasses.replace(records[0], **fields), *records[1:]]
+
+
+def resealed(**fields: Any) -> Callable[[list[Record]], list[Record]]:
+    return lambda records: [sealed(dataclasses.replace(records[0], **fields)), *records[1:]]
 
 
 def same_records(records: list[Record]) -> list[Record]:
@@ -182,16 +211,17 @@ def same_records(records: list[Record]) -> list[Record]:
 
 
 def resigned(path: Path, number: int, edit: Callable[[list[Record]], list[Record]], signer: Signer) -> None:
-    """The part with edited records, every hash recomputed, signed by somebody."""
+    """The part with edited records, every hash recomputed, signed by somebody; the values beside it too."""
     old = parts.read_footer(path.read_bytes(), number)
-    records = edit(list(from_table(table_of(path))))
-    row_root = tree_root(ColumnBytes.of(to_table(records)).leaves())
-    leaf = dataclasses.replace(old, rows=len(records), row_root=row_root).leaf
+    records = edit(records_of(path))
+    row_root, index = tree_root(ColumnBytes.of(columns_of(records)).leaves()), index_root(columns_of(records))
+    leaf = dataclasses.replace(old, rows=len(records), row_root=row_root, index_root=index).leaf
     head = notes.sign(Checkpoint(old.checkpoint.origin, number + 1, old.before.append(leaf).root()), signer)
     rewrite(
-        path, lambda _: records, row_root=row_root.hex().encode(), checkpoint=head.to_bytes(),
+        path, lambda _: records, row_root=row_root.hex().encode(), index_root=index.hex().encode(), checkpoint=head.to_bytes(),
         log_key=notes.verifier_key(signer.name, signer.public_key).encode(),
     )  # fmt: skip
+    (path.parents[2] / values_key(number, row_root)).write_bytes(beside.encode(recording.values(to_table(records)), number, row_root))
 
 
 Attack = Callable[[World], object]
@@ -285,14 +315,15 @@ def _(w: World) -> None:
 
 @case("part: a copy of another part, renumbered in its footer", "part-altered", part_key(2))
 def _(w: World) -> None:
-    w.part(2).write_bytes(w.part(3).read_bytes())
-    rewrite(w.part(2), same_records, part=b"2")
+    entries = footer_of(w.part(3)) | {parts.PART_KEY: b"2"}
+    w.part(2).write_bytes(guarded.write(table_of(w.part(3)), entries))
 
 
 for entry, value in {
     "record_version": b"1",
     "part": b"3",
     "row_root": b"00" * 32,
+    "index_root": b"00" * 32,
     "frontier": b"",
     "checkpoint": b"rubbish",
     "log_key": b"rubbish",
@@ -342,7 +373,7 @@ def _(w: World) -> None:
 
 @case("columns: a column less", "part-altered", part_key(2))
 def _(w: World) -> None:
-    w.part(2).write_bytes(guarded.write(table_of(w.part(2)).drop_columns("prompt"), footer_of(w.part(2))))
+    w.part(2).write_bytes(guarded.write(table_of(w.part(2)).drop_columns("device"), footer_of(w.part(2))))
 
 
 @case("columns: statistics that nobody signed", "part-altered", part_key(2))
@@ -375,29 +406,61 @@ def _(w: World) -> None:
 
 @case("rows: a prompt edited and the row root with it", "part-altered", part_key(2))
 def _(w: World) -> None:
-    edit = edited(prompt="A photograph of a gun")
-    root = tree_root(ColumnBytes.of(to_table(edit(list(from_table(table_of(w.part(2))))))).leaves())
+    edit = resealed(prompt="A photograph of a gun")
+    root = tree_root(ColumnBytes.of(columns_of(edit(records_of(w.part(2))))).leaves())
     rewrite(w.part(2), edit, row_root=root.hex().encode())
 
 
-@case("rows: a prompt and its claim digest edited", "record-altered", part_key(2))
+@case("rows: a prompt, its commitment and its claim digest edited", "record-altered", part_key(2))
 def _(w: World) -> None:
-    def edit(records: list[Record]) -> list[Record]:
-        changed = dataclasses.replace(records[0], prompt="A photograph of a gun")
-        return [dataclasses.replace(changed, claim_digest=claim_digest(changed)), *records[1:]]
-
-    rewrite(w.part(2), edit)
+    rewrite(w.part(2), resealed(prompt="A photograph of a gun"))
 
 
 @case("rows: a prompt edited and everything recomputed and signed by a wrong key", "checkpoint-bad-signature", part_key(2))
 def _(w: World) -> None:
-    resigned(w.part(2), 2, edited(prompt="A photograph of a gun"), WRONG)
+    resigned(w.part(2), 2, resealed(prompt="A photograph of a gun"), WRONG)
+
+
+# Values beside the parts: nobody signs the file, and each row of it is committed to.
+add("values: a byte flipped", "values-altered", VALUES, lambda w: flip(w.values(2), 0.3))
+add("values: truncated", "values-altered", VALUES, lambda w: truncate(w.values(2), 0.5))
+add("values: emptied", "values-altered", VALUES, lambda w: truncate(w.values(2), 0))
+add("values: a column less", "values-altered", VALUES, lambda w: _less(w.values(2)))
+add("values: a row less", "values-altered", VALUES, lambda w: rewrite_values(w.values(2), lambda rows: rows[1:]))
+add("values: their order changed", "values-altered", VALUES, lambda w: rewrite_values(w.values(2), lambda rows: rows[::-1]))
+add("values: said to be another part's", "values-altered", VALUES, lambda w: rewrite_values(w.values(2), list, part=b"3"))
+add("values: of another root", "values-altered", VALUES, lambda w: rewrite_values(w.values(2), list, row_root=b"00" * 32))
+add("values: of another version", "values-altered", VALUES, lambda w: rewrite_values(w.values(2), list, values_version=b"2"))
+add("values: exchanged for those of another part", "values-altered", VALUES, lambda w: shutil.copy(w.values(3), w.values(2)))
+add(
+    "values: those of another run of the job, under this one's name", "values-altered", VALUES,
+    lambda w: shutil.copy(values_of(w.same.folder / part_key(2)), w.values(2)),
+)  # fmt: skip
+add(
+    "values: the salt gone, the rest left", "values-altered", VALUES,
+    lambda w: rewrite_values(w.values(2), lambda rows: [{**rows[0], "salt": None}, *rows[1:]]),
+)  # fmt: skip
+for field in values_schema():
+    other: Any = [] if pa.types.is_list(field.type) or pa.types.is_map(field.type) else 7 if field.name == "seed" else "other"
+    other = [("campaign", "winter")] if field.name == "tags" else [{"name": "gun", "count": 2}] if field.name == "objects" else other
+    other = ["x"] if field.name in ("input_uris", "reasons") else [{"name": "a", "value": "b"}] if field.name == "texts" else other
+    add(
+        f"values: {field.name} edited", "values-altered", VALUES,
+        lambda w, n=field.name, v=other: rewrite_values(w.values(2), lambda rows: [{**rows[0], n: v}, *rows[1:]]),
+    )  # fmt: skip
+
+
+def _less(path: Path) -> None:
+    path.write_bytes(guarded.write(table_of(path).drop_columns("prompt"), footer_of(path)))
 
 
 @case("rows: a prompt edited and everything recomputed and signed by the true key", "history-rewritten", part_key(3))
 def _(w: World) -> None:
     """Whoever holds the key can write a part 2 that stands; then part 3 shows that another one was signed."""
-    resigned(w.part(2), 2, edited(prompt="A photograph of a gun", claim_digest=None), w.out.signer)
+    def edit(records: list[Record]) -> list[Record]:
+        return [dataclasses.replace(resealed(prompt="A photograph of a gun")(records)[0], claim_digest=None), *records[1:]]
+
+    resigned(w.part(2), 2, edit, w.out.signer)
 
 
 # The head, the tail, and what lies beside.
@@ -586,6 +649,11 @@ OTHER_VALUE: dict[str, Any] = {
     "verdicts": (Verdict("text", "accepted"),),
     "kind": "superseded",
     "outcome": "rejected",
+    "settings": (("sampler.eta", "0.5"),),
+    "adapters": (Adapter("style", "0f", 0.8),),
+    "inputs": (Input("init", "0f", "/in/a.png"),),
+    "crop": (Box(0, 0, 1, 1),),
+    "subjects": (Subject("0f" * 16, "0f" * 32),),
 }
 for field in arrow_schema():
     if field.name != "version":
@@ -611,7 +679,7 @@ def test_the_audit_names_it_and_blames_nothing_else(world: World, name: str) -> 
 def test_the_table_is_long_enough_and_knows_every_column() -> None:
     assert len(CASES) >= 60
     columns = {name.split()[1].rstrip(":") for name in CASES if name.startswith("column ")}
-    assert columns == set(RECORD_FIELDS) - {"version"}
+    assert columns == set(record_fields(RECORD_VERSION)) - {"version"}
 
 
 def test_a_good_output_passes(world: World) -> None:
@@ -744,15 +812,34 @@ def test_orphans_are_a_note(world: World) -> None:
 
 def test_two_attacks_are_two_findings(world: World) -> None:
     flip(world.picture(1), 0.9)
-    rewrite(world.part(4), edited(prompt="another"))
+    rewrite(world.part(4), edited(device="another"))
     report = run(world)
     assert sorted(report.found) == ["object-altered", "record-altered"]
 
 
-def test_an_edited_prompt_names_its_row(world: World) -> None:
-    rewrite(world.part(2), lambda records: [records[0], dataclasses.replace(records[1], prompt="another")])
+def test_an_edited_field_names_its_row(world: World) -> None:
+    rewrite(world.part(2), lambda records: [records[0], dataclasses.replace(records[1], device="another")])
     (finding,) = run(world).findings
     assert finding.where == f"{part_key(2)}#1" and outputs.image_id(3) in finding.what
+
+
+def test_values_can_go_and_everything_signed_still_verifies(world: World) -> None:
+    """One row, one file, all files: no finding, and the report says how many records lost their values."""
+    empty = {field.name: None if field.nullable else [] for field in values_schema()}
+    rewrite_values(world.values(2), lambda rows: [empty, *rows[1:]])
+    for gone in (1, 3, 8):
+        report = run(world)
+        assert report.ok and report.forgotten == gone and report.objects_read == 5, report.text()
+        assert any(f"the values of {gone} records are gone" in note for note in report.notes)
+        for path in [world.values(1)] if gone == 1 else list((world.out.folder / VALUES).iterdir()):
+            path.unlink()
+    assert run(world, quick=True).ok
+
+
+def test_values_that_belong_to_no_part_are_a_note(world: World) -> None:
+    shutil.copy(world.values(2), world.values(2).with_name(f"00000002-{'0' * 12}.parquet"))
+    report = run(world)
+    assert report.ok and any("1 files of values belong to no part" in note for note in report.notes), report.notes
 
 
 def test_a_sample_reads_so_many_and_misses_nothing_that_is_gone(world: World) -> None:
@@ -805,20 +892,23 @@ LIES = {
 def _forge_next(world: World, signer: Signer, records: list[Record] | None = None) -> None:
     """One more part that continues the log, by whoever holds this key."""
     last = parts.read_footer(world.part(PARTS - 1).read_bytes(), PARTS - 1)
-    table = to_table(records or [outputs.attempt_record(9, outcome="failed")])
-    root = tree_root(ColumnBytes.of(table).leaves())
+    view = to_table(records or [outputs.attempt_record(9, outcome="failed")])
+    table = recording.columns(view, RECORD_VERSION)
+    root, index = tree_root(ColumnBytes.of(table).leaves()), index_root(table)
     before: Frontier = last.before.append(last.leaf)
-    footer = dataclasses.replace(last, number=PARTS, rows=table.num_rows, row_root=root, before=before)
+    footer = dataclasses.replace(last, number=PARTS, rows=table.num_rows, row_root=root, before=before, index_root=index)
     head = notes.sign(Checkpoint(last.checkpoint.origin, PARTS + 1, before.append(footer.leaf).root()), signer)
     entries = {
         b"renderfarm.record_version": str(RECORD_VERSION).encode(),
         parts.PART_KEY: str(PARTS).encode(),
         parts.ROOT_KEY: root.hex().encode(),
+        parts.INDEX_KEY: index.hex().encode(),
         parts.FRONTIER_KEY: ",".join(item.hex() for item in before.hashes).encode(),
         parts.CHECKPOINT_KEY: head.to_bytes(),
         parts.LOG_KEY_KEY: notes.verifier_key(signer.name, signer.public_key).encode(),
     }
     world.part(PARTS).write_bytes(guarded.write(table, entries))
+    (world.out.folder / values_key(PARTS, root)).write_bytes(beside.encode(recording.values(view), PARTS, root))
     if signer is not WRONG:
         world.cache.write_bytes(head.to_bytes())
 
@@ -827,7 +917,7 @@ def _lying_records(world: World, lie: str) -> list[Record]:
     issuer = credential.Issuer(world.out.keys)
     plan = outputs.plan_record(20, outputs.job_json())
     fresh = outputs.attempt_record(11)
-    last = next(from_table(table_of(world.part(4))))
+    last = records_of(world.part(4))[0]
     if lie == "an attempt recorded twice":
         return [plan, outputs.attempt_record(6, outcome="failed")]
     if lie == "an image accepted twice":
@@ -835,7 +925,7 @@ def _lying_records(world: World, lie: str) -> list[Record]:
     if lie == "more images than planned":
         return [outputs.attempt_record(12, outcome="failed")]
     if lie == "an image id that is none":
-        return [plan, dataclasses.replace(fresh, image_id="../..")]
+        return [plan, _claimed(dataclasses.replace(fresh, image_id="../.."))]
     if lie == "an object key that leaves the output":
         return [plan, dataclasses.replace(fresh, object_key="images/../../../etc/passwd", file_bytes=9, file_sha256="x")]
     if lie == "a review of an attempt that never was":
@@ -852,7 +942,7 @@ def _lying_records(world: World, lie: str) -> list[Record]:
 
 
 def _claimed(record: Record) -> Record:
-    return dataclasses.replace(record, claim_digest=claim_digest(record))
+    return sealed(record)
 
 
 def _with_picture(world: World, issuer: credential.Issuer, record: Record, lie: str) -> Record:

@@ -32,7 +32,17 @@ from renderfarm.audit.presence import Absent, Presence
 from renderfarm.errors import NotStored, UserError
 from renderfarm.keys import Trust
 from renderfarm.notes import Checkpoint, cosign
-from renderfarm.output import JOB_FILE, JOB_FILE_BYTES_MAX, PICTURES, WITNESSED, part_key, part_number
+from renderfarm.output import (
+    JOB_FILE,
+    JOB_FILE_BYTES_MAX,
+    PICTURES,
+    VALUES,
+    WITNESSED,
+    part_key,
+    part_number,
+    values_key,
+)
+from renderfarm.schema import PLAIN_VERSION
 from renderfarm.storage import Storage
 
 CheckMany = Callable[[Storage, Iterable[Recorded], Beliefs], Iterator[PictureResult]]
@@ -104,11 +114,14 @@ class _Run:
         self._tally = Recount()
         self._presence = Presence()
         self._unread_marks = 0
+        self._values: set[str] = set()
 
     def stream(self, with_objects: bool = True) -> Iterator[Recorded]:
         """Walks the log to its end, and yields the objects that verified rows record (none unless `with_objects`)."""
         for part in self._walk.verified():
             number = part.footer.number
+            if part.footer.version > PLAIN_VERSION:
+                self._values.add(values_key(number, part.footer.row_root))
             for row, what in self._tally.add(number, part.table):
                 self._report.add("record-malformed", f"{part_key(number)}#{row}", what)
             self._presence.add_part(number, part.table)
@@ -154,11 +167,20 @@ class _Run:
             for item in absent:
                 self._name_absent(item)
         if self._walk.whole:
+            self._say_values()
             self._report.orphans = orphans
             if orphans:
                 what = "delivered by no record: a crash before their commit leaves such; `renderfarm gc` collects them"
                 self._report.notes.append(f"{orphans} stored pictures are {what}")
         return {(item.part, item.row) for item in absent}
+
+    def _say_values(self) -> None:
+        """Values may go: what is signed holds without them. A crash before its part leaves a file of values that no part has."""
+        if gone := self._report.forgotten:
+            self._report.notes.append(f"the values of {gone} records are gone (prompts, row ids, texts): only their commitments are there")
+        lying = {stored.key for stored in self._storage.list(VALUES)} - {f"{VALUES}salt"}
+        if stray := len(lying - self._values):
+            self._report.notes.append(f"{stray} files of values belong to no part: a crash before its commit leaves such")
 
     def _name_absent(self, item: Absent) -> None:
         place = f"{part_key(item.part)}#{item.row}"
