@@ -27,6 +27,7 @@ PICTURES = (IMAGES, REVIEW)
 """Where recorded pictures lie."""
 PARTS = "provenance/parts/"
 VALUES = "provenance/values/"
+INBOX = "provenance/inbox/"
 CHECKPOINT = "provenance/checkpoint"
 WITNESSED = "provenance/witnessed"
 """The newest checkpoint that witnesses cosigned."""
@@ -66,3 +67,8 @@ def kept_key(row_id: str, index: int, number: int, file_sha256: str, media_type:
 def thumb_key(row_id: str, index: int, number: int, file_sha256: str) -> str:
     """Where the small picture of an attempt lies."""
     return f"{THUMBS}{segment(row_id)}/{index}-{number}-{file_sha256[:12]}.webp"
+
+
+def inbox_key(time_us: int, note_sha256: str) -> str:
+    """Where a person's statement waits: by its time, then by itself."""
+    return f"{INBOX}{time_us:016d}-{note_sha256[:16]}.json"

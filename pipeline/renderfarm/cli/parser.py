@@ -227,6 +227,10 @@ def _keys(commands: Subparsers) -> None:
     group = command_group(commands, "keys", "key sets and trust folders")
     init = add_command(group, "init", "tools:keys_init", "make a development key set and its trust folder", "renderfarm keys init keys/")
     init.add_argument("folder", metavar="DIR", type=Path, help="a folder that does not exist or is empty")
+    example = 'renderfarm keys person "Ada Lovelace" -o people/'
+    person = add_command(group, "person", "tools:keys_person", "make a key with which a person signs what they say", example)
+    person.add_argument("name", metavar="NAME", help="whose key it is, as it will stand in the log")
+    person.add_argument("-o", "--out", metavar="DIR", type=Path, required=True, help="folder for NAME.skey (private) and NAME.person")
 
 
 def _job(commands: Subparsers) -> None:

@@ -192,6 +192,15 @@ def keys_init(args: argparse.Namespace) -> int:
     return 0
 
 
+def keys_person(args: argparse.Namespace) -> int:
+    """Make a person's key."""
+    logs.configure(quiet=True)
+    private, public = keys.make_person(args.out, args.name)
+    say(f"{private} signs statements (`renderfarm review … --key`): keep it private")
+    say(f"copy {public} into the trust folders of the key set that signs the log, and of auditors")
+    return 0
+
+
 def job_schema(args: argparse.Namespace) -> int:
     """The job file's fields."""
     say_json(json_schema(), indent=1) if args.json else say(*describe().split("\n"))

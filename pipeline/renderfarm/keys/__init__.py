@@ -2,6 +2,7 @@
 
 from renderfarm.keys.files import TRUST, default_folder, parse_private, parse_public
 from renderfarm.keys.keyset import KeySet, init, load, load_or_init_default
+from renderfarm.keys.person import load_person, make_person
 from renderfarm.keys.signing import SignerAway
 from renderfarm.keys.trust import Trust, load_default_trust, load_trust, mark_keys
 
@@ -15,7 +16,9 @@ __all__ = [
     "load",
     "load_default_trust",
     "load_or_init_default",
+    "load_person",
     "load_trust",
+    "make_person",
     "mark_keys",
     "parse_private",
     "parse_public",

@@ -13,6 +13,9 @@
     trust/*.pem          root certificates
     trust/*.markkey      watermark secrets, one a line; symmetric, so 0600
     trust/*.witness      C2SP public keys of witnesses (cosignature/v1), one a line
+    trust/*.person       C2SP public keys of people whose statements count, one a line
+
+A person's own key is one file, NAME.skey, as log.skey is written (0600), with NAME.person beside it for trust folders.
 
 A private file that others may read is refused, because a key that leaked proves nothing; the group may read, as
 Kubernetes mounts secrets so. No message repeats any part of a file.
@@ -81,7 +84,7 @@ def write(path: Path, text: str, mode: int = 0o600) -> None:
 
 
 def parse_public(text: str, where: str, kind: bytes = notes.ED25519) -> tuple[str, Ed25519PublicKey]:
-    """Name and key of a log, or of a witness (`notes.COSIGNATURE`). Raises: KeysError."""
+    """Name and key of a log or a person, or of a witness (`notes.COSIGNATURE`). Raises: KeysError."""
     try:
         return notes.parse_verifier_key(text, kind)
     except notes.NoteMalformed as error:
@@ -89,7 +92,7 @@ def parse_public(text: str, where: str, kind: bytes = notes.ED25519) -> tuple[st
 
 
 def parse_private(text: str, where: str) -> tuple[str, Ed25519PrivateKey]:
-    """Name and key of a log. Raises: KeysError."""
+    """Name and key of a log or a person. Raises: KeysError."""
     try:
         return notes.parse_signer_key(text)
     except notes.NoteMalformed as error:

@@ -57,6 +57,7 @@ never take it from the output itself.
 
 *.vkey      public keys of the provenance log (C2SP signed note)
 *.witness   public keys of witnesses that must have cosigned the log (C2SP tlog-cosignature); none unless you add some
+*.person    public keys of people whose statements count (C2SP signed note); the log's own key counts as well
 *.pem       root certificates that credentials must lead to (C2PA), and those of time stamp authorities
 *.markkey   the watermark's secret. It is symmetric: who can read the mark can also forge one. Hand this file only to
             auditors who may know it; without it, log and credentials are still checked, and only the mark is not.

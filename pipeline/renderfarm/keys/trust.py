@@ -1,4 +1,4 @@
-"""What an auditor trusts: log keys, root certificates, watermark keys, keys of witnesses. It never comes from an output.
+"""What an auditor trusts: log keys, root certificates, watermark keys, keys of witnesses and of people. It never comes from an output.
 
 Rotation: sign with the new set, and keep the old files beside the new ones in the trust folder.
 """
@@ -20,7 +20,7 @@ from renderfarm.watermark.types import MarkKey
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """What an auditor believes: log keys by their note key name, root certificates, watermark keys; keys of witnesses.
+    """What an auditor believes: log keys by their note key name, root certificates, watermark keys; keys of witnesses and of people.
 
     `folder`: where all of it was read from, None for one that was put together otherwise.
     """
@@ -29,7 +29,13 @@ class Trust:
     anchors_pem: bytes = field(repr=False)
     mark_keys: tuple[MarkKey, ...] = field(repr=False)
     witness_keys: Mapping[str, Ed25519PublicKey] = field(default_factory=dict)
+    person_keys: Mapping[str, Ed25519PublicKey] = field(default_factory=dict)
     folder: Path | None = field(init=False, default=None, compare=False, repr=False)
+
+    @property
+    def people(self) -> Mapping[str, Ed25519PublicKey]:
+        """Keys whose statements count: those of people, and those of the log, with which an operator speaks who has no other."""
+        return {**self.log_keys, **self.person_keys}
 
 
 def load_trust(folder: Path) -> Trust:
@@ -54,7 +60,10 @@ def load_trust(folder: Path) -> Trust:
         anchors += text.rstrip("\n") + "\n"
     marks = {key.key_id: key for key in (files.parse_mark(line, where) for line, where in _lines(folder, "*.markkey", private=True))}
     witnesses = _note_keys(folder, "*.witness", "witness key", notes.COSIGNATURE)
-    trust = Trust(log_keys, anchors.encode(), tuple(marks.values()), witnesses)
+    people = _note_keys(folder, "*.person", "person's key", notes.ED25519)
+    if twice := sorted(set(people) & set(log_keys)):
+        raise KeysError(f"a person's key and a log key are both named {twice[0]!r}", str(folder), "make the person a key of its own")
+    trust = Trust(log_keys, anchors.encode(), tuple(marks.values()), witnesses, people)
     object.__setattr__(trust, "folder", folder)
     return trust
 

@@ -45,12 +45,12 @@ def to_bytes(text: bytes, signatures: Sequence[Signature]) -> bytes:
     return text + b"\n" + "".join(lines).encode()
 
 
-def parse(data: bytes) -> tuple[list[str], tuple[Signature, ...]]:
+def parse(data: bytes, bytes_max: int = NOTE_BYTES_MAX) -> tuple[list[str], tuple[Signature, ...]]:
     """The text's lines and the signatures, none of them checked.
 
-    Raises: NoteMalformed on anything that a careful writer would not write, and on more than 64 KiB or 32 signatures.
+    Raises: NoteMalformed on anything that a careful writer would not write, and on more than `bytes_max` or 32 signatures.
     """
-    if len(data) > NOTE_BYTES_MAX:
+    if len(data) > bytes_max:
         raise NoteMalformed(f"{len(data)} bytes are too many for a note")
     try:
         note = data.decode()
