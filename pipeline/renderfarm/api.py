@@ -247,21 +247,27 @@ class Output:
         """Exhausted images that wait for a person, with their attempts."""
         return review.waiting(self.storage, read_job_file(self.storage))
 
-    def accept(self, image: str, attempt: int, *, by: str, note: str = "", key_set: str | Path | None = None) -> review.Reviewed:
+    def accept(
+        self, image: str, attempt: int, *, by: str = "", note: str = "", key: str | Path | None = None, key_set: str | Path | None = None
+    ) -> review.Reviewed:
         """A person publishes a rejected attempt of an exhausted image.
 
-        `key_set`: the folder of the keys that sign it; None: the job's own, else the user's. Raises: UserError, Fenced.
+        `key`: a person's own key file, which signs it and says who they are; without one the log's key signs, and `by` says who.
+        `key_set`: the folder of the log's keys; None: the job's own, else the user's. Where a job runs, or nobody here can sign the log,
+        the word waits in the inbox (`Reviewed.waits`). Raises: UserError.
         """
-        return self._word(image, attempt, review.Word("accepted", by, note), key_set)
+        return self._word(image, attempt, review.Word("accepted", by, note), key, key_set)
 
-    def reject(self, image: str, attempt: int, *, by: str, note: str = "", key_set: str | Path | None = None) -> review.Reviewed:
+    def reject(
+        self, image: str, attempt: int, *, by: str = "", note: str = "", key: str | Path | None = None, key_set: str | Path | None = None
+    ) -> review.Reviewed:
         """A person takes a delivered picture back, or confirms a rejection; as `accept`."""
-        return self._word(image, attempt, review.Word("rejected", by, note), key_set)
+        return self._word(image, attempt, review.Word("rejected", by, note), key, key_set)
 
-    def _word(self, image: str, attempt: int, word: review.Word, key_set: str | Path | None) -> review.Reviewed:
-        job = read_job_file(self.storage)
-        signing = review.job_keys(job) if key_set is None else keys.load(Path(key_set))
-        return review.review(self.storage, job, signing, image, attempt, word)
+    def _word(self, image: str, attempt: int, word: review.Word, key: str | Path | None, key_set: str | Path | None) -> review.Reviewed:
+        job, person = read_job_file(self.storage), None if key is None else keys.load_person(Path(key))
+        signing = review.log_keys(job, None if key_set is None else Path(key_set), needed=person is None)
+        return review.review(self.storage, job, signing, image, attempt, word, person)
 
     def reproduce(self, image: str, *, trust: str | Path | None = None, on_note: Callable[[str], None] = lambda note: None) -> Reproduction:
         """Render an accepted image again, by its id or ROW:INDEX, and compare. `trust`: a folder with the key of its mark.
@@ -293,4 +299,3 @@ def trusted(trust: str | Path | Trust | None) -> Trust | None:
     if isinstance(trust, Trust):
         return trust
     return keys.load_trust(Path(trust)) if trust is not None else keys.load_default_trust()
-

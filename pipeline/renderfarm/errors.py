@@ -16,6 +16,7 @@ RenderfarmError                 anything this program raises on purpose         
 ├── NotStored                   no object under this key
 ├── AlreadyStored               put-if-absent lost: the key holds other bytes
 ├── Fenced                      another driver owns this output                     exit 6
+│   └── Overtaken               people's statements came first: what was to be said is judged again (never the end of a run)
 ├── LogDamaged                  the provenance log does not verify: resuming refuses exit 4
 ├── RenderFailed                one attempt could not be rendered (recorded as failed)
 ├── MarkUnsupported             a picture that cannot carry the watermark
@@ -126,6 +127,10 @@ class Fenced(RenderfarmError):
     """Another driver owns this output."""
 
     exit_code = 6
+
+
+class Overtaken(Fenced):
+    """Other statements lie where ours were to go. They are taken in, ours are not: whoever made ours makes them again."""
 
 
 class LogDamaged(RenderfarmError):

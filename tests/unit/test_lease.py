@@ -53,7 +53,7 @@ def test_a_killed_drivers_lease_ends(tmp_path: Path) -> None:
     clock = Clock()
     killed = lease_of(tmp_path, clock)
     killed._write()
-    clock.now += leases.TTL_S + 1
+    clock.now += leases.TTL_S[leases.RUN] + 1
     following = lease_of(tmp_path, clock)
     following.take(sleep=lambda seconds: None)
     following.release()

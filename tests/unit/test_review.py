@@ -14,17 +14,18 @@ from renderfarm.cli import main
 from renderfarm.errors import Fenced, UserError
 from renderfarm.identify.identify import identify
 from renderfarm.job import JobSettings
+from renderfarm.log import inbox, reading
 from renderfarm.log import proofs as bundle
-from renderfarm.log import reading
 from renderfarm.log.export import Filter, export
 from renderfarm.log.orphans import orphans
 from renderfarm.log.rate import last_rate
 from renderfarm.log.writer import LogWriter
-from renderfarm.output import SNAPSHOT
+from renderfarm.output import LEASE, SNAPSHOT
 from renderfarm.resolve import read_job_file
 from renderfarm.review.reproduce import accepted
 from renderfarm.review.review import Word, review, waiting
 from renderfarm.run.duplicates import JobDuplicates
+from renderfarm.schema import is_review
 from renderfarm.storage import LocalStorage
 from tests import outputs, reviewed
 from tests.outputs import Output, image_id
@@ -182,7 +183,7 @@ def test_a_driver_takes_reviews_in_and_another_driver_is_fenced(output: Output) 
     word(output, 1, 1, "rejected")
     assert driver.append([outputs.attempt_record(4, 1, "rejected")]).number == 5
     assert driver.state.image(image_id(2)).accepted and not driver.state.image(image_id(1)).accepted
-    with pytest.raises(Fenced, match="a person reviewed an image"):
+    with pytest.raises(Fenced, match="a person accepted image"):
         driver.append([outputs.attempt_record(2, 3, "accepted")])
     other = LogWriter.open(output.storage, outputs.JOB, output.signer)
     other.append([outputs.attempt_record(4, 2, "rejected")])
@@ -191,23 +192,33 @@ def test_a_driver_takes_reviews_in_and_another_driver_is_fenced(output: Output) 
 
 
 class Raced(LocalStorage):
-    """A folder in which Bob's word comes between the reading of the log and the writing of the next part."""
+    """A folder in which somebody else takes in Bob's word between the reading of the log and the writing of the next part."""
 
-    def __init__(self, output: Output) -> None:
+    def __init__(self, output: Output, number: int, attempt: int) -> None:
         super().__init__(output.folder, create=False)
-        self.output = output
+        self.output, self.said = output, (number, attempt)
 
     def put_new(self, key: str, data: bytes, content_type: str = "application/octet-stream") -> None:
-        if key.startswith("provenance/parts/"):
-            word(self.output, 2, 2, "accepted", "Bob")
+        if key.startswith("provenance/parts/") and self.said:
+            (number, attempt), self.said = self.said, ()
+            self.delete(LEASE)
+            word(self.output, number, attempt, "accepted", "Bob")
         super().put_new(key, data, content_type)
 
 
-def test_a_reviewer_who_loses_the_race_is_fenced_and_nothing_is_recorded(output: Output) -> None:
-    storage = Raced(output)
-    with pytest.raises(Fenced, match=r"somebody else wrote to .* nothing of yours was recorded: try again"):
-        review(storage, read_job_file(storage), output.keys, image_id(2), 1, Word("accepted", "Ada"))
-    assert [record.reviewer for record in reading.records(output.storage) if record.kind == "review"] == ["Bob"]
+@pytest.mark.parametrize(("number", "attempt", "effect"), [(2, 2, None), (1, 1, "accepted")])
+def test_who_loses_a_race_for_a_part_is_heard_all_the_same(output: Output, number: int, attempt: int, effect: str | None) -> None:
+    """Whoever comes first takes in both words; the other one finds that, and writes neither again."""
+    if number == 1:
+        word(output, 1, 1, "rejected")
+    storage = Raced(output, number, attempt)
+    done = review(storage, read_job_file(storage), output.keys, image_id(2), 1, Word("accepted", "Ada"))
+    assert not done.waits and done.record.outcome == "accepted"
+    said = [(record.reviewer, record.outcome) for record in reading.records(output.storage) if is_review(record)]
+    assert said[-2:] == [("Ada", "accepted"), ("Bob", effect)]
+    assert list(inbox.keys(storage)) == []
+    report = audit(output.storage, output.trust)
+    assert report.ok, report.text()
 
 
 def test_a_resume_knows_what_people_said(output: Output) -> None:
@@ -230,7 +241,7 @@ def test_proofs_exports_and_reproductions_know_the_review(output: Output, tmp_pa
     assert proof.ok and "attempt 2: accepted by Ada" in str(proof)
     assert export(output.storage, tmp_path / "all.jsonl", Filter(outcome="accepted")) == 2
     last = json.loads((tmp_path / "all.jsonl").read_text().splitlines()[-1])
-    assert (last["kind"], last["reviewer"], last["reviewed_digest"]) == ("review", "Ada", done.record.reviewed_digest)
+    assert (last["kind"], last["reviewer"], last["reviewed_digest"]) == ("statement", "Ada", done.record.reviewed_digest)
     found = accepted(reading.records(output.storage), image_id(2))
     assert (found.kind, found.attempt, found.object_key) == ("attempt", 2, done.record.object_key)
     word(output, 2, 2, "rejected")

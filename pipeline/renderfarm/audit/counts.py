@@ -15,19 +15,20 @@ import numpy as np
 from renderfarm.audit.spill import ROWS_IN_MEMORY, Buckets
 from renderfarm.log.index import hex_words, id_words
 from renderfarm.log.state import Counts, RecordedPlan
+from renderfarm.schema import REVIEW
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 COLUMNS = (
-    "kind", "plan_digest", "manifest_digest", "settings_digest", "planned", "image_id", "attempt", "outcome", "claim_digest",
+    "kind", "statement", "plan_digest", "manifest_digest", "settings_digest", "planned", "image_id", "attempt", "outcome", "claim_digest",
     "reviewed_digest",
 )  # fmt: skip
 """The record columns that a tally takes."""
 
 _ROW = np.dtype([("high", "<u8"), ("low", "<u8"), ("claim", "<u8"), ("attempt", "<i4"), ("part", "<u4"), ("code", "u1")], align=True)
 _ACCEPTED, _REJECTED, _FAILED, _SUPERSEDED, _REINSTATED, _TAKEN, _REFUSED, _NONE = range(8)
-_KINDS = ("attempt", "superseded", "reinstated", "review", "plan")
+_KINDS = ("attempt", "superseded", "reinstated", "review", "plan", "statement")
 _OUTCOMES = ("accepted", "rejected", "failed")
 _CODES = np.array(
     [
@@ -35,6 +36,7 @@ _CODES = np.array(
         [_SUPERSEDED] * 4,
         [_REINSTATED] * 4,
         [_TAKEN, _REFUSED, _NONE, _NONE],
+        [_NONE] * 4,
         [_NONE] * 4,
         [_NONE] * 4,
     ],
@@ -95,13 +97,14 @@ class Recount:
 
         self._count += table.num_rows
         kinds = _index(table.column("kind"), _KINDS)
+        kinds = np.where(_effective(table), _KINDS.index("review"), kinds)
         codes = _CODES[kinds, _index(table.column("outcome"), _OUTCOMES)]
         plans, reviews = kinds == _KINDS.index("plan"), kinds == _KINDS.index("review")
         words, good = id_words(table.column("image_id"))
         attempts = pc.fill_null(table.column("attempt"), -1).to_numpy()
         moves = (codes == _SUPERSEDED) | (codes == _REINSTATED)
         good &= (codes != _NONE) & (moves | ((attempts >= 0) & (attempts < 1 << 20)))
-        strange = np.flatnonzero(~good & ~plans)
+        strange = np.flatnonzero(~good & ~plans & (kinds != _KINDS.index("statement")))
         wrong = [(int(row), "no image, attempt or outcome that a driver writes") for row in strange]
         self.rendered_since |= bool((codes <= _REJECTED).any())
         wrong += self._take_plans(table, plans)
@@ -277,6 +280,15 @@ def _by_image(rows: np.ndarray) -> _RowsByImage:
     new = np.ones(len(rows), bool)
     new[1:] = (rows["high"][1:] != rows["high"][:-1]) | (rows["low"][1:] != rows["low"][:-1])
     return _RowsByImage(rows, np.flatnonzero(new))
+
+
+def _effective(table: pa.Table) -> np.ndarray:
+    """Which rows are a person's review in a statement that says how it came out; bool (n,). One that came too late says nothing of it."""
+    import pyarrow.compute as pc
+
+    reviews = pc.fill_null(pc.equal(table.column("statement"), REVIEW), False)
+    found: np.ndarray = pc.and_(reviews, pc.is_valid(table.column("outcome"))).to_numpy()
+    return found
 
 
 @cache

@@ -18,6 +18,7 @@ from renderfarm.audit.fanout import FanOut, chunked, reachable, storage_here
 from renderfarm.errors import NotStored, PictureError
 from renderfarm.keys import Trust, load_trust
 from renderfarm.output import PICTURES
+from renderfarm.schema import REVIEW
 from renderfarm.storage import Storage
 from renderfarm.watermark import MarkKey
 
@@ -39,7 +40,7 @@ COLUMNS = (
     "watermark_version",
 )
 """The record columns that say what an object must be."""
-REVIEW_COLUMNS = ("kind", "reviewed_digest", "started_us")
+REVIEW_COLUMNS = ("kind", "statement", "reviewed_digest", "started_us")
 """A review moves a picture: its credential is about the attempt, which was finished when the review says that it started."""
 
 HERE_MAX = 128
@@ -109,8 +110,8 @@ def recorded_objects(number: int, key: str, table: pa.Table) -> Iterator[Recorde
     columns = [table.column(name).to_pylist() for name in names]
     for row, values in enumerate(zip(*columns, strict=True)):
         fields = dict(zip(names, values, strict=True))
-        kind, digest, made_us = (fields.pop(name) for name in REVIEW_COLUMNS)
-        if kind == "review":
+        kind, statement, digest, made_us = (fields.pop(name) for name in REVIEW_COLUMNS)
+        if kind == "review" or statement == REVIEW:
             fields |= {"claim_digest": digest, "finished_us": made_us or 0}
         if fields["object_key"] is not None:
             yield Recorded(f"{key}#{row}", **fields)

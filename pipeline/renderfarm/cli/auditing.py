@@ -90,9 +90,10 @@ def add_review(commands: Subparsers) -> None:
     what.add_argument("--accept", action="store_const", const="accepted", dest="outcome", help="deliver this attempt's picture")
     what.add_argument("--reject", action="store_const", const="rejected", dest="outcome", help="take it back, or confirm that it is bad")
     what.add_argument("--list", action="store_true", help="exhausted images that wait for a person, with their attempts")
-    parser.add_argument("--by", metavar="NAME", help="who says so; the name goes into the signed log")
+    parser.add_argument("--by", metavar="NAME", help="who says so, where the log's own key signs it; the name goes into the signed log")
+    parser.add_argument("--key", metavar="FILE", type=Path, help="a person's own key, which signs it and says who (`keys person`)")
     parser.add_argument("--note", metavar="TEXT", default="", help="why")
-    parser.add_argument("--keys", metavar="DIR", type=Path, help="key set that signs it, in place of the job's own or the user's")
+    parser.add_argument("--keys", metavar="DIR", type=Path, help="key set of the log, in place of the job's own or the user's")
     json_option(parser)
 
 

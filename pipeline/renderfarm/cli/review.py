@@ -87,24 +87,30 @@ def _bar(threshold: float | None) -> str:
 
 
 def review(args: argparse.Namespace) -> int:
-    """0 when the word is in the log, or the list is printed; 2 for what cannot be reviewed, 6 when somebody else wrote just then."""
+    """0 when the word is in the log or waits in the inbox, or the list is printed; 2 for what cannot be reviewed."""
     logs.configure(quiet=True)
     storage = open_storage(args.output)
     job = read_job_file(storage)
     if args.list:
         return _list(storage, job, args.json)
-    missing = [name for name, value in (("IMAGE_ID", args.image_id), ("--attempt", args.attempt), ("--by", args.by)) if value is None]
+    needed = (("IMAGE_ID", args.image_id), ("--attempt", args.attempt), ("--by", args.by or args.key))
+    missing = [name for name, value in needed if value is None]
     if missing:
         example = "renderfarm review OUTPUT IMAGE_ID --attempt 2 --accept --by NAME"
         raise UserError(f"{', '.join(missing)} is missing", "review", f"write {example}")
     output = Output(args.output)
     word = output.accept if args.outcome == "accepted" else output.reject
-    done = word(args.image_id, args.attempt, by=args.by.strip(), note=args.note.strip(), key_set=args.keys)
+    done = word(args.image_id, args.attempt, by=(args.by or "").strip(), note=args.note.strip(), key=args.key, key_set=args.keys)
     record, counts = done.record, done.counts
     if args.json:
-        say_json({**reviews.brief(record), "standing": done.standing, "counts": asdict(counts)})
+        say_json({**reviews.brief(record), "standing": done.standing, "waits": done.waits, "counts": asdict(counts)})
         return 0
-    say(f"{record.row_id} #{record.index} attempt {record.attempt}: {record.outcome} by {record.reviewer}; the image is {done.standing}")
+    where = f"{record.row_id} #{record.index} attempt {record.attempt}"
+    if done.waits:
+        say(f"{where}: {record.outcome} by {record.reviewer}; recorded in the inbox, from which the running job takes it in")
+        return 0
+    said = f"{record.outcome} by {record.reviewer}" if record.outcome else "recorded without effect, it came too late"
+    say(f"{where}: {said}; the image is {done.standing}")
     if record.object_key:
         say(f"  {record.object_key}")
     say(counts)

@@ -20,10 +20,10 @@ from renderfarm.identify.evidence import Evidence
 from renderfarm.keys import Trust
 from renderfarm.log import parts, reading
 from renderfarm.log.canonical import claim_digest
-from renderfarm.log.record import from_table
+from renderfarm.log.record import from_table, review_rows
 from renderfarm.pictures import hamming, pdq
 from renderfarm.pictures.fingerprints import forms_of_signature, planes_of
-from renderfarm.schema import Record
+from renderfarm.schema import Record, is_review
 from renderfarm.storage import Storage
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ How = Literal["credential", "watermark", "source", "likeness"]
 LogState = Literal["trusted", "self-consistent", "damaged"]
 """Of the part that holds a record: signed by a key we trust; signed by some key, and unaltered since; neither."""
 
-COLUMNS = ("kind", "claim_digest", "watermark_payload", "pdq", "pdq_quality")
+COLUMNS = ("kind", "statement", "claim_digest", "watermark_payload", "pdq", "pdq_quality")
 LEADS_MAX = 5
 SPREAD_FROM_BYTES = 128 << 20
 """Below this much Parquet, half a million records, starting processes takes longer than it saves."""
@@ -163,13 +163,15 @@ class ScanParts:
 
 
 def _one_pass(uri: str, read: Iterable[tuple[int, pa.Table | parts.PartDamaged]], pictures: Sequence[Evidence]) -> _Pass:
+    import pyarrow.compute as pc
+
     leads = _Pass([_Sought() for _ in pictures])
     for number, table in read:
         if isinstance(table, parts.PartDamaged):
             leads.notes.append(f"{uri}: {table}")
         else:
             _scan(table, number, pictures, leads.sought)
-            if "review" in table["kind"].unique().to_pylist():
+            if pc.any(review_rows(table)).as_py():
                 leads.reviewed.append(number)
     return leads
 
@@ -185,7 +187,7 @@ def _reviews(storage: Storage, numbers: Sequence[int], images: set[str | None]) 
         if _log_state(whole, None) == "damaged":
             continue
         for record in from_table(whole.table):
-            if record.kind == "review" and record.image_id in images and record.reviewed_digest:
+            if is_review(record) and record.image_id in images and record.reviewed_digest:
                 newest[record.reviewed_digest] = record
     return newest
 

@@ -31,7 +31,8 @@ def make_person(folder: Path, name: str) -> tuple[Path, Path]:
         for path in (private, public, folder):
             sync(path)
     except FileExistsError as error:
-        raise KeysError("there is a key of this name already; keys are never overwritten", str(error.filename), "name a new folder") from None
+        what = "there is a key of this name already; keys are never overwritten"
+        raise KeysError(what, str(error.filename), "name a new folder") from None
     except OSError as error:
         raise KeysError(f"cannot make a key here: {error.strerror}", str(folder), "name a folder you may write") from error
     return private, public

@@ -26,6 +26,7 @@ from renderfarm.log.canonical import claim_digest
 from renderfarm.schema import (
     RECORD_FIELDS,
     RECORD_VERSION,
+    REVIEW,
     VALUE_FIELDS,
     Adapter,
     Box,
@@ -48,6 +49,7 @@ __all__ = [
     "from_dict",
     "from_table",
     "record_id",
+    "review_rows",
     "to_table",
     "values",
     "values_schema",
@@ -397,3 +399,11 @@ def from_dict(row: dict[str, Any]) -> Record:
     except (TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"not a record: {error}") from error
     return record
+
+
+def review_rows(table: pa.Table) -> pa.ChunkedArray:
+    """Which rows of a view, with its columns `kind` and `statement`, are a person's word on an attempt; bool, never null."""
+    import pyarrow.compute as pc
+
+    stated = pc.fill_null(pc.equal(table.column("statement"), REVIEW), False)
+    return pc.or_(pc.equal(table.column("kind"), "review"), stated)

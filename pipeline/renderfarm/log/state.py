@@ -153,10 +153,10 @@ class LogState:
             self._fold_plan(row)
         elif kind == "attempt":
             self._fold_attempt(row)
-        elif kind == "review" or (kind == "statement" and row["statement"] == REVIEW):
+        elif kind == "review" or (kind == "statement" and row["statement"] == REVIEW and row["outcome"] is not None):
             self._fold_review(row)
         elif kind == "statement":
-            pass  # known or not, it changes no image's state
+            pass  # known or not, it changes no image's state; nor does a review that came too late to
         elif kind in ("superseded", "reinstated"):
             key = _image_key(row["image_id"])
             packed = self._images.get(key, 0)

@@ -9,7 +9,9 @@ crash are the same call. A part is put under the next number, if nothing lies th
     cached checkpoint
 
 A second driver on the same output writes another part under the same number, and loses: `Fenced`. Persons who say something meanwhile are
-no second driver: their statements wait in the inbox for whoever writes (`inbox`).
+no second driver: their statements wait in the inbox for whoever writes (`inbox`). Should somebody have taken them in without knowing of us,
+a part of nothing but statements lies where ours was to go: it is taken in, and our records go under the next number. So nobody who takes in
+statements ever fences a driver, whatever the leases say.
 
 A part is always written before the copies of its checkpoint. So a signed checkpoint that counts more parts than there are means that
 parts were lost; one with another root means that parts were replaced. Nothing is appended then: it would bury the loss under a log that
@@ -25,13 +27,13 @@ from typing import TYPE_CHECKING
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from renderfarm import notes
-from renderfarm.errors import AlreadyStored, Fenced, LogDamaged, NotStored, StorageAway
+from renderfarm.errors import AlreadyStored, Fenced, LogDamaged, NotStored, Overtaken, StorageAway
 from renderfarm.log import guarded, parts, record, snapshot
 from renderfarm.log import values as beside
 from renderfarm.log.canonical import ColumnBytes
 from renderfarm.log.index import index_root
 from renderfarm.log.parts import PartFile
-from renderfarm.log.reading import decoded, list_parts
+from renderfarm.log.reading import decoded, fetch_part, list_parts
 from renderfarm.log.record import VERSION_KEY, to_table
 from renderfarm.log.state import LogState
 from renderfarm.log.tree import Frontier, consistency_proof, part_leaf, tree_root
@@ -85,6 +87,7 @@ class LogWriter:
         self._keys: Mapping[str, Ed25519PublicKey] = {signer.name: signer.public_key}
         self.record_version = RECORD_VERSION
         """What its records are written in: an output keeps the scheme that it began with."""
+        self._overtaken = False
         self._parts_behind = 0
         self._rows_behind = 0
 
@@ -215,7 +218,7 @@ class LogWriter:
         After StorageAway the same call may be made again, with the same records or others: an unconfirmed part is
         settled first.
         Raises: ValueError for no or too many records, or one that no column can hold; LogDamaged for one that says
-        nothing about an image or a plan; Fenced; StorageAway.
+        nothing about an image or a plan; Overtaken for statements that others overtook; Fenced; StorageAway.
         """
         return self.append_table(to_table(records))
 
@@ -224,7 +227,12 @@ class LogWriter:
         if not 0 < table.num_rows <= parts.PART_ROWS_MAX:
             raise ValueError(f"a part holds 1 to {parts.PART_ROWS_MAX} records, not {table.num_rows}")
         if self._pending is not None:
-            settled, same = self._settle(), self._pending.table.equals(table)
+            same = self._pending.table.equals(table)
+            try:
+                settled = self._settle()
+            except Overtaken:  # statements that nobody asks us for any more: whoever took in the others saw them too
+                if same:
+                    raise
             self._pending = None
             if same:
                 return settled
@@ -233,8 +241,16 @@ class LogWriter:
         self._pending = None
         return commit
 
+    def settle(self) -> None:
+        """Learns what became of a part that was not confirmed, if there is one. Raises: as `append`."""
+        if self._pending is not None:
+            self._settle()
+            self._pending = None
+
     def _build(self, table: pa.Table) -> _Pending:
         LogState().fold(table)  # rows that cannot be folded must not be committed
+        if self._overtaken:
+            self._refuse_second(table)
         number, version = self._frontier.size, self.record_version
         if table.column("version").unique().to_pylist() != [version]:
             raise ValueError(f"the records of this output are of version {version}")
@@ -274,6 +290,8 @@ class LogWriter:
                 self._storage.put_new(*pending.values, PARQUET_TYPE)
             self._storage.put_new(key, pending.data, PARQUET_TYPE)
         except AlreadyStored as error:
+            if self._take_statements(pending.commit.number):
+                return self._settle_again(pending)
             raise Fenced(
                 f"another driver owns {self._storage.uri}: it wrote {key} while this one was about to. "
                 "Nothing of its work is lost; let one driver at a time write to an output."
@@ -286,6 +304,33 @@ class LogWriter:
         self._put_cache()
         self._renew_snapshot()
         return pending.commit
+
+    def _take_statements(self, number: int) -> bool:
+        """Takes in the part that lies where ours was to go, if it holds nothing but what people said."""
+        try:
+            file = fetch_part(self._storage, number)
+            part = parts.read_part(file, number) if file is not None else None
+            if part is None or not _only_statements(part.table):
+                return False
+            self._take(part, self._keys)
+        except LogDamaged:
+            return False
+        self._overtaken = True
+        return True
+
+    def _settle_again(self, pending: _Pending) -> Commit:
+        """Under the next number. Raises: Overtaken for statements, which may say the same, or something that no longer holds."""
+        self._pending = None
+        if _only_statements(pending.table):
+            raise Overtaken(f"somebody else took in statements at {self._storage.uri}: ours are judged again")
+        self._pending = self._build(pending.table)
+        return self._settle()
+
+    def _refuse_second(self, table: pa.Table) -> None:
+        """An image that a person accepted while it was rendered here is not accepted again. Raises: Fenced."""
+        for kind, image_id, outcome in zip(*(table.column(name).to_pylist() for name in ("kind", "image_id", "outcome")), strict=True):
+            if kind == "attempt" and outcome == "accepted" and self.state.image(image_id).accepted:
+                raise Fenced(f"a person accepted image {image_id} of {self._storage.uri} while it was rendered: run the same command again")
 
     def _renew_cache(self) -> None:
         """The cache may be one behind after a crash, or lost; a good one is left alone, with any cosignatures."""
@@ -303,6 +348,10 @@ class LogWriter:
     def _put_cache(self) -> None:
         assert self.checkpoint is not None
         self._storage.put(CHECKPOINT, self.checkpoint.to_bytes(), CHECKPOINT_TYPE)
+
+
+def _only_statements(table: pa.Table) -> bool:
+    return set(table.column("kind").unique().to_pylist()) <= {"review", "statement"}
 
 
 def _gapless(storage: Storage) -> list[int]:

@@ -73,6 +73,12 @@ class Statement:
         return dict(self.fields).get(name)
 
     @property
+    def speaker(self) -> str:
+        """Who speaks, as people read it: the person whose key it is, or whom the holder of another key names in the field `by`."""
+        named = self.get("by_name")
+        return named if isinstance(named, str) and not self.key_name.startswith(PERSON) else person_name(self.key_name)
+
+    @property
     def key_name(self) -> str:
         """The note key name of who signed it."""
         return self.signer.rpartition("+")[0]

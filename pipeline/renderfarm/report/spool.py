@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 
 from renderfarm.report.encode import Plain, plain
-from renderfarm.schema import Record
+from renderfarm.schema import Record, is_review
 
 _TABLES = """
 PRAGMA journal_mode = OFF;
@@ -74,9 +74,9 @@ class Spool:
                 self.plan = plain(record)
             elif record.kind == "attempt":
                 self._add_attempt(record)
-            elif record.kind == "review":
+            elif is_review(record):
                 self._add_body(self._image(record.image_id or ""), record)
-            else:
+            elif record.kind in ("superseded", "reinstated"):
                 image = self._image(record.image_id or "")
                 left = int(record.kind == "superseded")
                 self._digest.update(f"{record.kind} {record.image_id}\n".encode(errors="replace"))
@@ -123,17 +123,17 @@ class Spool:
 
 def _with_reviews(bodies: list[Plain]) -> tuple[Plain, ...]:
     """The attempts, each as the newest person's word left it: its outcome, the place of its picture, and who said what."""
-    attempts = {body.get("attempt"): place for place, body in enumerate(bodies) if body.get("kind") != "review"}
+    attempts = {body.get("attempt"): place for place, body in enumerate(bodies) if body.get("kind") == "attempt"}
     for body in bodies:
         place = attempts.get(body.get("attempt"))
-        if body.get("kind") != "review" or place is None:
+        if body.get("kind") == "attempt" or place is None:
             continue
         word = [body.get("outcome", ""), body.get("reviewer", ""), body.get("reason", ""), body["finished_us"]]
         attempt = bodies[place]
         attempt["outcome"], attempt["object_key"] = word[0], body.get("object_key", attempt.get("object_key"))
         attempt["verdicts"] = [*attempt.get("verdicts", []), *body.get("verdicts", [])]
         attempt[REVIEWS] = [*attempt.get(REVIEWS, []), word]
-    return tuple(body for body in bodies if body.get("kind") != "review")
+    return tuple(body for body in bodies if body.get("kind") == "attempt")
 
 
 def _place(row_id: str, index: int) -> bytes:

@@ -21,10 +21,10 @@ from renderfarm.log import reading
 from renderfarm.log.state import Counts, ImageState
 from renderfarm.output import JOB_FILE
 from renderfarm.resolve import JobFile
-from renderfarm.schema import ObjectCount, Outcome, PromptRow
+from renderfarm.schema import REVIEW, ObjectCount, Outcome, PromptRow
 from renderfarm.storage import Storage
 
-COLUMNS = ("kind", "planned", "image_id", "row_id", "index", "attempt", "outcome", "prompt", "text", "objects", "verdicts")
+COLUMNS = ("kind", "statement", "planned", "image_id", "row_id", "index", "attempt", "outcome", "prompt", "text", "objects", "verdicts")
 
 Ending = Literal["accepted", "rejected", "failed", "open"]
 """`open`: nothing that was scored rejects it, and a check that did not run would have to look."""
@@ -215,12 +215,12 @@ class _ImageTrails:
         kind, image_id, outcome = row["kind"], row["image_id"], row["outcome"]
         if kind == "plan":
             self._planned = row["planned"] or 0
-        elif kind == "review":
+        elif kind == "review" or row["statement"] == REVIEW:
             trail = self._trails.get(image_id, ())
             self._set(image_id, tuple((n, outcome, outcome) if n == row["attempt"] else (n, was, now) for n, was, now in trail))
         elif kind == "superseded":
             self._superseded.add(image_id)
-        else:
+        elif kind == "reinstated":
             self._superseded.discard(image_id)
 
     def _set(self, image_id: str, trail: _Trail) -> None:

@@ -34,7 +34,7 @@ from renderfarm.pictures import Pixels, decode, encode
 from renderfarm.render import CHUNK_END, Renderer
 from renderfarm.resolve import read_job_file
 from renderfarm.run.workers import read_inputs
-from renderfarm.schema import Attempt, PlannedImage, Record, RenderInfo
+from renderfarm.schema import Attempt, PlannedImage, Record, RenderInfo, is_review
 from renderfarm.storage import Storage
 from renderfarm.watermark import VERSIONS, MarkKey, Payload, embed
 
@@ -264,13 +264,13 @@ def accepted(records: Iterable[Record], image_id: str) -> Record:
     tried: dict[int | None, Record] = {}
     chosen = None
     for record in records:
-        if record.image_id != image_id or record.kind not in ("attempt", "review"):
+        if record.image_id != image_id or not (record.kind == "attempt" or is_review(record)):
             continue
         if record.kind == "attempt":
             tried[record.attempt] = record
         if record.outcome == "accepted" and record.attempt in tried:
             chosen = dataclasses.replace(tried[record.attempt], object_key=record.object_key)
-        elif record.kind == "review" and chosen is not None and chosen.attempt == record.attempt:
+        elif is_review(record) and chosen is not None and chosen.attempt == record.attempt:
             chosen = None
     if chosen is None:
         what = f"no attempt of image {image_id} was accepted" if tried else f"image {image_id} is not in this output"

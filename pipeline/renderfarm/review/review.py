@@ -1,17 +1,13 @@
-"""A person's word on one attempt, as a signed record: what waits for one, and what accepting or rejecting does.
+"""A person's word on one attempt: what waits for one, and how it is said.
 
-A review never changes an earlier record; it is appended, names the attempt by the claim digest of its record, and the newest word on an
-attempt counts. The picture is moved byte for byte, so its credential and its mark stay those that were made with it:
+A review never changes an earlier record. It is a signed statement, which goes into the inbox and from there into the log
+(`run.statements`): at once where nobody else holds the log, else when the running job looks there. It names the attempt by the leaf hash
+of its record, and the newest word on an attempt counts. The picture is moved byte for byte, so its credential and its mark stay those that
+were made with it:
 
     accept   review/… → images/…    an exhausted image is accepted with this attempt
     reject   images/… → review/…    an accepted image is open again, or exhausted; an attempt that was rejected already stays rejected,
                                     and no longer waits for a person
-
-Order, and what a crash leaves:
-
-    copy     the picture under its new key; a crash after it leaves an orphan, which `renderfarm gc` collects
-    record   the part is the commit, as for every record; whoever loses the race for its number is fenced and has changed nothing
-    remove   (reject) the withdrawn file; a crash before it leaves a file that no record delivers any more, which `renderfarm gc` collects
 
 Only pictures that were kept in the form in which they are delivered (`output.kept: delivery`) can be published.
 """
@@ -19,43 +15,40 @@ Only pictures that were kept in the form in which they are delivered (`output.ke
 from __future__ import annotations
 
 import dataclasses
-import hashlib
+import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from renderfarm import credential, keys, watermark
-from renderfarm.errors import Fenced, NotStored, StorageRefused, UserError
+from renderfarm import keys, notes
+from renderfarm.errors import KeysError, UserError
 from renderfarm.keys import KeySet
-from renderfarm.log import parts, reading
-from renderfarm.log.canonical import claim_digest
+from renderfarm.log import inbox, parts, reading
+from renderfarm.log.inbox import Letter
 from renderfarm.log.record import from_table
 from renderfarm.log.state import Counts, LogState
-from renderfarm.log.writer import LogWriter
 from renderfarm.notes import Signer
-from renderfarm.output import delivered_key, kept_key
-from renderfarm.pictures import decode
+from renderfarm.notes import statement as statements
+from renderfarm.notes.statement import Statement, Value
 from renderfarm.resolve import JobFile
 from renderfarm.run.finish import now_us
-from renderfarm.schema import RECORD_VERSION, AttemptOutcome, Record, Verdict
+from renderfarm.run.statements import Rules, look, moves, refuse, require_text, subject_of, take_in
+from renderfarm.schema import REVIEW, AttemptOutcome, Record, is_review
 from renderfarm.storage import Storage
-from renderfarm.version import __version__
 
-CHECK = "person"
-"""The name under which a person's verdict stands beside those of the checks."""
-NAME_CHARS_MAX, NOTE_CHARS_MAX = 120, 2000
 WAITING_COLUMNS = (
-    "kind", "image_id", "row_id", "index", "attempt", "outcome", "reason", "prompt", "text", "object_key", "media_type", "reviewer",
+    "kind", "statement", "image_id", "row_id", "index", "attempt", "outcome", "reason", "prompt", "text", "object_key", "media_type",
+    "reviewer",
 )  # fmt: skip
 _HEX = frozenset("0123456789abcdef")
 
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """What one person asks for: the attempt is accepted or rejected, by whom, and why."""
+    """What one person asks for: the attempt is accepted or rejected, and why. `reviewer`: who says so; "" where the key says it."""
 
     outcome: AttemptOutcome
-    reviewer: str
+    reviewer: str = ""
     note: str = ""
 
 
@@ -84,11 +77,15 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Reviewed:
-    """What a review did: its record, where the image stands now, and the job's counts."""
+    """What a review did: its record, where the image stands now, and the job's counts.
+
+    `waits`: it is in the inbox and not in the log yet, where somebody else who holds the log takes it in.
+    """
 
     record: Record
     standing: str
     counts: Counts
+    waits: bool = False
 
 
 def waiting(storage: Storage, job: JobFile) -> Iterator[Waiting]:
@@ -98,11 +95,12 @@ def waiting(storage: Storage, job: JobFile) -> Iterator[Waiting]:
     about: dict[str, dict[str, object]] = {}
     for _, table in reading.tables(storage, WAITING_COLUMNS):
         for row in table.select(WAITING_COLUMNS).to_pylist():  # type: ignore[attr-defined]
-            if row["kind"] not in ("attempt", "review") or not _exhausted(state, row["image_id"], job.attempts):
+            said = row["kind"] == "review" or row["statement"] == REVIEW
+            if not (said or row["kind"] == "attempt") or row["image_id"] is None or not _exhausted(state, row["image_id"], job.attempts):
                 continue
             attempts = candidates.setdefault(row["image_id"], {})
             about.setdefault(row["image_id"], row)
-            if row["kind"] == "review" and row["attempt"] in attempts:
+            if said and row["attempt"] in attempts:
                 moved = row["object_key"] or attempts[row["attempt"]].object_key
                 attempts[row["attempt"]] = dataclasses.replace(attempts[row["attempt"]], object_key=moved, reviewer=row["reviewer"])
             elif row["kind"] == "attempt" and row["outcome"] != "failed":
@@ -125,36 +123,90 @@ def job_keys(job: JobFile) -> KeySet:
     return keys.load(Path(job.keys) if job.keys else keys.default_folder())
 
 
-def review(storage: Storage, job: JobFile, key_set: KeySet, image: str, attempt: int, word: Word) -> Reviewed:
-    """Appends a person's word and moves the picture. `image`: its id, or ROW:INDEX.
-
-    Raises: UserError for what cannot be reviewed so, with the reason; Fenced when somebody else wrote just then; LogDamaged; StorageAway.
-    """
-    writer = LogWriter.open(storage, job.name, Signer(key_set.log_name, key_set.log_public, key_set.sign_log), key_set.trust().log_keys)
-    records = _records_of(storage, image, writer.state)
-    image_id = str(records[0].image_id)
-    tried = next((record for record in records if record.kind == "attempt" and record.attempt == attempt), None)
-    if tried is None:
-        known = ", ".join(str(record.attempt) for record in records if record.kind == "attempt")
-        raise UserError(f"image {image_id} has no attempt {attempt}", "--attempt", f"it has {known}")
-    placed = [record for record in records if record.attempt == attempt and record.object_key]
-    _refuse(writer.state, job, tried, word)
-    record = _record(tried, word, writer.state)
-    moved = _move(storage, job, key_set, placed[-1] if placed else None, word) if _moves(writer.state, image_id, attempt, word) else None
-    if moved is not None:
-        file = {name: getattr(tried, name) for name in ("media_type", "file_sha256", "file_bytes", "thumb_key")}
-        record = dataclasses.replace(
-            record, **file, object_key=moved, withdrawn_key=placed[-1].object_key if word.outcome == "rejected" else None
-        )
-    record = dataclasses.replace(record, claim_digest=claim_digest(record))
+def log_keys(job: JobFile, folder: Path | None, needed: bool) -> KeySet | None:
+    """The key set in this folder, else the job's own. None where there is none and none is needed: a person's word waits then for whoever
+    has it. Raises: KeysError."""
+    if folder is not None:
+        return keys.load(folder)
     try:
-        writer.append([record])
-    except Fenced as error:
-        raise Fenced(f"somebody else wrote to {storage.uri} at the same moment, and nothing of yours was recorded: try again") from error
-    if record.withdrawn_key is not None:
-        storage.delete(record.withdrawn_key)
-    standing = writer.state.image(image_id).standing(job.attempts)
-    return Reviewed(record, standing, writer.state.counts(job.attempts))
+        return job_keys(job)
+    except KeysError:
+        if needed:
+            raise
+        return None
+
+
+def rules_of(job: JobFile, key_set: KeySet | None) -> Rules:
+    """What of a job decides about a person's word."""
+    return Rules(job.name, job.attempts, job.media_type, job.allow_unmarked, key_set.mark_key if key_set is not None else None)
+
+
+def review(
+    storage: Storage, job: JobFile, key_set: KeySet | None, image: str, attempt: int, word: Word, person: Signer | None = None
+) -> Reviewed:
+    """Says a person's word. `image`: its id, or ROW:INDEX; `person`: whose own key signs it, None for the key set's log key.
+
+    Raises: UserError for what cannot be reviewed so, with the reason; KeysError; LogDamaged; StorageAway.
+    """
+    if person is not None and word.reviewer:
+        raise UserError("a person's own key says who they are", "--by", "leave --by away, or --key")
+    state = reading.read_state(storage)
+    part, tried = _tried(_records_of(storage, image, state), attempt)
+    rules = rules_of(job, key_set)
+    require_text(word.reviewer if person is None else statements.person_name(person.name), word.note)
+    refuse(state, job.attempts, tried, word.outcome)
+    if moves(state, tried, word.outcome):
+        look(storage, rules, tried, word.outcome)
+    letter = _letter(job, _signer(key_set, person), tried, part, word)
+    inbox.put(storage, letter)
+    taken = take_in(storage, key_set, rules) if key_set is not None else None
+    state = reading.read_state(storage)
+    mine = [record for record in taken or () if letter.signed == record.signed or _is_plain(record, letter)]
+    if not mine and letter.name in state.statements:  # somebody else was quicker to take it in
+        mine = [record for record in reading.records(storage) if record.signed == letter.signed]
+    standing, counts = state.image(str(tried.image_id)).standing(job.attempts), state.counts(job.attempts)
+    if mine:
+        return Reviewed(mine[0], standing, counts)
+    about = dataclasses.replace(tried, outcome=word.outcome, reviewer=letter.statement.speaker, reason=word.note or None, object_key=None)
+    return Reviewed(about, standing, counts, waits=True)
+
+
+def _tried(records: list[tuple[int, Record]], attempt: int) -> tuple[int, Record]:
+    """The attempt that is meant, with its part. Raises: UserError."""
+    attempts = [(part, record) for part, record in records if record.kind == "attempt"]
+    for part, record in attempts:
+        if record.attempt == attempt:
+            return part, record
+    known = ", ".join(str(record.attempt) for _, record in attempts)
+    raise UserError(f"image {records[0][1].image_id} has no attempt {attempt}", "--attempt", f"it has {known}")
+
+
+def _signer(key_set: KeySet | None, person: Signer | None) -> Signer:
+    if person is not None:
+        return person
+    if key_set is None:
+        raise UserError("nobody signs this", "--key", "name a person's key, or the key set with --keys")
+    return Signer(key_set.log_name, key_set.log_public, key_set.sign_log)
+
+
+def _letter(job: JobFile, signer: Signer, tried: Record, part: int, word: Word) -> Letter:
+    """The signed statement, as it goes into the inbox: its words are salted with the row's salt."""
+    salt = tried.salt or secrets.token_hex(16)
+    said: dict[str, Value] = {"attempt": tried.attempt, "outcome": word.outcome, **({"by_name": word.reviewer} if word.reviewer else {})}
+    words = statements.words_commitment(salt, word.note) if word.note else None
+    note = Statement(
+        notes.origin(job.name), REVIEW, "", now_us(), secrets.token_hex(16), words, (subject_of(tried),), tuple(sorted(said.items()))
+    )
+    signed = statements.sign(note, signer)
+    return Letter(signed, signed.to_bytes().decode(), word.note or None, salt, (part,))
+
+
+def _is_plain(record: Record, letter: Letter) -> bool:
+    """Whether it is this statement in a log that keeps no notes."""
+    return record.signed is None and (record.finished_us, record.image_id) == (
+        letter.statement.time_us,
+        letter.statement.subjects[0].image_id,
+    )
 
 
 def brief(record: Record) -> dict[str, object]:
@@ -163,123 +215,25 @@ def brief(record: Record) -> dict[str, object]:
     return {name: getattr(record, name) for name in names}
 
 
-def _records_of(storage: Storage, image: str, state: LogState) -> list[Record]:
-    """Every record of an image, in log order. Raises: UserError where there is none."""
+def _records_of(storage: Storage, image: str, state: LogState) -> list[tuple[int, Record]]:
+    """Every attempt and review of an image with the part that holds it, in log order. Raises: UserError where there is none."""
     import pyarrow.compute as pc
 
     row_id, colon, index = image.rpartition(":")
     by_place = bool(colon) and index.isdecimal() and not (len(image) == 32 and set(image) <= _HEX)
-    matching: list[Record] = []
-    for number, data in reading.fetch_parts(storage):
-        _, table = parts.read_columns(data, number, ("image_id", "row_id", "index"))
+    matching: list[tuple[int, Record]] = []
+    for number, file in reading.fetch_parts(storage):
+        _, table = parts.read_columns(file, number, ("image_id", "row_id", "index"))
         wanted = pc.equal(table.column("image_id"), image)
         if by_place:
             wanted = pc.and_(pc.equal(table.column("row_id"), row_id), pc.equal(table.column("index"), int(index)))
         rows = pc.indices_nonzero(pc.fill_null(wanted, False))
         if len(rows):
-            matching += from_table(parts.read_part(data, number).table.take(rows))
-    current = [record for record in matching if record.image_id and not state.image(record.image_id).superseded]
-    newest = [record for record in current if record.image_id == current[-1].image_id]
+            found = from_table(parts.read_part(file, number).table.take(rows))
+            matching += [(number, record) for record in found if record.kind == "attempt" or is_review(record)]
+    current = [(number, record) for number, record in matching if record.image_id and not state.image(record.image_id).superseded]
+    newest = [(number, record) for number, record in current if record.image_id == current[-1][1].image_id]
     if not newest:
         what = "this image is no longer in the plan" if matching else f"no image {image!r:.80} in this output"
         raise UserError(what, storage.uri, "`renderfarm review OUTPUT --list` and the report show ids; a row is named as ROW:INDEX")
     return newest
-
-
-def _refuse(state: LogState, job: JobFile, tried: Record, word: Word) -> None:
-    """Raises: UserError for a review that would break a rule of the states."""
-    image_id, attempt = str(tried.image_id), tried.attempt
-    image = state.image(image_id)
-    for value, most, where in ((word.reviewer, NAME_CHARS_MAX, "--by"), (word.note, NOTE_CHARS_MAX, "--note")):
-        if len(value) > most or not value.replace("\n", " ").isprintable() or (where == "--by" and not value.strip()):
-            raise UserError(f"not a usable text: {value[:40]!r}", where, f"write 1 to {most} printable characters")
-    if tried.outcome == "failed":
-        raise UserError(f"attempt {attempt} was never rendered", "--attempt", "`renderfarm render --retry-failed` tries again")
-    if word.outcome == "rejected":
-        return
-    if image.chosen:
-        remedy = "nothing to do" if image.chosen == attempt else "reject that attempt first, if this one is better"
-        raise UserError(f"image {image_id} is accepted already, with attempt {image.chosen}", "--accept", remedy)
-    undone = tried.outcome == "accepted"  # the checks took it, a person took it back, and a person takes that back
-    if image.standing(job.attempts) != "exhausted" and not undone:
-        standing = image.standing(job.attempts)
-        remedy = "finish the job first: only an exhausted image waits for a person" + (" (--retry-failed)" if standing == "failed" else "")
-        raise UserError(f"image {image_id} is {standing}: it will be rendered again", "--accept", remedy)
-
-
-def _moves(state: LogState, image_id: str, attempt: int, word: Word) -> bool:
-    """Whether the picture changes its place: every accepted one does, and of the rejected ones the delivered one."""
-    return word.outcome == "accepted" or state.image(image_id).chosen == attempt
-
-
-def _record(tried: Record, word: Word, state: LogState) -> Record:
-    """The review before its picture is moved. It repeats the attempt, whose end it takes as its own start."""
-    words = f"by {word.reviewer}: {word.note}" if word.note else f"by {word.reviewer}"
-    return dataclasses.replace(
-        tried,
-        kind="review",
-        version=RECORD_VERSION,
-        plan_digest=state.plan.plan_digest if state.plan else tried.plan_digest,
-        renderfarm_version=__version__,
-        outcome=word.outcome,
-        reason=word.note or None,
-        verdicts=(Verdict(CHECK, "accepted" if word.outcome == "accepted" else "rejected", words),),
-        started_us=tried.finished_us,
-        finished_us=now_us(),
-        reviewer=word.reviewer,
-        reviewed_digest=tried.claim_digest,
-        withdrawn_key=None,
-        claim_digest=None,
-        media_type=None,
-        file_sha256=None,
-        file_bytes=None,
-        object_key=None,
-        thumb_key=None,
-    )
-
-
-def _move(storage: Storage, job: JobFile, key_set: KeySet, placed: Record | None, word: Word) -> str:
-    """Puts the picture under its new key, and says which. Raises: UserError for one that cannot be published."""
-    if placed is None or placed.object_key is None or placed.file_sha256 is None or placed.file_bytes is None:
-        remedy = "choose another attempt; output.rejected: all keeps every picture"
-        raise UserError("no picture of this attempt was kept", "--attempt", remedy)
-    media_type = str(placed.media_type)
-    if media_type != job.media_type:
-        remedy = f"choose another attempt; output.kept: delivery keeps {job.media_type}, which is delivered here"
-        raise UserError(f"of this attempt only a preview was kept ({media_type})", placed.object_key, remedy)
-    try:
-        data = storage.get(placed.object_key, placed.file_bytes)
-    except NotStored as error:
-        raise StorageRefused("the picture is gone", placed.object_key, "`renderfarm audit` names what is missing") from error
-    if hashlib.sha256(data).hexdigest() != placed.file_sha256:
-        raise UserError("the picture is not the one in the log", placed.object_key, "`renderfarm audit` names what was altered")
-    row_id, index, number = str(placed.row_id), placed.index or 0, placed.attempt or 0
-    if word.outcome == "rejected":
-        key = kept_key(row_id, index, number, placed.file_sha256, media_type)
-    else:
-        _refuse_unprovable(data, placed, job, key_set)
-        key = delivered_key(row_id, index, placed.file_sha256, media_type)
-    storage.put_new(key, data, media_type)
-    return key
-
-
-def _refuse_unprovable(data: bytes, placed: Record, job: JobFile, key_set: KeySet) -> None:
-    """What is published must lead back to its record: by its credential, and by its mark unless the job allows unmarked pictures.
-
-    Raises: UserError.
-    """
-    finding = credential.read(data, str(placed.media_type), None)
-    claimed = placed.reviewed_digest if placed.kind == "review" else placed.claim_digest
-    if finding.state in ("absent", "invalid") or finding.claim_digest != claimed:
-        raise UserError(
-            f"its credential does not hold: {finding.reason or finding.state}", str(placed.object_key), "choose another attempt"
-        )
-    if placed.watermark_payload is None:
-        if not job.allow_unmarked:
-            raise UserError("it carries no watermark", str(placed.object_key), "choose another attempt, or set mark.allow_unmarked: true")
-        return
-    mark = watermark.read(decode(data, str(placed.object_key)), [key_set.mark_key], search="fast")
-    if mark.payload is None or mark.payload.record != placed.watermark_payload:
-        raise UserError(
-            "its watermark does not read back", str(placed.object_key), "choose another attempt: every delivered picture is marked"
-        )

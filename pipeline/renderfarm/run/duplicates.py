@@ -16,6 +16,7 @@ from renderfarm.checks.duplicates import DuplicateIndex
 from renderfarm.errors import Stopped
 from renderfarm.job import JobSettings
 from renderfarm.log import reading
+from renderfarm.log.record import review_rows
 from renderfarm.log.state import LogState
 from renderfarm.run.finish import Checked
 from renderfarm.schema import PlannedImage, Verdict
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 ASK_S = 0.2
-COLUMNS = ("kind", "outcome", "image_id", "row_id", "index", "pdq", "pdq_quality", "signature")
+COLUMNS = ("kind", "statement", "outcome", "image_id", "row_id", "index", "pdq", "pdq_quality", "signature")
 
 
 class JobDuplicates:
@@ -76,10 +77,10 @@ class JobDuplicates:
         import pyarrow.compute as pc
 
         said = table.filter(pc.is_in(table.column("outcome"), pa.array(["accepted", "rejected"])))
-        said = said.filter(pc.or_(pc.equal(said.column("outcome"), "accepted"), pc.equal(said.column("kind"), "review")))
-        rows = [row for row in zip(*(said.column(name).to_pylist() for name in COLUMNS), strict=True) if row[2] not in away]
-        for taken_back, group in itertools.groupby(rows, lambda row: row[1] == "rejected"):
-            _, _, _, row_ids, indices, pdqs, qualities, signatures = zip(*group, strict=True)
+        said = said.filter(pc.or_(pc.equal(said.column("outcome"), "accepted"), review_rows(said)))
+        rows = [row for row in zip(*(said.column(name).to_pylist() for name in COLUMNS), strict=True) if row[3] not in away]
+        for taken_back, group in itertools.groupby(rows, lambda row: row[2] == "rejected"):
+            _, _, _, _, row_ids, indices, pdqs, qualities, signatures = zip(*group, strict=True)
             names = [_name(row_id, index) for row_id, index in zip(row_ids, indices, strict=True)]
             if not taken_back:
                 self._index.extend(row_ids, names, pdqs, qualities, signatures)

@@ -64,6 +64,10 @@ class Stop(Protocol):
         """The window is closed: nothing may be committed any more."""
 
 
+Hear = Callable[[Callable[[], set[str]]], Mapping[str, int]]
+"""Takes in what people said meanwhile of images that are not in work; how many images came to each state, or left it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Load:
     """Where the work is: units by stage, the bytes of their pixels, and images that wait."""
@@ -118,7 +122,9 @@ class Loop:
         tally: Tally,
         watch: Callable[[Tally], None] = lambda tally: None,
         clock: Callable[[], float] = time.monotonic,
+        hear: Hear = lambda in_work: {},
     ) -> None:
+        self.hear = hear
         self.job, self.plan_digest = job, plan_digest
         self.queue, self.engine, self.committer = queue, engine, committer
         self.duplicates, self.stop, self.tally, self.watch = duplicates, stop, tally, watch
@@ -314,6 +320,15 @@ class Loop:
         interval_s = min(self.job.commit.interval_s, max(FIRST_COMMIT_S, (now - self._begun) / 10))
         if len(self._buffer) >= self.job.commit.images or (self._buffer and now - self._committed_at >= interval_s):
             self._commit()
+        if not self.stop.over():
+            for state, change in self.hear(self._in_work).items():
+                if state != "remaining":
+                    setattr(self.tally, state, getattr(self.tally, state) + change)
+
+    def _in_work(self) -> set[str]:
+        """Images that this run holds: they wait, are rendered or checked, or are stored and not committed."""
+        flying = (work.attempt.image.image_id for unit, _ in self._flying.values() for work in unit.members)
+        return {*self.queue.images(), *flying, *(record.image_id or "" for record in self._buffer)}
 
     def _commit(self) -> None:
         """Everything that is stored, in one part if one holds it. A crash before it: rendered again; after it: final.

@@ -20,10 +20,10 @@ from pathlib import Path
 import structlog
 
 from renderfarm import keys
-from renderfarm.errors import INCOMPLETE, PAUSED, JobError, KeysError, NotStored, Paused, StorageRefused
+from renderfarm.errors import INCOMPLETE, PAUSED, JobError, KeysError, LogDamaged, NotStored, Paused, StorageRefused
 from renderfarm.job import JobSettings
 from renderfarm.keys import KeySet
-from renderfarm.log import reading
+from renderfarm.log import inbox, reading
 from renderfarm.log.canonical import claim_digest
 from renderfarm.log.parts import PART_ROWS_MAX
 from renderfarm.log.rate import last_rate
@@ -39,7 +39,8 @@ from renderfarm.run.duplicates import JobDuplicates
 from renderfarm.run.engine import OpenEngine, Order
 from renderfarm.run.finish import now_us
 from renderfarm.run.lease import Lease
-from renderfarm.run.loop import Loop, Stop, Tally
+from renderfarm.run.loop import Committer, Loop, Stop, Tally
+from renderfarm.run.statements import Inbox, Rules, people_of, take_in
 from renderfarm.run.units import PendingAttempt, UnitQueue
 from renderfarm.schema import Record
 from renderfarm.storage import Storage, open_storage, put_if_absent_holds
@@ -83,6 +84,12 @@ class Session:
     writer: LogWriter
     notes: list[str] = field(default_factory=list)
     lease: Lease | None = None
+    inbox: Inbox | None = None
+
+    @property
+    def committer(self) -> Committer:
+        """Where records go: the log, asking the lease first where nothing else keeps drivers apart."""
+        return self.writer if self.lease is None else self.lease.guard(self.writer)
 
     @property
     def job(self) -> JobSettings:
@@ -118,27 +125,35 @@ def open_session(resolved: ResolvedJob, storage: Storage | None = None) -> Sessi
     key_set, notes = job_keys(job)
     storage = storage or open_storage(job.output.to, create=True, patience_s=job.output.patience_s)
     _claim_output(storage, job)
-    lease = None if put_if_absent_holds(storage) else _take_lease(storage, notes)
+    lease = _take_lease(storage, notes)
     try:
         signer = Signer(key_set.log_name, key_set.log_public, key_set.sign_log)
         writer = LogWriter.open(storage, job.name, signer, key_set.trust().log_keys)
         session = Session(resolved, storage, key_set, writer, notes, lease)
+        session.inbox = Inbox(storage, writer, people_of(key_set), rules_of(job, key_set), session.committer)
         _record_plan(session)
         _write_job_file(storage, resolved)
     except BaseException:
-        if lease is not None:
-            lease.release()
+        lease.release()
         raise
     return session
 
 
 def _take_lease(storage: Storage, notes: list[str]) -> Lease:
-    """Where writers cannot be fenced. Raises: Fenced, StorageAway."""
-    log.warning("storage.not_fenced", uri=storage.uri)
-    notes.append("this storage lets several writers of one new object win: two drivers are kept apart by a lease only; run one at a time")
-    lease = Lease(storage)
+    """Shows that a driver is at work; where writers cannot be fenced it keeps a second one away. Raises: Fenced, StorageAway."""
+    fences = put_if_absent_holds(storage)
+    if not fences:
+        log.warning("storage.not_fenced", uri=storage.uri)
+        what = "this storage lets several writers of one new object win: two drivers are kept apart by a lease only"
+        notes.append(f"{what}; run one at a time")
+    lease = Lease(storage, fences=fences)
     lease.take()
     return lease
+
+
+def rules_of(job: JobSettings, key_set: KeySet) -> Rules:
+    """What of a job decides about a person's word."""
+    return Rules(job.name, job.checks.attempts, job.media_type(), job.mark.allow_unmarked, key_set.mark_key)
 
 
 def _claim_output(storage: Storage, job: JobSettings) -> None:
@@ -233,17 +248,19 @@ def open_work(session: Session, *, retry_failed: bool) -> Iterator[PendingAttemp
 
 def run(session: Session, options: RunOptions, open_engine: OpenEngine, stop: Stop, watch: Callable[[Tally], None]) -> RunResult:
     """Render until nothing is left or the stop says so; the engine is opened if anything is. Raises: Fenced, Paused, UserError."""
-    counts = session.counts()
-    tally = Tally(counts.planned, counts.accepted, counts.exhausted, counts.failed)
-    work = open_work(session, retry_failed=options.retry_failed)
-    if options.limit is not None:
-        work = itertools.islice(work, options.limit)
     try:
+        _listen(session, stop)
+        counts = session.counts()
+        tally = Tally(counts.planned, counts.accepted, counts.exhausted, counts.failed)
+        work = open_work(session, retry_failed=options.retry_failed)
+        if options.limit is not None:
+            work = itertools.islice(work, options.limit)
         first = next(work, None)
         paused = False
         if first is not None:
             _reopen(tally, session, options)
             paused = _render(session, open_engine, itertools.chain([first], work), stop, tally, watch)
+            _listen(session, stop)
             if not paused and options.limit is None and (taken_back := session.counts().remaining):
                 paused = True
                 session.notes.append(f"{taken_back} images were taken back by people while this run lasted")
@@ -251,7 +268,29 @@ def run(session: Session, options: RunOptions, open_engine: OpenEngine, stop: St
     finally:
         if session.lease is not None:
             session.lease.release()
+    _answer_latecomers(session, stop)
+    if session.inbox is not None and session.inbox.troubles:
+        some = "; ".join(sorted(set(session.inbox.troubles.values()))[:3])
+        session.notes.append(f"{len(session.inbox.troubles)} statements in the inbox cannot be taken in: {some}")
     return RunResult(session.counts(), tally, paused, tuple(session.notes))
+
+
+def _listen(session: Session, stop: Stop) -> None:
+    """Nothing of this run is in work: what waits in the inbox is taken in. Raises: Fenced."""
+    if session.inbox is not None and not stop.over():
+        session.inbox.listen()
+
+
+def _answer_latecomers(session: Session, stop: Stop) -> None:
+    """Whoever left a statement after the last look, and saw that a driver was still there, counts on being heard."""
+    found = session.inbox
+    if found is None or stop.over():
+        return
+    try:
+        if set(inbox.keys(session.storage)) - found.waiting - set(found.troubles):
+            take_in(session.storage, session.keys, rules_of(session.job, session.keys))
+    except (Paused, KeysError, LogDamaged) as error:
+        session.notes.append(f"statements of people wait in the inbox: {error}")
 
 
 def _tell_witnesses(session: Session) -> None:
@@ -283,9 +322,9 @@ def _render(
         tally.renderers = opened.renderers
         size = max(opened.batch, unit_size(job))
         queue = UnitQueue(work, size * SLOT_TURNS, mixed_key) if job.model.slots else UnitQueue(work, size)
-        committer = session.writer if session.lease is None else session.lease.guard(session.writer)
         with contextlib.closing(JobDuplicates.of(job, session.storage, session.state, stop.abandon)) as duplicates:
-            loop = Loop(job, resolved.plan_digest, queue, opened.engine, committer, duplicates, stop, tally, watch)
+            hear = session.inbox.hear if session.inbox is not None else lambda in_work: {}
+            loop = Loop(job, resolved.plan_digest, queue, opened.engine, session.committer, duplicates, stop, tally, watch, hear=hear)
             loop.run()
         return loop.paused
 

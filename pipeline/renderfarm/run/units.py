@@ -94,6 +94,11 @@ class UnitQueue:
         """How much waits; the plan behind what was read ahead is not counted."""
         return Waiting(sum(map(len, self._retries.values())), sum(map(len, self._sealed)), self._fresh_count)
 
+    def images(self) -> Iterator[str]:
+        """The images that wait here, read ahead or come back; the plan behind what was read ahead is not looked at."""
+        pools = (*self._sealed, *self._retries.values(), *self._fresh.values())
+        return (work.attempt.image.image_id for works in pools for work in works)
+
     def empty(self) -> bool:
         """Whether nothing waits; reads ahead to know."""
         self._refill()

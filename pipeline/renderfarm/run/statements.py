@@ -1,0 +1,498 @@
+"""What people said goes into the log: whoever holds it, a running driver or the next command, takes in what waits in the inbox.
+
+    copy     (a review that publishes or takes back) the picture under its new key; a crash after it leaves an orphan
+    record   the part is the commit; a crash after it leaves objects whose statements the log knows: the next holder removes them
+    remove   the withdrawn picture, then the object of the inbox
+
+Statements are taken in by the order of their names, at most one about an image in a part. A review of an image that is in work, or will be
+drawn again, waits until that image is final. One that no longer applies then, say because another attempt was accepted meanwhile, is still
+recorded, as a word without outcome: it changes nothing. What cannot be taken in (nobody known signed it, it is about no record of this log,
+it is malformed, its picture is gone) stays where it is, and is said once. Nothing of this ends a run.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import secrets
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import structlog
+
+from renderfarm import credential, watermark
+from renderfarm.errors import Fenced, LogDamaged, NotStored, Overtaken, StorageAway, UserError
+from renderfarm.keys import KeySet
+from renderfarm.log import inbox, parts, reading
+from renderfarm.log.canonical import record_bytes, sealed
+from renderfarm.log.inbox import Letter
+from renderfarm.log.record import from_table
+from renderfarm.log.state import LogState
+from renderfarm.log.tree import leaf_hash
+from renderfarm.log.writer import LogWriter
+from renderfarm.notes import Keys, NoteMalformed, NoteUntrusted, Signer
+from renderfarm.notes import statement as notes
+from renderfarm.output import delivered_key, kept_key
+from renderfarm.pictures import decode
+from renderfarm.run.lease import PEOPLE, Lease, held
+from renderfarm.run.loop import Committer
+from renderfarm.schema import REVIEW, AttemptOutcome, Record, Subject, Verdict
+from renderfarm.storage import Storage, put_if_absent_holds
+from renderfarm.version import __version__
+from renderfarm.watermark import MarkKey
+
+log = structlog.get_logger("renderfarm")
+
+CHECK = "person"
+"""The name under which a person's verdict stands beside those of the checks."""
+NAME_CHARS_MAX, NOTE_CHARS_MAX = 120, 2000
+LOOK_S = 10.0
+"""A running driver looks into the inbox at most so often."""
+ROWS_MAX = 500
+"""Statements in a part."""
+LETTERS_MAX = 5000
+"""Statements that are looked at in one go; the others wait for the next."""
+PARTS_KEPT = 4
+ROUNDS_MAX = 20
+"""How often what others took in at the same time is looked at again, before the rest waits for the next holder."""
+
+
+class Refused(UserError):
+    """A review that would change nothing, or break a rule of the states."""
+
+
+class Waits(UserError):
+    """A review that will apply, or not, once the image is final."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What of a job decides about a person's word. `mark_key` None: marks are not read."""
+
+    job: str
+    attempts: int
+    media_type: str
+    allow_unmarked: bool
+    mark_key: MarkKey | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """A statement with the record that it becomes."""
+
+    letter: Letter
+    record: Record
+
+
+class Inbox:
+    """Takes in what waits beside one log, for whoever has it open."""
+
+    def __init__(
+        self,
+        storage: Storage,
+        writer: LogWriter,
+        people: Keys,
+        rules: Rules,
+        committer: Committer | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.troubles: dict[str, str] = {}
+        """What cannot be taken in, by its key, and why."""
+        self.waiting: set[str] = set()
+        """Keys of what waits for an image's end."""
+        self.taken: list[Record] = []
+        """The records of this inbox's making, in their order."""
+        self._storage, self._writer, self._people, self._rules = storage, writer, people, rules
+        self._committer: Committer = committer or writer
+        self._clock, self._looked = clock, -LOOK_S
+        self._parts: dict[int, tuple[parts.Part, dict[str, int]]] = {}
+
+    def hear(self, in_work: Callable[[], set[str]]) -> Counter[str]:
+        """`take`, at most every LOOK_S, for a run that goes on whatever the storage answers. Raises: Fenced."""
+        if self._clock() - self._looked < LOOK_S:
+            return Counter()
+        return self.listen(in_work)
+
+    def listen(self, in_work: Callable[[], set[str]] = set) -> Counter[str]:
+        """`take`, for a run that goes on whatever the storage answers. Raises: Fenced."""
+        self._looked = self._clock()
+        moved: Counter[str] = Counter()
+        try:
+            self.take(in_work, moved)
+        except StorageAway as error:
+            log.warning("inbox.away", reason=str(error))
+        self._looked = self._clock()
+        return moved
+
+    def take(self, in_work: Callable[[], set[str]] = set, moved: Counter[str] | None = None) -> int:
+        """Takes in what can be; how many statements went into the log. `in_work`: images that somebody renders or has not committed yet.
+
+        `moved` is filled with how many images came to, or left, each standing. Raises: Fenced, StorageAway.
+        """
+        count, moved = 0, Counter() if moved is None else moved
+        for _ in range(ROUNDS_MAX):
+            try:
+                self._writer.settle()
+                for batch in self._batches(in_work):
+                    count += self._append(batch, moved)
+                return count
+            except Overtaken:
+                continue
+        return count
+
+    def _batches(self, in_work: Callable[[], set[str]]) -> Iterator[list[_Taken]]:
+        """What can be taken in, in order, cut where a second statement is about an image: that one sees what the first one did."""
+        self.waiting.clear()
+        batch: list[_Taken] = []
+        images: set[str] = set()
+        held: set[str] = set()
+        busy: set[str] | None = None
+        for letter in self._letters():
+            about = {subject.image_id for subject in letter.statement.subjects} if letter.statement.kind == REVIEW else set()
+            if busy is None and about:
+                busy = in_work()
+            if about & images or len(batch) >= ROWS_MAX:
+                yield batch
+                batch, images = [], set()
+            try:
+                if about & held or about & (busy or set()):
+                    raise Waits("its image is in work")
+                record = self._record(letter)
+            except Waits:
+                held |= about
+                self.waiting.add(letter.key)
+            except (UserError, NoteUntrusted, NoteMalformed, LogDamaged) as error:
+                self._say(letter.key, error)
+            else:
+                batch.append(_Taken(letter, record))
+                images |= about
+        if batch:
+            yield batch
+
+    def _letters(self) -> Iterator[Letter]:
+        """What waits and is not in the log yet; what is, was left by a crash and goes. Raises: StorageAway."""
+        known = self._known_reviews() if self._writer.record_version < 4 else set()
+        for key in list(inbox.keys(self._storage))[: LETTERS_MAX + len(self.troubles)]:
+            if key in self.troubles:
+                continue
+            try:
+                letter = inbox.read(self._storage, key)
+            except NoteMalformed as error:
+                self._say(key, error)
+                continue
+            if letter is None:
+                continue
+            if letter.name in self._writer.state.statements or _plain_name(letter.statement) in known:
+                self._storage.delete(key)
+            else:
+                yield letter
+
+    def _known_reviews(self) -> set[tuple[object, ...]]:
+        """What people said in a log that keeps no notes: who, when, of which attempt."""
+        if next(inbox.keys(self._storage), None) is None:
+            return set()
+        names = ("kind", "image_id", "attempt", "outcome", "finished_us")
+        found = set()
+        for _, table in reading.tables(self._storage, names):
+            for kind, *said in zip(*(table.column(name).to_pylist() for name in names), strict=True):  # type: ignore[attr-defined]
+                if kind == "review":
+                    found.add(tuple(said))
+        return found
+
+    def _say(self, key: str, error: Exception) -> None:
+        self.troubles[key] = error.what if isinstance(error, UserError) else str(error)
+        log.warning("statement.not_taken_in", key=key, reason=self.troubles[key])
+
+    def _append(self, batch: Sequence[_Taken], moved: Counter[str]) -> int:
+        """The commit, and what is removed after it. Raises: Overtaken, Fenced, StorageAway."""
+        state, limit = self._writer.state, self._rules.attempts
+        images = [item.record.image_id for item in batch if item.record.image_id is not None]
+        before = Counter(state.image(image).standing(limit) for image in images)
+        self._committer.append([item.record for item in batch])
+        after = Counter(state.image(image).standing(limit) for image in images)
+        after.subtract(before)
+        moved.update(after)
+        for item in batch:
+            self.taken.append(item.record)
+            log.info("statement.taken_in", kind=item.letter.statement.kind, by=item.record.reviewer, image=item.record.image_id)
+            if item.record.withdrawn_key is not None:
+                self._storage.delete(item.record.withdrawn_key)
+            self._storage.delete(item.letter.key)
+        return len(batch)
+
+    def _record(self, letter: Letter) -> Record:
+        """The record that a statement becomes; a picture that moves has been copied by then.
+
+        Raises: Waits; UserError, NoteUntrusted or LogDamaged for what cannot be taken in; StorageAway.
+        """
+        statement = letter.statement
+        if statement.origin != self._writer.origin:
+            raise UserError(f"it is for the log {statement.origin}")
+        notes.verify(statement, self._people)
+        found = [self._find(subject, lead) for subject, lead in zip(statement.subjects, _leads(letter), strict=True)]
+        if statement.kind == REVIEW:
+            return self._review(letter, found)
+        if self._writer.record_version < 4:
+            raise UserError(f"this log, of record version {self._writer.record_version}, keeps reviews only")
+        return sealed(self._blank(letter))
+
+    def _blank(self, letter: Letter) -> Record:
+        """A statement that changes no image's state."""
+        statement, plan = letter.statement, self._writer.state.plan
+        return Record(
+            "statement",
+            version=self._writer.record_version,
+            job=self._rules.job,
+            plan_digest=plan.plan_digest if plan is not None else "",
+            statement=statement.kind,
+            subjects=statement.subjects,
+            signed=letter.signed,
+            reviewer=statement.speaker,
+            salt=letter.salt if letter.words is not None else None,
+            reason=letter.words,
+            renderfarm_version=__version__,
+            finished_us=statement.time_us,
+        )
+
+    def _review(self, letter: Letter, found: Sequence[Record]) -> Record:
+        """A review with its picture in its new place, or one without effect. Raises: as `_record`."""
+        statement = letter.statement
+        if len(found) != 1 or found[0].kind != "attempt" or statement.get("attempt") != found[0].attempt:
+            raise UserError("a review is about one attempt, which it names")
+        (tried,), outcome = found, statement.get("outcome")
+        if outcome not in ("accepted", "rejected"):
+            raise UserError(f"a review accepts or rejects; this one says {outcome!r:.40}")
+        require_text(statement.speaker, letter.words or "")
+        if tried.salt is not None and letter.salt not in (None, tried.salt):
+            raise UserError("its words are salted with another salt than its row's")
+        accepts: AttemptOutcome = "accepted" if outcome == "accepted" else "rejected"
+        try:
+            refuse(self._writer.state, self._rules.attempts, tried, accepts)
+        except Refused as error:
+            if self._writer.record_version < 4:
+                raise
+            blank, why = self._blank(letter), Verdict(CHECK, "not_run", f"too late: {error.what}")
+            return sealed(dataclasses.replace(blank, salt=letter.salt or tried.salt or secrets.token_hex(16), verdicts=(why,)))
+        record = self._reviewed(letter, tried, accepts)
+        if moves(self._writer.state, tried, accepts):
+            file = {name: getattr(tried, name) for name in ("media_type", "file_sha256", "file_bytes", "thumb_key")}
+            placed = move(self._storage, self._rules, tried, accepts)
+            record = dataclasses.replace(record, **file, object_key=placed.key, withdrawn_key=placed.withdrawn)
+        return sealed(record)
+
+    def _reviewed(self, letter: Letter, tried: Record, outcome: AttemptOutcome) -> Record:
+        """The review before its picture is moved. It repeats the attempt, whose end it takes as its own start."""
+        statement, salted = letter.statement, self._writer.record_version >= 4
+        said = f"by {statement.speaker}: {letter.words}" if letter.words else f"by {statement.speaker}"
+        plan = self._writer.state.plan
+        return dataclasses.replace(
+            tried,
+            kind="statement" if salted else "review",
+            version=self._writer.record_version,
+            plan_digest=plan.plan_digest if plan else tried.plan_digest,
+            renderfarm_version=__version__,
+            outcome=outcome,
+            reason=letter.words or None,
+            verdicts=(Verdict(CHECK, outcome, said),),  # type: ignore[arg-type]
+            salt=(tried.salt or letter.salt or secrets.token_hex(16)) if salted else tried.salt,
+            started_us=tried.finished_us,
+            finished_us=statement.time_us,
+            statement=REVIEW if salted else None,
+            subjects=statement.subjects if salted else (),
+            signed=letter.signed if salted else None,
+            reviewer=statement.speaker,
+            reviewed_digest=tried.claim_digest,
+            withdrawn_key=None,
+            claim_digest=None,
+            media_type=None,
+            file_sha256=None,
+            file_bytes=None,
+            object_key=None,
+            thumb_key=None,
+        )
+
+    def _find(self, subject: Subject, lead: int | None) -> Record:
+        """The record that a statement is about. Raises: UserError where the log has none with this hash; StorageAway."""
+        numbers = [] if lead is None or lead >= self._writer.size else [lead]
+        for number in (*numbers, *self._holding(subject.image_id)):
+            part, rows = self._part(number)
+            if subject.digest in rows:
+                (record,) = from_table(part.table.slice(rows[subject.digest], 1))
+                if record.image_id == subject.image_id:
+                    return record
+        raise UserError("it is about a record that this log does not hold")
+
+    def _holding(self, image_id: str) -> Iterator[int]:
+        """The parts that speak of an image: a walk over one column of the log, for statements whose lead is wrong."""
+        import pyarrow.compute as pc
+
+        for number, file in reading.fetch_parts(self._storage, range(self._writer.size), with_values=False):
+            column = parts.read_columns(file, number, ["image_id"])[1].column("image_id")
+            if pc.any(pc.equal(column, image_id)).as_py():
+                yield number
+
+    def _part(self, number: int) -> tuple[parts.Part, dict[str, int]]:
+        """A part, and its rows by the hex of their leaf hashes. Raises: LogDamaged for one that cannot be read or is gone; StorageAway."""
+        if number not in self._parts:
+            file = reading.fetch_part(self._storage, number)
+            if file is None:
+                raise LogDamaged(f"part {number} is gone")
+            part = parts.read_part(file, number)
+            while len(self._parts) >= PARTS_KEPT:
+                del self._parts[next(iter(self._parts))]
+            self._parts[number] = part, {leaf.hex(): row for row, leaf in enumerate(part.encoded.leaves())}
+        return self._parts[number]
+
+
+def _leads(letter: Letter) -> Sequence[int | None]:
+    subjects = letter.statement.subjects
+    return letter.parts if len(letter.parts) == len(subjects) else [None] * len(subjects)
+
+
+def _plain_name(statement: notes.Statement) -> tuple[object, ...]:
+    image_id = statement.subjects[0].image_id if statement.subjects else None
+    return image_id, statement.get("attempt"), statement.get("outcome"), statement.time_us
+
+
+def subject_of(record: Record) -> Subject:
+    """What a statement about this record names."""
+    return Subject(str(record.image_id), leaf_hash(record_bytes(record)).hex())
+
+
+def require_text(speaker: str, words: str) -> None:
+    """Raises: UserError for a name or a note that is too long, or does not print."""
+    for value, most, where in ((speaker, NAME_CHARS_MAX, "--by"), (words, NOTE_CHARS_MAX, "--note")):
+        if len(value) > most or not value.replace("\n", " ").isprintable() or (where == "--by" and not value.strip()):
+            raise UserError(f"not a usable text: {value[:40]!r}", where, f"write 1 to {most} printable characters")
+
+
+def refuse(state: LogState, attempts: int, tried: Record, outcome: AttemptOutcome) -> None:
+    """Raises: Refused for a review that would break a rule of the states; Waits for one that must wait for the image's end."""
+    image_id, attempt = str(tried.image_id), tried.attempt
+    image = state.image(image_id)
+    if tried.outcome == "failed":
+        raise Refused(f"attempt {attempt} was never rendered", "--attempt", "`renderfarm render --retry-failed` tries again")
+    if image.superseded:
+        raise Refused("this image is no longer in the plan", image_id, "`renderfarm review OUTPUT --list` shows what waits")
+    if outcome == "rejected":
+        return
+    if image.chosen:
+        remedy = "nothing to do" if image.chosen == attempt else "reject that attempt first, if this one is better"
+        raise Refused(f"image {image_id} is accepted already, with attempt {image.chosen}", "--accept", remedy)
+    undone = tried.outcome == "accepted"  # the checks took it, a person took it back, and a person takes that back
+    standing = image.standing(attempts)
+    if standing != "exhausted" and not undone:
+        remedy = "finish the job first: only an exhausted image waits for a person" + (" (--retry-failed)" if standing == "failed" else "")
+        raise Waits(f"image {image_id} is {standing}: it will be rendered again", "--accept", remedy)
+
+
+def moves(state: LogState, tried: Record, outcome: AttemptOutcome) -> bool:
+    """Whether the picture changes its place: every accepted one does, and of the rejected ones the delivered one."""
+    return outcome == "accepted" or state.image(str(tried.image_id)).chosen == tried.attempt
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """Where a picture goes, and which file is no longer delivered then; `data`: its bytes."""
+
+    key: str
+    withdrawn: str | None
+    data: bytes = field(repr=False)
+
+
+def move(storage: Storage, rules: Rules, tried: Record, outcome: AttemptOutcome) -> Placed:
+    """Puts the picture of an attempt under its new key. Raises: UserError for one that cannot be published; StorageAway."""
+    placed = look(storage, rules, tried, outcome)
+    storage.put_new(placed.key, placed.data, str(tried.media_type))
+    return placed
+
+
+def look(storage: Storage, rules: Rules, tried: Record, outcome: AttemptOutcome) -> Placed:
+    """What `move` would put where; writes nothing. Raises: as `move`."""
+    if tried.object_key is None or tried.file_sha256 is None or tried.file_bytes is None:
+        raise UserError("no picture of this attempt was kept", "--attempt", "choose another attempt; output.rejected: all keeps every picture")
+    if tried.media_type != rules.media_type:
+        remedy = f"choose another attempt; output.kept: delivery keeps {rules.media_type}, which is delivered here"
+        raise UserError(f"of this attempt only a preview was kept ({tried.media_type})", tried.object_key, remedy)
+    delivered, kept = _places(tried, rules.media_type)
+    data = _bytes_of(storage, tried, (tried.object_key, kept, delivered))
+    if outcome == "rejected":
+        return Placed(kept, delivered, data)
+    _refuse_unprovable(data, tried, rules)
+    return Placed(delivered, None, data)
+
+
+def _places(tried: Record, media_type: str) -> tuple[str, str]:
+    """Where the picture lies while it is delivered, and while it is not; as the attempt's own record names it, where it does."""
+    place, digest = (str(tried.row_id), tried.index or 0), str(tried.file_sha256)
+    return delivered_key(*place, digest, media_type), kept_key(*place, tried.attempt or 0, digest, media_type)
+
+
+def _bytes_of(storage: Storage, tried: Record, places: Sequence[str]) -> bytes:
+    """The picture, from the first of these places where it lies unaltered. Raises: UserError, StorageAway."""
+    altered = ""
+    for key in dict.fromkeys(places):
+        try:
+            data = storage.get(key, tried.file_bytes)
+        except NotStored:
+            continue
+        if hashlib.sha256(data).hexdigest() == tried.file_sha256:
+            return data
+        altered = key
+    if altered:
+        raise UserError("the picture is not the one in the log", altered, "`renderfarm audit` names what was altered")
+    raise UserError("the picture is gone", places[0], "`renderfarm audit` names what is missing")
+
+
+def _refuse_unprovable(data: bytes, tried: Record, rules: Rules) -> None:
+    """What is published must lead back to its record: by its credential, and by its mark unless the job allows unmarked pictures.
+
+    Raises: UserError.
+    """
+    where = str(tried.object_key)
+    finding = credential.read(data, str(tried.media_type), None)
+    if finding.state in ("absent", "invalid") or finding.claim_digest != tried.claim_digest:
+        raise UserError(f"its credential does not hold: {finding.reason or finding.state}", where, "choose another attempt")
+    if tried.watermark_payload is None:
+        if not rules.allow_unmarked:
+            raise UserError("it carries no watermark", where, "choose another attempt, or set mark.allow_unmarked: true")
+        return
+    if rules.mark_key is None:
+        return
+    mark = watermark.read(decode(data, where), [rules.mark_key], search="fast")
+    if mark.payload is None or mark.payload.record != tried.watermark_payload:
+        raise UserError("its watermark does not read back", where, "choose another attempt: every delivered picture is marked")
+
+
+def people_of(key_set: KeySet) -> Keys:
+    """Whose statements a log takes in: those whom the key set trusts, and whoever signs the log. Raises: KeysError."""
+    return {**key_set.trust().people, key_set.log_name: key_set.log_public}
+
+
+def take_in(storage: Storage, key_set: KeySet, rules: Rules) -> list[Record] | None:
+    """Takes in what waits, if nobody else holds the log: the records. None where somebody does, who then takes it in.
+
+    Raises: LogDamaged, KeysError, StorageAway.
+    """
+    taken: list[Record] = []
+    for _ in range(ROUNDS_MAX):
+        if held(storage):
+            return None
+        lease = Lease(storage, fences=put_if_absent_holds(storage), holder=PEOPLE)
+        try:
+            if not lease.offer():
+                return None
+            signer = Signer(key_set.log_name, key_set.log_public, key_set.sign_log)
+            writer = LogWriter.open(storage, rules.job, signer, key_set.trust().log_keys)
+            found = Inbox(storage, writer, people_of(key_set), rules, lease.guard(writer))
+            found.take()
+        except Fenced:
+            return None
+        finally:
+            lease.release()
+        taken += found.taken
+        if not set(inbox.keys(storage)) - found.waiting - set(found.troubles):  # nobody came who saw that the log was held
+            break
+    return taken
