@@ -29,6 +29,7 @@ from renderfarm.audit.findings import AuditReport
 from renderfarm.audit.log import LogWalk
 from renderfarm.audit.pictures import Beliefs, PictureResult, Recorded, check_objects, recorded_objects
 from renderfarm.audit.presence import Absent, Presence
+from renderfarm.audit.statements import Statements
 from renderfarm.errors import NotStored, UserError
 from renderfarm.keys import Trust
 from renderfarm.notes import Checkpoint, cosign
@@ -79,7 +80,7 @@ def audit(
         spread = fan_out or cores
         check = check_many or partial(check_objects, fan_out=spread)
         walk = LogWalk(storage, report, log_keys, quick, earlier, fan_out if quick else spread)
-        run = _Run(storage, report, walk, progress)
+        run = _Run(storage, report, walk, progress, trust)
         if quick or sample is not None:
             drawn = _Reservoir(0 if sample is None or quick else sample, seed)
             for recorded in run.stream(with_objects=bool(sample) and not quick):
@@ -106,13 +107,14 @@ def audit(
 class _Run:
     """The steps of one audit over one walk."""
 
-    def __init__(self, storage: Storage, report: AuditReport, walk: LogWalk, progress: Progress | None) -> None:
+    def __init__(self, storage: Storage, report: AuditReport, walk: LogWalk, progress: Progress | None, trust: Trust | None) -> None:
         self._storage = storage
         self._report = report
         self._walk = walk
         self._progress = progress
         self._tally = Recount()
         self._presence = Presence()
+        self._statements = Statements(report, trust)
         self._unread_marks = 0
         self._values: set[str] = set()
 
@@ -125,6 +127,7 @@ class _Run:
             for row, what in self._tally.add(number, part.table):
                 self._report.add("record-malformed", f"{part_key(number)}#{row}", what)
             self._presence.add_part(number, part.table)
+            self._statements.add(number, part.statements)
             for odd in part.oddities:
                 self._report.add(odd.name, f"{part_key(number)}#{odd.row}", odd.what, odd.image_id)
             if self._progress is not None:
@@ -132,6 +135,7 @@ class _Run:
             if with_objects:
                 yield from recorded_objects(number, part_key(number), part.table)
         self._walk.finish()
+        self._statements.finish(self._storage, self._walk.whole)
         self._report.objects = self._presence.recorded
         if self._walk.head is not None:
             self._report.checkpoint = self._walk.head.to_bytes().decode()

@@ -15,6 +15,7 @@ import numpy as np
 from renderfarm.audit import counts as tally
 from renderfarm.audit import pictures as objects
 from renderfarm.audit.fanout import FanOut, chunked, reachable, storage_here
+from renderfarm.audit.statements import Said, of_part
 from renderfarm.log import parts
 from renderfarm.log.canonical import ColumnBytes
 from renderfarm.log.parts import Footer, PartDamaged, PartFile
@@ -57,6 +58,7 @@ class Examined:
     oddities: tuple[Oddity, ...] = ()
     values: PartDamaged | None = None
     forgotten: int = 0
+    statements: tuple[Said, ...] = ()
 
 
 Outcome = tuple[int, Examined | PartDamaged]
@@ -74,7 +76,8 @@ def examine(file: PartFile, number: int, quick: bool) -> Examined | PartDamaged:
     oddities = () if rows is not None else tuple(_oddities(part.table, part.encoded))
     table = part.table
     gone = int(np.sum(table["commitment"].is_valid().to_numpy() & table["salt"].is_null().to_numpy())) if part.values is None else 0
-    return Examined(part.footer, table.select(KEPT_COLUMNS), rows, oddities, part.values, gone)
+    said = () if rows is not None else tuple(of_part(table))
+    return Examined(part.footer, table.select(KEPT_COLUMNS), rows, oddities, part.values, gone, said)
 
 
 def examine_all(storage: Storage, numbers: Sequence[int], size: int, quick: bool, fan_out: FanOut | None) -> Iterator[Outcome]:

@@ -39,7 +39,7 @@ from renderfarm.run.duplicates import JobDuplicates
 from renderfarm.run.engine import OpenEngine, Order
 from renderfarm.run.finish import now_us
 from renderfarm.run.lease import Lease
-from renderfarm.run.loop import Committer, Loop, Stop, Tally
+from renderfarm.run.loop import Committer, Hear, Loop, Stop, Tally
 from renderfarm.run.statements import Inbox, Rules, people_of, take_in
 from renderfarm.run.units import PendingAttempt, UnitQueue
 from renderfarm.schema import Record
@@ -323,7 +323,7 @@ def _render(
         size = max(opened.batch, unit_size(job))
         queue = UnitQueue(work, size * SLOT_TURNS, mixed_key) if job.model.slots else UnitQueue(work, size)
         with contextlib.closing(JobDuplicates.of(job, session.storage, session.state, stop.abandon)) as duplicates:
-            hear = session.inbox.hear if session.inbox is not None else lambda in_work: {}
+            hear: Hear = session.inbox.hear if session.inbox is not None else lambda in_work: {}
             loop = Loop(job, resolved.plan_digest, queue, opened.engine, session.committer, duplicates, stop, tally, watch, hear=hear)
             loop.run()
         return loop.paused

@@ -1,0 +1,173 @@
+"""What people said, re-derived: each signed note against its record, its signer against trust, its subjects against the log.
+
+`of_part` runs with a part, anywhere, and knows neither trust nor other parts. `Statements` is fed its findings in order, in the audit's own
+process; at the end it looks for the records that statements are about, and at what waits in the inbox.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from renderfarm.audit.findings import AuditReport
+from renderfarm.errors import NotStored
+from renderfarm.keys import Trust
+from renderfarm.log import inbox, parts, reading
+from renderfarm.log.record import from_table
+from renderfarm.log.state import statement_key
+from renderfarm.notes import NoteMalformed, NoteUntrusted
+from renderfarm.notes import statement as notes
+from renderfarm.notes.statement import Statement
+from renderfarm.output import part_key
+from renderfarm.schema import REVIEW, Record
+from renderfarm.storage import Storage
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+INBOX_MAX = 5000
+"""So many statements in the inbox are looked at; more are counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """One statement of a part: its row, its note as the record keeps it; what is wrong with it by itself, as a finding's name and words."""
+
+    row: int
+    signed: str | None
+    finding: str | None = None
+    what: str = ""
+
+
+def of_part(table: pa.Table) -> Iterator[Said]:
+    """The statements of a part, whose view this is, each held against its own record."""
+    import pyarrow.compute as pc
+
+    rows = pc.indices_nonzero(pc.equal(table.column("kind"), "statement")).to_pylist()
+    for row, record in zip(rows, from_table(table.take(rows)) if rows else (), strict=True):
+        if record.signed is None:
+            yield Said(row, None, "statement-unsigned", "its record keeps no signed note")
+            continue
+        try:
+            statement = notes.parse(record.signed.encode())
+        except (NoteMalformed, UnicodeEncodeError) as error:
+            yield Said(row, None, "statement-malformed", str(error))
+            continue
+        wrong = differing(record, statement)
+        yield Said(row, record.signed, "statement-differs" if wrong else None, wrong)
+
+
+def differing(record: Record, statement: Statement) -> str:
+    """What the record says otherwise than the note that it keeps; "" for nothing."""
+    stated: dict[str, tuple[object, object]] = {
+        "type": (record.statement, statement.kind),
+        "subjects": (record.subjects, statement.subjects),
+        "time": (record.finished_us, statement.time_us),
+        "speaker": (record.reviewer, statement.speaker),
+    }
+    if statement.kind == REVIEW and record.outcome is not None:
+        about = statement.subjects[0].image_id if len(statement.subjects) == 1 else None
+        stated["image"] = (record.image_id, about)
+        stated |= {name: (getattr(record, name), statement.get(name)) for name in ("attempt", "outcome")}
+    elif record.outcome is not None or record.image_id is not None:
+        return "its record says how an image came out"
+    if record.salt is not None or record.commitment is None:
+        words = None if not record.reason else notes.words_commitment(record.salt or "", record.reason)
+        stated["words"] = (words, statement.words)
+    return ", ".join(name for name, (here, there) in stated.items() if here != there)
+
+
+class Statements:
+    """Feed it each part's statements in order; then `finish`."""
+
+    def __init__(self, report: AuditReport, trust: Trust | None) -> None:
+        self._report = report
+        self._people = trust.people if trust is not None and trust.log_keys else None
+        self._seen: set[bytes] = set()
+        self._strangers: Counter[str] = Counter()
+        self._subjects: dict[str, list[tuple[str, int, int]]] = defaultdict(list)
+        """By the leaf hash of a record: of which image, and the places, (part, row), of the statements that are about it."""
+        self.count = 0
+
+    def add(self, number: int, said: tuple[Said, ...]) -> None:
+        """The statements of one part."""
+        for one in said:
+            self.count += 1
+            where = f"{part_key(number)}#{one.row}"
+            if one.finding is not None:
+                self._report.add(one.finding, where, one.what)
+            if one.signed is not None:
+                self._add(number, one.row, where, notes.parse(one.signed.encode()), statement_key(one.signed))
+
+    def _add(self, number: int, row: int, where: str, statement: Statement, key: bytes) -> None:
+        if key in self._seen:
+            self._report.add("statement-twice", where, f"a {statement.kind} by {statement.speaker}")
+        self._seen.add(key)
+        if statement.origin != self._report.origin:
+            self._report.add("statement-differs", where, f"it was signed for the log {statement.origin}")
+        self._verify(where, statement)
+        for subject in statement.subjects:
+            self._subjects[subject.digest].append((subject.image_id, number, row))
+
+    def _verify(self, where: str, statement: Statement) -> None:
+        people = self._people or {}
+        if statement.key_name not in people:
+            self._strangers[statement.signer] += 1
+            if self._people is not None:
+                self._report.add("statement-untrusted", where, f"signed by {statement.signer}")
+            return
+        try:
+            notes.verify(statement, people)
+        except NoteUntrusted as error:
+            self._report.add("statement-bad-signature", where, str(error))
+
+    def finish(self, storage: Storage, whole: bool) -> None:
+        """`whole`: whether the log verified, so that what is not in it can be missed. Raises: StorageAway."""
+        if self._strangers and self._people is None:
+            said = f"{self._strangers.total()} statements of {len(self._strangers)} people"
+            self._report.notes.append(f"{said}: no trusted key was given, so who signed them was not judged")
+        if whole and self._subjects:
+            self._find(storage)
+        self._look_into_inbox(storage)
+
+    def _find(self, storage: Storage) -> None:
+        """Names the statements that are about no record before them."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        images = pa.array(sorted({image for places in self._subjects.values() for image, *_ in places}), pa.string())
+        found: dict[str, tuple[int, int, str]] = {}
+        for number, file in reading.fetch_parts(storage, with_values=False):
+            ids = parts.read_columns(file, number, ["image_id"])[1].column("image_id")
+            rows = pc.indices_nonzero(pc.is_in(ids, value_set=images)).to_pylist()
+            leaves = parts.read_part(file, number).encoded.leaves() if rows else []
+            for row in rows:
+                digest = leaves[row].hex()
+                if digest in self._subjects:
+                    found.setdefault(digest, (number, row, ids[row].as_py()))
+        for digest, places in self._subjects.items():
+            for image_id, number, row in places:
+                at = found.get(digest)
+                if at is None or at[:2] >= (number, row) or at[2] != image_id:
+                    what = f"the record {digest} of image {image_id} is not in the log before it"
+                    self._report.add("statement-unfounded", f"{part_key(number)}#{row}", what, image_id)
+
+    def _look_into_inbox(self, storage: Storage) -> None:
+        """What waits, and what of it nobody can take in."""
+        keys = list(inbox.keys(storage))
+        troubles: Counter[str] = Counter()
+        for key in keys[:INBOX_MAX]:
+            try:
+                letter = inbox.read(storage, key)
+                if letter is not None and self._people is not None:
+                    notes.verify(letter.statement, self._people)
+            except NoteMalformed as error:
+                troubles[f"malformed: {error}"] += 1
+            except (NoteUntrusted, NotStored) as error:
+                troubles[str(error)] += 1
+        if keys:
+            self._report.notes.append(f"{len(keys)} statements of people wait in the inbox, and are in no record yet")
+        for why, count in troubles.most_common(5):
+            self._report.notes.append(f"{count} of them cannot be taken in: {why}")
