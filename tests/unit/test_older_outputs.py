@@ -18,7 +18,7 @@ from renderfarm.job import load_job
 from renderfarm.plan import ImageIds, Intent, invalid_image_id, plan_row
 from renderfarm.resolve import read_job_file
 from renderfarm.review.review import Word, review
-from renderfarm.schema import RECORD_VERSION
+from renderfarm.schema import PLAIN_VERSION, RECORD_VERSION
 from renderfarm.storage import open_storage
 from tests import older
 from tests.older import Older
@@ -156,6 +156,6 @@ def test_a_plan_of_today_goes_on_in_its_log(old: Older, ask: Any) -> None:
 def test_a_person_of_today_has_a_word_in_its_log(old: Older, ask: Any) -> None:
     storage = open_storage(str(old.output))
     done = review(storage, read_job_file(storage), keys.load(old.keys), "sign:0", 1, Word("rejected", "Ada Lovelace", "as it should be"))
-    assert (done.record.version, done.record.reviewed_digest is None) == (RECORD_VERSION, False)
+    assert (done.record.version, done.record.reviewed_digest is None) == (PLAIN_VERSION, False)
     found = json.loads(ask("audit", old.output, "--trust", old.trust, "--since", old.kept, "--json"))
     assert (found["verdict"], found["parts"]) == ("passed", old.expected["audit"]["parts"] + 1)

@@ -412,7 +412,8 @@ def move(storage: Storage, rules: Rules, tried: Record, outcome: AttemptOutcome)
 def look(storage: Storage, rules: Rules, tried: Record, outcome: AttemptOutcome) -> Placed:
     """What `move` would put where; writes nothing. Raises: as `move`."""
     if tried.object_key is None or tried.file_sha256 is None or tried.file_bytes is None:
-        raise UserError("no picture of this attempt was kept", "--attempt", "choose another attempt; output.rejected: all keeps every picture")
+        remedy = "choose another attempt; output.rejected: all keeps every picture"
+        raise UserError("no picture of this attempt was kept", "--attempt", remedy)
     if tried.media_type != rules.media_type:
         remedy = f"choose another attempt; output.kept: delivery keeps {rules.media_type}, which is delivered here"
         raise UserError(f"of this attempt only a preview was kept ({tried.media_type})", tried.object_key, remedy)
