@@ -12,8 +12,8 @@ from typing import Literal
 
 MANIFEST_VERSION = 1
 RECORD_VERSION = 4
-"""What a new output is written in. Version 2 added reviews, 3 control images, 4 salted values, drawings and statements. Earlier ones are read
-as they were written."""
+"""What a new output is written in. Version 2 added reviews, 3 control images, 4 salted values, drawings and statements. Earlier ones are
+read as they were written."""
 
 PLAIN_VERSION = 3
 """What an output that began before version 4 is carried on in: its ids and digests have no salt."""
@@ -214,7 +214,8 @@ class RenderInfo:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One row of the provenance log, of any version. `record_fields(version)` says which fields its canonical bytes cover, and in which order.
+    """One row of the provenance log, of any version. `record_fields(version)` says which fields its canonical bytes cover, in which
+    order.
 
     From version 4 on the `VALUE_FIELDS` are no part of these bytes. They lie beside the log, and a salted hash stands for them all,
     `commitment`: so they can be forgotten, and nothing that is signed changes. Then `salt` and texts are None, lists are empty, reasons "".
@@ -289,7 +290,7 @@ class Record:
     # attempt: what the checks said
     outcome: AttemptOutcome | None = None
     cause: str | None = None
-    """Of a failed attempt from version 4 on, where the fault lay: `row` cannot be planned, `render` cannot be drawn, `farm` had a sick worker."""
+    """Of a failed attempt from version 4 on, where the fault lay: `row` cannot be planned, `render` cannot be drawn, `farm` is sick."""
     reason: str | None = None
     verdicts: tuple[Verdict, ...] = ()
     watermark_method: str | None = None

@@ -1,6 +1,6 @@
 """How fast a log is written, audited, resumed and proven, over generated records. Ends with one JSON line.
 
-    python scripts/bench/audit.py [--records 1000000] [--rows 1000] [--small-parts 4000] [--folder DIR]
+    python scripts/bench/audit.py [--records 1000000] [--rows 1000] [--small-parts 4000] [--folder DIR] [--version 3]
 
 The records are as long as real ones (about 1.9 kB of canonical bytes), every field of an attempt is set, and no two are
 alike. Pictures are only listed, not stored: this measures the log, not the objects. Each audit runs in a process of its
@@ -34,18 +34,20 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from renderfarm import credential, keys, notes
 from renderfarm.audit.audit import audit
 from renderfarm.keys import Trust
-from renderfarm.log import parts, snapshot
-from renderfarm.log.canonical import ColumnBytes, claim_digest
+from renderfarm.log import guarded, parts, snapshot
+from renderfarm.log.canonical import ColumnBytes, sealed
+from renderfarm.log.index import index_root
 from renderfarm.log.proofs import prove, prove_rows, verify
-from renderfarm.log.record import VERSION_KEY, record_id, to_table
+from renderfarm.log.record import VERSION_KEY, columns, record_id, to_table
+from renderfarm.log.record import values as values_of
 from renderfarm.log.state import LogState
 from renderfarm.log.tree import Frontier, part_leaf, tree_root
-from renderfarm.log import guarded
+from renderfarm.log.values import encode as encode_values
 from renderfarm.log.writer import LogWriter
 from renderfarm.notes import Checkpoint, Signer
-from renderfarm.output import SNAPSHOT, part_key
+from renderfarm.output import SNAPSHOT, VALUES, part_key, values_key
 from renderfarm.pictures import encode
-from renderfarm.schema import RECORD_VERSION, ObjectCount, Record, Verdict
+from renderfarm.schema import PLAIN_VERSION, RECORD_VERSION, ObjectCount, Record, Verdict
 from renderfarm.storage import LocalStorage, Stored
 
 JOB = "bench"
@@ -81,14 +83,14 @@ def _key(number: int, digest: str) -> str:
     return f"images/product-{number // 4}/{number % 4}-{digest[:12]}.png"
 
 
-def record_of(number: int) -> Record:
-    """One accepted attempt with every field set."""
+def record_of(number: int, version: int = RECORD_VERSION) -> Record:
+    """One accepted attempt with every field set that a driver sets."""
     digest = _digest(number)
     image = digest[:32]
     verdicts = tuple(Verdict(check, "accepted", "as wanted", 0.9 + number % 997 / 1e4, 0.8) for check in CHECKS)
     batch = tuple(f"{_digest(other)[:32]}/1" for other in range(number - number % 4, number - number % 4 + 4))
     record = Record(
-        "attempt", job=JOB, plan_digest="a" * 64, image_id=image, row_id=f"product-{number // 4}", row_digest=digest, index=number % 4,
+        "attempt", version, job=JOB, plan_digest="a" * 64, image_id=image, row_id=f"product-{number // 4}", row_digest=digest, index=number % 4,
         attempt=1, prompt=f'A studio photograph of product {number // 4} on a marble table, soft light, the sign reads "OPEN {number}"',
         negative_prompt="blurry, deformed, low quality, watermark", seed=number * 7919, width=768, height=768, steps=30, guidance=7.5,
         text=f"OPEN {number}", objects=(ObjectCount("mug", 1),), tags=(("campaign", "autumn"), ("sku", str(number // 4))),
@@ -98,30 +100,36 @@ def record_of(number: int) -> Record:
         watermark_method="renderfarm-tile", watermark_version=1, watermark_key_id="00aabbcc", watermark_payload=record_id(image, 1),
         pdq=digest, pdq_quality=100, started_us=1_790_000_000_000_000 + number, finished_us=1_790_000_003_000_000 + number,
     )  # fmt: skip
+    if version > PLAIN_VERSION:
+        salt = hashlib.sha256(f"salt {number // 4}".encode()).hexdigest()[:32]
+        record = dataclasses.replace(record, salt=salt, drawing_id=image, settings=(("sampler.use_karras_sigmas", "true"),))
     return dataclasses.replace(
-        record, claim_digest=claim_digest(record), media_type="image/png", file_sha256=digest, file_bytes=900_000 + number,
+        sealed(record), media_type="image/png", file_sha256=digest, file_bytes=900_000 + number,
         object_key=_key(number, digest), thumb_key=f"thumbs/product-{number // 4}/{number % 4}-1-{digest[:12]}.webp",
     )  # fmt: skip
 
 
-def generate(folder: Path, records: int, rows: int) -> dict[str, float]:
+def generate(folder: Path, records: int, rows: int, version: int) -> dict[str, float]:
     """Writes the log; CPU milliseconds an image for the append alone."""
     storage = LocalStorage(folder, create=True)
     job = json.dumps({"name": JOB, "settings": {"checks": {"attempts": 4}}}).encode()
     storage.put("job.json", job)
     writer = LogWriter.open(storage, JOB, SIGNER)
+    writer.record_version = version
     settings = hashlib.sha256(job).hexdigest()
-    writer.append([Record("plan", job=JOB, plan_digest="a" * 64, settings_digest=settings, planned=records, finished_us=1)])
+    plan = Record("plan", version, job=JOB, plan_digest="a" * 64, settings_digest=settings, planned=records, finished_us=1)
+    writer.append([plan])
     spent, written = 0.0, 0
     for start in range(0, records, rows):
-        batch = [record_of(number) for number in range(start, min(start + rows, records))]
+        batch = [record_of(number, version) for number in range(start, min(start + rows, records))]
         begin = time.process_time()
         commit = writer.append(batch)
         spent += time.process_time() - begin
         written += commit.bytes
         if start // rows % 50 == 0:
             print(f"  {start + len(batch)} of {records} records", file=sys.stderr)
-    return {"append_ms": 1000 * spent / records, "part_bytes_per_record": written / records}
+    values = sum(stored.size for stored in storage.list(VALUES))
+    return {"append_ms": 1000 * spent / records, "part_bytes_per_record": written / records, "values_bytes_per_record": values / records}
 
 
 class Far(LocalStorage):
@@ -176,22 +184,26 @@ def write_small(storage: LocalStorage, count: int, snapshot_at: int) -> None:
     for start, stop in itertools.pairwise([*starts, count]):
         if start == snapshot_at:
             storage.put(SNAPSHOT, snapshot.dump(state, leaves, notes.origin(JOB), SIGNER))
-        table = to_table([record_of(number) if number else plan for number in range(start, stop)])
-        state.fold(table)
+        view = to_table([record_of(number) if number else plan for number in range(start, stop)])
+        state.fold(view)
+        table, values = columns(view, RECORD_VERSION), values_of(view)
         for row, leaf in enumerate(ColumnBytes.of(table).leaves()):
             number = start + row
-            root = tree_root([leaf])
-            leaves.append(part_leaf(number, 1, root))
+            root, index = tree_root([leaf]), index_root(table.slice(row, 1))
+            leaves.append(part_leaf(number, 1, root, index))
             after = frontier.append(leaves[-1])
             path = storage.root / part_key(number)
             if not path.exists():
                 entries = {
-                    VERSION_KEY: str(RECORD_VERSION), parts.PART_KEY: str(number), parts.ROOT_KEY: root.hex(),
+                    VERSION_KEY: str(RECORD_VERSION), parts.PART_KEY: str(number), parts.ROOT_KEY: root.hex(), parts.INDEX_KEY: index.hex(),
                     parts.FRONTIER_KEY: ",".join(item.hex() for item in frontier.hashes), parts.LOG_KEY_KEY: log_key,
                     parts.CHECKPOINT_KEY: notes.sign(Checkpoint(notes.origin(JOB), number + 1, after.root()), SIGNER).to_bytes().decode(),
                 }  # fmt: skip
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(guarded.write(table.slice(row, 1), {key: value.encode() for key, value in entries.items()}))
+                beside = storage.root / values_key(number, root)
+                beside.parent.mkdir(parents=True, exist_ok=True)
+                beside.write_bytes(encode_values(values.slice(row, 1), number, root))
             frontier = after
 
 
@@ -236,7 +248,8 @@ def ceiling(folder: Path) -> dict[str, float]:
     for _ in range(5):
         pq.read_table(pa.BufferReader(data), use_threads=False)
     decoded = time.process_time() - begin
-    encoded = ColumnBytes.of(part.table)
+    version = part.footer.version
+    encoded = ColumnBytes.of(columns(part.table, version), version)
     begin = time.process_time()
     for _ in range(5):
         encoded.leaves()
@@ -282,6 +295,7 @@ def main() -> None:
     parser.add_argument("--records", type=int, default=1_000_000)
     parser.add_argument("--rows", type=int, default=1000, help="records in a part")
     parser.add_argument("--folder", type=Path, help="where the log is kept, or found again; default: a temporary folder")
+    parser.add_argument("--version", type=int, default=RECORD_VERSION, choices=(PLAIN_VERSION, RECORD_VERSION), help="of the records")
     parser.add_argument("--small-parts", type=int, default=0, help="also resume a log of so many parts of one record, 20 ms away")
     parser.add_argument("--measure", choices=("quick", "full", "resume"), help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -290,10 +304,17 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as temporary:
         folder = args.folder or Path(temporary)
-        result: dict[str, Any] = {"bench": "audit", "records": args.records, "rows": args.rows, "cores": os.cpu_count()}
+        result: dict[str, Any] = {
+            "bench": "audit",
+            "version": args.version,
+            "records": args.records,
+            "rows": args.rows,
+            "cores": os.cpu_count(),
+        }
+        result |= {"cores": os.cpu_count()}
         result["machine"] = f"{platform.machine()} {platform.system()}, Python {platform.python_version()}, pyarrow {pa.__version__}"
         if not (folder / part_key(0)).exists():
-            result |= generate(folder, args.records, args.rows)
+            result |= generate(folder, args.records, args.rows, args.version)
         for what in ("quick", "full", "resume"):
             taken = measured(what, folder, args.records)
             print(f"{what}: {taken['s']:.1f} s, {taken['cpu_s']:.1f} s of CPU, {taken['peak_mib']:.0f} MiB", file=sys.stderr)
