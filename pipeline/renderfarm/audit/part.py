@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 QUICK_COLUMNS = tuple(dict.fromkeys((*tally.COLUMNS, "object_key", "file_bytes", "withdrawn_key")))
 KEPT_COLUMNS = tuple(dict.fromkeys((*QUICK_COLUMNS, *objects.COLUMNS, *objects.REVIEW_COLUMNS)))
+EXAMINED_COLUMNS = tuple(dict.fromkeys((*KEPT_COLUMNS, "attempt", "watermark_payload", "subjects", "commitment", "salt")))
 
 CHUNK = 8
 """Parts that a worker takes at a time."""
@@ -69,7 +70,7 @@ def examine(file: PartFile, number: int, quick: bool) -> Examined | PartDamaged:
     try:
         if quick:
             return Examined(*parts.read_columns(file, number, QUICK_COLUMNS))
-        part = parts.read_part(file, number)
+        part = parts.read_part(file, number, EXAMINED_COLUMNS)
     except PartDamaged as damage:
         return damage
     rows = rows_damage(part)

@@ -249,13 +249,24 @@ def _joined(
         if name in tail and tail_sizes is not None:
             for piece in encoded:
                 tail_sizes += _sizes(piece)
-        pieces += encoded
+        _extend(pieces, encoded)
     try:
         options = pc.JoinOptions(null_handling="replace", null_replacement="")
         joined = pc.binary_join_element_wise(*_spread(pieces, rows), _scalar(b""), options=options)
     except pa.ArrowException as error:
         raise ValueError(f"the rows cannot be encoded: {error}") from error
     return memoryview(joined.buffers()[2]), _offsets(joined)
+
+
+def _extend(pieces: list[Piece], more: list[Piece]) -> None:
+    """Neighbours that are the same in every row become one."""
+    import pyarrow as pa
+
+    for piece in more:
+        if isinstance(piece, pa.Scalar) and pieces and isinstance(pieces[-1], pa.Scalar):
+            pieces[-1] = _scalar(pieces[-1].as_py() + piece.as_py())
+        else:
+            pieces.append(piece)
 
 
 def _spread(pieces: list[Piece], rows: int) -> list[Piece]:
@@ -292,13 +303,19 @@ def _encode(array: pa.Array) -> list[Piece]:
 def _encode_text(array: pa.Array) -> list[Piece]:
     import pyarrow as pa
 
-    sizes = np.diff(_offsets(array))
+    offsets = _offsets(array)
+    sizes = np.diff(offsets)
     if array.null_count:
         sizes = np.where(_valid(array), sizes, 0xFFFFFFFF)
+    elif (sizes == sizes[0]).all():  # most texts of a part are the same in every row: one piece for all
+        data = bytes(memoryview(array.buffers()[2] or b"")[offsets[0] : offsets[-1]])
+        first = data[: sizes[0]]
+        if data.endswith(first) and data == first * len(array):
+            return [_scalar(struct.pack(">I", sizes[0]) + first)]
     return [_fixed(sizes.astype(">u4").view(np.uint8).reshape(-1, 4)), array.cast(pa.binary())]
 
 
-def _encode_number(array: pa.Array) -> pa.Array:
+def _encode_number(array: pa.Array) -> Piece:
     import pyarrow as pa
 
     whole = pa.types.is_integer(array.type)
@@ -307,7 +324,7 @@ def _encode_number(array: pa.Array) -> pa.Array:
     cells[:, 3] = 8
     cells[:, 4:] = values.astype(">i8" if whole else ">f8").view(np.uint8).reshape(-1, 8)
     if not array.null_count:
-        return _fixed(cells)
+        return _scalar(cells[0].tobytes()) if (cells == cells[0]).all() else _fixed(cells)
     valid = _valid(array)
     cells[~valid, :4] = 0xFF
     used = np.repeat(valid[:, None], 12, axis=1)

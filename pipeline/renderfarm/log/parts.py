@@ -38,7 +38,7 @@ from renderfarm.log.record import VERSION_KEY, arrow_schema, from_table, view
 from renderfarm.log.tree import HASH_BYTES, Frontier, part_leaf, tree_root
 from renderfarm.notes import Checkpoint
 from renderfarm.output import part_key, part_number, values_key
-from renderfarm.schema import RECORD_VERSION
+from renderfarm.schema import RECORD_FIELDS, RECORD_VERSION
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -127,8 +127,8 @@ def read_footer(file: PartFile | bytes, number: int) -> Footer:
     return _open(PartFile.of(file).data, number)[0]
 
 
-def read_part(file: PartFile | bytes, number: int) -> Part:
-    """Part `number` with its rows, and the values that are what these commit to.
+def read_part(file: PartFile | bytes, number: int, names: Iterable[str] = RECORD_FIELDS) -> Part:
+    """Part `number` with its rows, all columns of the view or these, and the values that are what these commit to.
 
     Raises: PartDamaged as `read_footer`, and when a page does not decode, a checksum differs, or a null lies where none
     may. Values that are not what was committed to are no reason: they are not believed.
@@ -142,7 +142,7 @@ def read_part(file: PartFile | bytes, number: int) -> Part:
     except ValueError as error:
         raise PartDamaged("part-altered", part_key(number), str(error)) from error
     values, damage = _values(file.values, footer, table)
-    return Part(footer, view(table, values), encoded, damage)
+    return Part(footer, view(table, values, names), encoded, damage)
 
 
 def _values(data: bytes | None, footer: Footer, table: pa.Table) -> tuple[pa.Table | None, PartDamaged | None]:
