@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ from renderfarm.log.canonical import sealed
 from renderfarm.log.record import record_id
 from renderfarm.output import delivered_key, kept_key, thumb_key
 from renderfarm.pictures import Fingerprint, Pixels, decode, encode, fingerprint, thumbnail
+from renderfarm.render import TILED
 from renderfarm.schema import PLAIN_VERSION, Attempt, AttemptOutcome, Record, RenderInfo, Verdict, as_row
 from renderfarm.storage import Storage
 from renderfarm.version import __version__
@@ -34,8 +36,8 @@ PAYLOAD_VERSION = 1
 REVIEW_TYPE = "image/webp"
 REVIEW_QUALITY = 90
 THUMB_SIDE = 256
-_INPUTS = ("init_image", "init_digest", "mask_image", "mask_digest", "control_image", "control_digest")
-"""Fields that `inputs` replaces from record version 4 on."""
+_ONE_EACH = ("adapter", "init_image", "init_digest", "mask_image", "mask_digest", "control_image", "control_digest")
+"""Fields that `adapters` and `inputs` replace from record version 4 on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,11 +151,12 @@ class Finisher:
 
     def _record(self, attempt: Attempt, info: RenderInfo, checked: Checked, decision: Decision, marked: bool, started_us: int) -> Record:
         blank = _blank(attempt, self.job.name, self.plan_digest, decision.reason)
-        older = ("settings", "adapters") if blank.version <= PLAIN_VERSION else ()  # which had no fields for them
+        made = info if blank.version > PLAIN_VERSION else as_older(info)
         return dataclasses.replace(
             blank,
-            **{f.name: getattr(info, f.name) for f in dataclasses.fields(info) if f.name not in older},
+            **{f.name: getattr(made, f.name) for f in dataclasses.fields(made)},
             outcome=decision.outcome,
+            cause=None,
             verdicts=decision.verdicts,
             watermark_method=watermark.METHOD if marked else None,
             watermark_version=watermark.VERSION if marked else None,
@@ -167,6 +170,15 @@ class Finisher:
         )
 
 
+def as_older(info: RenderInfo) -> RenderInfo:
+    """What records up to version 3 say of it: what was lossy stands behind the sampler's name, and adapters in the plan alone."""
+    said = {name: json.loads(value) for name, value in info.settings}
+    reuse, quantise, tiled = (said.get(name) for name in ("lossy.reuse", "lossy.quantise", TILED))
+    words = [word for word, there in ((f"reuse {reuse}", reuse), (str(quantise), quantise), ("tiled VAE", tiled)) if there]
+    scheduler = info.scheduler + (f" ({', '.join(words)})" if words else "")
+    return dataclasses.replace(info, scheduler=scheduler, settings=(), adapters=())
+
+
 def failed_record(attempt: Attempt, job: str, plan_digest: str, reason: str) -> Record:
     """The record of an attempt that could not be rendered."""
     return sealed(_blank(attempt, job, plan_digest, reason))
@@ -175,7 +187,7 @@ def failed_record(attempt: Attempt, job: str, plan_digest: str, reason: str) -> 
 def _blank(attempt: Attempt, job: str, plan_digest: str, reason: str) -> Record:
     """What every record of this attempt says, of the version that its output is written in."""
     image, version = attempt.image, attempt.image.record_version
-    apart = {"seed", "drawing_id", "salt"} if version <= PLAIN_VERSION else {"seed", *_INPUTS}
+    apart = {"seed", "drawing_id", "salt"} if version <= PLAIN_VERSION else {"seed", *_ONE_EACH}
     shared = {f.name: getattr(image, f.name) for f in dataclasses.fields(image) if f.name not in apart}
     return Record(
         kind="attempt",
@@ -186,6 +198,7 @@ def _blank(attempt: Attempt, job: str, plan_digest: str, reason: str) -> Record:
         attempt=attempt.number,
         seed=attempt.seed,
         outcome="failed",
+        cause="render" if version > PLAIN_VERSION else None,
         reason=reason,
         renderfarm_version=__version__,
         finished_us=now_us(),

@@ -198,7 +198,8 @@ def _output_salt(storage: Storage) -> str:
         said = storage.get(SALT, 2 * SALT_BYTES + 1)
     found = _SALT.fullmatch(said)
     if found is None:
-        raise JobError(f"{SALT} holds no salt", storage.uri, "restore it, or take it away: the next run makes another, and records the plan anew")
+        remedy = "restore it, or take it away: the next run makes another, and records the plan anew"
+        raise JobError(f"{SALT} holds no salt", storage.uri, remedy)
     return found[1].decode()
 
 
@@ -270,6 +271,7 @@ def _bad_records(session: Session, blank: Record, logged: set[str]) -> Iterator[
                 index=0,
                 attempt=1,
                 outcome="failed",
+                cause="row" if salt else None,
                 reason=f"invalid row {row.row}: {reason}"[:2000],
             )
             yield sealed(record)

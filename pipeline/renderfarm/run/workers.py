@@ -127,15 +127,9 @@ def read_inputs(attempts: Sequence[Attempt]) -> dict[str, bytes]:
     Raises: RenderFailed when one is gone or is not what was resolved, StorageAway.
     """
     named: dict[str, str] = {}
-    for image in (attempt.image for attempt in attempts):
-        pictures = (
-            (image.init_image, image.init_digest),
-            (image.mask_image, image.mask_digest),
-            (image.control_image, image.control_digest),
-        )
-        for uri, digest in pictures:
-            if uri and digest:
-                named[digest] = uri
+    for given in (given for attempt in attempts for given in attempt.image.inputs()):
+        if given.uri:
+            named[given.digest] = given.uri
     found = {}
     for digest, uri in named.items():
         try:
