@@ -10,7 +10,8 @@ A key never leaves the output: what a manifest says is percent-encoded.
     provenance/values/00000042-<hash>.parquet what its records commit to, with the salts
     provenance/values/salt                    what the manifest's digest is hashed with
     provenance/inbox/…                        people's statements that wait for the log
-    provenance/checkpoint, witnessed, snapshot, lease
+    provenance/values/snapshot                what shortens the next start; in older outputs provenance/snapshot
+    provenance/checkpoint, witnessed, lease
     report/index.html                         the contact sheet
 
 Where records are of version 3 or earlier, pictures are named by their row: images/<row>/<index>-<hash>.png, and so on.
@@ -38,6 +39,8 @@ CHECKPOINT = "provenance/checkpoint"
 WITNESSED = "provenance/witnessed"
 """The newest checkpoint that witnesses cosigned."""
 SNAPSHOT = "provenance/snapshot"
+SALTED_SNAPSHOT = VALUES + "snapshot"
+"""The snapshot of an output with salts: it holds them, so it goes where the values go."""
 LEASE = "provenance/lease"
 REPORT_INDEX = "report/index.html"
 

@@ -20,7 +20,7 @@ from renderfarm.log.export import Filter, export
 from renderfarm.log.orphans import orphans
 from renderfarm.log.rate import last_rate
 from renderfarm.log.writer import LogWriter
-from renderfarm.output import LEASE, SNAPSHOT
+from renderfarm.output import LEASE, SALTED_SNAPSHOT
 from renderfarm.resolve import read_job_file
 from renderfarm.review.reproduce import accepted
 from renderfarm.review.review import Word, review, waiting
@@ -230,7 +230,7 @@ def test_a_resume_knows_what_people_said(output: Output) -> None:
     assert {row: len(places) for row, places in known.items() if places} == {"row-2": 1}
     writer = LogWriter.open(output.storage, outputs.JOB, output.signer, snapshot_parts=1)
     again = LogWriter.open(output.storage, outputs.JOB, output.signer)
-    assert output.storage.stat(SNAPSHOT) is not None
+    assert output.storage.stat(SALTED_SNAPSHOT) is not None
     assert list(again.state.images()) == list(writer.state.images()) == list(state.images()) and again.state.reviews == 2
     assert last_rate(output.storage) is None
 
