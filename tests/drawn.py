@@ -16,6 +16,7 @@ from renderfarm import keys
 from renderfarm.checks.base import Check, Image
 from renderfarm.credential import Issuer
 from renderfarm.job import load_job
+from renderfarm.plan import drawn_once
 from renderfarm.resolve import ResolvedJob, resolve_job
 from renderfarm.run import session as farm
 from renderfarm.run.engine import CheckedUnit, Event, Opened, Order, Rendered, StoredUnit
@@ -89,11 +90,11 @@ class DrawnEngine:
         return 1 - len(self._events)
 
     def render(self, unit: Unit) -> None:
-        attempts = unit.attempts()
-        names = tuple(f"{attempt.image.drawing_id}/{attempt.number}" for attempt in attempts)
+        once, places = drawn_once(unit.attempts())
+        names = tuple(f"{attempt.image.drawing_id}/{attempt.number}" for attempt in once)
         self.drawn += names
-        marking = Marking(attempts, self.key)
-        pixels = marking(torch.stack([torch.from_numpy(picture(attempt.seed)) for attempt in attempts])).numpy()
+        marking = Marking(unit.attempts(), self.key, places)
+        pixels = marking(torch.stack([torch.from_numpy(picture(attempt.seed)) for attempt in once])).numpy()
         info: Any = {name: getattr(INFO, name) for name in INFO.__dataclass_fields__} | {"batch": names}
         self._events.append(Rendered(unit, pixels, RenderInfo(**info), marking.marked, 1, 0.1, {}))
 

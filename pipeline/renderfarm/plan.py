@@ -190,6 +190,19 @@ def attempt_of(image: PlannedImage, number: int) -> Attempt:
     return Attempt(image, number, image.seed if number == 1 else _seed(f'["retry",{image.seed},{image.index},{number}]'))
 
 
+def drawing_of(attempt: Attempt) -> tuple[object, ...]:
+    """What two attempts share that are drawn as one: the drawing, the attempt's noise, and what a rung of the ladder may change."""
+    image = attempt.image
+    return image.drawing_id or image.image_id, attempt.number, attempt.seed, image.steps, image.guidance, image.negative_prompt
+
+
+def drawn_once(attempts: Sequence[Attempt]) -> tuple[tuple[Attempt, ...], tuple[int, ...]]:
+    """The first attempt of each drawing, in order, and for each attempt which of these is drawn for it."""
+    first: dict[tuple[object, ...], int] = {}
+    places = tuple(first.setdefault(drawing_of(attempt), len(first)) for attempt in attempts)
+    return tuple(attempts[places.index(place)] for place in range(len(first))), places
+
+
 def on_ladder(attempt: Attempt, rejected: int, job: JobSettings) -> Attempt:
     """The attempt as the job's ladder renders it after so many rejections of its image.
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from renderfarm.render.stages import Request
 
     Mark = Callable[[torch.Tensor], torch.Tensor]
-    """uint8 (B, H, W, 3) on the renderer's device → the same shape and dtype, marked."""
+    """uint8 (B, H, W, 3) on the renderer's device → the same, marked; more of them where several are made of one drawing."""
 
 CHUNK_END = ""
 """In `RenderInfo.batch`, the boundary between images that were rendered one batch after another."""
@@ -97,9 +97,9 @@ class Renderer:
     ) -> tuple[np.ndarray, RenderInfo]:
         """Returns uint8 (B, H, W, 3) in the order of `attempts`, and how they were made.
 
-        `mark` gets all B pictures at once, on the device, before they leave it. `inputs`: SHA-256 hex of each init
-        image and mask → its bytes. Raises RenderFailed(message, index) when a picture is not finite, and
-        RenderFailed(message) when not even one image fits into memory.
+        `mark` gets all B pictures at once, on the device, before they leave it, and what it gives is returned.
+        `inputs`: SHA-256 hex of each init image and mask → its bytes. Raises RenderFailed(message, index) when a picture
+        is not finite, and RenderFailed(message) when not even one image fits into memory.
         """
         started = time.monotonic()
         if self._pools(attempts):
@@ -268,8 +268,8 @@ def choose_kernels(deterministic: bool, tf32: bool) -> None:
 
 
 def name_of(attempt: Attempt) -> str:
-    """Returns how `RenderInfo.batch` names an attempt."""
-    return f"{attempt.image.image_id}/{attempt.number}"
+    """Returns how `RenderInfo.batch` names an attempt: by its drawing."""
+    return f"{attempt.image.drawing_id or attempt.image.image_id}/{attempt.number}"
 
 
 def not_finite(attempts: Sequence[Attempt], index: int) -> RenderFailed:
