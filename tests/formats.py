@@ -21,12 +21,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from renderfarm import notes, output
 from renderfarm.job import JobSettings
-from renderfarm.log import parts
+from renderfarm.log import guarded, parts
 from renderfarm.log.canonical import ColumnBytes, claim_bytes, record_bytes
 from renderfarm.log.proofs import prove, prove_consistency
 from renderfarm.log.record import as_dict, claim_digest, record_id, to_table
 from renderfarm.log.tree import Frontier, leaf_hash, part_leaf, tree_root
-from renderfarm.log import guarded
 from renderfarm.manifest import row_digest
 from renderfarm.notes import Checkpoint, Signer, cosign
 from renderfarm.plan import Intent, attempt_of, first_seed, invalid_image_id, plan_digest, plan_row

@@ -8,6 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from renderfarm.log.writer import LogWriter
+from renderfarm.notes import Signer
+from renderfarm.resolve import ResolvedJob
+from renderfarm.run.session import job_keys
+from renderfarm.schema import PLAIN_VERSION, Record
+from renderfarm.storage import open_storage
+
 DATA = Path(__file__).parent / "data"
 OUTPUTS = DATA / "outputs"
 KEYS = "worthless-test-keys"
@@ -62,3 +69,12 @@ def copy(version: int, to: Path) -> Older:
     for path in (folder / KEYS).rglob("*"):
         path.chmod(0o700 if path.is_dir() else 0o600)
     return Older(folder, json.loads((folder / "expected.json").read_text("utf-8")))
+
+
+def begin_plain(job: ResolvedJob) -> None:
+    """Begins the job's output as the program did before record version 4: the scheme stays."""
+    storage, key_set = open_storage(job.job.output.to, create=True), job_keys(job.job)[0]
+    writer = LogWriter.open(storage, job.job.name, Signer(key_set.log_name, key_set.log_public, key_set.sign_log))
+    writer.record_version = PLAIN_VERSION
+    plan = {"manifest_digest": job.manifest_digest, "settings_digest": job.settings_digest, "planned": job.planned}
+    writer.append([Record("plan", PLAIN_VERSION, job=job.job.name, plan_digest=job.plan_digest, **plan)])

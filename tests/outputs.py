@@ -17,6 +17,7 @@ from renderfarm.log.canonical import sealed
 from renderfarm.log.record import record_id
 from renderfarm.log.writer import LogWriter
 from renderfarm.notes import Signer
+from renderfarm.output import delivered_key, kept_key
 from renderfarm.pictures import encode
 from renderfarm.pictures.fingerprints import SIGNATURE_BYTES
 from renderfarm.schema import Record, Verdict
@@ -59,6 +60,11 @@ def picture(seed: int, side: int = SIDE) -> np.ndarray:
 def image_id(number: int) -> str:
     """A well-formed image id."""
     return hashlib.sha256(f"image {number}".encode()).hexdigest()[:32]
+
+
+def place(number: int, folder: str = "images") -> str:
+    """How the names of an image's pictures begin."""
+    return f"{folder}/{image_id(number)[:2]}/{image_id(number)}-"
 
 
 def job_json(name: str = JOB, attempts: int = 2) -> bytes:
@@ -110,9 +116,7 @@ def stored_attempt(output: Output, issuer: credential.Issuer, record: Record, me
     claim = credential.claim_for(record, record.claim_digest, "Example GmbH", output.keys.mark_key)
     data = issuer.issue(encode(marked, media_type), media_type, claim)
     digest = hashlib.sha256(data).hexdigest()
-    folder = "images" if record.outcome == "accepted" else "review"
-    suffix = media_type.partition("/")[2]
-    key = f"{folder}/{record.row_id}/{record.index}-{digest[:12]}.{suffix}"
+    key = (delivered_key if record.outcome == "accepted" else kept_key)(record, digest, media_type)
     output.storage.put_new(key, data, media_type)
     return dataclasses.replace(record, media_type=media_type, file_sha256=digest, file_bytes=len(data), object_key=key)
 

@@ -3,6 +3,9 @@
 An `image_id` covers what changes pixels *by intent*: prompts, size, steps, guidance, scheduler, weights, adapter, inputs, seed. It leaves
 out batch size, memory mode, checks, file format, keys and output, so that changing those renders nothing again. A seed never depends on
 the prompt or on the image_id, so that editing one word, or previewing with fewer steps, keeps the noise.
+
+In a new output every id and digest of a row is hashed with the row's salt (`log.salts`), so that nobody can test a guessed prompt against
+it. Seeds are not: the noise stays where the salt was forgotten. An output that began before record version 4 has no salts ("").
 """
 
 from __future__ import annotations
@@ -49,13 +52,14 @@ class BatchKey:
     has_control: bool = False
 
 
-def plan_row(row: PromptRow, row_digest: str, intent: Intent) -> tuple[PlannedImage, ...]:
-    """All images of one row, in index order."""
+def plan_row(row: PromptRow, row_digest: str, intent: Intent, salt: str = "") -> tuple[PlannedImage, ...]:
+    """All images of one row, in index order. `row_digest`: of what the row says, plain; `salt`: of the row, 32 hex digits or ""."""
     count = row.images if row.images is not None else intent.job.defaults.images
-    return tuple(_plan_image(row, row_digest, index, intent) for index in range(count))
+    digest = salted_row_digest(row_digest, salt)
+    return tuple(_plan_image(row, digest, index, intent, salt) for index in range(count))
 
 
-def _plan_image(row: PromptRow, row_digest: str, index: int, intent: Intent) -> PlannedImage:
+def _plan_image(row: PromptRow, row_digest: str, index: int, intent: Intent, salt: str) -> PlannedImage:
     job, defaults = intent.job, intent.job.defaults
     image = PlannedImage(
         image_id="",
@@ -80,8 +84,10 @@ def _plan_image(row: PromptRow, row_digest: str, index: int, intent: Intent) -> 
         tags=row.tags,
         control_image=row.control_image,
         control_digest=intent.input_digests.get(row.control_image) if row.control_image else None,
+        salt=salt,
     )
-    return replace(image, image_id=_image_id(image, intent))
+    image_id = _image_id(image, intent)
+    return replace(image, image_id=image_id, drawing_id=image_id)  # one sheet a drawing, as long as nothing is laid over it
 
 
 def _image_id(image: PlannedImage, intent: Intent) -> str:
@@ -106,7 +112,9 @@ def _image_id(image: PlannedImage, intent: Intent) -> str:
         content["control"] = [intent.control, image.control_digest]
     if intent.job.model.lossy.name:
         content["lossy"] = intent.job.model.lossy.name
-    return _digest("image 1", content)[:32]
+    if image.salt:
+        content["salt"] = image.salt
+    return _digest("image 2" if image.salt else "image 1", content)[:32]
 
 
 class ImageIds:
@@ -122,8 +130,8 @@ class ImageIds:
         self._tail = f'"weights":{_text(intent.weights_digest)}}}]'
         self._scheduler = _text(model.scheduler)
 
-    def of(self, raw: Mapping[str, Any]) -> list[bytes]:
-        """16 bytes for each image of the row, in index order."""
+    def of(self, raw: Mapping[str, Any], salt: str = "") -> list[bytes]:
+        """16 bytes for each image of the row, in index order. `salt` as of `plan_row`."""
         intent, value = self._intent, raw.get
         job, defaults = intent.job, intent.job.defaults
         row, seed, init, mask, control = raw["id"], value("seed"), value("init_image"), value("mask_image"), value("control_image")
@@ -134,10 +142,11 @@ class ImageIds:
         adapter_json = _text(intent.adapter_digests.get(adapter, adapter) if adapter else None)
         init_json, mask_json = (_text(intent.input_digests.get(uri) if uri else None) for uri in (init, mask))
         control_json = f'"control":[{_text(intent.control)},{_text(intent.input_digests.get(control))}],' if control is not None else ""
-        head = f'["renderfarm image 1",{{"adapter":{adapter_json},{control_json}"guidance":{guidance!r},"index":'
+        version, salt_json = (2, f'"salt":{_text(salt)},') if salt else (1, "")
+        head = f'["renderfarm image {version}",{{"adapter":{adapter_json},{control_json}"guidance":{guidance!r},"index":'
         middle = (
             f',"init":{init_json},{self._lossy}"mask":{mask_json},"negative_prompt":{_text(negative)},'
-            f'"prompt":{_text(raw["prompt"])},"row":{_text(row)},"scheduler":{self._scheduler},"seed":'
+            f'"prompt":{_text(raw["prompt"])},"row":{_text(row)},{salt_json}"scheduler":{self._scheduler},"seed":'
         )
         tail = (
             f',"size":[{value("width") or defaults.width},{value("height") or defaults.height}],"steps":{value("steps") or defaults.steps},'
@@ -153,9 +162,19 @@ def _text(value: str | None) -> str:
     return "null" if value is None else encode_basestring(value)
 
 
-def invalid_image_id(row_id: str, row: int, digest: str) -> str:
-    """The id under which a row that cannot be planned is recorded as failed."""
-    return _digest("invalid row 1", [row_id, row, digest])[:32]
+def salted_row_digest(digest: str, salt: str) -> str:
+    """What a record says of a row: its digest, salted where there is a salt."""
+    return _digest("row 2", [salt, digest]) if salt else digest
+
+
+def salted_manifest_digest(digest: str, salt: str) -> str:
+    """What records and job.json say of a manifest. `salt`: of the output, 32 hex digits, or ""."""
+    return _digest("manifest 2", [salt, digest]) if salt else digest
+
+
+def invalid_image_id(row_id: str, row: int, digest: str, salt: str = "") -> str:
+    """The id under which a row that cannot be planned is recorded as failed. `digest`: of the row, plain."""
+    return _digest("invalid row 2", [salt, row_id, row, digest])[:32] if salt else _digest("invalid row 1", [row_id, row, digest])[:32]
 
 
 def first_seed(row_seed: int | None, job_seed: int, row_id: str, index: int) -> int:
@@ -169,6 +188,19 @@ def first_seed(row_seed: int | None, job_seed: int, row_id: str, index: int) -> 
 def attempt_of(image: PlannedImage, number: int) -> Attempt:
     """The attempt `number` (from 1) of an image; every attempt has noise of its own, derived from the first's."""
     return Attempt(image, number, image.seed if number == 1 else _seed(f'["retry",{image.seed},{image.index},{number}]'))
+
+
+def drawing_of(attempt: Attempt) -> tuple[object, ...]:
+    """What two attempts share that are drawn as one: the drawing, the attempt's noise, and what a rung of the ladder may change."""
+    image = attempt.image
+    return image.drawing_id or image.image_id, attempt.number, attempt.seed, image.steps, image.guidance, image.negative_prompt
+
+
+def drawn_once(attempts: Sequence[Attempt]) -> tuple[tuple[Attempt, ...], tuple[int, ...]]:
+    """The first attempt of each drawing, in order, and for each attempt which of these is drawn for it."""
+    first: dict[tuple[object, ...], int] = {}
+    places = tuple(first.setdefault(drawing_of(attempt), len(first)) for attempt in attempts)
+    return tuple(attempts[places.index(place)] for place in range(len(first))), places
 
 
 def on_ladder(attempt: Attempt, rejected: int, job: JobSettings) -> Attempt:

@@ -374,6 +374,11 @@ def inputs_of(record: Record) -> tuple[Input, ...]:
     return tuple(Input(role, digest, uri) for role, uri, digest in named if digest is not None)
 
 
+def forgotten(record: Record) -> bool:
+    """Whether a record's values were taken away: its prompt, row, texts and reasons."""
+    return record.commitment is not None and record.salt is None
+
+
 def is_review(record: Record) -> bool:
     """Whether it is a person's word on an attempt, of any version."""
     return record.kind == "review" or (record.kind == "statement" and record.statement == REVIEW)

@@ -38,7 +38,7 @@ from renderfarm.pictures import decode, encode
 from renderfarm.schema import RECORD_VERSION, Adapter, Box, Input, ObjectCount, Record, Subject, Verdict, record_fields
 from renderfarm.storage import Storage
 from tests import outputs
-from tests.outputs import Output
+from tests.outputs import Output, place
 from tests.waiting import wait_until
 
 WRONG = Signer.of("renderfarm-development/a0cbdf2c", Ed25519PrivateKey.from_private_bytes(bytes([3] * 32)))
@@ -73,7 +73,7 @@ class World:
         return self.out.folder / "job.json"
 
     def picture(self, row: int) -> Path:
-        return next((self.out.folder / "images" / f"row-{row}").iterdir())
+        return next(self.out.folder.glob(f"{place(row)}*"))
 
     def head(self, number: int) -> Checkpoint:
         return parts.read_footer(self.part(number).read_bytes(), number).checkpoint
@@ -244,44 +244,44 @@ def add(name: str, finding: str, where: str, attack: Attack) -> None:
 
 # Objects: PNG (rows 1 and 2), JPEG (row 3), WebP (row 4), and a rejected WebP under review/.
 for row in (1, 3, 4):
-    place = f"images/row-{row}/"
-    add(f"object {row}: a pixel byte flipped", "object-altered", place, lambda w, r=row: flip(w.picture(r), 0.9))
-    add(f"object {row}: its first byte flipped", "object-altered", place, lambda w, r=row: flip(w.picture(r), 0.0))
-    add(f"object {row}: truncated", "object-altered", place, lambda w, r=row: truncate(w.picture(r), 0.7))
-    add(f"object {row}: emptied", "object-altered", place, lambda w, r=row: truncate(w.picture(r), 0))
-    add(f"object {row}: deleted", "object-missing", place, lambda w, r=row: w.picture(r).unlink())
+    there = place(row)
+    add(f"object {row}: a pixel byte flipped", "object-altered", there, lambda w, r=row: flip(w.picture(r), 0.9))
+    add(f"object {row}: its first byte flipped", "object-altered", there, lambda w, r=row: flip(w.picture(r), 0.0))
+    add(f"object {row}: truncated", "object-altered", there, lambda w, r=row: truncate(w.picture(r), 0.7))
+    add(f"object {row}: emptied", "object-altered", there, lambda w, r=row: truncate(w.picture(r), 0))
+    add(f"object {row}: deleted", "object-missing", there, lambda w, r=row: w.picture(r).unlink())
 
 
-@case("object: a byte added", "object-altered", "images/row-1/")
+@case("object: a byte added", "object-altered", place(1))
 def _(w: World) -> None:
     w.picture(1).write_bytes(w.picture(1).read_bytes() + b"\0")
 
 
-@case("object: encoded again, credential gone", "object-altered", "images/row-1/")
+@case("object: encoded again, credential gone", "object-altered", place(1))
 def _(w: World) -> None:
     w.picture(1).write_bytes(encode(decode(w.picture(1).read_bytes()), "image/png"))
 
 
-@case("object: exchanged for one of another output of the same keys", "object-altered", "images/row-1/")
+@case("object: exchanged for one of another output of the same keys", "object-altered", place(1))
 def _(w: World) -> None:
-    w.picture(1).write_bytes(next((w.same.folder / "images/row-101").iterdir()).read_bytes())
+    w.picture(1).write_bytes(next(w.same.folder.glob(f"{place(101)}*")).read_bytes())
 
 
-@case("object: a directory in its place", "object-missing", "images/row-1/")
+@case("object: a directory in its place", "object-missing", place(1))
 def _(w: World) -> None:
     path = w.picture(1)
     path.unlink()
     path.mkdir()
 
 
-@case("review: a rejected picture altered", "object-altered", "review/row-2/")
+@case("review: a rejected picture altered", "object-altered", place(2, "review"))
 def _(w: World) -> None:
-    flip(next((w.out.folder / "review/row-2").iterdir()))
+    flip(next(w.out.folder.glob(f"{place(2, 'review')}*")))
 
 
-@case("review: a rejected picture deleted", "object-missing", "review/row-2/")
+@case("review: a rejected picture deleted", "object-missing", place(2, "review"))
 def _(w: World) -> None:
-    next((w.out.folder / "review/row-2").iterdir()).unlink()
+    next(w.out.folder.glob(f"{place(2, 'review')}*")).unlink()
 
 
 # Parts.

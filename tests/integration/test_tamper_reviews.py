@@ -13,16 +13,15 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from renderfarm.audit.audit import audit
 from renderfarm.audit.findings import AuditReport
-from renderfarm.log import parts
+from renderfarm.log import guarded, parts
 from renderfarm.log.canonical import claim_digest
 from renderfarm.log.record import from_table, to_table
-from renderfarm.log import guarded
 from renderfarm.log.writer import LogWriter
 from renderfarm.notes import Signer
 from renderfarm.output import CHECKPOINT, part_key
 from renderfarm.schema import ADDED, Record
 from tests import outputs, reviewed
-from tests.outputs import Output, image_id
+from tests.outputs import Output, image_id, place
 from tests.reviewed import word
 
 WRONG = Signer.of("renderfarm-development/a0cbdf2c", Ed25519PrivateKey.from_private_bytes(bytes([3] * 32)))
@@ -91,7 +90,7 @@ def signed(signer: Signer | None = None, **fields: Any) -> Callable[[Output], No
 
 
 def on_file(prefix: str, act: Callable[[Path], object]) -> Callable[[Output], None]:
-    return lambda output: act(next((output.folder / prefix).iterdir())) and None
+    return lambda output: act(next(output.folder.glob(f"{prefix}*"))) and None
 
 
 def flip(path: Path) -> None:
@@ -103,10 +102,10 @@ def flip(path: Path) -> None:
 OTHER: dict[str, Any] = {"reviewer": "Eve", "reviewed_digest": "0" * 64, "withdrawn_key": "images/row-9/0-0.png"}
 OTHER |= {"control_image": "/in/edges.png", "control_digest": "0" * 64}
 CASES: dict[str, tuple[Callable[[Output], None], str, str]] = {
-    "the published picture: a byte flipped": (on_file("images/row-2", flip), "object-altered", "images/row-2/"),
-    "the published picture: deleted": (on_file("images/row-2", Path.unlink), "object-missing", "images/row-2/"),
-    "the withdrawn picture's copy: a byte flipped": (on_file("review/row-1", flip), "object-altered", "review/row-1/"),
-    "the withdrawn picture's copy: deleted": (on_file("review/row-1", Path.unlink), "object-missing", "review/row-1/"),
+    "the published picture: a byte flipped": (on_file(place(2), flip), "object-altered", place(2)),
+    "the published picture: deleted": (on_file(place(2), Path.unlink), "object-missing", place(2)),
+    "the withdrawn picture's copy: a byte flipped": (on_file(place(1, "review"), flip), "object-altered", place(1, "review")),
+    "the withdrawn picture's copy: deleted": (on_file(place(1, "review"), Path.unlink), "object-missing", place(1, "review")),
     "the outcome edited": (edit(ACCEPTED, outcome="rejected"), "record-altered", part_key(ACCEPTED)),
     "the note edited": (edit(ACCEPTED, reason="horrible"), "record-altered", part_key(ACCEPTED)),
     "the attempt edited": (edit(ACCEPTED, attempt=1), "record-altered", part_key(ACCEPTED)),

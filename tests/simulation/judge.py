@@ -52,7 +52,7 @@ def world_of(seed: int, images: int = SMALL) -> World:
         "": Faults(rng.choice([0.0, 0.02]), 0.0, 0.0, slow),
         PARTS: Faults(rng.choice([0.0, 0.1]), rng.choice([0.0, 0.1]), rng.choice([0.0, 0.1]), slow),
     }
-    return World(seed, images, machines=machines, faults=faults, commit_images=rng.choice([4, 8, 16]))
+    return World(seed, images, machines=machines, faults=faults, commit_images=rng.choice([4, 8, 16]), sheets=rng.choice([1, 1, 3, 6]))
 
 
 def run_seed(seed: int, images: int = SMALL) -> list[Life]:

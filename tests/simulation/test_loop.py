@@ -6,15 +6,18 @@ A failing seed is in the message; `python -m tests.simulation --seed N` replays 
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
 from renderfarm.log import reading
 from renderfarm.log.writer import LogWriter
 from renderfarm.notes import Signer
+from renderfarm.plan import attempt_of
+from renderfarm.run.units import PendingAttempt, Unit, halves
 from tests.simulation.judge import decoding_once, run_seed
 from tests.simulation.storage import Faults
-from tests.simulation.world import SIGNER, Life, Machines, World
+from tests.simulation.world import SIGNER, Life, Machines, World, sheets_of
 
 CALM = Machines(0.0, 0.0, 0.0)
 NO_FAULTS = {"": Faults()}
@@ -58,6 +61,36 @@ def test_an_undisturbed_run_renders_nothing_twice() -> None:
     world = calm(7)
     assert world.live().end == "done"
     assert len(world.rendered) == len(set(world.rendered))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_sheets_of_one_drawing_are_drawn_once_and_judged_each(seed: int) -> None:
+    world = calm(seed, sheets=5, rejects=0.5)
+    assert world.live().end == "done"
+    assert len({image.drawing_id for image in world.plan}) < len(world.plan) == len({image.image_id for image in world.plan})
+    assert len(world.rendered) == len(set(world.rendered)) > len(world.drawn) == len(set(world.drawn)), "drawn once an attempt"
+    state = reading.read_state(world.calm())
+    assert {i: (s.standing(3), s.last_attempt) for i, s in state.images()} == world.expected()
+    ends = {(image.drawing_id, world.expected()[image.image_id]) for image in world.plan}
+    assert len(ends) > len({drawing for drawing, _ in ends}), "one sheet may be accepted where another is not"
+    records = [record for record in reading.records(world.calm()) if record.kind == "attempt"]
+    assert {(record.image_id, record.drawing_id) for record in records} == {(image.image_id, image.drawing_id) for image in world.plan}
+
+
+def test_a_drawing_that_kills_its_renderer_fails_with_all_its_sheets_and_a_sheet_that_kills_finishers_alone() -> None:
+    world = calm(11, rejects=0.0, poison=0.2, sheets=4)
+    assert world.live().end == "done"
+    state = reading.read_state(world.calm())
+    poisoned = {image.image_id for image in world.plan if world.fate.is_poison(image)}
+    assert poisoned and {i for i, s in state.images() if s.failed} == poisoned
+    drawings = {image.drawing_id for image in world.plan if world.fate.is_poison(image)}
+    for drawing in drawings:  # with its batch, in halves, then alone and two more chances, however many its sheets
+        assert 3 <= sum(1 for drawn, _ in world.drawn if drawn == drawing) <= 5
+    attempts = [attempt_of(image, 1) for image in sheets_of(world.plan[0], 3)]
+    unit = Unit(1, tuple(PendingAttempt(attempt) for attempt in attempts))
+    assert halves(unit) == [tuple(replace(work, deaths=1) for work in unit.members)]
+    assert halves(unit, sheets=True) == [unit.members[:1], unit.members[1:]]
+    assert halves(replace(unit, members=unit.members[:1]), sheets=True) == [(replace(unit.members[0], deaths=1),)]
 
 
 def test_a_second_run_finds_nothing_to_do() -> None:

@@ -19,12 +19,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from renderfarm.errors import Fenced, StorageAway
 from renderfarm.job import JobSettings
-from renderfarm.log.canonical import claim_digest
+from renderfarm.log.canonical import sealed
 from renderfarm.log.writer import Commit, LogWriter
 from renderfarm.notes import Signer
 from renderfarm.output import JOB_FILE
 from renderfarm.pictures import Fingerprint
-from renderfarm.plan import Intent, plan_row
+from renderfarm.plan import Intent, drawn_once, plan_row
 from renderfarm.retry import next_attempt
 from renderfarm.run.engine import CheckedUnit, Event, FinishLost, Rendered, RenderLost, StoredUnit
 from renderfarm.run.finish import Checked, Decision, Finished, failed_record
@@ -52,8 +52,8 @@ class Fate:
         return int(hashlib.sha256(repr((self.seed, *parts)).encode()).hexdigest()[:8], 16) / 2**32
 
     def is_poison(self, image: PlannedImage) -> bool:
-        """Whether rendering this image always kills its renderer."""
-        return self._chance("poison", image.image_id) < self.poison
+        """Whether drawing this image always kills its renderer."""
+        return self._chance("poison", image.drawing_id) < self.poison
 
     def accepted(self, attempt: Attempt) -> bool:
         """Whether the checks accept this attempt."""
@@ -76,6 +76,8 @@ class SimEngine:
         self.rng, self.fate, self.slots, self.machines, self.pause = rng, fate, slots, machines, pause
         self.now = 0.0
         self.rendered_attempts: list[tuple[str, int]] = []
+        self.drawn: list[tuple[str, int]] = []
+        """Drawings and their attempts, each as often as a unit with it was given out."""
         self.unlucky: Counter[str] = Counter()
         """Images by how often a worker was lost over them alone, by chance."""
         self._due: list[tuple[float, int, Event]] = []
@@ -105,12 +107,14 @@ class SimEngine:
             self._due.append((self.now + HANG_S, self._count, lost))
         elif dies:
             self._later(lost, mean_s)
-        if (hangs or dies) and len(lost.unit.members) == 1:
-            self.unlucky[lost.unit.members[0].attempt.image.image_id] += 1
+        once, _ = drawn_once(lost.unit.attempts())
+        if (hangs or dies) and (len(lost.unit.members) == 1 or (isinstance(lost, RenderLost) and len(once) == 1)):
+            self.unlucky.update(work.attempt.image.image_id for work in lost.unit.members)
         return hangs or dies
 
     def render(self, unit: Unit) -> None:
         self.rendered_attempts += [(work.attempt.image.image_id, work.attempt.number) for work in unit.members]
+        self.drawn += [(attempt.image.drawing_id, attempt.number) for attempt in drawn_once(unit.attempts())[0]]
         lost = RenderLost(unit, "the renderer was lost")
         if any(self.fate.is_poison(work.attempt.image) for work in unit.members):
             self._later(lost, 0.4)
@@ -134,7 +138,7 @@ class SimEngine:
         for work, decision in zip(unit.members, decisions, strict=True):
             record = failed_record(work.attempt, "sim", "plan", decision.reason)
             record = dataclasses.replace(record, outcome=decision.outcome, verdicts=decision.verdicts, pdq="0" * 64)
-            finished.append(Finished(dataclasses.replace(record, claim_digest=claim_digest(record)), {}))
+            finished.append(Finished(sealed(dataclasses.replace(record, cause=None)), {}))
         self._later(StoredUnit(unit, tuple(finished)), 0.2)
 
     def wait(self, timeout_s: float) -> list[Event]:
@@ -210,6 +214,12 @@ class Life:
     closed_at: float | None = None
 
 
+def sheets_of(image: PlannedImage, count: int) -> list[PlannedImage]:
+    """So many images that are made of one drawing; one is the drawing itself."""
+    names = [hashlib.sha256(f"{image.drawing_id} sheet {n}".encode()).hexdigest()[:32] for n in range(1, count)]
+    return [image, *(dataclasses.replace(image, image_id=name) for name in names)]
+
+
 def job_of(images: int, ladder: Sequence[Mapping[str, object]] = ()) -> JobSettings:
     """The job of a world."""
     checks = {"attempts": 3, "ladder": list(ladder)}
@@ -231,6 +241,8 @@ class World:
     )
     commit_images: int = 12
     ladder: tuple[dict[str, object], ...] = ()
+    sheets: int = 1
+    """The most images that are made of one drawing; how many of each, the seed says."""
 
     def __post_init__(self) -> None:
         self.rng = random.Random(self.seed)
@@ -239,8 +251,11 @@ class World:
         self.fate = Fate(self.seed, self.rejects, self.poison)
         intent = Intent(self.job, "0" * 64)
         rows = [PromptRow(f"row {n}", "p", steps=5 + n % 3, images=1 + n % 2) for n in range(self.images)]
-        self.plan = [image for row in rows for image in plan_row(row, "d", intent)][: self.images]
+        planned = [image for row in rows for image in plan_row(row, "d", intent, hashlib.sha256(row.id.encode()).hexdigest()[:32])]
+        chooser = random.Random(self.seed + 5)
+        self.plan = [sheet for image in planned for sheet in sheets_of(image, chooser.randint(1, self.sheets))][: self.images]
         self.rendered: list[tuple[str, int]] = []
+        self.drawn: list[tuple[str, int]] = []
         self.unlucky: Counter[str] = Counter()
         self.objects.objects[JOB_FILE] = JOB_JSON
 
@@ -309,6 +324,7 @@ class World:
             end = "fenced"
         finally:
             self.rendered += engine.rendered_attempts
+            self.drawn += engine.drawn
             self.unlucky += engine.unlucky
         return Life(end, tuple(commits.times) if commits else (), window_s)
 

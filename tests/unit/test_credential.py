@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import hashlib
 import io
 import json
 import pickle
@@ -26,15 +27,16 @@ from renderfarm.credential.jumbf import signing_chain
 from renderfarm.errors import CredentialFailed
 from renderfarm.keys import KeySet, certificates, files
 from renderfarm.pictures import EXTENSIONS, Pixels, decode, encode, xmp
-from renderfarm.schema import Record
+from renderfarm.schema import Input, Record
 from renderfarm.watermark.types import MarkKey
 from tests.waiting import wait_until
 
 TYPES = sorted(EXTENSIONS)
 PROMPT = "a secret product, number 7"
 RECORD = Record(
-    kind="attempt", image_id="ab" * 16, attempt=2, prompt=PROMPT, weights="org/model", weights_revision="rev1", outcome="accepted",
-    watermark_method="renderfarm-tile", watermark_version=1, watermark_payload="00000abcdef", finished_us=1_790_000_000_000_000,
+    kind="attempt", image_id="ab" * 16, attempt=2, salt="5a" * 16, prompt=PROMPT, weights="org/model", weights_revision="rev1",
+    outcome="accepted", watermark_method="renderfarm-tile", watermark_version=1, watermark_payload="00000abcdef",
+    finished_us=1_790_000_000_000_000,
 )  # fmt: skip
 
 
@@ -129,6 +131,27 @@ def test_the_prompt_hash_is_salted_per_image_and_key() -> None:
     }
     assert len(digests) == 4
     assert prompt_digest("p", "a", first) == prompt_digest("p", "a", first)
+
+
+def test_a_new_outputs_prompt_hash_is_salted_with_its_row_and_a_forgotten_row_gets_none() -> None:
+    key = MarkKey.from_bytes(b"1" * 32)
+    made = claim_for(RECORD, "cd" * 32, "ACME", key)
+    assert made.prompt_digest == hashlib.sha256(b"renderfarm prompt/1\n" + bytes.fromhex("5a" * 16) + PROMPT.encode()).hexdigest()
+    assert claim_for(dataclasses.replace(RECORD, version=3, salt=None), "cd" * 32, "ACME", key).prompt_digest == prompt_digest(
+        PROMPT, RECORD.image_id or "", key
+    )
+    with pytest.raises(ValueError, match="forgotten"):
+        claim_for(dataclasses.replace(RECORD, salt=None), "cd" * 32, "ACME", key)
+
+
+def test_a_picture_that_began_with_another_says_so() -> None:
+    for record, edited in (
+        (RECORD, False),
+        (dataclasses.replace(RECORD, inputs=(Input("init", "ab" * 32, "a.png"),)), True),
+        (dataclasses.replace(RECORD, inputs=(Input("control", "ab" * 32, "a.png"),)), False),
+        (dataclasses.replace(RECORD, version=3, init_image="a.png", init_digest="ab" * 32), True),
+    ):
+        assert (xmp.EDITED.encode() in xmp_for(record, "ACME")) == edited
 
 
 @pytest.mark.parametrize("kind", TYPES)

@@ -14,12 +14,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from renderfarm import notes, output
-from renderfarm.log import parts
+from renderfarm.log import guarded, parts
 from renderfarm.log.canonical import ColumnBytes
 from renderfarm.log.proofs import prove
 from renderfarm.log.record import from_table, to_table
 from renderfarm.log.tree import Frontier, tree_root
-from renderfarm.log import guarded
 from renderfarm.log.writer import LogWriter
 from renderfarm.notes import Signer
 from renderfarm.schema import Record

@@ -17,6 +17,7 @@ from renderfarm.checks.base import Bars, Check, Rejudged, judge
 from renderfarm.cli import main
 from renderfarm.errors import JobError
 from renderfarm.job.checks import ChecksSettings
+from renderfarm.log.canonical import sealed
 from renderfarm.log.writer import LogWriter
 from renderfarm.resolve import read_job_file
 from renderfarm.review import recheck
@@ -34,7 +35,7 @@ def attempt(number: int, verdicts: Sequence[Verdict], attempt: int = 1, **more: 
     outcome = "rejected" if any(v.outcome == "rejected" for v in verdicts) else "accepted"
     record = outputs.attempt_record(number, attempt, outcome)
     fields = {"image_id": image_id(number), "verdicts": tuple(verdicts), "text": "OPEN", "prompt": "a sign", **more}
-    return dataclasses.replace(record, **fields)
+    return sealed(dataclasses.replace(record, salt="0f" * 16, **fields))
 
 
 def text(score: float, bar: float = 0.9) -> Verdict:

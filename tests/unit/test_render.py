@@ -18,6 +18,7 @@ from renderfarm.render import CHUNK_END, Renderer, rates, tuning
 from renderfarm.render.batching import DoesNotFit, in_fitting_batches, out_of_memory
 from renderfarm.render.renderer import choose_kernels
 from renderfarm.render.stages import PromptCache, time_batch
+from renderfarm.run.finish import as_older
 from tests.standins import attempt, folder_of
 
 
@@ -273,10 +274,11 @@ def test_what_memory_cannot_decode_together_is_decoded_in_pieces(plain: Renderer
     assert pictures.shape == (2, side, side, 3)
     apart = np.abs(pictures.astype(int) - plain.render(batch)[0])
     assert apart.mean() < 20 and (tiles or apart.max() <= 1)  # random weights see far
-    assert info.scheduler == ("DDIMScheduler (tiled VAE)" if tiles else "DDIMScheduler")
+    assert (info.scheduler, info.settings) == ("DDIMScheduler", (("vae.tiling", "true"),) if tiles else ())
+    assert as_older(info).scheduler == ("DDIMScheduler (tiled VAE)" if tiles else "DDIMScheduler")
     assert (CHUNK_END in info.batch) == bool(tiles)
     assert made.model.tiles == ({(side // 8, side // 8): tiles} if tiles else {}) and not made.model.pipe.vae.use_tiling
-    assert made.render([attempt("small")])[1].scheduler == "DDIMScheduler", "other sizes are decoded whole"
+    assert made.render([attempt("small")])[1].settings == (), "other sizes are decoded whole"
 
 
 def test_two_threads_render_what_one_renders(plain: Renderer) -> None:

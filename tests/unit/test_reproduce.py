@@ -8,19 +8,21 @@ import json
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from renderfarm import keys
 from renderfarm.errors import KeysError, PictureError, RenderFailed, UserError
+from renderfarm.log.canonical import sealed
 from renderfarm.log.writer import LogWriter
 from renderfarm.models import ModelSettings
 from renderfarm.pictures import EXTENSIONS, encode
 from renderfarm.review import reproduce
 from renderfarm.review.reproduce import Pixels, compare, differences, info_of
 from renderfarm.run import finish
-from renderfarm.schema import Attempt, Record, RenderInfo
+from renderfarm.schema import Adapter, Attempt, Input, Record, RenderInfo
 from renderfarm.storage import LocalStorage
 from renderfarm.watermark import VERSION, VERSIONS, MarkKey, Payload, embed
 from tests.reviewed import job_json
@@ -28,6 +30,7 @@ from tests.simulation.world import SIGNER
 
 KEY = MarkKey.from_bytes(b"k" * 32)
 SIDE = 256
+SALT = "0f" * 16
 INFO = RenderInfo("org/model", "rev", "sha256:00", "MIT", "DDIM", "float32", "cpu", "", "2.13.0", "0.42.1", ("a/1", f"{'b' * 32}/1"))
 
 
@@ -47,30 +50,33 @@ ALONE, TOGETHER = (f"{'a' * 32}/3",), (f"{'c' * 32}/1", "", f"{'b' * 32}/1", f"{
 """Batch compositions in which the record's attempt was rendered alone, and with one other in the second of three batches."""
 
 
-def made(media_type: str = "image/png", batch: tuple[str, ...] = ALONE, version: int = VERSION, key: MarkKey = KEY) -> tuple[Record, bytes]:
+def made(
+    media_type: str = "image/png", batch: tuple[str, ...] = ALONE, version: int = VERSION, key: MarkKey = KEY, records: int = 4
+) -> tuple[Record, bytes]:
     """A record and its stored file, as `finish` would leave them."""
     payload = Payload(1, "00000abcdef")
     pixels = picture(7)
     pixels[0, 0, 0] = 101 if batch == ALONE else 102
     data = encode(embed(pixels[None], [payload], key, version=version)[0], media_type, quality=92)
     record = Record(
-        kind="attempt", image_id="a" * 32, row_id="mug", row_digest="d", index=0, attempt=3, prompt="a mug", negative_prompt="",
-        seed=7, width=SIDE, height=SIDE, steps=2, guidance=4.0, outcome="accepted", watermark_payload=payload.record,
+        kind="attempt", version=records, image_id="a" * 32, row_id="mug", row_digest="d", index=0, attempt=3, prompt="a mug",
+        negative_prompt="", seed=7, width=SIDE, height=SIDE, steps=2, guidance=4.0, outcome="accepted", watermark_payload=payload.record,
         watermark_key_id=key.key_id, watermark_version=version, media_type=media_type,
         file_sha256=hashlib.sha256(data).hexdigest(), object_key="images/mug/0.png",
         **({field.name: getattr(INFO, field.name) for field in dataclasses.fields(INFO)} | {"batch": batch}),
     )  # fmt: skip
-    return record, data
+    return sealed(dataclasses.replace(record, salt=SALT, drawing_id="a" * 32) if records > 3 else record), data
 
 
 def neighbour(record: Record, image_id: str) -> Record:
     """The record of another image's first attempt."""
-    return dataclasses.replace(record, image_id=image_id, attempt=1, seed=8)
+    return sealed(dataclasses.replace(record, image_id=image_id, drawing_id=record.drawing_id and image_id, attempt=1, seed=8))
 
 
 @pytest.mark.parametrize("media_type", sorted(EXTENSIONS))
-def test_a_faithful_renderer_is_bit_identical(media_type: str) -> None:
-    record, data = made(media_type)
+@pytest.mark.parametrize("records", [3, 4])
+def test_a_faithful_renderer_is_bit_identical(media_type: str, records: int) -> None:
+    record, data = made(media_type, records=records)
     answer = reproduce.reproduce(record, data, render, [KEY])
     assert (answer.comparison.kind, answer.same, answer.reasons) == ("bit-identical", True, ())
     assert str(answer) == f"image {'a' * 32}, attempt 3: bit-identical to the stored picture"
@@ -130,6 +136,11 @@ def test_each_change_is_named() -> None:
         "another version of torch: 2.13.0 then, 2.14.0 now",
         "another batch: 2 attempts then, 0 now",
     )
+    lossy = dataclasses.replace(INFO, settings=(("lossy.reuse", "2"),), adapters=(Adapter("ink", "aa", 0.5),))
+    assert differences(lossy, INFO) == (
+        "another adapter ink: aa at 0.5 then, none now",
+        "another lossy.reuse: 2 then, none now",
+    )
     assert differences(INFO, INFO) == ()
 
 
@@ -175,6 +186,11 @@ def test_a_record_without_picture_or_fields_is_refused() -> None:
         reproduce.attempt_of(dataclasses.replace(record, steps=None, prompt=None))
     with pytest.raises(UserError, match="a plan record"):
         reproduce.attempt_of(Record("plan"))
+    gone = dataclasses.replace(record, salt=None, prompt=None, negative_prompt=None, seed=None, row_id=None)
+    with pytest.raises(UserError, match=r"what image a{32} was asked for was forgotten") as caught:
+        reproduce.attempt_of(gone)
+    assert "still verify" in caught.value.remedy
+    assert reproduce.neighbours([gone], made(batch=TOGETHER)[0]) == {}
 
 
 def test_the_attempt_is_what_was_recorded() -> None:
@@ -182,6 +198,15 @@ def test_the_attempt_is_what_was_recorded() -> None:
     attempt = reproduce.attempt_of(record)
     assert (attempt.number, attempt.seed, attempt.image.prompt, attempt.image.width) == (3, 7, "a mug", SIDE)
     assert info_of(record) == dataclasses.replace(INFO, batch=ALONE)
+    given = (Input("init", "1" * 64, "a.png"), Input("mask", "2" * 64, "b.png"))
+    rich = dataclasses.replace(record, inputs=given, adapters=(Adapter("ink", "aa", 1.0),))
+    assert reproduce.attempt_of(rich).image.inputs() == given and reproduce.attempt_of(rich).image.adapter == "ink"
+    beyond: list[dict[str, Any]] = [
+        {"adapters": rich.adapters * 2}, {"inputs": given + given[:1]}, {"inputs": (Input("product", "3" * 64),)},
+    ]  # fmt: skip
+    for more in beyond:
+        with pytest.raises(UserError, match="cannot put together"):
+            reproduce.attempt_of(dataclasses.replace(rich, **more))
 
 
 def test_the_payload_is_the_one_that_finish_gives() -> None:

@@ -25,16 +25,17 @@ from renderfarm.checks.duplicates import DuplicateIndex
 from renderfarm.errors import ManifestChanged, ManifestError, Stopped
 from renderfarm.job import JobSettings, load_job
 from renderfarm.job.checks import DuplicatesSettings
+from renderfarm.log.canonical import sealed
 from renderfarm.manifest import Rules, row_digest
 from renderfarm.manifest.rows import examine
 from renderfarm.output import part_key
 from renderfarm.pictures import fingerprint
-from renderfarm.plan import ImageIds, Intent, plan_row
+from renderfarm.plan import ImageIds, Intent, attempt_of, plan_row
 from renderfarm.resolve import ResolvedJob, resolve_job, survey
 from renderfarm.run import session as farm
 from renderfarm.run.duplicates import JobDuplicates
-from renderfarm.run.finish import Checked
-from renderfarm.schema import Record, Verdict
+from renderfarm.run.finish import Checked, failed_record
+from renderfarm.schema import PlannedImage, Record, Verdict
 from renderfarm.storage import Storage
 
 TEXTS = st.text(st.characters(min_codepoint=32, exclude_characters="\x7f"), max_size=12)
@@ -53,15 +54,15 @@ JOBS = [
 
 
 @settings(max_examples=300, deadline=None)
-@given(RAWS, st.sampled_from(JOBS))
-def test_the_ids_of_raw_rows_are_those_of_planned_images(raw: dict[str, Any], job: JobSettings) -> None:
+@given(RAWS, st.sampled_from(JOBS), st.sampled_from(["", "5a" * 16]))
+def test_the_ids_of_raw_rows_are_those_of_planned_images(raw: dict[str, Any], job: JobSettings, salt: str) -> None:
     intent = Intent(job, "a" * 64, {"ink": "0f at 1.0"}, {"a.png": "b" * 64})
     row, reasons = examine(raw, Rules())
     if row is None:
         assert {column for column, _, _ in reasons} <= {"id", "prompt", "negative_prompt", "strength", "mask_image", "init_image"}
         return
-    planned = plan_row(row, row_digest(row), intent)
-    assert [key.hex() for key in ImageIds(intent).of(raw)] == [image.image_id for image in planned]
+    planned = plan_row(row, row_digest(row), intent, salt)
+    assert [key.hex() for key in ImageIds(intent).of(raw, salt)] == [image.image_id for image in planned]
 
 
 @pytest.fixture
@@ -78,6 +79,12 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def write(folder: Path, rows: list[dict[str, object]], age_s: float = 60) -> None:
     pq.write_table(pa.Table.from_pylist(rows), folder / "rows.parquet")
     os.utime(folder / "rows.parquet", (time.time() - age_s,) * 2)
+
+
+def accepted_record(session: farm.Session, image: PlannedImage, **looks: Any) -> Record:
+    """The record of an image that was accepted at once."""
+    blank = failed_record(attempt_of(image, 1), "tests", session.resolved.plan_digest, "")
+    return sealed(dataclasses.replace(blank, outcome="accepted", **looks))
 
 
 @pytest.fixture
@@ -106,12 +113,11 @@ def look(job: ResolvedJob, later_s: float = 60, **changes: Any) -> survey.Survey
 
 def test_shards_that_are_done_are_passed_over_and_nothing_else_is(shards: Path) -> None:
     session = farm.open_session(resolved(shards))
-    images = list(session.resolved.images())
-    assert [key.hex() for key in session.resolved.image_keys()] == [image.image_id for image in images]
+    images = list(session.resolved.images(session.salts))
+    assert [key.hex() for key in session.resolved.image_keys(session.salts)] == [image.image_id for image in images]
 
     def accept(chosen: Iterable[int]) -> None:
-        facts = {"job": "tests", "plan_digest": session.resolved.plan_digest, "attempt": 1, "outcome": "accepted"}
-        session.writer.append([Record(kind="attempt", image_id=images[n].image_id, row_id=images[n].row_id, **facts) for n in chosen])  # type: ignore[arg-type]
+        session.writer.append([accepted_record(session, images[n]) for n in chosen])
 
     def left() -> list[str]:
         return [work.attempt.image.row_id for work in farm.open_work(session, retry_failed=False)]
@@ -119,7 +125,7 @@ def test_shards_that_are_done_are_passed_over_and_nothing_else_is(shards: Path) 
     assert len(left()) == 10
     accept([0, 1, 2, 3, 5])
     assert left() == ["r4", "r6", "r7", "r8", "r9"]
-    passed = list(session.resolved.images(session.state.all_accepted))
+    passed = list(session.resolved.images(session.salts, session.state.all_accepted))
     assert [image.row_id for image in passed] == [f"r{n}" for n in range(4, 10)], "the first shard was not judged again"
     accept([4, 6, 7, 8, 9])
     assert left() == []
@@ -215,10 +221,9 @@ def accepted(folder: Path) -> farm.Session:
     """A session whose log has two parts with an accepted picture each."""
     session = farm.open_session(resolved(folder))
     found = fingerprint(np.random.default_rng(1).integers(0, 256, (256, 256, 3)).astype(np.uint8))
-    facts = {"job": "tests", "plan_digest": session.resolved.plan_digest, "attempt": 1, "outcome": "accepted", "index": 0}
     looks = {"pdq": found.pdq, "pdq_quality": found.quality, "signature": found.signature}
-    for image in list(session.resolved.images())[:2]:
-        session.writer.append([Record(kind="attempt", image_id=image.image_id, row_id=image.row_id, **facts, **looks)])  # type: ignore[arg-type]
+    for image in list(session.resolved.images(session.salts))[:2]:
+        session.writer.append([accepted_record(session, image, **looks)])
     return session
 
 
@@ -244,7 +249,7 @@ def test_a_run_that_is_stopped_does_not_wait_for_what_was_accepted_before(folder
     slow = Slow(session.storage)
     known = JobDuplicates.of(session.job, slow, session.state, stopped.is_set)  # type: ignore[arg-type]
     candidate = Checked((Verdict("text", "accepted"),), fingerprint(np.zeros((256, 256, 3), np.uint8)))
-    image = next(session.resolved.images())
+    image = next(session.resolved.images(session.salts))
     assert slow.asked.wait(60)
     stopped.set()
     with contextlib.closing(known), pytest.raises(Stopped, match="stopped while"):

@@ -20,7 +20,7 @@ from renderfarm.log.export import Filter, export
 from renderfarm.log.orphans import orphans
 from renderfarm.log.rate import last_rate
 from renderfarm.log.writer import LogWriter
-from renderfarm.output import LEASE, SNAPSHOT
+from renderfarm.output import LEASE, SALTED_SNAPSHOT
 from renderfarm.resolve import read_job_file
 from renderfarm.review.reproduce import accepted
 from renderfarm.review.review import Word, review, waiting
@@ -28,7 +28,7 @@ from renderfarm.run.duplicates import JobDuplicates
 from renderfarm.schema import is_review
 from renderfarm.storage import LocalStorage
 from tests import outputs, reviewed
-from tests.outputs import Output, image_id
+from tests.outputs import Output, image_id, place
 from tests.reviewed import word
 
 NOW = 1e12
@@ -59,9 +59,9 @@ def files(output: Output, folder: str) -> list[str]:
 def test_an_accepted_attempt_is_delivered_with_its_own_bytes_mark_and_credential(output: Output) -> None:
     done = word(output, 2, 1, "accepted", "Ada Lovelace", "legible enough")
     key = done.record.object_key or ""
-    assert key.startswith("images/row-2/0-") and done.standing == "accepted"
+    assert key.startswith(place(2)) and done.standing == "accepted"
     assert str(done.counts) == "3 planned = 2 accepted + 1 exhausted + 0 failed + 0 remaining"
-    assert output.storage.get(key) in [output.storage.get(name) for name in files(output, "review/row-2/")]
+    assert output.storage.get(key) in [output.storage.get(name) for name in files(output, place(2, "review"))]
     assert passes(output)
     answer = identify(output.storage.get(key), [output.storage], output.trust)
     assert (answer.sureness, answer.matches[0].record.attempt, answer.matches[0].outcome) == ("certain", 1, "accepted")
@@ -70,10 +70,10 @@ def test_an_accepted_attempt_is_delivered_with_its_own_bytes_mark_and_credential
 
 
 def test_a_rejected_delivery_leaves_the_images_and_is_open_again(output: Output) -> None:
-    (delivered,) = files(output, "images/row-1/")
+    (delivered,) = files(output, place(1))
     done = word(output, 1, 1, "rejected", note="wrong shade")
     assert (done.record.withdrawn_key, done.standing) == (delivered, "remaining")
-    assert files(output, "images/") == [] and files(output, "review/row-1/") == [done.record.object_key]
+    assert files(output, "images/") == [] and files(output, place(1, "review")) == [done.record.object_key]
     state = reading.read_state(output.storage)
     image = state.image(image_id(1))
     assert (image.accepted, image.rejected, image.last_attempt, state.reviews) == (False, 1, 1, 1)
@@ -82,7 +82,7 @@ def test_a_rejected_delivery_leaves_the_images_and_is_open_again(output: Output)
 
 
 def test_a_word_can_be_taken_back_as_often_as_people_like(output: Output) -> None:
-    (delivered,) = files(output, "images/row-1/")
+    (delivered,) = files(output, place(1))
     for _ in range(2):
         word(output, 1, 1, "rejected")
         assert word(output, 1, 1, "accepted", "Bob").record.object_key == delivered
@@ -137,14 +137,14 @@ def test_an_image_that_will_be_rendered_again_does_not_wait(output: Output) -> N
 
 @pytest.mark.parametrize(("place", "what"), [(0.9, "not the one in the log"), (None, "the picture is gone")])
 def test_a_picture_that_is_not_what_was_recorded_is_not_published(output: Output, place: float | None, what: str) -> None:
-    for key in files(output, "review/row-2/"):
+    for key in files(output, place(2, "review")):
         path = output.folder / key
         data = bytearray(path.read_bytes())
         data[int(0.9 * len(data))] ^= 1
         path.unlink() if place is None else path.write_bytes(data)
     with pytest.raises(UserError, match=what):
         word(output, 2, 1, "accepted")
-    assert files(output, "images/row-2/") == []
+    assert files(output, place(2)) == []
 
 
 def test_a_picture_whose_mark_does_not_read_is_not_published(output: Output, tmp_path: Path) -> None:
@@ -163,7 +163,7 @@ def test_a_row_and_index_name_an_image(output: Output) -> None:
 
 
 def test_a_crash_before_the_record_leaves_an_orphan_and_one_after_it_a_file_for_gc(output: Output) -> None:
-    (delivered,) = files(output, "images/row-1/")
+    (delivered,) = files(output, place(1))
     data = output.storage.get(delivered)
     done = word(output, 1, 1, "rejected")
     output.storage.put_new(delivered, data)  # as if the driver of the review had died before it removed the file
@@ -230,7 +230,7 @@ def test_a_resume_knows_what_people_said(output: Output) -> None:
     assert {row: len(places) for row, places in known.items() if places} == {"row-2": 1}
     writer = LogWriter.open(output.storage, outputs.JOB, output.signer, snapshot_parts=1)
     again = LogWriter.open(output.storage, outputs.JOB, output.signer)
-    assert output.storage.stat(SNAPSHOT) is not None
+    assert output.storage.stat(SALTED_SNAPSHOT) is not None
     assert list(again.state.images()) == list(writer.state.images()) == list(state.images()) and again.state.reviews == 2
     assert last_rate(output.storage) is None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,12 +15,15 @@ from renderfarm.audit.audit import audit
 from renderfarm.cli import main
 from renderfarm.errors import Fenced
 from renderfarm.job import load_job
+from renderfarm.log.canonical import sealed
 from renderfarm.log.writer import LogWriter
 from renderfarm.notes import Signer
 from renderfarm.output import JOB_FILE, PARTS
+from renderfarm.plan import attempt_of
 from renderfarm.resolve import ResolvedJob, resolve_job
 from renderfarm.run import session as farm
 from renderfarm.run.budget import BudgetStop
+from renderfarm.run.finish import failed_record
 from renderfarm.run.loop import Tally
 from renderfarm.run.session import Session
 from renderfarm.run.stop import StopSignals
@@ -125,13 +129,12 @@ def worked(folder: Path, **budget: object) -> Session:
     settings = yaml.safe_load((folder / "job.yaml").read_text())
     (folder / "job.yaml").write_text(yaml.safe_dump({**settings, "budget": budget, "cost": {"per_hour": 2}}))
     found = resolved(folder)
-    session, image = farm.open_session(found), next(iter(found.images()))
+    session = farm.open_session(found)
+    image = next(session.resolved.images(session.salts))
     for day in (1, 2):
-        attempt = Record(
-            kind="attempt", job="tests", plan_digest=found.plan_digest, image_id=image.image_id, row_id=image.row_id, index=0,
-            attempt=day, outcome="rejected", started_us=24 * day * HOUR_US, finished_us=24 * day * HOUR_US + HOUR_US // 4,
-        )  # fmt: skip
-        session.writer.append([attempt])
+        attempt = failed_record(attempt_of(image, day), "tests", session.resolved.plan_digest, "")
+        times = {"started_us": 24 * day * HOUR_US, "finished_us": 24 * day * HOUR_US + HOUR_US // 4}
+        session.writer.append([sealed(replace(attempt, outcome="rejected", **times))])
     return session
 
 

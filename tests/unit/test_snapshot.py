@@ -9,7 +9,7 @@ import pytest
 
 from renderfarm.log import parts, snapshot
 from renderfarm.log.writer import LogWriter
-from renderfarm.output import SNAPSHOT, part_key, part_number
+from renderfarm.output import SALTED_SNAPSHOT, part_key, part_number
 from renderfarm.schema import Record
 from renderfarm.storage import LocalStorage, Storage, Stored
 from tests.unit.test_writer import KEY, OTHER, SIGNER, attempt, image_id, plan
@@ -41,7 +41,7 @@ def storage(tmp_path: Path) -> Counting:
     writer.append([plan(9)])
     for number in range(1, 6):
         writer.append([attempt(number, "rejected" if number == 3 else "accepted"), attempt(number + 10, "failed")])
-    made.put(SNAPSHOT, snapshot.dump(writer.state, writer._leaves, writer.origin, SIGNER))
+    made.put(SALTED_SNAPSHOT, snapshot.dump(writer.state, writer._leaves, writer.origin, SIGNER))
     writer.append([Record("superseded", job="mugs", image_id=image_id(2)), attempt(6), attempt(3, attempt=2)])
     return made
 
@@ -56,10 +56,10 @@ def _told(writer: LogWriter) -> tuple[object, ...]:
 
 
 def _without(storage: Storage) -> tuple[object, ...]:
-    data = storage.get(SNAPSHOT)
-    storage.delete(SNAPSHOT)
+    data = storage.get(SALTED_SNAPSHOT)
+    storage.delete(SALTED_SNAPSHOT)
     told = _told(LogWriter.open(storage, "mugs", SIGNER))
-    storage.put(SNAPSHOT, data)
+    storage.put(SALTED_SNAPSHOT, data)
     return told
 
 
@@ -74,7 +74,7 @@ def test_a_start_with_a_snapshot_ends_where_one_without_does(storage: Counting) 
 
 
 def _bad(storage: Storage, tmp_path: Path, how: str) -> bytes:
-    data = storage.get(SNAPSHOT)
+    data = storage.get(SALTED_SNAPSHOT)
     if how == "flipped":
         return data[:-50] + bytes([data[-50] ^ 1]) + data[-49:]
     if how == "text flipped":
@@ -102,7 +102,7 @@ def _bad(storage: Storage, tmp_path: Path, how: str) -> bytes:
 )
 def test_a_bad_snapshot_is_as_good_as_none(storage: Counting, tmp_path: Path, how: str) -> None:
     expected = _without(storage)
-    storage.put(SNAPSHOT, _bad(storage, tmp_path, how))
+    storage.put(SALTED_SNAPSHOT, _bad(storage, tmp_path, how))
     storage.read.clear()
     assert _told(LogWriter.open(storage, "mugs", SIGNER)) == expected
     assert set(storage.read) == set(range(7))
@@ -116,7 +116,7 @@ def test_snapshots_come_by_themselves(tmp_path: Path) -> None:
     storage.read.clear()
     assert LogWriter.open(storage, "mugs", SIGNER, snapshot_parts=3).size == 7
     assert storage.read == [5, 6]
-    storage.delete(SNAPSHOT)
+    storage.delete(SALTED_SNAPSHOT)
     LogWriter.open(storage, "mugs", SIGNER, snapshot_parts=3)
     storage.read.clear()
     LogWriter.open(storage, "mugs", SIGNER, snapshot_parts=3)

@@ -22,11 +22,13 @@ from renderfarm.errors import JobError
 from renderfarm.job import JobSettings, load_checks, load_job
 from renderfarm.job.load import section_of
 from renderfarm.log import reading
+from renderfarm.log.canonical import sealed
 from renderfarm.output import JOB_FILE
-from renderfarm.plan import plan_digest
+from renderfarm.plan import attempt_of, plan_digest
 from renderfarm.resolve import ResolvedJob, resolve_job
 from renderfarm.run import session as farm
-from renderfarm.schema import Record
+from renderfarm.run.finish import failed_record
+from tests.older import begin_plain
 
 BASE = "name: night\nmanifest: rows.parquet\noutput: out\n"
 SECRETS = [
@@ -166,10 +168,11 @@ def test_an_output_whose_job_json_still_has_it_records_one_plan_and_renders_noth
     before = dataclasses.replace(
         new, job_json=job_json, settings_digest=digest, plan_digest=plan_digest(new.manifest_digest, digest, new.planned)
     )
+    begin_plain(before)
     old = farm.open_session(before)
     first, second = new.images()
-    done = {"job": "tests", "plan_digest": before.plan_digest, "attempt": 1, "outcome": "accepted"}
-    old.writer.append([Record(kind="attempt", image_id=first.image_id, row_id=first.row_id, **done)])  # type: ignore[arg-type]
+    done = failed_record(attempt_of(first, 1), "tests", before.plan_digest, "")
+    old.writer.append([sealed(dataclasses.replace(done, outcome="accepted"))])
     assert "witness" in json.loads(old.storage.get(JOB_FILE))["settings"]
 
     again = farm.open_session(new)

@@ -18,6 +18,7 @@ from renderfarm.errors import UserError
 from renderfarm.identify.identify import Answer
 from renderfarm.identify.lookup import Match
 from renderfarm.keys import Trust
+from renderfarm.schema import forgotten
 
 NO = 5
 """Exit code of an honest no."""
@@ -68,13 +69,13 @@ def _answer(answer: Answer) -> list[str]:
     lines = [f"{answer.picture}: {answer.sureness}{', trusted' if answer.trusted else ''}", f"  {answer.reason}"]
     for match in answer.matches[:3]:
         record = match.record
+        row, prompt, seed = ("forgotten",) * 3 if forgotten(record) else (record.row_id, record.prompt, record.seed)
         lines.append(
-            f"  record {record.image_id} attempt {record.attempt} ({_outcome(match)}), "
-            f"row {record.row_id} index {record.index}, job {record.job}"
+            f"  record {record.image_id} attempt {record.attempt} ({_outcome(match)}), row {row} index {record.index}, job {record.job}"
         )
-        lines.append(f"    prompt: {record.prompt}")
+        lines.append(f"    prompt: {prompt}")
         place = (match.review or record).object_key or record.object_key or "no picture kept"
-        lines.append(f"    weights {record.weights}, seed {record.seed}, {place}")
+        lines.append(f"    weights {record.weights}, seed {seed}, {place}")
     return [*lines, *(f"  note: {note}" for note in answer.notes)]
 
 

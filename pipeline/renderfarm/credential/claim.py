@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from renderfarm.pictures import xmp
-from renderfarm.schema import Record
+from renderfarm.schema import PLAIN_VERSION, Record, inputs_of
 from renderfarm.version import __version__
 from renderfarm.watermark.types import MarkKey
 
@@ -69,9 +69,15 @@ class Finding:
 
 
 def prompt_digest(prompt: str, image_id: str, key: MarkKey) -> str:
-    """SHA-256 over salt and prompt, hex. The salt is 32 bytes: HMAC of the image id under the watermark's secret."""
+    """SHA-256 over salt and prompt, hex, for records of version 3 or earlier. The salt is 32 bytes: HMAC of the image id under the
+    watermark's secret."""
     salt = key.derive("prompt salt", image_id.encode())
     return hashlib.sha256(salt + prompt.encode()).hexdigest()
+
+
+def salted_prompt_digest(prompt: str, salt: str) -> str:
+    """SHA-256 over the row's salt (32 hex digits) and the prompt, hex: whoever has the salt can show it, and it can be forgotten."""
+    return hashlib.sha256(b"renderfarm prompt/1\n" + bytes.fromhex(salt) + prompt.encode()).hexdigest()
 
 
 def claim_for(record: Record, claim_digest: str, provider: str, key: MarkKey, source: Source | None = None) -> Claim:
@@ -81,11 +87,14 @@ def claim_for(record: Record, claim_digest: str, provider: str, key: MarkKey, so
     """
     if record.image_id is None or record.attempt is None:
         raise ValueError("a credential is about an attempt")
+    if record.version > PLAIN_VERSION and record.salt is None:
+        raise ValueError("its values were forgotten")
+    prompt = record.prompt or ""
     return Claim(
         image_id=record.image_id,
         attempt=record.attempt,
         claim_digest=claim_digest,
-        prompt_digest=prompt_digest(record.prompt or "", record.image_id, key),
+        prompt_digest=salted_prompt_digest(prompt, record.salt) if record.salt else prompt_digest(prompt, record.image_id, key),
         provider=provider,
         system=record.weights or "unknown",
         system_version=_system_version(record),
@@ -105,7 +114,7 @@ def xmp_for(record: Record, provider: str) -> bytes:
         tool=f"{TOOL} {__version__}",
         created=timestamp(record.finished_us),
         unique_id=f"{record.image_id}/{record.attempt}",
-        source_type=xmp.EDITED if record.init_digest else xmp.GENERATED,
+        source_type=xmp.EDITED if any(given.role == "init" for given in inputs_of(record)) else xmp.GENERATED,
     )
 
 

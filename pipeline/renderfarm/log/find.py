@@ -43,16 +43,19 @@ def image_named(storage: Storage, name: str) -> str:
     return current[-1]
 
 
-def records_of(storage: Storage, images: frozenset[str]) -> Iterator[Record]:
-    """Every record of these images, in log order. Raises: LogDamaged for a part that cannot be read; StorageAway."""
+def records_of(storage: Storage, images: frozenset[str], by: str = "image_id") -> Iterator[Record]:
+    """Every record of these images, in log order; `by`: "drawing_id" for every record of these drawings.
+
+    Raises: LogDamaged for a part that cannot be read; StorageAway.
+    """
     import pyarrow as pa
     import pyarrow.compute as pc
 
     wanted = pa.array(sorted(images), pa.string())
 
     def look(number: int, file: PartFile) -> pa.Table | None:
-        table = parts.read_columns(file, number, ("image_id",))[1]
-        rows = pc.indices_nonzero(pc.is_in(table.column("image_id"), value_set=wanted))
+        table = parts.read_columns(file, number, (by,))[1]
+        rows = pc.indices_nonzero(pc.is_in(table.column(by), value_set=wanted))
         whole = reading.fetch_part(storage, number) if len(rows) else None
         return parts.read_part(whole, number).table.take(rows) if whole is not None else None
 

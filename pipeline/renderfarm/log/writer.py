@@ -38,7 +38,7 @@ from renderfarm.log.record import VERSION_KEY, to_table
 from renderfarm.log.state import LogState
 from renderfarm.log.tree import Frontier, consistency_proof, part_leaf, tree_root
 from renderfarm.notes import Checkpoint, Signer
-from renderfarm.output import CHECKPOINT, SNAPSHOT, WITNESSED, part_key, values_key
+from renderfarm.output import CHECKPOINT, SALTED_SNAPSHOT, SNAPSHOT, WITNESSED, part_key, values_key
 from renderfarm.schema import PLAIN_VERSION, RECORD_VERSION, Record
 from renderfarm.storage import Storage
 
@@ -111,7 +111,8 @@ class LogWriter:
         writer = cls(storage, notes.origin(job_name), signer, snapshot_parts)
         writer._keys = keys
         numbers = _gapless(storage)
-        writer._start_from_snapshot(len(numbers), keys)
+        for key in (SALTED_SNAPSHOT, SNAPSHOT):
+            writer._start_from_snapshot(key, len(numbers), keys)
         writer._take_from(numbers)
         writer.record_version = RECORD_VERSION if writer.state.salted else PLAIN_VERSION
         for key in (CHECKPOINT, WITNESSED):
@@ -122,10 +123,10 @@ class LogWriter:
             writer._renew_snapshot()
         return writer
 
-    def _start_from_snapshot(self, parts_count: int, keys: Mapping[str, Ed25519PublicKey]) -> None:
+    def _start_from_snapshot(self, key: str, parts_count: int, keys: Mapping[str, Ed25519PublicKey]) -> None:
         """Takes over a snapshot if there is one that the log agrees with; whatever is wrong with one, it is not used."""
         try:
-            loaded = snapshot.load(self._storage.get(SNAPSHOT, snapshot.BYTES_MAX), self.origin, keys)
+            loaded = snapshot.load(self._storage.get(key, snapshot.BYTES_MAX), self.origin, keys)
             last = loaded.frontier.size - 1
             if not 0 <= last < parts_count:
                 return
@@ -170,7 +171,7 @@ class LogWriter:
         rows = max(snapshot.ROWS_BEHIND, len(self.state) // snapshot.SHARE_BEHIND)
         if self._parts_behind >= self._snapshot_parts or self._rows_behind >= rows:
             data = snapshot.dump(self.state, self._leaves, self.origin, self._signer)
-            self._storage.put(SNAPSHOT, data)
+            self._storage.put(SALTED_SNAPSHOT if self.state.salted else SNAPSHOT, data)
             self._parts_behind = self._rows_behind = 0
 
     def _take(self, part: parts.Part, keys: Mapping[str, Ed25519PublicKey]) -> None:

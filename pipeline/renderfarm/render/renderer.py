@@ -7,6 +7,7 @@ denoises (`render.lanes`). A farm has one per GPU. Importing this module is ligh
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +19,7 @@ from renderfarm.models import ModelSettings, Resolved, Task, load
 from renderfarm.models.encoders import threads_beside_a_gpu
 from renderfarm.render import rates, tuning
 from renderfarm.render.batching import DoesNotFit, in_fitting_batches, out_of_memory
-from renderfarm.schema import Attempt, RenderInfo
+from renderfarm.schema import Adapter, Attempt, RenderInfo
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,10 +28,13 @@ if TYPE_CHECKING:
     from renderfarm.render.stages import Request
 
     Mark = Callable[[torch.Tensor], torch.Tensor]
-    """uint8 (B, H, W, 3) on the renderer's device → the same shape and dtype, marked."""
+    """uint8 (B, H, W, 3) on the renderer's device → the same, marked; more of them where several are made of one drawing."""
 
 CHUNK_END = ""
 """In `RenderInfo.batch`, the boundary between images that were rendered one batch after another."""
+
+TILED = "vae.tiling"
+"""In `RenderInfo.settings`: the picture was decoded in tiles."""
 
 DETERMINISTIC_BATCH = 1
 """In deterministic mode every image is a batch of its own: matrix kernels choose their order of summation by the
@@ -93,9 +97,9 @@ class Renderer:
     ) -> tuple[np.ndarray, RenderInfo]:
         """Returns uint8 (B, H, W, 3) in the order of `attempts`, and how they were made.
 
-        `mark` gets all B pictures at once, on the device, before they leave it. `inputs`: SHA-256 hex of each init
-        image and mask → its bytes. Raises RenderFailed(message, index) when a picture is not finite, and
-        RenderFailed(message) when not even one image fits into memory.
+        `mark` gets all B pictures at once, on the device, before they leave it, and what it gives is returned.
+        `inputs`: SHA-256 hex of each init image and mask → its bytes. Raises RenderFailed(message, index) when a picture
+        is not finite, and RenderFailed(message) when not even one image fits into memory.
         """
         started = time.monotonic()
         if self._pools(attempts):
@@ -114,7 +118,7 @@ class Renderer:
             raise self._too_large(request.width, request.height, error) from error
         pixels = self._to_host(attempts, drawn, mark)
         self._speed.note(request.width, request.height, request.steps, len(attempts), started)
-        return pixels, self._info(tuple(company), request.size)
+        return pixels, self._info(tuple(company), request.size, request.adapter, request.controlled)
 
     def _pools(self, attempts: Sequence[Attempt]) -> bool:
         """Says whether these go through slots: asked for, possible, drawn from words alone, of one size, all guided or none."""
@@ -220,25 +224,33 @@ class Renderer:
         scale = getattr(self.model.pipe, "vae_scale_factor", 0)
         return bool(scale) and (size[1] // scale, size[0] // scale) in self.model.tiles
 
-    def _info(self, company: tuple[str, ...], size: tuple[int, int]) -> RenderInfo:
+    def _info(
+        self, company: tuple[str, ...], size: tuple[int, int], adapter: str | None = None, controlled: bool = False
+    ) -> RenderInfo:
         """Returns what the record keeps about how the pixels were made."""
         import diffusers
         import torch
 
         model = self.model
-        lossy = [name for name in (self.settings.lossy.name, "tiled VAE" if self._tiled(size) else "") if name]
+        resolved = model.resolved
+        used = {f"lossy.{name}": value for name, value in self.settings.lossy.model_dump(mode="json", exclude_defaults=True).items()}
+        used |= {TILED: True} if self._tiled(size) else {}
+        if controlled and resolved.control is not None:
+            used |= {"controlnet.digest": resolved.control.digest, "controlnet.scale": resolved.control.scale}
         return RenderInfo(
-            weights=model.resolved.weights,
-            weights_revision=model.resolved.revision,
-            weights_digest=model.resolved.digest,
-            weights_licence=model.resolved.licence,
-            scheduler=model.scheduler + (f" ({', '.join(lossy)})" if lossy else ""),
+            weights=resolved.weights,
+            weights_revision=resolved.revision,
+            weights_digest=resolved.digest,
+            weights_licence=resolved.licence,
+            scheduler=model.scheduler,
             dtype=str(model.dtype).removeprefix("torch."),
             device=model.device.type,
             driver=model.driver,
             torch_version=str(torch.__version__),  # a class of torch otherwise, which whoever unpickles it must import
             diffusers_version=diffusers.__version__,
             batch=company,
+            settings=tuple(sorted((name, json.dumps(value)) for name, value in used.items())),
+            adapters=tuple(Adapter(known.name, known.sha256, known.scale) for known in resolved.adapters if known.name == adapter),
         )
 
 
@@ -256,8 +268,8 @@ def choose_kernels(deterministic: bool, tf32: bool) -> None:
 
 
 def name_of(attempt: Attempt) -> str:
-    """Returns how `RenderInfo.batch` names an attempt."""
-    return f"{attempt.image.image_id}/{attempt.number}"
+    """Returns how `RenderInfo.batch` names an attempt: by its drawing."""
+    return f"{attempt.image.drawing_id or attempt.image.image_id}/{attempt.number}"
 
 
 def not_finite(attempts: Sequence[Attempt], index: int) -> RenderFailed:

@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 from renderfarm.output import PICTURES, THUMBS
-from renderfarm.schema import Box, ObjectCount, Record, Verdict
+from renderfarm.schema import Adapter, Box, Input, ObjectCount, Record, Subject, Verdict, forgotten
 
 Plain = dict[str, Any]
 """One record as JSON, fields at None or () left out. "" stays: as `text` it means "no text wanted"."""
@@ -24,10 +24,12 @@ _SAFE_INTEGER = 2**53 - 1  # ECMA-262 §21.1.2.6: a JavaScript number is exact u
 def plain(record: Record) -> Plain:
     """The record as JSON values. Integers that JavaScript cannot hold, and NaN or infinities, become strings."""
     values = ((name, getattr(record, name)) for name in _FIELDS)
-    return {name: _json(value) for name, value in values if value is not None and value != ()}
+    said = {name: _json(value) for name, value in values if value is not None and value != ()}
+    return said | {"row_id": FORGOTTEN, "prompt": FORGOTTEN} if forgotten(record) else said
 
 
-_FIELDS = tuple(f.name for f in dataclasses.fields(Record))
+FORGOTTEN = "(forgotten)"
+_FIELDS = tuple(f.name for f in dataclasses.fields(Record) if f.name != "salt")
 
 
 def _json(value: Any) -> Any:
@@ -41,6 +43,10 @@ def _json(value: Any) -> Any:
         return [value.x0, value.y0, value.x1, value.y1]
     if isinstance(value, ObjectCount):
         return [value.name, value.count]
+    if isinstance(value, Adapter | Subject):
+        return [_json(item) for item in dataclasses.astuple(value)]
+    if isinstance(value, Input):
+        return [value.role, value.digest, value.uri or FORGOTTEN, _json(value.boxes)]
     if isinstance(value, Verdict):
         fields = ((f, getattr(value, f)) for f in ("check", "outcome", "reason", "score", "threshold", "boxes"))
         return {name: _json(item) for name, item in fields if item is not None and item != ()}

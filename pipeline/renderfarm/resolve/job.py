@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from renderfarm import manifest
 from renderfarm.errors import JobError, ManifestError, NotStored, PictureError, StorageRefused
 from renderfarm.job import JobSettings
+from renderfarm.log.salts import Salts, plain
 from renderfarm.manifest import BadRow, Rules, Shard
 from renderfarm.models import Resolved
 from renderfarm.models import resolve as resolve_weights
 from renderfarm.pictures import size_of
-from renderfarm.plan import ImageIds, Intent, invalid_image_id, plan_digest, plan_row
+from renderfarm.plan import ImageIds, Intent, invalid_image_id, plan_digest, plan_row, salted_manifest_digest
 from renderfarm.resolve.survey import Stamp, require_same, stamp_or_none, survey
 from renderfarm.schema import PlannedImage
 from renderfarm.storage import open_input
@@ -37,7 +39,8 @@ UNRECORDED: Mapping[str, bool | Mapping[str, bool]] = {
 
 @dataclass(frozen=True, slots=True)
 class ResolvedJob:
-    """A job with every digest known. `planned` counts images, bad rows that were set aside included.
+    """A job with every digest known. `planned` counts images, bad rows that were set aside included. What asks for `salts` answers for
+    an output whose rows have these (`log.salts`).
 
     `manifest_stamp`: the manifest's files as they were when it was read, so that one that is replaced meanwhile is noticed.
     """
@@ -55,46 +58,59 @@ class ResolvedJob:
     job_json: bytes = field(repr=False)
     manifest_stamp: Stamp
 
-    def images(self, done: Callable[[Iterable[bytes]], bool] | None = None) -> Iterator[PlannedImage]:
+    def salted(self, salt: str) -> ResolvedJob:
+        """The same for an output with this salt, 32 hex digits: nobody can test a guessed manifest against the digests that it shows."""
+        digest = salted_manifest_digest(self.manifest_digest, salt)
+        job_json = _job_json(self.job, self.weights, digest)
+        settings = hashlib.sha256(job_json).hexdigest()
+        named = plan_digest(digest, settings, self.planned)
+        return replace(self, manifest_digest=digest, settings_digest=settings, plan_digest=named, job_json=job_json)
+
+    def images(self, salts: Salts = plain, done: Callable[[Iterable[bytes]], bool] | None = None) -> Iterator[PlannedImage]:
         """Every planned image in manifest order; the manifest is streamed again, a row group at a time. Raises: ManifestChanged.
 
         `done`: whether nothing is wanted of the images with these keys (16 bytes each); where it says so of all of a shard, the
         shard is passed over. What it is asked follows what it said, so that a start skips a million rows in seconds.
         """
-        for shard in self._shards(done):
-            for row in shard.rows:
-                yield from plan_row(row, manifest.row_digest(row), self.intent)
+        for shard in self._shards(salts, done):
+            for row, salt in zip(shard.rows, salts([row.id for row in shard.rows]), strict=True):
+                yield from plan_row(row, manifest.row_digest(row), self.intent, salt)
 
-    def bad(self) -> Iterator[tuple[str, BadRow]]:
-        """Rows that cannot be planned, with the image id under which each is recorded as failed. Raises: ManifestChanged."""
+    def bad(self, salts: Salts = plain) -> Iterator[tuple[str, str, BadRow]]:
+        """Rows that cannot be planned, with the image id under which each is recorded as failed and its salt. Raises: ManifestChanged."""
         for shard in self._shards():
-            for row in shard.bad:
-                yield invalid_image_id(row.row_id, row.row, row.digest), row
+            for row, salt in zip(shard.bad, salts([row.row_id for row in shard.bad]), strict=True):
+                yield invalid_image_id(row.row_id, row.row, row.digest, salt), salt, row
 
-    def image_keys(self) -> Iterator[bytes]:
+    def image_keys(self, salts: Salts = plain) -> Iterator[bytes]:
         """The image ids of everything that is planned, 16 bytes each, bad rows' last. Raises: ManifestChanged."""
         ids = ImageIds(self.intent)
         if self.bad_rows:
-            yield from (bytes.fromhex(image.image_id) for image in self.images())
-            yield from (bytes.fromhex(image_id) for image_id, _ in self.bad())
+            yield from (bytes.fromhex(image.image_id) for image in self.images(salts))
+            yield from (bytes.fromhex(image_id) for image_id, _, _ in self.bad(salts))
             return
         require_same(self.job.manifest, self.manifest_stamp)
         for raws in manifest.raw_rows(self.job.manifest):
             require_same(self.job.manifest, self.manifest_stamp)
-            for raw in raws:
-                yield from ids.of(raw)
+            yield from _keys(ids, raws, salts)
 
-    def _shards(self, done: Callable[[Iterable[bytes]], bool] | None = None) -> Iterator[Shard]:
+    def _shards(self, salts: Salts = plain, done: Callable[[Iterable[bytes]], bool] | None = None) -> Iterator[Shard]:
         """The manifest's shards, each only if its files are still those that were planned."""
         uri, ids = self.job.manifest, ImageIds(self.intent)
         require_same(uri, self.manifest_stamp)
         if done is None or self.bad_rows:
             shards = manifest.read(uri, self.rules)
         else:
-            shards = manifest.read_on(uri, self.rules, lambda raws: done(key for raw in raws for key in ids.of(raw)))
+            shards = manifest.read_on(uri, self.rules, lambda raws: done(_keys(ids, raws, salts)))
         for shard in shards:
             require_same(uri, self.manifest_stamp)
             yield shard
+
+
+def _keys(ids: ImageIds, raws: Sequence[Mapping[str, Any]], salts: Salts) -> Iterator[bytes]:
+    """The image ids of raw rows. Their salts are asked for together: one by one that would take longer than all the rest."""
+    for raw, salt in zip(raws, salts([raw["id"] for raw in raws]), strict=True):
+        yield from ids.of(raw, salt)
 
 
 def resolve_job(job: JobSettings, *, skip_invalid: bool = False) -> ResolvedJob:

@@ -24,7 +24,10 @@ from renderfarm.resolve import JobFile
 from renderfarm.schema import REVIEW, ObjectCount, Outcome, PromptRow
 from renderfarm.storage import Storage
 
-COLUMNS = ("kind", "statement", "planned", "image_id", "row_id", "index", "attempt", "outcome", "prompt", "text", "objects", "verdicts")
+COLUMNS = (
+    "kind", "statement", "planned", "image_id", "row_id", "index", "attempt", "outcome", "prompt", "text", "objects", "verdicts",
+    "commitment", "salt",
+)  # fmt: skip
 
 Ending = Literal["accepted", "rejected", "failed", "open"]
 """`open`: nothing that was scored rejects it, and a check that did not run would have to look."""
@@ -67,6 +70,8 @@ class Outlook:
     ends: Counter[tuple[Ending, Ending]] = field(default_factory=Counter)
     verdicts: Counter[tuple[str, Outcome, Outcome]] = field(default_factory=Counter)
     unrecorded: Counter[tuple[str, str]] = field(default_factory=Counter)
+    forgotten: int = 0
+    """Attempts of which nobody knows any more what was asked: they stay as recorded."""
     notes: list[str] = field(default_factory=list)
     was: Counts = field(default_factory=Counts)
     now: Counts = field(default_factory=Counts)
@@ -122,6 +127,8 @@ class Recheck:
                     yield rejudgement
         if self._settings.text.second_look and any(self.outlook.verdicts["text", "accepted", worse] for worse in ("rejected", "flagged")):
             self.outlook.notes.append(text.READ_ONCE)
+        if self.outlook.forgotten:
+            self.outlook.notes.append(f"{self.outlook.forgotten} attempts stay as recorded: what they were asked for was forgotten")
         self.outlook.was, self.outlook.now, self.outlook.open = self._images.counts(*self._limits)
 
     def _rejudged(self, record: Mapping[str, Any]) -> Rejudgement:
@@ -132,6 +139,9 @@ class Recheck:
             return Rejudgement(*place, "failed", "failed", ())
         objects = tuple(ObjectCount(item["name"], item["count"]) for item in record["objects"])
         row = PromptRow(place[1], record["prompt"] or "", text=record["text"], objects=objects)
+        if record["commitment"] is not None and record["salt"] is None:
+            self.outlook.forgotten += 1
+            return Rejudgement(*place, record["outcome"], record["outcome"], ())
         changes, outcomes, waiting = [], [], []
         for verdict in record["verdicts"]:
             name, was, score = verdict["check"], verdict["outcome"], verdict["score"]

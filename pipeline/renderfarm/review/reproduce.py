@@ -33,8 +33,9 @@ from renderfarm.models import ModelSettings, beside, resolve
 from renderfarm.pictures import Pixels, decode, encode
 from renderfarm.render import CHUNK_END, Renderer
 from renderfarm.resolve import read_job_file
+from renderfarm.run.finish import as_older
 from renderfarm.run.workers import read_inputs
-from renderfarm.schema import Attempt, PlannedImage, Record, RenderInfo, is_review
+from renderfarm.schema import PLAIN_VERSION, Attempt, PlannedImage, Record, RenderInfo, forgotten, is_review
 from renderfarm.storage import Storage
 from renderfarm.watermark import VERSIONS, MarkKey, Payload, embed
 
@@ -142,6 +143,7 @@ def reproduce_image(
     job = read_job_file(storage)
     image_id = image_named(storage, image)
     record = accepted(records_of(storage, frozenset({image_id})), image_id)
+    attempt = attempt_of(record)
     try:
         stored = storage.get(record.object_key or "", pictures.BYTES_MAX)
     except NotStored as error:
@@ -153,9 +155,10 @@ def reproduce_image(
     model = open_model(job.model_settings())
     if model.digest != record.weights_digest:
         on_note(f"the record's weights were {record.weights_digest}, these are {model.digest}")
-    batch_images = frozenset(name.partition("/")[0] for name in record.batch)
-    batch = neighbours(records_of(storage, batch_images), record)
-    used = beside({record.adapter: ""} if record.adapter else {}, record.control_digest)
+    drawn = frozenset(name.partition("/")[0] for name in record.batch)
+    by = "drawing_id" if record.drawing_id else "image_id"
+    batch = neighbours(records_of(storage, drawn, by), record)
+    used = beside({attempt.image.adapter: ""} if attempt.image.adapter else {}, attempt.image.control_digest)
     changed = changed_beside({name: digest for name, digest in job.beside.items() if name in used}, model.beside)
     return reproduce(record, stored, model.render, mark_keys, job.quality, batch, changed)
 
@@ -191,7 +194,7 @@ def reproduce(
     if record.media_type in LOSSY:
         pixels = decode(encode(pixels, record.media_type, quality=quality))
     recorded = dataclasses.replace(info_of(record), batch=_together(record) or record.batch)
-    reasons = changed + differences(recorded, info)
+    reasons = changed + differences(recorded, info if record.version > PLAIN_VERSION else as_older(info))
     return Reproduction(attempt.image.image_id, attempt.number, compare(decode(stored, record.object_key or ""), pixels), reasons)
 
 
@@ -223,6 +226,11 @@ def differences(recorded: RenderInfo, now: RenderInfo) -> tuple[str, ...]:
         before, after = getattr(recorded, name), getattr(now, name)
         if before != after:
             changes.append(f"{words}: {before or 'unknown'} then, {after or 'unknown'} now")
+    settings = [dict(info.settings) | {f"adapter {a.name}": f"{a.digest} at {a.weight}" for a in info.adapters} for info in (recorded, now)]
+    for name in sorted({*settings[0], *settings[1]}):
+        before, after = (said.get(name, "none") for said in settings)
+        if before != after:
+            changes.append(f"another {name}: {before} then, {after} now")
     if recorded.batch != now.batch:
         changes.append(f"another batch: {len(recorded.batch)} attempts then, {len(now.batch)} now")
     return tuple(changes)
@@ -245,18 +253,38 @@ def info_of(record: Record) -> RenderInfo:
 
 
 def attempt_of(record: Record) -> Attempt:
-    """The attempt to render, from the record alone. Raises: UserError for a record that is no attempt, or lacks a field it needs.
+    """The attempt to render, from the record alone. Raises: UserError for a record that is no attempt, lacks a field it needs, or whose
+    values were forgotten.
 
     The planned image carries the attempt's own seed: the image's first seed is not needed to render this one again.
     """
+    if forgotten(record):
+        what = f"what image {record.image_id} was asked for was forgotten: its record holds no prompt and no seed any more"
+        raise UserError(what, remedy="nothing can be rendered from it; its picture, mark and signatures still verify")
     if record.kind != "attempt" or record.attempt is None or record.seed is None:
         raise UserError(f"a {record.kind} record cannot be rendered", remedy="name an image of this output")
     fields = {field.name: getattr(record, field.name) for field in dataclasses.fields(PlannedImage)}
+    if record.version <= PLAIN_VERSION:
+        fields |= {"drawing_id": record.image_id, "salt": ""}
+    else:
+        fields |= _once(record)
     optional = {"text", "adapter", "init_image", "init_digest", "mask_image", "mask_digest", "strength", "control_image", "control_digest"}
     missing = sorted(name for name, value in fields.items() if value is None and name not in optional)
     if missing:
         raise UserError(f"the record of image {record.image_id} lacks {', '.join(missing)}", remedy="run `renderfarm audit`")
     return Attempt(PlannedImage(**fields), record.attempt, record.seed)
+
+
+def _once(record: Record) -> dict[str, Any]:
+    """The adapter and the input pictures of a record of version 4, one of each kind. Raises: UserError where there are more."""
+    given = {item.role: item for item in record.inputs}
+    if len(record.adapters) > 1 or len(given) != len(record.inputs) or not set(given) <= {"init", "mask", "control"}:
+        what = f"image {record.image_id} was drawn with adapters or input pictures that this version cannot put together"
+        raise UserError(what, remedy="use the version that the record names (renderfarm_version)")
+    fields: dict[str, Any] = {"adapter": record.adapters[0].name if record.adapters else None}
+    for role, item in given.items():
+        fields |= {f"{role}_image": item.uri, f"{role}_digest": item.digest}
+    return fields
 
 
 def accepted(records: Iterable[Record], image_id: str) -> Record:
@@ -295,7 +323,7 @@ def neighbours(records: Iterable[Record], record: Record) -> dict[str, Record]:
     wanted = set(_together(record)) - {_name(record)}
     others: dict[str, Record] = {}
     for other in records if wanted else ():
-        if other.kind == "attempt" and (name := _name(other)) in wanted:
+        if other.kind == "attempt" and (name := _name(other)) in wanted and name not in others and not forgotten(other):
             others[name] = other
             if len(others) == len(wanted):
                 break
@@ -303,8 +331,8 @@ def neighbours(records: Iterable[Record], record: Record) -> dict[str, Record]:
 
 
 def _name(record: Record) -> str:
-    """How `batch` names a record's attempt."""
-    return f"{record.image_id}/{record.attempt}"
+    """How `batch` names a record's attempt: by its drawing."""
+    return f"{record.drawing_id or record.image_id}/{record.attempt}"
 
 
 def _together(record: Record) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -19,11 +20,12 @@ from renderfarm.checks import registry
 from renderfarm.checks.base import Check
 from renderfarm.credential import Issuer, claim_for, xmp_for
 from renderfarm.job import JobSettings
-from renderfarm.log.canonical import claim_digest
+from renderfarm.log.canonical import sealed
 from renderfarm.log.record import record_id
 from renderfarm.output import delivered_key, kept_key, thumb_key
 from renderfarm.pictures import Fingerprint, Pixels, decode, encode, fingerprint, thumbnail
-from renderfarm.schema import Attempt, AttemptOutcome, Record, RenderInfo, Verdict, as_row
+from renderfarm.render import TILED
+from renderfarm.schema import PLAIN_VERSION, Attempt, AttemptOutcome, Record, RenderInfo, Verdict, as_row
 from renderfarm.storage import Storage
 from renderfarm.version import __version__
 from renderfarm.watermark import MarkKey, Payload
@@ -34,6 +36,8 @@ PAYLOAD_VERSION = 1
 REVIEW_TYPE = "image/webp"
 REVIEW_QUALITY = 90
 THUMB_SIDE = 256
+_ONE_EACH = ("adapter", "init_image", "init_digest", "mask_image", "mask_digest", "control_image", "control_digest")
+"""Fields that `adapters` and `inputs` replace from record version 4 on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +122,7 @@ class Finisher:
         """Write the picture and its thumbnail, and make the record. Raises: StorageAway, CredentialFailed."""
         clock = _Clock()
         record = self._record(attempt, info, checked, decision, marked, started_us)
-        record = dataclasses.replace(record, claim_digest=clock("record", lambda: claim_digest(record)))
+        record = clock("record", lambda: sealed(record))
         if not decision.keep_picture:
             return Finished(record, clock.cpu_s)
         accepted = decision.outcome == "accepted"
@@ -131,10 +135,8 @@ class Finisher:
         data = clock("credential", lambda: self.issuer.issue(bare, media_type, claim))
         digest = hashlib.sha256(data).hexdigest()
         assert len(digest) == 64
-        row_id, index, number = attempt.image.row_id, attempt.image.index, attempt.number
-        place = delivered_key(row_id, index, digest, media_type)
-        key = place if accepted else kept_key(row_id, index, number, digest, media_type)
-        small = thumb_key(row_id, index, number, digest)
+        key = delivered_key(record, digest, media_type) if accepted else kept_key(record, digest, media_type)
+        small = thumb_key(record, digest)
         thumb = clock("thumb", lambda: thumbnail(pixels, THUMB_SIDE))
         clock("store", lambda: self._put(key, data, media_type, small, thumb))
         record = dataclasses.replace(
@@ -148,11 +150,13 @@ class Finisher:
         self.storage.put_new(thumb_key, thumb, REVIEW_TYPE)
 
     def _record(self, attempt: Attempt, info: RenderInfo, checked: Checked, decision: Decision, marked: bool, started_us: int) -> Record:
-        blank = failed_record(attempt, self.job.name, self.plan_digest, decision.reason)
+        blank = _blank(attempt, self.job.name, self.plan_digest, decision.reason)
+        made = info if blank.version > PLAIN_VERSION else as_older(info)
         return dataclasses.replace(
             blank,
-            **{f.name: getattr(info, f.name) for f in dataclasses.fields(info)},
+            **{f.name: getattr(made, f.name) for f in dataclasses.fields(made)},
             outcome=decision.outcome,
+            cause=None,
             verdicts=decision.verdicts,
             watermark_method=watermark.METHOD if marked else None,
             watermark_version=watermark.VERSION if marked else None,
@@ -166,24 +170,40 @@ class Finisher:
         )
 
 
+def as_older(info: RenderInfo) -> RenderInfo:
+    """What records up to version 3 say of it: what was lossy stands behind the sampler's name, and adapters in the plan alone."""
+    said = {name: json.loads(value) for name, value in info.settings}
+    reuse, quantise, tiled = (said.get(name) for name in ("lossy.reuse", "lossy.quantise", TILED))
+    words = [word for word, there in ((f"reuse {reuse}", reuse), (str(quantise), quantise), ("tiled VAE", tiled)) if there]
+    scheduler = info.scheduler + (f" ({', '.join(words)})" if words else "")
+    return dataclasses.replace(info, scheduler=scheduler, settings=(), adapters=())
+
+
 def failed_record(attempt: Attempt, job: str, plan_digest: str, reason: str) -> Record:
-    """The record of an attempt that could not be rendered; also the start of every other record of an attempt."""
-    image = attempt.image
-    shared = {f.name: getattr(image, f.name) for f in dataclasses.fields(image) if f.name not in ("image_id", "seed")}
-    record = Record(
+    """The record of an attempt that could not be rendered."""
+    return sealed(_blank(attempt, job, plan_digest, reason))
+
+
+def _blank(attempt: Attempt, job: str, plan_digest: str, reason: str) -> Record:
+    """What every record of this attempt says, of the version that its output is written in."""
+    image, version = attempt.image, attempt.image.record_version
+    apart = {"seed", "drawing_id", "salt"} if version <= PLAIN_VERSION else {"seed", *_ONE_EACH}
+    shared = {f.name: getattr(image, f.name) for f in dataclasses.fields(image) if f.name not in apart}
+    return Record(
         kind="attempt",
+        version=version,
         job=job,
         plan_digest=plan_digest,
-        image_id=image.image_id,
+        inputs=image.inputs() if version > PLAIN_VERSION else (),
         attempt=attempt.number,
         seed=attempt.seed,
         outcome="failed",
+        cause="render" if version > PLAIN_VERSION else None,
         reason=reason,
         renderfarm_version=__version__,
         finished_us=now_us(),
         **shared,
     )
-    return dataclasses.replace(record, claim_digest=claim_digest(record))
 
 
 def now_us() -> int:

@@ -206,7 +206,7 @@ class Loop:
                 self._forget(event.unit)
                 self._land(event.unit)
                 if event.blamed:
-                    self._render_again(event.unit, event.reason)
+                    self._render_again(halves(event.unit), event.reason)
                 else:
                     self.queue.put_back(event.unit.members, first=True)
             case FinishLost():
@@ -268,11 +268,12 @@ class Loop:
         else:
             self.queue.put_retry(PendingAttempt.of(work.planned or work.attempt.image, following, work.rejected + 1, self.job))
 
-    def _render_again(self, unit: Unit, reason: str) -> None:
-        """Back to the queue in halves; a work that was alone too often is recorded as failed."""
-        for members in halves(unit):
+    def _render_again(self, parts: Sequence[tuple[PendingAttempt, ...]], reason: str) -> None:
+        """Back to the queue in halves; a drawing, or a sheet, that was alone too often is recorded as failed."""
+        for members in parts:
             if members[0].deaths >= self.job.farm.deaths_max:
-                self._fail(members[0], reason)
+                for work in members:
+                    self._fail(work, reason)
             else:
                 self.queue.put_back(members)
 
@@ -292,7 +293,7 @@ class Loop:
         if unit.losses > LOSSES_MAX:
             self._forget(unit)
             self._land(unit)
-            self._render_again(unit, event.reason)
+            self._render_again(halves(unit, sheets=True), event.reason)
             return
         rendered = replace(self._rendered[unit.number], unit=unit)
         self._rendered[unit.number] = rendered

@@ -3,6 +3,7 @@
 Resuming is no special mode: every start reads the parts, subtracts what is final from the plan, and goes on. Order, and what a crash
 leaves:
 
+    the salt        of a new output; a crash behind it leaves a salt that the next start takes
     plan part       superseded images, the plan, reinstated images, rows that cannot be planned. A second driver is fenced here
     job.json        the resolved job; a crash before it leaves the job file of the plan before, which the next start mends
     units           stored pictures without a record are orphans; a part makes them final
@@ -13,6 +14,8 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import re
+import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,18 +23,19 @@ from pathlib import Path
 import structlog
 
 from renderfarm import keys
-from renderfarm.errors import INCOMPLETE, PAUSED, JobError, KeysError, LogDamaged, NotStored, Paused, StorageRefused
+from renderfarm.errors import INCOMPLETE, PAUSED, AlreadyStored, JobError, KeysError, LogDamaged, NotStored, Paused, StorageRefused
 from renderfarm.job import JobSettings
 from renderfarm.keys import KeySet
 from renderfarm.log import inbox, reading
-from renderfarm.log.canonical import claim_digest
+from renderfarm.log.canonical import sealed
 from renderfarm.log.parts import PART_ROWS_MAX
 from renderfarm.log.rate import last_rate
+from renderfarm.log.salts import SALT_BYTES, Salts, plain
 from renderfarm.log.state import Counts, LogState
 from renderfarm.log.writer import LogWriter
 from renderfarm.notes import Signer
-from renderfarm.output import JOB_FILE, JOB_FILE_BYTES_MAX
-from renderfarm.plan import mixed_key
+from renderfarm.output import JOB_FILE, JOB_FILE_BYTES_MAX, SALT
+from renderfarm.plan import mixed_key, salted_row_digest
 from renderfarm.resolve import ResolvedJob
 from renderfarm.retry import next_attempt
 from renderfarm.run import witness
@@ -101,9 +105,19 @@ class Session:
         """What the log says, up to the last commit."""
         return self.writer.state
 
+    @property
+    def salts(self) -> Salts:
+        """What rows are hashed with in this output."""
+        return salts_of(self.state)
+
     def counts(self) -> Counts:
         """Images of the newest plan by state."""
         return self.state.counts(self.job.checks.attempts)
+
+
+def salts_of(state: LogState) -> Salts:
+    """What rows are hashed with, by what the log says: nothing in an output that began before record version 4."""
+    return state.salts.of if state.salted else plain
 
 
 def job_keys(job: JobSettings) -> tuple[KeySet, list[str]]:
@@ -129,6 +143,8 @@ def open_session(resolved: ResolvedJob, storage: Storage | None = None) -> Sessi
     try:
         signer = Signer(key_set.log_name, key_set.log_public, key_set.sign_log)
         writer = LogWriter.open(storage, job.name, signer, key_set.trust().log_keys)
+        if writer.state.salted:
+            resolved = resolved.salted(_output_salt(storage))
         session = Session(resolved, storage, key_set, writer, notes, lease)
         session.inbox = Inbox(storage, writer, people_of(key_set), rules_of(job, key_set), session.committer)
         _record_plan(session)
@@ -169,6 +185,24 @@ def _claim_output(storage: Storage, job: JobSettings) -> None:
         raise JobError(f"this output belongs to job {owner!r}, not to {job.name!r}", storage.uri, remedy)
 
 
+_SALT = re.compile(rb"([0-9a-f]{%d})\n" % (2 * SALT_BYTES))
+
+
+def _output_salt(storage: Storage) -> str:
+    """What the manifest's digest is hashed with; made where there is none. Raises: JobError for a file that holds no salt; StorageAway."""
+    try:
+        said = storage.get(SALT, 2 * SALT_BYTES + 1)
+    except NotStored:
+        with contextlib.suppress(AlreadyStored):  # by another driver, a moment ago
+            storage.put_new(SALT, secrets.token_hex(SALT_BYTES).encode() + b"\n", "text/plain")
+        said = storage.get(SALT, 2 * SALT_BYTES + 1)
+    found = _SALT.fullmatch(said)
+    if found is None:
+        remedy = "restore it, or take it away: the next run makes another, and records the plan anew"
+        raise JobError(f"{SALT} holds no salt", storage.uri, remedy)
+    return found[1].decode()
+
+
 def _write_job_file(storage: Storage, resolved: ResolvedJob) -> None:
     try:
         if storage.get(JOB_FILE, len(resolved.job_json)) == resolved.job_json:
@@ -182,18 +216,24 @@ def _record_plan(session: Session) -> None:
     """Commit the plan if it differs from the last: images that left, the plan, images that came back, rows that are bad.
 
     More of them than one part holds take several, and a crash between two leaves the change half done: so a plan that is recorded is
-    looked through again where images were ever superseded or rows are bad, and what is missing is written.
+    looked through again where images were ever superseded or rows are bad, and what is missing is written. So it is where values were
+    taken away: their rows have new salts, and so new images.
     """
-    state, resolved = session.state, session.resolved
+    state, resolved, salts = session.state, session.resolved, session.salts
     recorded = state.plan is not None and state.plan.plan_digest == resolved.plan_digest
-    if recorded and not resolved.bad_rows and not any(image.superseded for _, image in state.images()):
+    if recorded and not resolved.bad_rows and not state.forgotten and not any(image.superseded for _, image in state.images()):
         return
     logged = {image_id for image_id, _ in state.images()}
-    kept = {key.hex() for key in resolved.image_keys() if state.knows(key)} if logged else set()
+    kept = {key.hex() for key in resolved.image_keys(salts) if state.knows(key)} if logged else set()
     left = [i for i, s in state.images() if not s.superseded and i not in kept]
     back = [i for i, s in state.images() if s.superseded and i in kept]
     blank = Record(
-        kind="plan", job=session.job.name, plan_digest=resolved.plan_digest, renderfarm_version=__version__, finished_us=now_us()
+        kind="plan",
+        version=session.writer.record_version,
+        job=session.job.name,
+        plan_digest=resolved.plan_digest,
+        renderfarm_version=__version__,
+        finished_us=now_us(),
     )
     plan = _changed(blank, manifest_digest=resolved.manifest_digest, settings_digest=resolved.settings_digest, planned=resolved.planned)
     records = [
@@ -217,7 +257,7 @@ def _changed(record: Record, **values: object) -> Record:
 
 def _bad_records(session: Session, blank: Record, logged: set[str]) -> Iterator[Record]:
     """Rows that cannot be planned, each recorded as failed with its reasons, once."""
-    for image_id, row in session.resolved.bad():
+    for image_id, salt, row in session.resolved.bad(session.salts):
         if image_id not in logged:
             reason = "; ".join(f"{fault.column}: {fault.what}" if fault.column else fault.what for fault in row.faults)
             record = _changed(
@@ -225,19 +265,22 @@ def _bad_records(session: Session, blank: Record, logged: set[str]) -> Iterator[
                 kind="attempt",
                 image_id=image_id,
                 row_id=row.row_id,
-                row_digest=row.digest,
+                row_digest=salted_row_digest(row.digest, salt),
+                salt=salt or None,
+                drawing_id=image_id if salt else None,
                 index=0,
                 attempt=1,
                 outcome="failed",
+                cause="row" if salt else None,
                 reason=f"invalid row {row.row}: {reason}"[:2000],
             )
-            yield _changed(record, claim_digest=claim_digest(record))
+            yield sealed(record)
 
 
 def open_work(session: Session, *, retry_failed: bool) -> Iterator[PendingAttempt]:
     """The next attempt of every image that is not final, in manifest order."""
     limit = session.job.checks.attempts
-    for image in session.resolved.images(session.state.all_accepted):
+    for image in session.resolved.images(session.salts, session.state.all_accepted):
         state = session.state.image(image.image_id)
         if state.accepted:
             continue
@@ -346,5 +389,5 @@ def outlook(resolved: ResolvedJob) -> tuple[int, float | None]:
     except StorageRefused:
         return resolved.planned, None
     limit = resolved.job.checks.attempts
-    done = sum(state.image(image.image_id).standing(limit) != "remaining" for image in resolved.images())
+    done = sum(state.image(image.image_id).standing(limit) != "remaining" for image in resolved.images(salts_of(state)))
     return resolved.planned - done, last_rate(storage)

@@ -427,8 +427,8 @@ def look(storage: Storage, rules: Rules, tried: Record, outcome: AttemptOutcome)
 
 def _places(tried: Record, media_type: str) -> tuple[str, str]:
     """Where the picture lies while it is delivered, and while it is not; as the attempt's own record names it, where it does."""
-    place, digest = (str(tried.row_id), tried.index or 0), str(tried.file_sha256)
-    return delivered_key(*place, digest, media_type), kept_key(*place, tried.attempt or 0, digest, media_type)
+    digest = str(tried.file_sha256)
+    return delivered_key(tried, digest, media_type), kept_key(tried, digest, media_type)
 
 
 def _bytes_of(storage: Storage, tried: Record, places: Sequence[str]) -> bytes:

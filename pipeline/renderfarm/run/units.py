@@ -2,20 +2,25 @@
 
 A unit is a lease: the attempts that one renderer holds and would lose if it died. Retries and units that came back go first. A unit that
 took its renderer down comes back in halves, so that a poison row is soon alone; alone it gets `deaths_max` chances in all.
+
+Images that share a drawing stay together in one unit, so that it is drawn once; a batch counts drawings. In what follows a *group* is such
+images, at the same attempt with the same noise; without layers and formats, each image is a group of its own.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from renderfarm.job import JobSettings
-from renderfarm.plan import BatchKey, attempt_of, batch_key, on_ladder
+from renderfarm.plan import BatchKey, attempt_of, batch_key, drawing_of, on_ladder
 from renderfarm.schema import Attempt, PlannedImage
 
 BYTES_PER_PIXEL = 3
+GROUP_BYTES_MAX = 64 << 20
+"""Of a group's pixels: a drawing with more sheets is drawn again for the rest."""
 LOOKAHEAD_BATCHES = 8
 """How far the manifest is read ahead to fill a batch with images that may share it."""
 
@@ -53,7 +58,7 @@ class Unit:
 
     def pixel_bytes(self) -> int:
         """Bytes of its pixels, uint8 (B, H, W, 3)."""
-        return sum(work.attempt.image.width * work.attempt.image.height * BYTES_PER_PIXEL for work in self.members)
+        return sum(map(_pixel_bytes, self.members))
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,23 +70,59 @@ class Waiting:
     ahead: int = 0
 
 
+Group = list[PendingAttempt]
+
+
+def _pixel_bytes(work: PendingAttempt) -> int:
+    return work.attempt.image.width * work.attempt.image.height * BYTES_PER_PIXEL
+
+
+def _group_bytes(group: Group) -> int:
+    return _pixel_bytes(group[0]) * len(group)
+
+
+def _joins(group: Group, work: PendingAttempt) -> bool:
+    """Whether an attempt is drawn with this group, as its last one was put there."""
+    fits = _group_bytes(group) + _pixel_bytes(work) <= GROUP_BYTES_MAX
+    return drawing_of(group[-1].attempt) == drawing_of(work.attempt) and fits
+
+
+def _groups(works: Iterable[PendingAttempt]) -> Iterator[Group]:
+    """Works that follow one another and are drawn as one, together. Reads one work further than it gives."""
+    group: Group = []
+    for work in works:
+        if group and not _joins(group, work):
+            yield group
+            group = []
+        group.append(work)
+    if group:
+        yield group
+
+
 class UnitQueue:
-    """Hands out units: first what came back alone, then retries, then new work from the plan, grouped by batch key."""
+    """Hands out units: first what came back alone, then retries, then new work from the plan, grouped by batch key.
+
+    `batch`: drawings in a unit.
+    """
 
     def __init__(self, source: Iterator[PendingAttempt], batch: int, key: Callable[[PlannedImage], BatchKey] = batch_key) -> None:
-        self._source = source
+        self._source = _groups(source)
         self._key = key
         self._batch = batch
         self._numbers = itertools.count(1)
         self._sealed: deque[tuple[PendingAttempt, ...]] = deque()
-        self._retries: dict[BatchKey, deque[PendingAttempt]] = {}
-        self._fresh: dict[BatchKey, deque[PendingAttempt]] = {}
-        self._fresh_count = 0
+        self._retries: dict[BatchKey, deque[Group]] = {}
+        self._fresh: dict[BatchKey, deque[Group]] = {}
+        self._fresh_groups = 0
         self._dry = False
 
     def put_retry(self, work: PendingAttempt) -> None:
-        """An attempt that goes before everything new, batched with its like."""
-        self._retries.setdefault(self._key(work.attempt.image), deque()).append(work)
+        """An attempt that goes before everything new, batched with its like; with the one before it, if they are drawn as one."""
+        waiting = self._retries.setdefault(self._key(work.attempt.image), deque())
+        if waiting and _joins(waiting[-1], work):
+            waiting[-1].append(work)
+        else:
+            waiting.append([work])
 
     def put_back(self, members: tuple[PendingAttempt, ...], *, first: bool = False) -> None:
         """Works of a lost unit, to be handed out together and unmixed; before all others if nothing speaks against them."""
@@ -92,7 +133,8 @@ class UnitQueue:
 
     def waiting(self) -> Waiting:
         """How much waits; the plan behind what was read ahead is not counted."""
-        return Waiting(sum(map(len, self._retries.values())), sum(map(len, self._sealed)), self._fresh_count)
+        retries, ahead = (sum(len(group) for groups in pool.values() for group in groups) for pool in (self._retries, self._fresh))
+        return Waiting(retries, sum(map(len, self._sealed)), ahead)
 
     def images(self) -> Iterator[str]:
         """The images that wait here, read ahead or come back; the plan behind what was read ahead is not looked at."""
@@ -111,39 +153,50 @@ class UnitQueue:
         self._refill()
         for pool in (self._retries, self._fresh):
             if pool:
-                return Unit(next(self._numbers), self._take(pool))
+                groups = self._take(pool)
+                return Unit(next(self._numbers), tuple(work for group in groups for work in group))
         return None
 
-    def _take(self, pool: dict[BatchKey, deque[PendingAttempt]]) -> tuple[PendingAttempt, ...]:
+    def _take(self, pool: dict[BatchKey, deque[Group]]) -> list[Group]:
         """A batch of the oldest key in `pool`; a short batch of retries is filled up with new work of the same key."""
         key = next(iter(pool))
-        taken = self._pop(pool, key, self._batch)
-        if pool is self._retries and len(taken) < self._batch and key in self._fresh:
-            taken += self._pop(self._fresh, key, self._batch - len(taken))
-        return tuple(taken)
+        taken = self._pop(pool, key, [])
+        if pool is self._retries and key in self._fresh:
+            taken = self._pop(self._fresh, key, taken)
+        return taken
 
-    def _pop(self, pool: dict[BatchKey, deque[PendingAttempt]], key: BatchKey, count: int) -> list[PendingAttempt]:
-        waiting = pool[key]
-        taken = [waiting.popleft() for _ in range(min(count, len(waiting)))]
+    def _pop(self, pool: dict[BatchKey, deque[Group]], key: BatchKey, taken: list[Group]) -> list[Group]:
+        """`taken`, and behind it groups from `pool` until they are a batch. Several sheets of a drawing may fill a unit before that."""
+        waiting, size, several = pool[key], sum(map(_group_bytes, taken)), any(len(group) > 1 for group in taken)
+        while waiting and len(taken) < self._batch:
+            size, several = size + _group_bytes(waiting[0]), several or len(waiting[0]) > 1
+            if taken and several and size > GROUP_BYTES_MAX:  # single pictures are the batch's to limit
+                break
+            taken.append(waiting.popleft())
+            self._fresh_groups -= pool is self._fresh
         if not waiting:
             del pool[key]
-        if pool is self._fresh:
-            self._fresh_count -= len(taken)
         return taken
 
     def _refill(self) -> None:
-        while not self._dry and self._fresh_count < self._batch * LOOKAHEAD_BATCHES:
-            work = next(self._source, None)
-            if work is None:
+        while not self._dry and self._fresh_groups < self._batch * LOOKAHEAD_BATCHES:
+            group = next(self._source, None)
+            if group is None:
                 self._dry = True
                 return
-            self._fresh.setdefault(self._key(work.attempt.image), deque()).append(work)
-            self._fresh_count += 1
+            self._fresh.setdefault(self._key(group[0].attempt.image), deque()).append(group)
+            self._fresh_groups += 1
 
 
-def halves(unit: Unit) -> list[tuple[PendingAttempt, ...]]:
-    """A unit that took its renderer down, as what to try next: two halves, or the one work with one death more."""
-    if len(unit.members) == 1:
-        return [(replace(unit.members[0], deaths=unit.members[0].deaths + 1),)]
-    middle = len(unit.members) // 2
-    return [unit.members[:middle], unit.members[middle:]]
+def halves(unit: Unit, *, sheets: bool = False) -> list[tuple[PendingAttempt, ...]]:
+    """A unit that took its worker down, as what to try next: two halves, or the one drawing with one death more.
+
+    `sheets`: it was no renderer, so a drawing's sheets are told apart, too.
+    """
+    groups = list(_groups(unit.members))
+    if sheets and len(groups) == 1:
+        groups = [[work] for work in unit.members]
+    if len(groups) == 1:
+        return [tuple(replace(work, deaths=work.deaths + 1) for work in unit.members)]
+    middle = len(groups) // 2
+    return [tuple(work for group in part for work in group) for part in (groups[:middle], groups[middle:])]

@@ -17,6 +17,7 @@ from renderfarm.errors import MarkUnsupported, NotStored, Paused, RenderFailed, 
 from renderfarm.job import JobSettings
 from renderfarm.models import Resolved
 from renderfarm.pictures import Pixels
+from renderfarm.plan import drawn_once
 from renderfarm.render.batching import out_of_memory
 from renderfarm.run.finish import Checked, Decision, Finished, Finisher, now_us, payload_of
 from renderfarm.schema import Attempt, RenderInfo
@@ -70,11 +71,15 @@ class RendererWorker:
         return self.renderer.batch_limit(self.defaults.width, self.defaults.height)
 
     def render(self, attempts: Sequence[Attempt]) -> tuple[Pixels | None, RenderReply | Trouble]:
-        """uint8 (B, H, W, 3) marked, and what belongs to it; or None and the trouble. Two calls may run at a time, each in its thread."""
+        """uint8 (B, H, W, 3) marked, and what belongs to it; or None and the trouble. Two calls may run at a time, each in its thread.
+
+        Attempts that share a drawing are drawn once, and each gets its own mark.
+        """
         started_us, begun, cpu = now_us(), time.monotonic(), time.thread_time()
-        marking = Marking(attempts, self.key)
+        once, places = drawn_once(attempts)
+        marking = Marking(attempts, self.key, places)
         try:
-            pixels, info = self.renderer.render(attempts, mark=marking, inputs=read_inputs(attempts))
+            pixels, info = self.renderer.render(once, mark=marking, inputs=read_inputs(once))
         except Paused as error:
             return None, Trouble("away", str(error))
         except (RenderfarmError, RuntimeError, ValueError, MemoryError) as error:  # out of memory and CUDA faults are RuntimeErrors
@@ -86,17 +91,23 @@ class RendererWorker:
 
 
 class Marking:
-    """Marks one unit's pictures, called once; `marked` says which carry the mark, `cpu_s` what that took of the thread's CPU time."""
+    """Marks one unit's pictures, called once; `marked` says which carry the mark, `cpu_s` what that took of the thread's CPU time.
 
-    def __init__(self, attempts: Sequence[Attempt], key: MarkKey) -> None:
+    `places`: for each attempt, which of the pictures was drawn for it.
+    """
+
+    def __init__(self, attempts: Sequence[Attempt], key: MarkKey, places: Sequence[int]) -> None:
         self.payloads = [payload_of(attempt) for attempt in attempts]
+        self.places = list(places)
         self.key = key
         self.marked: tuple[bool, ...] = ()
         self.cpu_s = 0.0
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
-        """All images in one operation; one that cannot carry the mark is left as it is, and said to be unmarked."""
+        """All attempts' pictures in one operation; one that cannot carry the mark is left as it is, and said to be unmarked."""
         cpu = time.thread_time()
+        if len(images) < len(self.places):
+            images = images[self.places]
         try:
             marked = watermark.embed(images, self.payloads, self.key)
             self.marked = (True,) * len(self.payloads)
@@ -127,15 +138,9 @@ def read_inputs(attempts: Sequence[Attempt]) -> dict[str, bytes]:
     Raises: RenderFailed when one is gone or is not what was resolved, StorageAway.
     """
     named: dict[str, str] = {}
-    for image in (attempt.image for attempt in attempts):
-        pictures = (
-            (image.init_image, image.init_digest),
-            (image.mask_image, image.mask_digest),
-            (image.control_image, image.control_digest),
-        )
-        for uri, digest in pictures:
-            if uri and digest:
-                named[digest] = uri
+    for given in (given for attempt in attempts for given in attempt.image.inputs()):
+        if given.uri:
+            named[given.digest] = given.uri
     found = {}
     for digest, uri in named.items():
         try:

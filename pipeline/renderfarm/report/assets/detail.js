@@ -5,8 +5,8 @@ Object.assign(renderfarm, (() => {
   const SVG = "http://www.w3.org/2000/svg";
   const GROUPS = [
     ["Asked for", ["prompt", "negative_prompt", "text", "objects", "tags", "seed", "width", "height", "steps", "guidance", "strength", "adapter",
-      "init_image", "init_digest", "mask_image", "mask_digest"]],
-    ["Model", ["weights", "weights_revision", "weights_digest", "weights_licence", "scheduler", "dtype", "device", "driver", "renderfarm_version",
+      "inputs", "init_image", "init_digest", "mask_image", "mask_digest"]],
+    ["Model", ["weights", "weights_revision", "weights_digest", "weights_licence", "scheduler", "settings", "adapters", "dtype", "device", "driver", "renderfarm_version",
       "torch_version", "diffusers_version", "batch"]],
     ["File", ["object_key", "thumb_key", "media_type", "file_bytes", "file_sha256", "watermark_method", "watermark_version", "watermark_key_id",
       "watermark_payload", "pdq", "pdq_quality"]],
