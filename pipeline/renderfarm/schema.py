@@ -138,8 +138,21 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True)
+class Adapter:
+    """One LoRA that took part in a picture: the job's name for it, the SHA-256 of its file in hex, and how strongly."""
+
+    name: str
+    digest: str
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
 class RenderInfo:
-    """What the renderer knows about the pixels it made; the same for every attempt of a batch."""
+    """What the renderer knows about the pixels it made; the same for every attempt of a batch.
+
+    `settings`: (dotted name, value as compact JSON with sorted keys) of everything else that changed pixels, sorted by name. Where nothing
+    stands, it was as diffusers has it by default. An open list: a reader keeps names that it does not know.
+    """
 
     weights: str
     weights_revision: str
@@ -152,6 +165,8 @@ class RenderInfo:
     torch_version: str
     diffusers_version: str
     batch: tuple[str, ...] = ()
+    settings: tuple[tuple[str, str], ...] = ()
+    adapters: tuple[Adapter, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ torch and diffusers are imported when `load` is called, so that a driver which o
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -50,6 +51,8 @@ class LoadedModel:
     encoders_device: torch.device | None = None
     mode: Mode = "full"
     control: Any = None
+    sampler: Mapping[str, object] = field(default_factory=dict)
+    """What the job's sampler changed in the weights' own configuration of it."""
     variants: dict[tuple[Task, bool], Any] = field(default_factory=dict)
     tiles: dict[tuple[int, int], int] = field(default_factory=dict)
     """Height and width of latents → side of the overlapping tiles that they are decoded in, which changes pixels where they meet."""
@@ -95,7 +98,7 @@ def load(resolved: Resolved, settings: ModelSettings) -> LoadedModel:
     speed.refuse_compiled(settings, placement.mode)
     elsewhere = None if placement.encoders == BESIDE else place_of(placement.encoders, _bytes(resolved, dtype))
     pipe = _from_pretrained(folder, resolved, dtype)
-    _set_scheduler(pipe, settings)
+    sampler = _set_scheduler(pipe, settings)
     pipe.set_progress_bar_config(disable=True)
     load_adapters(pipe, resolved.adapters)
     family, scheduler = family_of(resolved.pipeline_class), type(pipe.scheduler).__name__
@@ -112,7 +115,7 @@ def load(resolved: Resolved, settings: ModelSettings) -> LoadedModel:
     if elsewhere is not None and elsewhere != device:
         driver += f"; text encoders: {driver_name(torch, elsewhere)}"
     control = None if resolved.control is None else load_control(resolved.control, dtype, device)
-    return LoadedModel(pipe, resolved, family, device, dtype, driver, scheduler, encoders, elsewhere, placement.mode, control)
+    return LoadedModel(pipe, resolved, family, device, dtype, driver, scheduler, encoders, elsewhere, placement.mode, control, sampler)
 
 
 def _placement(resolved: Resolved, settings: ModelSettings, device: torch.device, dtype: torch.dtype) -> Placement:
@@ -248,10 +251,10 @@ def _left_out(folder: Path) -> dict[str, Any]:
     return absent | ({"requires_safety_checker": False} if "safety_checker" in index else {})
 
 
-def _set_scheduler(pipe: Any, settings: ModelSettings) -> None:
-    """Replaces the sampler by the one that the settings name, configured from the weights' own."""
+def _set_scheduler(pipe: Any, settings: ModelSettings) -> Mapping[str, object]:
+    """Replaces the sampler by the one that the settings name, configured from the weights' own; returns what was changed in that."""
     if settings.scheduler is None:
-        return
+        return {}
     import diffusers
 
     name, _, changes = SCHEDULERS[settings.scheduler]
@@ -259,3 +262,4 @@ def _set_scheduler(pipe: Any, settings: ModelSettings) -> None:
     if "use_flow_sigmas" in changes:  # the same shift under another name
         changes = {**changes, "flow_shift": config.get("shift", config.get("flow_shift", 1.0))}
     pipe.scheduler = getattr(diffusers, name).from_config(config, **changes)
+    return changes

@@ -18,6 +18,7 @@ from renderfarm.models import ModelSettings, Resolved, Task, load
 from renderfarm.models.encoders import threads_beside_a_gpu
 from renderfarm.render import rates, tuning
 from renderfarm.render.batching import DoesNotFit, in_fitting_batches, out_of_memory
+from renderfarm.render.recorded import adapters_of, settings_of, tile_of
 from renderfarm.schema import Attempt, RenderInfo
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ class Renderer:
             raise self._too_large(request.width, request.height, error) from error
         pixels = self._to_host(attempts, drawn, mark)
         self._speed.note(request.width, request.height, request.steps, len(attempts), started)
-        return pixels, self._info(tuple(company), request.size)
+        return pixels, self._info(tuple(company), request)
 
     def _pools(self, attempts: Sequence[Attempt]) -> bool:
         """Says whether these go through slots: asked for, possible, drawn from words alone, of one size, all guided or none."""
@@ -141,7 +142,8 @@ class Renderer:
         pixels = self._to_host(attempts, [drawn], mark)
         steps = sum(attempt.image.steps for attempt in attempts) / len(attempts)
         self._speed.note(width, height, round(steps), len(attempts), started)
-        return pixels, self._info(tuple(name_of(attempt) for attempt in attempts), (width, height))
+        request = self._stages.Request(width, height, round(steps), attempts[0].image.guidance)
+        return pixels, self._info(tuple(name_of(attempt) for attempt in attempts), request, slots=True)
 
     def _too_large(self, width: int, height: int, error: Exception) -> RenderFailed:
         return RenderFailed(f"one image of {width}×{height} does not fit into memory ({error}): try model.memory: sequential")
@@ -215,18 +217,13 @@ class Renderer:
             raise RenderFailed(f"{self.model.resolved.pipeline_class} has no {what} in diffusers") from error
         return task, strength, bool(controlled)
 
-    def _tiled(self, size: tuple[int, int]) -> bool:
-        """Whether pictures of this width and height are decoded in tiles."""
-        scale = getattr(self.model.pipe, "vae_scale_factor", 0)
-        return bool(scale) and (size[1] // scale, size[0] // scale) in self.model.tiles
-
-    def _info(self, company: tuple[str, ...], size: tuple[int, int]) -> RenderInfo:
+    def _info(self, company: tuple[str, ...], request: Request, *, slots: bool = False) -> RenderInfo:
         """Returns what the record keeps about how the pixels were made."""
         import diffusers
         import torch
 
         model = self.model
-        lossy = [name for name in (self.settings.lossy.name, "tiled VAE" if self._tiled(size) else "") if name]
+        lossy = [name for name in (self.settings.lossy.name, "tiled VAE" if tile_of(model, request.size) else "") if name]
         return RenderInfo(
             weights=model.resolved.weights,
             weights_revision=model.resolved.revision,
@@ -239,6 +236,8 @@ class Renderer:
             torch_version=str(torch.__version__),  # a class of torch otherwise, which whoever unpickles it must import
             diffusers_version=diffusers.__version__,
             batch=company,
+            settings=settings_of(model, self.settings, request, slots=slots),
+            adapters=adapters_of(model, request),
         )
 
 

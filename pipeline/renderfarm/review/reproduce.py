@@ -34,7 +34,7 @@ from renderfarm.pictures import Pixels, decode, encode
 from renderfarm.render import CHUNK_END, Renderer
 from renderfarm.resolve import read_job_file
 from renderfarm.run.workers import read_inputs
-from renderfarm.schema import Attempt, PlannedImage, Record, RenderInfo
+from renderfarm.schema import RECORD_FIELDS, Attempt, PlannedImage, Record, RenderInfo
 from renderfarm.storage import Storage
 from renderfarm.watermark import VERSIONS, MarkKey, Payload, embed
 
@@ -236,7 +236,7 @@ def changed_beside(before: Mapping[str, str], now: Mapping[str, str]) -> tuple[s
 
 def info_of(record: Record) -> RenderInfo:
     """How a recorded attempt was rendered."""
-    names = [field.name for field in dataclasses.fields(RenderInfo)]
+    names = [field.name for field in dataclasses.fields(RenderInfo) if field.name in RECORD_FIELDS]
     fields: dict[str, Any] = {name: getattr(record, name) for name in names}
     for name in names:
         if fields[name] is None:

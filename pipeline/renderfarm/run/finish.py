@@ -23,7 +23,7 @@ from renderfarm.log.canonical import claim_digest
 from renderfarm.log.record import record_id
 from renderfarm.output import delivered_key, kept_key, thumb_key
 from renderfarm.pictures import Fingerprint, Pixels, decode, encode, fingerprint, thumbnail
-from renderfarm.schema import Attempt, AttemptOutcome, Record, RenderInfo, Verdict, as_row
+from renderfarm.schema import RECORD_FIELDS, Attempt, AttemptOutcome, Record, RenderInfo, Verdict, as_row
 from renderfarm.storage import Storage
 from renderfarm.version import __version__
 from renderfarm.watermark import MarkKey, Payload
@@ -151,7 +151,7 @@ class Finisher:
         blank = failed_record(attempt, self.job.name, self.plan_digest, decision.reason)
         return dataclasses.replace(
             blank,
-            **{f.name: getattr(info, f.name) for f in dataclasses.fields(info)},
+            **{f.name: getattr(info, f.name) for f in dataclasses.fields(info) if f.name in RECORD_FIELDS},
             outcome=decision.outcome,
             verdicts=decision.verdicts,
             watermark_method=watermark.METHOD if marked else None,
