@@ -189,11 +189,12 @@ def read_header(path: Path) -> dict[str, dict[str, list[int]]]:
     """Returns the header of a .safetensors file: tensor name → dtype, shape, data_offsets. Raises WeightsError if it
     has none."""
     with path.open("rb") as file:
-        start = file.read(8)
-        if start[:2] == b"PK" or start[:1] == b"\x80":
+        start = file.read(9)  # the length, whose low bytes may be any, and the brace that the format wants behind it
+        length = struct.unpack("<Q", start[:8])[0] if len(start) == 9 else HEADER_BYTES_MAX + 1
+        own = length <= HEADER_BYTES_MAX and start[8:] == b"{"
+        if not own and start.startswith((b"PK", b"\x80")):
             raise pickle_error(path)
-        length = struct.unpack("<Q", start)[0] if len(start) == 8 else HEADER_BYTES_MAX + 1
-        text = file.read(length) if length <= HEADER_BYTES_MAX else b""
+        text = start[8:] + file.read(length - 1) if own else b""
     try:
         header = json.loads(text)
         if not isinstance(header, dict):
