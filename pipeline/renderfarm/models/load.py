@@ -52,7 +52,7 @@ class LoadedModel:
     mode: Mode = "full"
     control: Any = None
     sampler: Mapping[str, object] = field(default_factory=dict)
-    """What the job's sampler changed in the weights' own configuration of it."""
+    """What the job or the file of the weights changed in the sampler's own configuration."""
     variants: dict[tuple[Task, bool], Any] = field(default_factory=dict)
     tiles: dict[tuple[int, int], int] = field(default_factory=dict)
     """Height and width of latents → side of the overlapping tiles that they are decoded in, which changes pixels where they meet."""
@@ -98,9 +98,10 @@ def load(resolved: Resolved, settings: ModelSettings) -> LoadedModel:
     speed.refuse_compiled(settings, placement.mode)
     elsewhere = None if placement.encoders == BESIDE else place_of(placement.encoders, _bytes(resolved, dtype))
     pipe = _from_pretrained(folder, resolved, dtype)
-    sampler = _set_scheduler(pipe, settings)
+    sampler = _set_scheduler(pipe, settings, dict(resolved.sampler))
     pipe.set_progress_bar_config(disable=True)
     load_adapters(pipe, resolved.adapters)
+    _stop_training(pipe)
     family, scheduler = family_of(resolved.pipeline_class), type(pipe.scheduler).__name__
     if family.embeddings:  # else the pipeline decodes itself, and casts as it was written to
         _settle_vae(pipe, dtype)
@@ -116,6 +117,13 @@ def load(resolved: Resolved, settings: ModelSettings) -> LoadedModel:
         driver += f"; text encoders: {driver_name(torch, elsewhere)}"
     control = None if resolved.control is None else load_control(resolved.control, dtype, device)
     return LoadedModel(pipe, resolved, family, device, dtype, driver, scheduler, encoders, elsewhere, placement.mode, control, sampler)
+
+
+def _stop_training(pipe: Any) -> None:
+    """Switches dropout off in every part, however it was loaded: diffusers leaves it on in a T5 that it reads from a single file."""
+    for part in pipe.components.values():
+        if hasattr(part, "eval"):
+            part.eval()
 
 
 def _placement(resolved: Resolved, settings: ModelSettings, device: torch.device, dtype: torch.dtype) -> Placement:
@@ -251,14 +259,17 @@ def _left_out(folder: Path) -> dict[str, Any]:
     return absent | ({"requires_safety_checker": False} if "safety_checker" in index else {})
 
 
-def _set_scheduler(pipe: Any, settings: ModelSettings) -> Mapping[str, object]:
-    """Replaces the sampler by the one that the settings name, configured from the weights' own; returns what was changed in that."""
-    if settings.scheduler is None:
+def _set_scheduler(pipe: Any, settings: ModelSettings, spoken: dict[str, object]) -> Mapping[str, object]:
+    """Replaces the sampler by the one that the settings name, configured from the weights' own; returns what was changed in that.
+
+    `spoken`: what the weights' file says that their configuration does not."""
+    if settings.scheduler is None and not spoken:
         return {}
     import diffusers
 
-    name, _, changes = SCHEDULERS[settings.scheduler]
     config = pipe.scheduler.config
+    name, _, changes = SCHEDULERS[settings.scheduler] if settings.scheduler else (type(pipe.scheduler).__name__, None, {})
+    changes = {**spoken, **changes}
     if "use_flow_sigmas" in changes:  # the same shift under another name
         changes = {**changes, "flow_shift": config.get("shift", config.get("flow_shift", 1.0))}
     pipe.scheduler = getattr(diffusers, name).from_config(config, **changes)
