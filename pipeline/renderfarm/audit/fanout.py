@@ -15,7 +15,7 @@ from itertools import islice
 from multiprocessing import connection
 from typing import Any, TypeVar
 
-from renderfarm import processes
+from renderfarm import machine, processes
 from renderfarm.processes import Child
 from renderfarm.storage import LocalStorage, S3Storage, Storage, open_storage
 
@@ -34,7 +34,7 @@ class Cores:
     """
 
     def __init__(self, cores: int | None = None) -> None:
-        self._cores = cores or os.cpu_count() or 1
+        self._cores = cores or machine.cores()
         self._idle: list[Child] = []
         self._busy: dict[Any, tuple[Child, Future[Any]]] = {}
 

@@ -20,6 +20,7 @@ from typing import Any
 
 import structlog
 
+from renderfarm import machine
 from renderfarm.errors import FarmLost, JobError, Stopped
 from renderfarm.farm import leftovers
 from renderfarm.job import JobSettings
@@ -177,7 +178,7 @@ def _start(job: JobSettings, quiet: dict[str, Any]) -> WorkerPlan:
     import ray
 
     leftovers.sweep()
-    cpus = os.cpu_count() or 1
+    cpus = machine.cores()
     wanted = sum(n if isinstance(n, int) else 1 for n in (job.farm.renderers, job.farm.finishers))
     for start in range(1, STARTS_MAX + 1):
         try:

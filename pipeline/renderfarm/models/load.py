@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from renderfarm import machine
 from renderfarm.errors import WeightsError
 from renderfarm.job.model import ModelSettings
 from renderfarm.models import speed
@@ -21,7 +22,7 @@ from renderfarm.models.encoders import place_of, set_apart
 from renderfarm.models.families import OTHER, SCHEDULERS, Family, family_of
 from renderfarm.models.fingerprint import combined
 from renderfarm.models.layout import SKIPPED
-from renderfarm.models.memory import BESIDE, CPU_ENCODERS_MAX, Mode, Placement, available_bytes, check_host, is_encoder, place
+from renderfarm.models.memory import BESIDE, CPU_ENCODERS_MAX, Mode, Placement, check_host, is_encoder, place
 from renderfarm.models.quiet import quieten
 from renderfarm.models.resolve import Resolved, digests, locate
 
@@ -131,7 +132,7 @@ def _placement(resolved: Resolved, settings: ModelSettings, device: torch.device
     import torch
 
     components = _bytes(resolved, dtype)
-    available = available_bytes()
+    available = machine.free_bytes()
     if available is not None:
         check_host(list(components.values()), available)
     if device.type == "cpu":
