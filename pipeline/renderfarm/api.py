@@ -13,16 +13,12 @@ Nothing is printed. What is raised on purpose is a `renderfarm.RenderfarmError`;
 from __future__ import annotations
 
 import json
-import logging
-import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import structlog
 
 from renderfarm import keys, report
 from renderfarm.audit.audit import audit
@@ -53,11 +49,6 @@ from renderfarm.storage import Storage, open_storage
 
 if TYPE_CHECKING:
     import pyarrow.dataset as ds
-
-if not structlog.is_configured():  # its own default prints everything to stdout, where a notebook's or a program's results are
-    structlog.configure(
-        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING), logger_factory=structlog.PrintLoggerFactory(sys.stderr)
-    )
 
 REPORT_ATTEMPTS_MAX = 200_000
 """Beyond this many attempts a run leaves the contact sheet to `Output.report`."""
@@ -293,4 +284,3 @@ def trusted(trust: str | Path | Trust | None) -> Trust | None:
     if isinstance(trust, Trust):
         return trust
     return keys.load_trust(Path(trust)) if trust is not None else keys.load_default_trust()
-

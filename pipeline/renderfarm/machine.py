@@ -9,11 +9,10 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import structlog
-
 from renderfarm import processes
+from renderfarm.logs import get_logger
 
-log = structlog.get_logger("renderfarm")
+log = get_logger()
 
 GPU_NODES = ("nvidia*", "nvmap", "nvhost*", "dxg", "kfd")
 """Below /dev: NVIDIA's drivers, Jetson's, WSL2's, and AMD's. Without one of them no torch finds a GPU, and none is started to ask."""

@@ -16,17 +16,17 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 import numpy as np
-import structlog
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from renderfarm.checks.base import Bars, Image, judge, not_run
 from renderfarm.checks.wanted import expected_text
 from renderfarm.errors import Undelivered
 from renderfarm.job.checks import JudgeSettings
+from renderfarm.logs import get_logger
 from renderfarm.schema import Box, PromptRow, Verdict
 from renderfarm.web import PASSING, post_once
 
-log = structlog.get_logger(__name__)
+log = get_logger()
 
 SIDE_MAX, JPEG_QUALITY = 1024, 90
 ANSWER_BYTES_MAX, ANSWER_TOKENS_MAX = 1 << 20, 500

@@ -18,14 +18,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import structlog
-
 from renderfarm import machine
 from renderfarm.errors import FarmLost, JobError, Stopped
 from renderfarm.farm import leftovers
 from renderfarm.job import JobSettings
+from renderfarm.logs import get_logger
 
-log = structlog.get_logger("renderfarm")
+log = get_logger()
 
 STARTS_MAX = 3
 """A raylet can miss its fixed 30 s limit on a loaded machine (measured on Ray 2.60)."""

@@ -14,11 +14,10 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any
 
-import structlog
-
 from renderfarm.errors import FarmLost
+from renderfarm.logs import get_logger
 
-log = structlog.get_logger("renderfarm")
+log = get_logger()
 
 FALSE_STARTS_MAX = 3
 """Actors in a row that die before they are ready: then the kind has no room here, or cannot load."""

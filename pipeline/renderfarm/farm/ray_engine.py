@@ -13,11 +13,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-import structlog
-
 from renderfarm.errors import FarmLost, Paused, Stopped, StorageAway, UserError
 from renderfarm.farm.cluster import WorkerPlan, available_cpus, cluster, draining_hosts
 from renderfarm.farm.pool import Pool, Worker
+from renderfarm.logs import get_logger
 from renderfarm.run.engine import (
     BYTES_IN_FLIGHT_MAX,
     UNITS_PER_FINISHER,
@@ -35,7 +34,7 @@ from renderfarm.run.finish import Checked, Decision
 from renderfarm.run.units import Unit
 from renderfarm.run.workers import FinisherWorker, RendererWorker, RenderReply, Trouble
 
-log = structlog.get_logger("renderfarm")
+log = get_logger()
 
 UNITS_PER_RENDERER = 2
 NOTICES_S = 2.0

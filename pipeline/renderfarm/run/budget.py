@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-import structlog
-
 from renderfarm.job import JobSettings
 from renderfarm.log.rate import spent_s
+from renderfarm.logs import get_logger
 from renderfarm.run.loop import Stop, Tally
 from renderfarm.run.session import Session
 
-log = structlog.get_logger("renderfarm")
+log = get_logger()
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,15 +13,14 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-import structlog
-
 from renderfarm.errors import Fenced, NotStored, StorageAway
+from renderfarm.logs import get_logger
 from renderfarm.output import LEASE
 from renderfarm.run.loop import Committer
 from renderfarm.schema import Record
 from renderfarm.storage import Storage
 
-log = structlog.get_logger("renderfarm")
+log = get_logger()
 
 BYTES_MAX = 4096
 TTL_S = 90.0

@@ -17,11 +17,10 @@ from dataclasses import dataclass, field
 from multiprocessing import connection
 from typing import Any
 
-import structlog
-
 from renderfarm import machine, processes
 from renderfarm.errors import FarmLost, Paused, Stopped, StorageAway, UserError
 from renderfarm.job import JobSettings
+from renderfarm.logs import get_logger
 from renderfarm.models import Resolved
 from renderfarm.processes import Child
 from renderfarm.run import worker_process
@@ -42,7 +41,7 @@ from renderfarm.run.units import Unit
 from renderfarm.run.worker_process import Answer, Begin, Kind, Ready, Task
 from renderfarm.run.workers import RenderReply, Trouble
 
-log = structlog.get_logger("renderfarm")
+log = get_logger()
 
 FALSE_STARTS_MAX = 3
 """Workers in a row that die before they are ready: then they cannot load."""

@@ -12,17 +12,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-import structlog
-
 from renderfarm.job import JobSettings
 from renderfarm.log.parts import PART_ROWS_MAX
+from renderfarm.logs import get_logger
 from renderfarm.retry import judge, next_attempt, rank
 from renderfarm.run.engine import CheckedUnit, Engine, Event, FinishLost, Rendered, RenderLost, StoredUnit
 from renderfarm.run.finish import Checked, Decision, Finished, failed_record
 from renderfarm.run.units import PendingAttempt, Unit, UnitQueue, Waiting, halves
 from renderfarm.schema import PlannedImage, Record, Verdict
 
-log = structlog.get_logger("renderfarm")
+log = get_logger()
 
 FIRST_COMMIT_S = 2.0
 """The first part comes this soon; the interval then grows to a tenth of the time that the run has lasted."""

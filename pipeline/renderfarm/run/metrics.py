@@ -15,15 +15,15 @@ from socketserver import ThreadingMixIn
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-import structlog
 from prometheus_client import CollectorRegistry, make_wsgi_app
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from renderfarm.job import JobSettings
+from renderfarm.logs import get_logger
 from renderfarm.run.loop import Load, Tally
 
-log = structlog.get_logger("renderfarm")
+log = get_logger()
 
 PUBLISHED_EVERY_S = 1.0
 STALE_S = 300.0

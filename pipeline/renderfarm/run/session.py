@@ -17,8 +17,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import structlog
-
 from renderfarm import keys
 from renderfarm.errors import INCOMPLETE, PAUSED, JobError, KeysError, NotStored, Paused, StorageRefused
 from renderfarm.job import JobSettings
@@ -29,6 +27,7 @@ from renderfarm.log.parts import PART_ROWS_MAX
 from renderfarm.log.rate import last_rate
 from renderfarm.log.state import Counts, LogState
 from renderfarm.log.writer import LogWriter
+from renderfarm.logs import get_logger
 from renderfarm.notes import Signer
 from renderfarm.output import JOB_FILE, JOB_FILE_BYTES_MAX
 from renderfarm.plan import mixed_key
@@ -45,7 +44,7 @@ from renderfarm.schema import Record
 from renderfarm.storage import Storage, open_storage, put_if_absent_holds
 from renderfarm.version import __version__
 
-log = structlog.get_logger("renderfarm")
+log = get_logger()
 
 
 @dataclass(frozen=True, slots=True)
