@@ -11,7 +11,7 @@ from typing import Any
 
 import structlog
 
-_WARNINGS = structlog.make_filtering_bound_logger(logging.WARNING)
+_WARNINGS: Any = structlog.make_filtering_bound_logger(logging.WARNING)
 
 
 def get_logger() -> Any:
