@@ -197,6 +197,10 @@ def test_a_kind_of_worker_that_cannot_start_ends_the_start_though_others_can(eng
         engine.start()
 
 
+def test_the_workers_of_a_cpu_are_priced_as_one() -> None:
+    assert (Crew(8, 0, mixed=True).priced, Crew(2, 14, mixed=False).priced) == (1, 2)
+
+
 def test_a_start_can_be_stopped(engine: LocalEngine) -> None:
     with pytest.raises(Stopped):
         engine.start(lambda: True)

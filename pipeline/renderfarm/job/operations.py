@@ -46,7 +46,12 @@ class BudgetSettings(Section):
     rejects: int | None = Field(None, ge=1, description="attempts that the checks reject")
     failures: int | None = Field(None, ge=1, description="images that cannot be rendered")
     hours: float | None = Field(None, gt=0, allow_inf_nan=False, description="hours of rendering")
-    money: float | None = Field(None, gt=0, allow_inf_nan=False, description="renderers × hours × cost.per_hour, in cost.currency")
+    money: float | None = Field(
+        None,
+        gt=0,
+        allow_inf_nan=False,
+        description="renderers (or the machine, without a GPU) × hours × cost.per_hour",
+    )
     per: Literal["run", "job"] = Field(
         "run", description="run: counted anew by every run (every window); job: what earlier runs used up, by the log, counts too"
     )

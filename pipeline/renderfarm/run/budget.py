@@ -75,7 +75,7 @@ class BudgetStop:
         limits, cost = self._job.budget, self._job.cost
         earlier = self._earlier
         hours = earlier.hours + tally.elapsed_s / 3600
-        money = hours * max(1, tally.renderers) * (cost.per_hour or 0.0)
+        money = hours * max(1, tally.priced or tally.renderers) * (cost.per_hour or 0.0)
         used = (
             ("rejects", limits.rejects, earlier.rejects + tally.rejected_attempts, "attempts"),
             ("failures", limits.failures, earlier.failures + tally.failed_now, "images"),

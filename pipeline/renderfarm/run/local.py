@@ -38,7 +38,7 @@ from renderfarm.run.engine import (
 )
 from renderfarm.run.finish import Checked, Decision
 from renderfarm.run.units import Unit
-from renderfarm.run.worker_process import Answer, Begin, Kind, Ready, Task
+from renderfarm.run.worker_process import Begin, Done, Kind, Ready, Task
 from renderfarm.run.workers import RenderReply, Trouble
 
 log = get_logger()
@@ -62,6 +62,11 @@ class Crew:
     finishers: int
     mixed: bool
 
+    @property
+    def priced(self) -> int:
+        """Renderers that cost `cost.per_hour` each: a machine without a GPU counts as one."""
+        return 1 if self.mixed else self.renderers
+
 
 def plan_crew(job: JobSettings, gpus: int, cpus: int, weights_bytes: int, free_bytes: int | None) -> Crew:
     """One renderer a GPU, the other cores finish; on a CPU as many workers as cores, of which as many render as memory holds weights."""
@@ -81,7 +86,7 @@ def open_engine(order: Order, stopped: Callable[[], bool]) -> Iterator[Opened]:
     crew = plan_crew(order.job, len(gpus), machine.cores(), _weights_bytes(order.weights), machine.free_bytes())
     engine = LocalEngine(order, crew, gpus=gpus)
     try:
-        yield Opened(engine, crew.renderers, engine.start(stopped))
+        yield Opened(engine, crew.renderers, engine.start(stopped), crew.priced)
     finally:
         engine.close()
 
@@ -258,7 +263,7 @@ class LocalEngine:
         heard = connection.wait([worker.child.pipe for worker in self._workers], timeout_s)
         for worker in [worker for worker in self._workers if worker.child.pipe in heard]:
             try:
-                answer: Answer | Ready = worker.child.pipe.recv()
+                answer: Done | Ready = worker.child.pipe.recv()
             except (EOFError, OSError):
                 self._died(worker)
             else:
@@ -269,7 +274,7 @@ class LocalEngine:
                     self._answered(worker, answer)
         self._dispatch()
 
-    def _answered(self, worker: Worker, answer: Answer) -> None:
+    def _answered(self, worker: Worker, answer: Done) -> None:
         call = worker.tasks.pop(answer.number)
         if isinstance(answer.value, UserError):  # it was ready for another kind of work when it started
             self._refused(worker, call, answer.value)

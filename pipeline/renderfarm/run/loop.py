@@ -18,7 +18,7 @@ from renderfarm.logs import get_logger
 from renderfarm.retry import judge, next_attempt, rank
 from renderfarm.run.engine import CheckedUnit, Engine, Event, FinishLost, Rendered, RenderLost, StoredUnit
 from renderfarm.run.finish import Checked, Decision, Finished, failed_record
-from renderfarm.run.units import PendingAttempt, Unit, UnitQueue, Waiting, halves
+from renderfarm.run.units import Backlog, PendingAttempt, Unit, UnitQueue, halves
 from renderfarm.schema import PlannedImage, Record, Verdict
 
 log = get_logger()
@@ -71,12 +71,13 @@ class Load:
     checking: int = 0
     storing: int = 0
     bytes_in_flight: int = 0
-    waiting: Waiting = field(default_factory=Waiting)
+    waiting: Backlog = field(default_factory=Backlog)
 
 
 @dataclass(slots=True)
 class Tally:
-    """Images by state and attempts by reason, for the progress view. `committed` counts records in parts of this run."""
+    """Images by state and attempts by reason, for the progress view. `committed` counts records in parts of this run; `priced`: as in
+    `run.engine.Opened`."""
 
     planned: int
     accepted: int = 0
@@ -94,6 +95,7 @@ class Tally:
     elapsed_s: float = 0.0
     first_image_s: float | None = None
     renderers: int = 0
+    priced: int = 0
     load: Load = field(default_factory=Load)
 
     @property

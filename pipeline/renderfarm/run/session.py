@@ -28,7 +28,6 @@ from renderfarm.log.rate import last_rate
 from renderfarm.log.state import Counts, LogState
 from renderfarm.log.writer import LogWriter
 from renderfarm.logs import get_logger
-from renderfarm.notes import Signer
 from renderfarm.output import JOB_FILE, JOB_FILE_BYTES_MAX
 from renderfarm.plan import mixed_key
 from renderfarm.resolve import ResolvedJob
@@ -119,7 +118,7 @@ def open_session(resolved: ResolvedJob, storage: Storage | None = None) -> Sessi
     _claim_output(storage, job)
     lease = None if put_if_absent_holds(storage) else _take_lease(storage, notes)
     try:
-        signer = Signer(key_set.log_name, key_set.log_public, key_set.sign_log)
+        signer = key_set.signer()
         writer = LogWriter.open(storage, job.name, signer, key_set.trust().log_keys)
         session = Session(resolved, storage, key_set, writer, notes, lease)
         _record_plan(session)
@@ -279,7 +278,7 @@ def _render(
     resolved, job = session.resolved, session.job
     order = Order(job, resolved.plan_digest, resolved.weights, session.keys)
     with open_engine(order, lambda: stop.draining(0.0)) as opened:
-        tally.renderers = opened.renderers
+        tally.renderers, tally.priced = opened.renderers, opened.priced
         size = max(opened.batch, unit_size(job))
         queue = UnitQueue(work, size * SLOT_TURNS, mixed_key) if job.model.slots else UnitQueue(work, size)
         committer = session.writer if session.lease is None else session.lease.guard(session.writer)

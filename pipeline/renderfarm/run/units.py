@@ -57,7 +57,7 @@ class Unit:
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class Backlog:
     """Attempts that wait: rejected ones for their next seed, those of lost units, and new ones read ahead from the plan."""
 
     retries: int = 0
@@ -90,9 +90,9 @@ class UnitQueue:
         else:
             self._sealed.append(members)
 
-    def waiting(self) -> Waiting:
+    def waiting(self) -> Backlog:
         """How much waits; the plan behind what was read ahead is not counted."""
-        return Waiting(sum(map(len, self._retries.values())), sum(map(len, self._sealed)), self._fresh_count)
+        return Backlog(sum(map(len, self._retries.values())), sum(map(len, self._sealed)), self._fresh_count)
 
     def empty(self) -> bool:
         """Whether nothing waits; reads ahead to know."""
