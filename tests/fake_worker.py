@@ -1,8 +1,10 @@
 """A worker process for the tests of the local engine, without weights: what a prompt says is done to the process.
 
-    die            the process ends over this attempt          hang    it never answers
-    fail           rendering fails with a reason               away    the storage is away while it is stored
-    die checking   it ends over the first check                refuse  (job's provider) the worker refuses the job
+die            the process ends over this attempt          hang    it never answers
+fail           rendering fails with a reason               away    the storage is away while it is stored
+die checking   it ends over the first check                refuse  (job's provider) the worker refuses the job
+die, refuse    it ends, and whoever takes its place        hang    (job's provider) it is never ready
+               refuses the job
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,14 +34,18 @@ class Fake:
     """Both kinds of worker."""
 
     def __init__(self, order: Order) -> None:
-        self.refuses = order.job.provider == "refuse"
+        self.refuses = order.job.provider == "refuse" or _refused().exists()
+        while order.job.provider == "hang":
+            time.sleep(60)
 
     def ready(self) -> int | UserError:
         return JobError("not with this worker", "provider", "another") if self.refuses else 4
 
     def render(self, attempts: Sequence[Attempt]) -> tuple[Any, RenderReply | Trouble]:
         prompts = [attempt.image.prompt for attempt in attempts]
-        if "die" in prompts:
+        if "die, refuse" in prompts:
+            _refused().touch()
+        if {"die", "die, refuse"} & set(prompts):
             os._exit(9)
         while "hang" in prompts:
             time.sleep(60)
@@ -46,7 +53,8 @@ class Fake:
             return None, Trouble("failed", "it fails")
         height, width = attempts[0].image.height, attempts[0].image.width
         pixels = np.full((len(attempts), height, width, 3), os.getpid() % 256, np.uint8)
-        return pixels, RenderReply(INFO, (True,) * len(attempts), 1, 0.1, {})
+        info = replace(INFO, device=os.environ.get("CUDA_VISIBLE_DEVICES", ""))
+        return pixels, RenderReply(info, (True,) * len(attempts), 1, 0.1, {})
 
     def check(self, attempts: Sequence[Attempt], pixels: Any, marked: Sequence[bool]) -> tuple[Checked, ...]:
         if attempts[0].image.prompt == "die checking":
@@ -64,6 +72,10 @@ class Fake:
             return Trouble("away", "the storage is away")
         assert checked[0].verdicts[0].reason == attempts[0].image.image_id
         return (Finished(failed_record(attempts[0], "job", "plan", decisions[0].reason), {}),)
+
+
+def _refused() -> Path:
+    return Path(os.environ["FAKE_WORKER"]) / "refused"
 
 
 class FakeFinisher(Fake):

@@ -45,7 +45,7 @@ class Output:
     @property
     def signer(self) -> Signer:
         """Who signs the log."""
-        return Signer(self.keys.log_name, self.keys.log_public, self.keys.sign_log)
+        return self.keys.signer()
 
 
 def picture(seed: int, side: int = SIDE) -> np.ndarray:

@@ -69,17 +69,68 @@ def renamed(key: str, names: dict[str, str], inner: dict[str, str]) -> str:
     return f"{names[block]}.{rest}"
 
 
-def write_whole(pipe: Any, path: Path) -> Path:
-    """UNet, VAE and CLIP in one file."""
-    tensors = {}
+def write_whole(pipe: Any, path: Path, extra: dict[str, torch.Tensor] | None = None) -> Path:
+    """UNet, VAE and CLIP in one file, and `extra` tensors."""
+    tensors = dict(extra or {})
     for key, value in pipe.unet.state_dict().items():
         tensors["model.diffusion_model." + renamed(key, unet_names(pipe.unet), RESNET)] = value
-    for key, value in pipe.vae.state_dict().items():
-        shaped = value[..., None, None] if ".attentions." in key and key.endswith("weight") and value.dim() == 2 else value
-        name = renamed(key, vae_names(pipe.vae), {"conv_shortcut": "nin_shortcut", **ATTENTION})
-        tensors[f"first_stage_model.{name}"] = shaped
+    tensors |= vae_tensors(pipe.vae)
     for key, value in pipe.text_encoder.state_dict().items():
         tensors[f"cond_stage_model.transformer.text_model.{key.removeprefix('text_model.')}"] = value
+    return _write(tensors, path)
+
+
+def vae_tensors(vae: Any) -> dict[str, torch.Tensor]:
+    """The VAE by its names in the file."""
+    tensors = {}
+    for key, value in vae.state_dict().items():
+        shaped = value[..., None, None] if ".attentions." in key and key.endswith("weight") and value.dim() == 2 else value
+        name = renamed(key, vae_names(vae), {"conv_shortcut": "nin_shortcut", **ATTENTION})
+        tensors[f"first_stage_model.{name}"] = shaped
+    return tensors
+
+
+MMDIT = {"pos_embed.proj": "x_embedder.proj", "pos_embed.pos_embed": "pos_embed", "proj_out": "final_layer.linear",
+         "norm_out.linear": "final_layer.adaLN_modulation.1",
+         "time_text_embed.timestep_embedder.linear_1": "t_embedder.mlp.0", "time_text_embed.timestep_embedder.linear_2": "t_embedder.mlp.2",
+         "time_text_embed.text_embedder.linear_1": "y_embedder.mlp.0",
+         "time_text_embed.text_embedder.linear_2": "y_embedder.mlp.2"}  # fmt: skip
+MMDIT_BLOCK = {"attn.norm_q": "x_block.attn.ln_q", "attn.norm_k": "x_block.attn.ln_k", "attn.norm_added_q": "context_block.attn.ln_q",
+               "attn.norm_added_k": "context_block.attn.ln_k", "attn.to_out.0": "x_block.attn.proj",
+               "attn.to_add_out": "context_block.attn.proj", "attn2.norm_q": "x_block.attn2.ln_q", "attn2.norm_k": "x_block.attn2.ln_k",
+               "attn2.to_out.0": "x_block.attn2.proj", "norm1.linear": "x_block.adaLN_modulation.1",
+               "norm1_context.linear": "context_block.adaLN_modulation.1", "ff.net.0.proj": "x_block.mlp.fc1",
+               "ff.net.2": "x_block.mlp.fc2", "ff_context.net.0.proj": "context_block.mlp.fc1",
+               "ff_context.net.2": "context_block.mlp.fc2"}  # fmt: skip
+MMDIT_QKV = {"x_block.attn": "attn.to_{}", "context_block.attn": "attn.add_{}_proj", "x_block.attn2": "attn2.to_{}"}
+
+
+def write_sd3(pipe: Any, path: Path) -> Path:
+    """Stable Diffusion 3 with its VAE and all encoders in one file, as it is published.
+
+    The inverse of `convert_sd3_transformer_checkpoint_to_diffusers`: query, key and value in one matrix, and scale and shift of the
+    last norms the other way round.
+    """
+    own, named, count = pipe.transformer.state_dict(), {}, len(pipe.transformer.transformer_blocks)
+    for name, tensor in own.items():
+        stem, _, kind = name.rpartition(".") if name != "pos_embed.pos_embed" else (name, "", "")
+        block = stem.split(".")[1] if stem.startswith("transformer_blocks.") else None
+        inner = stem.removeprefix(f"transformer_blocks.{block}.")
+        if block is not None and inner not in MMDIT_BLOCK:
+            continue  # one of query, key and value
+        if stem == "norm_out.linear" or (block == str(count - 1) and inner == "norm1_context.linear"):
+            tensor = torch.cat(tensor.chunk(2)[::-1])
+        target = MMDIT.get(stem, stem) if block is None else f"joint_blocks.{block}.{MMDIT_BLOCK[inner]}"
+        named[f"{target}.{kind}" if kind else target] = tensor
+    for block in range(count):
+        for target, source in MMDIT_QKV.items():
+            for kind in ("weight", "bias"):
+                parts = [own.get(f"transformer_blocks.{block}.{source.format(part)}.{kind}") for part in "qkv"]
+                if parts[0] is not None:
+                    named[f"joint_blocks.{block}.{target}.qkv.{kind}"] = torch.cat(parts)
+    tensors = {f"model.diffusion_model.{name}": tensor for name, tensor in named.items()} | vae_tensors(pipe.vae)
+    for name, part in {"clip_l": pipe.text_encoder, "clip_g": pipe.text_encoder_2, "t5xxl": pipe.text_encoder_3}.items():
+        tensors |= {f"text_encoders.{name}.transformer.{k}": v.clone() for k, v in part.state_dict().items()}
     return _write(tensors, path)
 
 

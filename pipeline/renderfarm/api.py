@@ -12,17 +12,12 @@ Nothing is printed. What is raised on purpose is a `renderfarm.RenderfarmError`;
 
 from __future__ import annotations
 
-import json
-import logging
-import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import structlog
 
 from renderfarm import keys, report
 from renderfarm.audit.audit import audit
@@ -34,10 +29,11 @@ from renderfarm.errors import UserError
 from renderfarm.identify.identify import Answer, identify_all, pictures_in
 from renderfarm.job import JobSettings, load_job
 from renderfarm.keys import Trust
-from renderfarm.log import reading
+from renderfarm.log import parts, reading
 from renderfarm.log.rate import last_rate
 from renderfarm.log.state import Counts
-from renderfarm.output import PARTS
+from renderfarm.log.tree import Frontier
+from renderfarm.output import PARTS, part_key
 from renderfarm.plan import BatchKey, batch_key
 from renderfarm.resolve import ResolvedJob, read_job_file, resolve_job
 from renderfarm.review import review
@@ -53,11 +49,6 @@ from renderfarm.storage import Storage, open_storage
 
 if TYPE_CHECKING:
     import pyarrow.dataset as ds
-
-if not structlog.is_configured():  # its own default prints everything to stdout, where a notebook's or a program's results are
-    structlog.configure(
-        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING), logger_factory=structlog.PrintLoggerFactory(sys.stderr)
-    )
 
 REPORT_ATTEMPTS_MAX = 200_000
 """Beyond this many attempts a run leaves the contact sheet to `Output.report`."""
@@ -121,8 +112,7 @@ class Job:
         cls, path: str | Path, changes: Mapping[str, object] | None = None, *, manifest: str | None = None, output: str | None = None
     ) -> Job:
         """Read a job file; `changes` by dotted name, such as {"checks.attempts": 5}. Raises: JobError naming every mistake."""
-        overrides = [f"{name}={json.dumps(value)}" for name, value in (changes or {}).items()]
-        return cls(load_job(Path(path), overrides, manifest=manifest, output=output))
+        return cls(load_job(Path(path), changes=changes, manifest=manifest, output=output))
 
     def plan(self, *, skip_invalid: bool = False) -> Plan:
         """Counts, batches and an estimate; writes nothing. Raises: UserError for what the manifest, weights or settings have wrong."""
@@ -206,7 +196,10 @@ class Output:
         return reading.read_state(self.storage).counts(job.attempts)
 
     def records(self, columns: Sequence[str] | None = None) -> ds.Dataset:
-        """The records of the log, in their order, every part verified against its footer. Raises: LogDamaged, StorageAway."""
+        """The records of the log, in their order. Each part is verified: its rows, the parts before it, its own key's signature of both.
+
+        Raises: UserError without a log, LogDamaged, StorageAway.
+        """
         import pyarrow as pa
         import pyarrow.dataset as ds
 
@@ -215,7 +208,21 @@ class Output:
         chosen = [name for name in view_schema().names if columns is None or name in columns]
         if unknown := set(columns or ()) - set(chosen):
             raise UserError(f"no such column: {', '.join(sorted(unknown))}", "records", "docs/formats.md lists them")
-        tables = [table for _, table in reading.tables(self.storage, chosen)]
+
+        def verified(number: int, file: parts.PartFile) -> tuple[parts.Footer, pa.Table]:
+            part = parts.read_part(file, number)
+            parts.check_head(part.footer, parts.embedded_keys(part.footer))
+            parts.check_rows(part)
+            if part.values is not None:
+                raise part.values
+            return part.footer, part.table.select(chosen)
+
+        tables, grown = [], Frontier()
+        for number, (footer, table) in reading.decoded(self.logged(), None, verified):
+            if footer.before != grown:
+                raise parts.PartDamaged("part-missing", part_key(number), "the parts before it are not those that it was appended to")
+            grown = grown.append(footer.leaf)
+            tables.append(table)
         empty = view_schema().empty_table().select(chosen)
         return ds.dataset(pa.concat_tables([empty, *tables], promote_options="default"))
 

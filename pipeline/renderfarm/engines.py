@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
 
+from renderfarm import machine
 from renderfarm.audit.fanout import FanOut
 from renderfarm.errors import JobError
 from renderfarm.farm.ray_engine import ray_engine
@@ -19,10 +20,8 @@ def engine_for(job: JobSettings, address: str | None) -> OpenEngine:
     """
     if job.farm.engine == "local" and address is not None:
         raise JobError("farm.engine: local joins no cluster", f"--address {address}", "leave --address out, or set farm.engine: ray")
-    several = local.gpus_here() > 1 and job.model.device != "cpu"
-    if job.farm.engine == "local" or (job.farm.engine == "auto" and address is None and not several):
-        return local.open_engine
-    return ray_engine(address)
+    local_alone = job.farm.engine == "auto" and address is None and (job.model.device == "cpu" or len(machine.gpus()) < 2)
+    return local.open_engine if job.farm.engine == "local" or local_alone else ray_engine(address)
 
 
 def fan_out_on(address: str | None) -> AbstractContextManager[FanOut | None]:

@@ -194,7 +194,11 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class RenderInfo:
-    """What the renderer knows about the pixels it made; the same for every attempt of a batch."""
+    """What the renderer knows about the pixels it made; the same for every attempt of a batch.
+
+    `settings`: (dotted name, value as compact JSON with sorted keys) of everything else that changed pixels, sorted by name. Where nothing
+    stands, it was as diffusers has it by default. An open list: a reader keeps names that it does not know.
+    """
 
     weights: str
     weights_revision: str

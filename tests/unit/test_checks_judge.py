@@ -128,7 +128,7 @@ def test_an_answer_that_breaks_the_schema_is_no_answer(endpoint: Endpoint, conte
     assert (verdict.outcome, verdict.reason) == ("not_run", "the judge gave no answer: its answer does not keep to the schema")
 
 
-@pytest.mark.parametrize(("status", "calls"), [(401, 1), (404, 1), (302, 1), (500, 3)])
+@pytest.mark.parametrize(("status", "calls"), [(401, 1), (404, 1), (302, 1), (409, 3), (500, 3)])
 def test_a_refusal_is_not_run_and_the_key_is_in_no_message(
     endpoint: Endpoint, status: int, calls: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

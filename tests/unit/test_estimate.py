@@ -21,6 +21,28 @@ def key(steps: int, size: int = 512) -> BatchKey:
     return BatchKey(size, size, steps, 5.0, None, False, False, None)
 
 
+@pytest.fixture(autouse=True)
+def gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3")
+
+
+@pytest.mark.parametrize(
+    ("changes", "visible", "cost"),
+    [
+        ({"model": {"device": "cpu"}}, "0,1,2,3", "5.00 EUR"),
+        ({}, "", "5.00 EUR"),
+        ({}, "0,1,2,3", "20.00 EUR"),
+        ({"farm": {"renderers": 4, "engine": "ray"}}, "", "20.00 EUR"),
+    ],
+)
+def test_the_workers_of_a_machine_without_a_gpu_are_priced_as_one(
+    changes: dict[str, Any], visible: str, cost: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a budget of money counts them."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert estimate(job(**{"farm": {"renderers": 4}, **changes}), "d", {key(25): 7200}, 3600, 0.5, tmp_path).cost == cost
+
+
 def test_the_jobs_own_rate_counts_all_renderers(tmp_path: Path) -> None:
     made = estimate(job(farm={"renderers": 4}), "d", {key(25): 7200}, 3600, 0.5, tmp_path)
     assert (made.hours, made.renderer_hours, made.cost) == (2.0, 8.0, "20.00 EUR")

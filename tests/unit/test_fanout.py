@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 from functools import partial
 
 import pytest
@@ -46,3 +47,26 @@ class _Die:
 def test_one_core_works_here() -> None:
     assert list(Cores(1)(len, ["ab", "c"])) == [2, 1]
     assert os.getpid() == next(iter(Cores(1)(lambda chunk: os.getpid(), [0])))
+
+
+def test_calls_on_the_same_cores_may_be_nested_and_each_gets_its_own_answers() -> None:
+    """As an audit's pictures, which come out of the walk over its log."""
+    with Cores(2) as cores:
+
+        def lengths() -> Iterator[int]:
+            yield from cores(len, ["x" * number for number in range(1, 40)])
+
+        assert list(cores(str, lengths())) == [str(number) for number in range(1, 40)]
+        assert list(zip(cores(len, ["a", "bb", "ccc"]), cores(str, range(3)), strict=True)) == [(1, "0"), (2, "1"), (3, "2")]
+
+
+def test_what_one_call_raises_or_leaves_undone_is_nothing_to_another() -> None:
+    with Cores(2) as cores:
+        outer = cores(str, range(20))
+        assert next(outer) == "0"
+        with pytest.raises(ZeroDivisionError):
+            list(cores(partial(divmod, 1), [1, 0, 2]))
+        given_up = cores(_Echo(), [(0.0, 1), (60.0, 2)])
+        assert next(given_up) == 1
+        del given_up
+        assert list(outer) == [str(number) for number in range(1, 20)]

@@ -79,3 +79,13 @@ def test_every_test_asserts() -> None:
 
     functions = [(path, node) for path in TESTS for node in ast.walk(tree(path)) if isinstance(node, ast.FunctionDef)]
     assert [(name_of(path), one.name) for path, one in functions if one.name.startswith("test_") and not asserts(one)] == []
+
+
+def test_no_two_classes_of_the_package_share_a_name() -> None:
+    """Whoever reads one must not take it for the other."""
+    places: dict[str, list[str]] = {}
+    for path in sorted((ROOT / "pipeline").rglob("*.py")):
+        for node in ast.walk(tree(path)):
+            if isinstance(node, ast.ClassDef):
+                places.setdefault(node.name, []).append(name_of(path))
+    assert {name: found for name, found in places.items() if len(found) > 1} == {}

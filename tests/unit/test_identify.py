@@ -82,7 +82,7 @@ def record_of(key_set: KeySet, number: int, marked: Pixels) -> Record:
 def build(folder: Path, key_set: KeySet, log: Signer | None = None) -> Output:
     storage = LocalStorage(folder, create=True)
     issuer = Issuer(key_set)
-    writer = LogWriter.open(storage, "mugs", log or Signer(key_set.log_name, key_set.log_public, key_set.sign_log))
+    writer = LogWriter.open(storage, "mugs", log or key_set.signer())
     writer.append([Record("plan", job="mugs", plan_digest="p", manifest_digest="m", settings_digest="s", planned=COUNT)])
     pixels, files, records = [], [], []
     for number in range(COUNT):
@@ -215,7 +215,7 @@ def test_an_edit_by_another_program_leads_to_its_source(output: Output, tmp_path
 
 def test_a_log_signed_by_a_stranger_is_not_trusted(output: Output, key_set: KeySet, tmp_path: Path) -> None:
     stranger = keys.init(tmp_path / "stranger")
-    other = build(tmp_path / "out", key_set, Signer(stranger.log_name, stranger.log_public, stranger.sign_log))
+    other = build(tmp_path / "out", key_set, stranger.signer())
     answer = identify(other.files[0], [other.storage], output.trust)
     assert (answer.sureness, answer.trusted) == ("strong", False)
     assert "no trusted key signed the log" in answer.reason
@@ -226,7 +226,7 @@ def test_a_log_signed_by_a_stranger_is_not_trusted(output: Output, key_set: KeyS
 def test_colliding_payloads_are_told_apart_by_looks(key_set: KeySet, output: Output, tmp_path: Path) -> None:
     """Three records with one payload, as 44 bits allow: the whole copy is decided, the crop is not."""
     storage = LocalStorage(tmp_path / "out", create=True)
-    writer = LogWriter.open(storage, "mugs", Signer(key_set.log_name, key_set.log_public, key_set.sign_log))
+    writer = LogWriter.open(storage, "mugs", key_set.signer())
     payload = output.records[1].watermark_payload
     twins = [dataclasses.replace(record, watermark_payload=payload, claim_digest=None) for record in output.records[:3]]
     twins = [dataclasses.replace(record, claim_digest=claim_digest(record)) for record in twins]

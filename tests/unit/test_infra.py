@@ -27,7 +27,7 @@ from renderfarm.errors import SUCCESS
 from renderfarm.job import load_job
 from renderfarm.run.loop import Load, Tally
 from renderfarm.run.metrics import Metrics
-from renderfarm.run.units import Waiting
+from renderfarm.run.units import Backlog
 from renderfarm.schedule.units import KEY_FILES, METRICS_PORT, OVERDUE_S, STOP_S, systemd
 from renderfarm.version import __version__
 from tests.unit.test_schedule_units import SYSTEMD, VERSION, entry_of, needs_systemd, options
@@ -226,7 +226,7 @@ def test_prometheus_finds_the_driver_where_the_job_listens(tmp_path: Path) -> No
 def metrics_and_labels() -> dict[str, set[str]]:
     """Every sample that a run exposes, with its labels, from a tally that has all of them."""
     metrics = Metrics("x")
-    tally = Tally(3, renderers=1, load=Load(1, 1, 1, 1, Waiting(1, 1, 1)))
+    tally = Tally(3, renderers=1, load=Load(1, 1, 1, 1, Backlog(1, 1, 1)))
     tally.reasons["text"] = 1
     tally.cpu_s["render"] = 1.0
     metrics(tally)

@@ -80,6 +80,23 @@ def test_all_mistakes_come_in_one_message(tmp_path: Path) -> None:
     assert all(word in str(caught.value) for word in ("did you mean seed", "commit.images", "given 'x'"))
 
 
+@pytest.mark.parametrize(("old", "new", "value"), [("commit.seconds", "commit.interval_s", 7), ("notify.tries", "notify.retries", 7)])
+def test_a_change_overrides_a_field_whichever_spelling_says_it(tmp_path: Path, old: str, new: str, value: int) -> None:
+    section, name = new.split(".")
+    for said, change, wanted in ((old, new, value), (new, old, value - (old == "notify.tries"))):
+        load = load_job(job_file(tmp_path, GOOD + f"{section}: {{{said.split('.')[1]}: 3}}\n"), [f"{change}={value}"])
+        assert getattr(getattr(load, section), name) == wanted
+
+
+def test_a_change_by_value_is_that_value(tmp_path: Path) -> None:
+    """No YAML is made of it and read again."""
+    checks = {"attempts": 2}
+    changes = {"negative_prompt": "no 😀, yes: [no", "output.to": tmp_path / "elsewhere", "checks": checks, "checks.attempts": 5}
+    job = load_job(job_file(tmp_path, GOOD), changes=changes)
+    assert (job.negative_prompt, job.output.to) == ("no 😀, yes: [no", str(tmp_path / "elsewhere"))
+    assert job.checks.attempts == 5 and checks == {"attempts": 2}
+
+
 @pytest.mark.parametrize(
     "override", ["checks.attempts", "=3", "checks..attempts=1", "name.first=x", "seed=[1", "seed=2026-13-45", "seed=0b_"]
 )
@@ -151,6 +168,7 @@ def test_a_ladder_climbs(tmp_path: Path, ladder: str, what: str) -> None:
         (OutputSettings, {"to": "out", "patience_seconds": 9}, {"to": "out", "patience_s": 9}),
         (FarmSettings, {"hang_seconds": 60}, {"hang_s": 60}),
         (NotifySettings, {"timeout_seconds": 3, "tries": 4}, {"timeout_s": 3, "retries": 3}),
+        (NotifySettings, {"tries": "3"}, {"retries": 2}),
         (JudgeSettings, {"key_variable": "JUDGE"}, {"key_env": "JUDGE"}),
     ],
 )

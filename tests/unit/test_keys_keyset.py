@@ -17,7 +17,6 @@ from renderfarm.audit.audit import audit
 from renderfarm.errors import KeysError
 from renderfarm.keys import KeySet, SignerAway, certificates, files
 from renderfarm.log.writer import LogWriter
-from renderfarm.notes import Signer
 from renderfarm.schema import Record
 from renderfarm.storage import LocalStorage
 from tests import keysets
@@ -163,7 +162,7 @@ def test_the_log_s_key_may_stay_behind_a_command(folder: Path, tmp_path: Path) -
     found.log_public.verify(found.sign_log(b"a head\n"), b"a head\n")
     assert pickle.loads(pickle.dumps(found)).log_command == found.log_command
     storage = LocalStorage(tmp_path / "out", create=True)
-    writer = LogWriter.open(storage, "mugs", Signer(found.log_name, found.log_public, found.sign_log))
+    writer = LogWriter.open(storage, "mugs", found.signer())
     writer.append([Record("plan", job="mugs", plan_digest="p", planned=0, finished_us=1)])
     assert audit(storage, found.trust(), quick=True).found.keys() <= {"job-missing"}
     (tmp_path / "token").write_text("11" * 32)

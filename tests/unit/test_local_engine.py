@@ -33,8 +33,8 @@ def engine(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
     """Two workers, or as the test's `crew` and `job` marks say."""
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
     monkeypatch.setenv("FAKE_WORKER", str(tmp_path))
-    wanted = request.node.get_closest_marker("parametrize")
-    made = LocalEngine(order(), BOTH, "tests.fake_worker") if wanted is None else LocalEngine(*request.param, "tests.fake_worker")
+    wanted, crew, *gpus = getattr(request, "param", (order(), BOTH))
+    made = LocalEngine(wanted, crew, "tests.fake_worker", *gpus)
     yield made
     made.close()
 
@@ -133,14 +133,46 @@ def test_a_storage_that_is_away_pauses_the_run(engine: LocalEngine) -> None:
 
 IMPATIENT = settings().farm.model_copy(update={"hang_s": 1.0})
 """Shorter than a job may say."""
+PATIENT = IMPATIENT.model_copy(update={"hang_s": 6.0})
+"""Longer than a fake worker takes to start."""
 
 
-@pytest.mark.parametrize("engine", [(order(farm=IMPATIENT), Crew(1, 1, mixed=False))], indirect=True)
+@pytest.mark.parametrize("engine", [(order(farm=PATIENT), Crew(1, 1, mixed=False))], indirect=True)
 def test_a_worker_that_gives_no_answer_is_ended(engine: LocalEngine) -> None:
     engine.start()
     engine.render(unit(1, "hang"))
     (lost,) = events(engine)
     assert isinstance(lost, RenderLost) and "exit -9" in lost.reason
+
+
+@pytest.mark.parametrize("engine", [(order(farm=IMPATIENT, provider="hang"), Crew(1, 0, mixed=True))], indirect=True)
+def test_a_worker_that_is_never_ready_is_ended(engine: LocalEngine) -> None:
+    deadline = time.monotonic() + WAIT_S
+    with pytest.raises(FarmLost, match="exit -9"):
+        engine.start(lambda: time.monotonic() > deadline)
+
+
+@pytest.mark.parametrize("engine", [(order(), Crew(2, 1, mixed=False), ("GPU-a", "MIG-b"))], indirect=True)
+def test_each_renderer_sees_the_gpu_that_it_was_given_by_its_name(engine: LocalEngine) -> None:
+    engine.start()
+    seen, deadline = set[str](), time.monotonic() + WAIT_S
+    while len(seen) < 2 and time.monotonic() < deadline:
+        for number in (1, 2, 3):
+            engine.render(unit(number, "a"))
+        seen |= {event.info.device for event in events(engine, 3) if isinstance(event, Rendered)}
+    assert seen == {"GPU-a", "MIG-b"}
+
+
+@pytest.mark.parametrize("engine", [(order(), Crew(1, 0, mixed=True))], indirect=True)
+def test_without_a_worker_there_is_no_capacity_but_an_error_with_the_refusals_words(engine: LocalEngine) -> None:
+    """Or a run would end as if nothing were left to do."""
+    engine.start()
+    engine.render(unit(1, "die, refuse"))
+    assert isinstance(events(engine)[0], RenderLost)
+    with pytest.raises(FarmLost, match="not with this worker"):
+        events(engine)
+    with pytest.raises(FarmLost, match="not with this worker"):
+        engine.capacity()
 
 
 @pytest.mark.parametrize("engine", [(order(), Crew(1, 0, mixed=True))], indirect=True)
@@ -163,6 +195,10 @@ def test_a_worker_that_refuses_the_job_ends_the_start_with_its_words(engine: Loc
 def test_a_kind_of_worker_that_cannot_start_ends_the_start_though_others_can(engine: LocalEngine) -> None:
     with pytest.raises(FarmLost, match=r"no worker can finish.*the bucket is away"):
         engine.start()
+
+
+def test_the_workers_of_a_cpu_are_priced_as_one() -> None:
+    assert (Crew(8, 0, mixed=True).priced, Crew(2, 14, mixed=False).priced) == (1, 2)
 
 
 def test_a_start_can_be_stopped(engine: LocalEngine) -> None:
@@ -188,8 +224,10 @@ def test_nothing_is_left_when_an_engine_is_closed(engine: LocalEngine) -> None:
     ("farm", "device", "gpus", "cpus", "free", "crew"),
     [
         ({}, "auto", 0, 2, None, Crew(2, 0, True)),
-        ({}, "auto", 0, 8, 8 << 30, Crew(2, 6, True)),  # two times 2 GB in half of 8 GB
-        ({}, "auto", 0, 8, 1 << 30, Crew(1, 7, True)),
+        ({}, "auto", 0, 8, 8 << 30, Crew(2, 1, True)),  # three quarters hold two renderers of 2.7 GB each, and a finisher of .7 GB
+        ({}, "auto", 0, 8, 1 << 30, Crew(1, 0, True)),
+        ({"finishers": 7}, "auto", 0, 8, 1 << 30, Crew(1, 7, True)),
+        ({}, "auto", 1, 16, 8 << 30, Crew(1, 8, False)),
         ({"renderers": 1, "finishers": 1}, "auto", 0, 8, None, Crew(1, 1, True)),
         ({}, "auto", 1, 16, None, Crew(1, 15, False)),
         ({}, "auto", 1, 1, None, Crew(1, 1, False)),

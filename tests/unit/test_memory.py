@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import pytest
 
+from renderfarm import machine
 from renderfarm.errors import WeightsError
 from renderfarm.models import AdapterSettings, ModelSettings, load, resolve
-from renderfarm.models.memory import BESIDE, CPU_ENCODERS_MAX, Placement, available_bytes, check_host, choose_mode, place
+from renderfarm.models.memory import BESIDE, CPU_ENCODERS_MAX, Placement, check_host, choose_mode, place
 from tests.standins import folder_of
 
 GB = 10**9
@@ -81,7 +82,7 @@ def test_weights_larger_than_the_machine_are_refused() -> None:
 def test_loading_refuses_what_the_machine_cannot_hold() -> None:
     settings = ModelSettings(weights=str(folder_of("sd2")), device="cpu")
     resolved = resolve(settings)
-    available = available_bytes()
+    available = machine.free_bytes()
     assert available is not None
     with pytest.raises(WeightsError, match="are available"):
         load(replace(resolved, parameters=(("unet", available),)), settings)

@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import shutil
+import struct
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -162,6 +163,19 @@ def test_a_pickle_is_refused_under_any_name(folder: Path, tmp_path: Path) -> Non
     unet.rename(unet.with_suffix(".bin"))
     error = refusal(weights=str(folder))
     assert "pickle" in error.what and error.where.endswith("unet/diffusion_pytorch_model.bin")
+
+
+@pytest.mark.parametrize("low", [b"\x80", b"PK"])
+def test_a_length_whose_low_bytes_a_pickle_could_begin_with_is_a_length(folder: Path, low: bytes) -> None:
+    """One header in 32 begins with 0x80, since lengths are multiples of 8; a length of 19,280 begins as a zip file does."""
+    path = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    before, data = resolve(ModelSettings(weights=str(folder))).parameters, path.read_bytes()
+    (length,) = struct.unpack("<Q", data[:8])
+    padded = length
+    while not struct.pack("<Q", padded).startswith(low):
+        padded += 8
+    path.write_bytes(struct.pack("<Q", padded) + data[8 : 8 + length].ljust(padded) + data[8 + length :])
+    assert resolve(ModelSettings(weights=str(folder))).parameters == before
 
 
 def test_damaged_and_missing_files_are_named(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import sys
 import threading
 from collections.abc import Iterator
@@ -18,9 +19,12 @@ from renderfarm.run import notify
 
 
 class Server:
-    """A real HTTP server on loopback that answers with the given statuses in turn, then with the last of them."""
+    """A real HTTP server on loopback that answers with the given statuses in turn, then with the last of them.
 
-    def __init__(self, *statuses: int, wait_s: float = 0.0) -> None:
+    It compresses where the client takes that, or `always`; `cut`: it says that more comes, and closes.
+    """
+
+    def __init__(self, *statuses: int, wait_s: float = 0.0, always: bool = False, cut: bool = False) -> None:
         self.statuses, self.seen = list(statuses), list[tuple[dict[str, str], bytes]]()
         server, self.stopped = self, threading.Event()
 
@@ -34,8 +38,13 @@ class Server:
                     self.send_response(status)
                     if status in (301, 302, 307):
                         self.send_header("Location", "/elsewhere")
+                    compressed = always or "gzip" in self.headers.get("Accept-Encoding", "")
+                    if compressed:
+                        self.send_header("Content-Encoding", "gzip")
+                    if cut:
+                        self.send_header("Content-Length", "100")
                     self.end_headers()
-                    self.wfile.write(b"thanks")
+                    self.wfile.write(gzip.compress(b"thanks") if compressed else b"thanks")
                 except OSError:
                     pass  # the client has given up
 
@@ -47,8 +56,8 @@ class Server:
 
 
 @contextmanager
-def serving(*statuses: int, wait_s: float = 0.0) -> Iterator[Server]:
-    server = Server(*statuses, wait_s=wait_s)
+def serving(*statuses: int, wait_s: float = 0.0, always: bool = False, cut: bool = False) -> Iterator[Server]:
+    server = Server(*statuses, wait_s=wait_s, always=always, cut=cut)
     thread = threading.Thread(target=server.http.serve_forever, args=(0.02,))
     thread.start()
     try:
@@ -89,6 +98,15 @@ def test_a_refusal_names_the_status_and_no_secret(status: int, tries: int) -> No
         assert len(server.seen) == tries
     assert "s3cret" not in str(caught.value)
     assert caught.value.__cause__ is None
+
+
+def test_an_answer_is_plain_or_refused_and_one_that_is_cut_is_none() -> None:
+    with serving(200) as server:
+        assert web.post(server.url, b"x").body == b"thanks"
+    with serving(200, always=True) as server, pytest.raises(Undelivered, match="not asked for: 'gzip'"):
+        web.post(server.url, b"x", sleep=no_sleep)
+    with serving(200, cut=True) as server, pytest.raises(Undelivered, match="2 tries"):
+        web.post(server.url, b"x", retries=1, sleep=no_sleep)
 
 
 def test_a_server_that_keeps_silent_is_given_up() -> None:

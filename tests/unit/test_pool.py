@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from renderfarm.farm.cluster import FarmLost, plan_workers
-from renderfarm.farm.pool import FALSE_STARTS_MAX, ROOM_S, Pool, Worker
+from renderfarm.farm.pool import FALSE_STARTS_MAX, ROOM_S, Member, Pool
 from renderfarm.job import JobSettings
 
 
@@ -25,7 +25,7 @@ def pool_of(size: int, clock: Clock) -> Pool:
     return Pool("renderer", lambda: SimpleNamespace(started=SimpleNamespace(remote=object)), size, clock)
 
 
-def ready(pool: Pool, *nodes: str) -> list[Worker]:
+def ready(pool: Pool, *nodes: str) -> list[Member]:
     """The first workers answer that they are ready, on these hosts."""
     for (ref, worker), node in zip(list(pool.starting.items()), nodes, strict=False):
         del pool.starting[ref]

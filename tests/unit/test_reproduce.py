@@ -22,7 +22,7 @@ from renderfarm.pictures import EXTENSIONS, encode
 from renderfarm.review import reproduce
 from renderfarm.review.reproduce import Pixels, compare, differences, info_of
 from renderfarm.run import finish
-from renderfarm.schema import Adapter, Attempt, Input, Record, RenderInfo
+from renderfarm.schema import RECORD_FIELDS, Adapter, Attempt, Input, Record, RenderInfo
 from renderfarm.storage import LocalStorage
 from renderfarm.watermark import VERSION, VERSIONS, MarkKey, Payload, embed
 from tests.reviewed import job_json
@@ -63,7 +63,7 @@ def made(
         negative_prompt="", seed=7, width=SIDE, height=SIDE, steps=2, guidance=4.0, outcome="accepted", watermark_payload=payload.record,
         watermark_key_id=key.key_id, watermark_version=version, media_type=media_type,
         file_sha256=hashlib.sha256(data).hexdigest(), object_key="images/mug/0.png",
-        **({field.name: getattr(INFO, field.name) for field in dataclasses.fields(INFO)} | {"batch": batch}),
+        **({name: getattr(INFO, name) for name in RECORD_FIELDS if hasattr(INFO, name)} | {"batch": batch}),
     )  # fmt: skip
     return sealed(dataclasses.replace(record, salt=SALT, drawing_id="a" * 32) if records > 3 else record), data
 

@@ -17,7 +17,6 @@ from renderfarm.job import JobSettings
 from renderfarm.keys.keyset import KeySet
 from renderfarm.log.writer import LogWriter
 from renderfarm.models import ModelSettings, resolve
-from renderfarm.notes.checkpoint import Signer
 from renderfarm.render import Renderer
 from renderfarm.review.reproduce import known_mark_keys
 from renderfarm.run.finish import Decision, Finisher, payload_of
@@ -52,7 +51,7 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Made:
     checked = finisher.check(attempt, marked, marked=True)
     decision = Decision("accepted", "", checked.verdicts, True)
     record = finisher.store(attempt, marked, info, checked, decision, marked=True, started_us=1).record
-    LogWriter.open(storage, "mugs", Signer(made.keys.log_name, made.keys.log_public, made.keys.sign_log)).append([record])
+    LogWriter.open(storage, "mugs", made.keys.signer()).append([record])
     storage.put("job.json", json.dumps({"name": "mugs", "settings": job.model_dump(mode="json")}).encode())
     return made
 

@@ -34,7 +34,7 @@ from renderfarm.run.loop import Tally
 from renderfarm.schema import Record, Verdict
 from renderfarm.storage import LocalStorage
 from tests import outputs, standins
-from tests.outputs import Output, attempt_record, image_id, picture, place
+from tests.outputs import Output, attempt_record, image_id, picture
 
 FORGED = "FORGED: 0 findings"
 HOSTILE = f"a\x1b[31m\x9b2J\u202e\u2066b\u2069\x7f\r\n{FORGED}\u2028c"

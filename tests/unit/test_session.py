@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,10 +19,10 @@ from renderfarm.errors import Fenced
 from renderfarm.job import load_job
 from renderfarm.log.canonical import sealed
 from renderfarm.log.writer import LogWriter
-from renderfarm.notes import Signer
 from renderfarm.output import JOB_FILE, PARTS
 from renderfarm.plan import attempt_of
 from renderfarm.resolve import ResolvedJob, resolve_job
+from renderfarm.run import finish
 from renderfarm.run import session as farm
 from renderfarm.run.budget import BudgetStop
 from renderfarm.run.finish import failed_record
@@ -70,7 +72,7 @@ def test_images_that_a_change_cut_short_took_out_are_put_back(folder: Path) -> N
 def test_bad_rows_that_a_crash_kept_from_the_log_are_recorded_later(folder: Path) -> None:
     found = resolved(folder)
     made = keys.load(folder / "keys")
-    writer = LogWriter.open(open_storage(found.job.output.to, create=True), "tests", Signer(made.log_name, made.log_public, made.sign_log))
+    writer = LogWriter.open(open_storage(found.job.output.to, create=True), "tests", made.signer())
     writer.append([Record(kind="plan", job="tests", plan_digest=found.plan_digest, planned=found.planned)])
     assert writer.state.counts(3).failed == 0
     again = farm.open_session(found)
@@ -166,3 +168,19 @@ def test_a_job_that_used_up_its_budget_starts_no_worker_and_exits_75(folder: Pat
     said = capsys.readouterr()
     assert "budget.rejects is used up: 2 of 2 attempts" in said.err
     assert "nothing was rendered" in said.out
+
+
+def test_what_another_thread_does_beside_is_no_stages_time() -> None:
+    """As a model that is loaded while the same worker already checks."""
+
+    def work() -> None:
+        end = time.thread_time() + 0.2
+        while time.thread_time() < end:
+            pass
+
+    clock = finish._Clock()
+    beside = threading.Thread(target=work)
+    beside.start()
+    clock("store", beside.join)
+    clock("check", work)
+    assert clock.cpu_s["store"] < 0.1 and 0.2 <= clock.cpu_s["check"] < 0.3

@@ -157,6 +157,7 @@ def test_mistakes_are_named(tmp_path: Path, text: str, expected: str) -> None:
         ({"failures": 2}, Tally(9, failed=8, failed_now=1), Tally(9, failed=9, failed_now=2), "images"),
         ({"hours": 0.5}, Tally(9, elapsed_s=1799), Tally(9, elapsed_s=1800), "hours"),
         ({"money": 6}, Tally(9, elapsed_s=3599, renderers=2), Tally(9, elapsed_s=3600, renderers=2), "EUR"),
+        ({"money": 6}, Tally(9, elapsed_s=7199, renderers=8, priced=1), Tally(9, elapsed_s=7200, renderers=8, priced=1), "EUR"),
     ],
 )
 def test_a_budget_is_told_once_and_drains(budget: dict[str, float], below: Tally, above: Tally, unit: str) -> None:

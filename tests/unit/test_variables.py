@@ -123,14 +123,27 @@ def test_no_mistake_near_a_secret_repeats_it(text: str, tmp_path: Path) -> None:
     assert "s3cret" not in str(caught.value)
 
 
-def test_an_override_that_is_no_yaml_and_recorded_checks_do_not_repeat_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("field", ["key_env", "key_variable"])
+def test_recorded_checks_are_read_whatever_an_earlier_version_took_for_a_name(field: str) -> None:
+    """`recheck` asks no judge, so it needs no key."""
+    assert load_checks({"attempts": 2, "judge": {field: "sk-s3cret"}}, [], "job.json").attempts == 2
+
+
+def test_a_name_that_looks_like_a_key_is_refused_with_the_rule(tmp_path: Path) -> None:
+    path = tmp_path / "job.yaml"
+    path.write_text(BASE)
+    with pytest.raises(JobError, match="at most 24 letters and digits in a row"):
+        load_job(path, ["checks.judge.key_env=ABCDEFGHIJKLMNOPQRSTUVWXY"])
+
+
+def test_an_override_that_is_no_yaml_and_a_recorded_override_do_not_repeat_it(tmp_path: Path) -> None:
     path = tmp_path / "job.yaml"
     path.write_text(BASE)
     with pytest.raises(JobError, match=r"--set notify.token_env: the value is not valid YAML") as caught:
         load_job(path, ["notify.token_env={s3cret"])
     assert "s3cret" not in str(caught.value)
     with pytest.raises(JobError, match=r"checks.judge.key_env: write the name") as caught:
-        load_checks({"judge": {"key_env": "sk-s3cret"}}, [], "job.json")
+        load_checks({}, ["checks.judge.key_env=sk-s3cret"], "job.json")
     assert "s3cret" not in str(caught.value)
 
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from skimage import data
 
-from renderfarm.errors import KeysError, UserError
-from renderfarm.watermark import VERSIONS, MarkKey, Payload, Unsupported, carrier, embed, embedder, read, supported
+from renderfarm.errors import KeysError, MarkUnsupported, UserError
+from renderfarm.watermark import VERSIONS, MarkKey, Payload, carrier, embed, embedder, read, supported
 
 KEY = MarkKey.from_bytes(b"a key for the tests only")
 OTHER = MarkKey.from_bytes(b"another key, also of tests")
@@ -180,13 +180,13 @@ def test_the_pattern_is_the_sum_of_its_cosines_at_every_pixel(height: int, width
 
 def test_refuses_what_cannot_carry_a_mark_and_says_why() -> None:
     assert supported(256, 4000) and not supported(255, 4000)
-    with pytest.raises(Unsupported, match="short side of at least 256"):
+    with pytest.raises(MarkUnsupported, match="short side of at least 256"):
         mark(draw("photo", 255, 512))
     tiny = np.full((256, 256, 3), 255, np.uint8)
     reading = None
     try:
         reading = read(mark(tiny), [KEY], search="fast")
-    except Unsupported as refusal:
+    except MarkUnsupported as refusal:
         assert "saturated" in str(refusal)
     assert reading is None or reading.present, "an all-white picture is marked readably or refused"
 
@@ -198,7 +198,7 @@ def test_a_picture_saturated_all_over_is_marked_readably_or_refused(cell: int, c
     picture = np.broadcast_to(cells.repeat(cell, 0).repeat(cell, 1)[:side, :side], (side, side, 3)).copy()
     try:
         marked = mark(picture)
-    except Unsupported as refusal:
+    except MarkUnsupported as refusal:
         assert "saturated or noisy all over" in str(refusal) and cell <= 16
         return
     assert read(marked, [KEY], search="fast").present
@@ -206,7 +206,7 @@ def test_a_picture_saturated_all_over_is_marked_readably_or_refused(cell: int, c
 
 def test_black_and_white_noise_is_refused() -> None:
     noise = np.random.default_rng(2).integers(0, 2, (256, 256, 3)).astype(np.uint8) * 255
-    with pytest.raises(Unsupported, match="picture 1 of the batch is saturated"):
+    with pytest.raises(MarkUnsupported, match="picture 1 of the batch is saturated"):
         embed(np.stack([draw("photo", 256, 256), noise]), [Payload(1, "0123456789a")] * 2, KEY)
 
 

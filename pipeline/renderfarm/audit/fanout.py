@@ -7,13 +7,15 @@ machine; a cluster is given to the audit as another `FanOut`, so that nothing he
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator
+from concurrent.futures import Future
 from functools import lru_cache
 from itertools import islice
 from multiprocessing import connection
 from typing import Any, TypeVar
 
-from renderfarm import processes
+from renderfarm import machine, processes
 from renderfarm.processes import Child
 from renderfarm.storage import LocalStorage, S3Storage, Storage, open_storage
 
@@ -26,48 +28,77 @@ FanOut = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]
 
 
 class Cores:
-    """This machine's cores. Processes start with the first chunk; close it, or use it as a context manager."""
+    """This machine's cores: a process starts when a chunk finds none that is idle; close it, or use it as a context manager.
+
+    Calls may be nested, as where the chunks of one are made of another's answers: each answer goes to the call that asked.
+    """
 
     def __init__(self, cores: int | None = None) -> None:
-        self._cores = cores or os.cpu_count() or 1
-        self._children: list[Child] = []
+        self._cores = cores or machine.cores()
+        self._idle: list[Child] = []
+        self._busy: dict[Any, tuple[Child, Future[Any]]] = {}
 
     def __enter__(self) -> Cores:
         return self
 
     def __exit__(self, *error: object) -> None:
-        while self._children:
-            self._children.pop().end()
+        self._end([future for _, future in self._busy.values()])
+        while self._idle:
+            self._idle.pop().end()
 
     def __call__(self, task: Callable[[Any], Any], chunks: Iterable[Any]) -> Iterator[Any]:
         """As `FanOut`. Raises whatever a task raises."""
         if self._cores < 2:
             yield from map(task, chunks)
             return
-        if not self._children:
-            self._children = [processes.start(processes.__name__) for _ in range(self._cores)]
-        numbered = enumerate(chunks)
-        idle, busy = list(self._children), dict[Any, tuple[Child, int]]()
-        answers: dict[int, Any] = {}
-        wanted = 0
+        asked: deque[Future[Any]] = deque()
         try:
-            while True:
-                while wanted in answers:
-                    yield answers.pop(wanted)
-                    wanted += 1
-                while idle and len(busy) + len(answers) < AHEAD * self._cores and (following := next(numbered, None)) is not None:
-                    child, (number, chunk) = idle.pop(), following
-                    child.pipe.send((task, chunk))
-                    busy[child.pipe] = child, number
-                if not busy:  # what is done was given away above, so there was room, and no chunk is left
-                    return
-                for pipe in connection.wait(list(busy)):
-                    child, number = busy.pop(pipe)
-                    idle.append(child)
-                    answers[number] = processes.answer_of(child)
+            for chunk in chunks:
+                asked.append(self._ask(task, chunk))
+                while asked and (asked[0].done() or len(asked) >= AHEAD * self._cores or not self._free()):
+                    if asked[0].done():
+                        yield asked.popleft().result()
+                    else:
+                        self._hear()
+            while asked:
+                while not asked[0].done():
+                    self._hear()
+                yield asked.popleft().result()
         finally:
-            if busy:  # they are at work on what nobody waits for
-                self.__exit__()
+            self._end(asked)  # they are at work on what nobody waits for
+
+    def _free(self) -> bool:
+        return bool(self._idle) or len(self._busy) < self._cores
+
+    def _ask(self, task: Callable[[Any], Any], chunk: Any) -> Future[Any]:
+        """Send it to a process. A chunk that came out of another call may have left none free."""
+        while not self._free():
+            self._hear()
+        child, future = self._idle.pop() if self._idle else processes.start(processes.__name__), Future[Any]()
+        self._busy[child.pipe] = child, future
+        child.pipe.send((task, chunk))
+        return future
+
+    def _hear(self) -> None:
+        """Take in what is answered next, whichever call asked."""
+        for pipe in connection.wait(list(self._busy)):
+            child, future = self._busy[pipe]
+            try:
+                future.set_result(processes.answer_of(child))
+            except Exception as error:
+                future.set_exception(error)
+            del self._busy[pipe]
+            if not child.ended:
+                self._idle.append(child)
+
+    def _end(self, asked: Collection[Future[Any]]) -> None:
+        """End the processes that work on these."""
+        for pipe, (child, future) in list(self._busy.items()):
+            if future in asked:
+                del self._busy[pipe]
+                future.cancel()
+                child.process.kill()
+                child.end()
 
 
 def chunked(items: Iterable[Item], size: int) -> Iterator[tuple[Item, ...]]:

@@ -22,16 +22,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import structlog
 
 from renderfarm.checks.base import Bars, judge, not_run
 from renderfarm.job.checks import DuplicatesSettings
+from renderfarm.logs import get_logger
 from renderfarm.pictures import pdq
 from renderfarm.pictures.fingerprints import SIGNATURE_BYTES, Fingerprint, Planes, forms_of_signature, planes_of, planes_of_bytes
 from renderfarm.pictures.hamming import HammingIndex, distances
 from renderfarm.schema import Verdict
 
-log = structlog.get_logger(__name__)
+log = get_logger()
 NAME = "duplicates"
 OWN_ROW, OTHER_ROW = "the same row", "another row"
 STRUCTURE_MIN, STRUCTURE_ALONE_MIN = 0.97, 0.985

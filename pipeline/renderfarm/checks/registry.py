@@ -9,18 +9,17 @@ from __future__ import annotations
 import importlib.metadata
 from collections.abc import Iterable, Sequence
 
-import structlog
-
 from renderfarm.checks.base import Check, Image, not_run
 from renderfarm.checks.counts import ObjectCounter
 from renderfarm.errors import JobError
 from renderfarm.job.checks import ChecksSettings, CountsSettings
+from renderfarm.logs import get_logger
 from renderfarm.schema import PromptRow, Verdict
 
 ENTRY_POINTS = "renderfarm.checks"
 REJECTED_EARLIER = "rejected earlier"
 
-log = structlog.get_logger(__name__)
+log = get_logger()
 
 
 class Unavailable:

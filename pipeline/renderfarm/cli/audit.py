@@ -29,9 +29,7 @@ def audit(args: argparse.Namespace) -> int:
     logs.configure(quiet=True)
     since = _read(args.since) if args.since is not None else None
     trust = _with_witnesses(trusted(args.trust), args.witness)
-    report = Output(args.output).audit(
-        trust=trust, quick=args.quick, sample=args.sample, seed=args.seed, since=since, address=args.address
-    )
+    report = Output(args.output).audit(trust=trust, quick=args.quick, sample=args.sample, seed=args.seed, since=since, address=args.address)
     say_json(report.as_dict()) if args.json else say(*report.lines())
     return report.exit_code
 

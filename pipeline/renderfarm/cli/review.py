@@ -35,22 +35,10 @@ def recheck(args: argparse.Namespace) -> int:
         elif len(kept) < SHOWN_MAX:
             kept.append(found)
     if args.json:
-        say_json(_summary(again.outlook))
+        say_json(again.outlook.as_json())
     else:
         _print_outlook(job.name, args.overrides, [*turned, *others][:SHOWN_MAX], again.outlook)
     return DIFFERS if again.outlook.differs else 0
-
-
-def _summary(outlook: Outlook) -> dict[str, object]:
-    """The last JSON line: sums, with what was not recorded."""
-    return {
-        "attempts": outlook.attempts,
-        "changed": outlook.changed,
-        "verdicts": [{"check": c, "was": was, "now": now, "count": n} for (c, was, now), n in sorted(outlook.verdicts.items())],
-        "images": {"was": asdict(outlook.was), "now": asdict(outlook.now), "open": outlook.open},
-        "unrecorded": [{"check": check, "reason": reason, "count": n} for (check, reason), n in sorted(outlook.unrecorded.items())],
-        "notes": outlook.notes,
-    }
 
 
 def _print_outlook(job: str, overrides: list[str], shown: list[Rejudgement], outlook: Outlook) -> None:

@@ -16,13 +16,13 @@ Measured on one core at 512²: 4.3 kB and 2 to 4 ms a picture, against 130 kB an
 which add a thumbnail and verify what was just signed.
 """
 
-from renderfarm.credential.claim import Claim, Finding, Source, State, claim_for, prompt_digest, salted_prompt_digest, xmp_for
+from renderfarm.credential.claim import Claim, CredentialFinding, Source, State, claim_for, prompt_digest, salted_prompt_digest, xmp_for
 from renderfarm.credential.issuer import Issuer, RemoteKey
 from renderfarm.credential.reader import read
 
 __all__ = [
     "Claim",
-    "Finding",
+    "CredentialFinding",
     "Issuer",
     "RemoteKey",
     "Source",

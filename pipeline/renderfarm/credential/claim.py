@@ -47,7 +47,7 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class CredentialFinding:
     """What a file's credential turned out to be.
 
     The claim's fields are None where it holds no claim of ours; below `expired` they are leads, not evidence. The

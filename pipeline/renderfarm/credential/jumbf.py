@@ -53,12 +53,12 @@ def signing_chain(data: bytes, label: str) -> list[x509.Certificate]:
 def _store(data: bytes) -> bytes:
     """The one manifest store of a file. Raises: _Malformed, PictureError."""
     holder = {"png": b"caBX", "jpeg": JPEG_APP11, "webp": b"C2PA"}.get(container_of(data) or "")
-    found = [data[start:end] for kind, start, end in pieces(data) if kind == holder]
+    stores = [data[start:end] for kind, start, end in pieces(data) if kind == holder]
     if holder == JPEG_APP11:
-        found = [_joined([segment for segment in found if segment[:2] == b"JP"])]
-    if len(found) != 1:
+        stores = [_joined([segment for segment in stores if segment[:2] == b"JP"])]
+    if len(stores) != 1:
         raise _Malformed("not exactly one manifest store")
-    return found[0]
+    return stores[0]
 
 
 def _joined(segments: list[bytes]) -> bytes:
@@ -93,8 +93,8 @@ def _superboxes(data: bytes) -> Iterator[tuple[str, bytes]]:
             yield label.decode("utf-8", "replace"), body
 
 
-def _only(found: Iterator[tuple[str, bytes]], label: str) -> bytes:
-    matches = [body for name, body in found if name == label]
+def _only(boxes: Iterator[tuple[str, bytes]], label: str) -> bytes:
+    matches = [body for name, body in boxes if name == label]
     if len(matches) != 1:
         raise _Malformed(f"not exactly one {label}")
     return matches[0]
@@ -107,10 +107,10 @@ def _x5chain(cose: bytes) -> list[bytes]:
     if not isinstance(sign1, list) or len(sign1) != 4 or not isinstance(sign1[0], bytes):
         raise _Malformed("not a COSE_Sign1")
     headers = [header for header in (_cbor(sign1[0]), sign1[1]) if isinstance(header, dict)]
-    found = [header[key] for header in headers for key in (X5CHAIN, "x5chain") if key in header]
-    if len(found) != 1:
+    chains = [header[key] for header in headers for key in (X5CHAIN, "x5chain") if key in header]
+    if len(chains) != 1:
         raise _Malformed("not exactly one x5chain")
-    chain = found[0] if isinstance(found[0], list) else [found[0]]
+    chain = chains[0] if isinstance(chains[0], list) else [chains[0]]
     if not all(isinstance(item, bytes) for item in chain):
         raise _Malformed("x5chain holds something else than certificates")
     return chain

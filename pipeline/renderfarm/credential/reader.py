@@ -11,7 +11,7 @@ import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from renderfarm.credential.claim import RECORD_LABEL, SOFT_BINDING_LABEL, Finding, State
+from renderfarm.credential.claim import RECORD_LABEL, SOFT_BINDING_LABEL, CredentialFinding, State
 from renderfarm.credential.jumbf import signing_chain
 from renderfarm.errors import CredentialFailed
 from renderfarm.keys.certificates import CLAIM_SIGNING, anchored, load_certificates
@@ -30,7 +30,7 @@ EXPIRY = {EXPIRED, "claimSignature.outsideValidity"}
 TEXT_MAX = 300
 
 
-def read(data: bytes, media_type: str, anchors_pem: bytes | None, at: dt.datetime | None = None) -> Finding:
+def read(data: bytes, media_type: str, anchors_pem: bytes | None, at: dt.datetime | None = None) -> CredentialFinding:
     """What the credential in a picture file says, and how far it is to be believed.
 
     media_type: a hint; what the bytes themselves show goes before it. anchors_pem: root certificates, none or
@@ -48,11 +48,11 @@ def read(data: bytes, media_type: str, anchors_pem: bytes | None, at: dt.datetim
             store = json.loads(reader.crjson())
             results = reader.get_validation_results() or {}
     except c2pa.C2paError.ManifestNotFound:
-        return Finding("absent", "the file holds no credential")
+        return CredentialFinding("absent", "the file holds no credential")
     except c2pa.C2paError.NotSupported:
-        return Finding("absent", f"{media_type} files carry no credential that is read here")
+        return CredentialFinding("absent", f"{media_type} files carry no credential that is read here")
     except (c2pa.C2paError, KeyError, ValueError) as error:  # KeyError: a store without its active manifest
-        return Finding("invalid", f"cannot be parsed: {_short(error)}")
+        return CredentialFinding("invalid", f"cannot be parsed: {_short(error)}")
     manifest: dict[str, Any] = next((item for item in store.get("manifests", []) if item.get("label") == label), {})
     failures = [item for item in results.get("activeManifest", {}).get("failure", []) if isinstance(item, dict)]
     validity = _validity(manifest)
@@ -126,12 +126,12 @@ def _judge_expired(
     return "untrusted", f"{expired}, and {when} it led to no trusted root certificate either"
 
 
-def _finding(state: State, reason: str, manifest: dict[str, Any], validity: tuple[int, int] | None) -> Finding:
+def _finding(state: State, reason: str, manifest: dict[str, Any], validity: tuple[int, int] | None) -> CredentialFinding:
     """The claim's fields where they have the form that we write; a file that says something else says nothing."""
     fields = _assertion(manifest, RECORD_LABEL)
     attempt = fields.get("attempt")
     subject = manifest.get("signature", {}).get("certificateInfo", {}).get("subject", {})
-    return Finding(
+    return CredentialFinding(
         state,
         reason,
         claim_digest=_claim_digest(manifest),

@@ -18,13 +18,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import structlog
-
+from renderfarm import machine
 from renderfarm.errors import FarmLost, JobError, Stopped
 from renderfarm.farm import leftovers
 from renderfarm.job import JobSettings
+from renderfarm.logs import get_logger
 
-log = structlog.get_logger("renderfarm")
+log = get_logger()
 
 STARTS_MAX = 3
 """A raylet can miss its fixed 30 s limit on a loaded machine (measured on Ray 2.60)."""
@@ -81,10 +81,10 @@ def _hush() -> None:
     """Ray prints what raylets complain of to *stdout*, where results lie, whatever `log_to_driver` says (2.60)."""
     from ray._private import worker
 
-    def said(data: dict[str, Any], ignore_prefix: bool = False) -> None:
+    def to_our_log(data: dict[str, Any], ignore_prefix: bool = False) -> None:
         log.debug("ray.said", lines=data.get("lines"))
 
-    worker.print_to_stdstream = said
+    worker.print_to_stdstream = to_our_log
 
 
 @contextlib.contextmanager
@@ -127,13 +127,13 @@ def join(address: str, **quiet: Any) -> None:
         ray.init(address=address, job_config=_job_config(), **quiet)
     except (ConnectionError, ValueError, RuntimeError, OSError, TimeoutError, ray.exceptions.RayError) as error:
         remedy = "start one, or leave --address out; a cluster with a token wants RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH here as well"
-        raise JobError(f"no Ray cluster answers: {_last_line(error)}", where, remedy) from error
+        raise JobError(f"no Ray cluster answers: {last_line(error)}", where, remedy) from error
 
 
 def _join(job: JobSettings, address: str, quiet: dict[str, Any]) -> WorkerPlan:
     join(address, **quiet)
-    found = _resources()
-    return plan_workers(job, int(found.get("GPU", 0)), int(found.get("CPU", 1)))
+    resources = _resources()
+    return plan_workers(job, int(resources.get("GPU", 0)), int(resources.get("CPU", 1)))
 
 
 class _Installed(list[str]):
@@ -167,8 +167,8 @@ def _require_listener(address: str, where: str) -> None:
         raise JobError(f"nobody answers there: {error}", where, "start the cluster, check the address, or leave --address out") from error
 
 
-def _last_line(error: BaseException) -> str:
-    """What Ray says, without the page around it."""
+def last_line(error: BaseException) -> str:
+    """What Ray says, without the page around it: it puts a traceback into one text, the exception last."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return (lines[-1] if lines else type(error).__name__)[:300]
 
@@ -177,7 +177,7 @@ def _start(job: JobSettings, quiet: dict[str, Any]) -> WorkerPlan:
     import ray
 
     leftovers.sweep()
-    cpus = os.cpu_count() or 1
+    cpus = machine.cores()
     wanted = sum(n if isinstance(n, int) else 1 for n in (job.farm.renderers, job.farm.finishers))
     for start in range(1, STARTS_MAX + 1):
         try:
@@ -204,8 +204,8 @@ def available_cpus() -> float:
     """CPUs that no worker asked for."""
     import ray
 
-    found: dict[str, float] = ray.available_resources()
-    return found.get("CPU", 0.0)
+    resources: dict[str, float] = ray.available_resources()
+    return resources.get("CPU", 0.0)
 
 
 def draining_hosts() -> frozenset[str]:
@@ -216,16 +216,16 @@ def draining_hosts() -> frozenset[str]:
     from ray._private.state import state
 
     try:
-        found: dict[str, int] = state.get_draining_nodes()
+        hosts: dict[str, int] = state.get_draining_nodes()
     except Exception as error:  # a hint that costs nothing to miss: their units come back when they die
         log.debug("notices.unknown", reason=type(error).__name__)
         return frozenset()
-    return frozenset(found)
+    return frozenset(hosts)
 
 
 def _resources() -> dict[str, float]:
     """What the cluster holds in all, by Ray's resource names."""
     import ray
 
-    found: dict[str, float] = ray.cluster_resources()
-    return found
+    resources: dict[str, float] = ray.cluster_resources()
+    return resources

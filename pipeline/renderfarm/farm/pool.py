@@ -14,11 +14,10 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any
 
-import structlog
-
 from renderfarm.errors import FarmLost
+from renderfarm.logs import get_logger
 
-log = structlog.get_logger("renderfarm")
+log = get_logger()
 
 FALSE_STARTS_MAX = 3
 """Actors in a row that die before they are ready: then the kind has no room here, or cannot load."""
@@ -29,7 +28,7 @@ NEAR = 2
 
 
 @dataclass(eq=False, slots=True)
-class Worker:
+class Member:
     """One actor and the references that it owes. `heard_s`: when it last answered, or was given work while idle;
     `blamed`: whether a unit was already blamed for its death; `leaving`: its host goes away, and its replacement was started."""
 
@@ -51,23 +50,23 @@ class Pool:
         self.false_starts, self.why = 0, ""
         self._numbers = itertools.count(1)
         self._none_ready_since: float | None = clock()
-        self.workers: list[Worker] = []
-        self.starting: dict[Any, Worker] = {}
+        self.workers: list[Member] = []
+        self.starting: dict[Any, Member] = {}
         for _ in range(size):
             self.add()
 
     def add(self) -> None:
         """Start one more."""
-        worker = Worker(next(self._numbers), self.spawn())
+        worker = Member(next(self._numbers), self.spawn())
         self.workers.append(worker)
         self.starting[worker.handle.started.remote()] = worker
 
-    def started(self, worker: Worker, node: str) -> None:
+    def started(self, worker: Member, node: str) -> None:
         """It answered that it is ready."""
         worker.ready, worker.node, worker.heard_s = True, node, self.clock()
         self.false_starts, self._none_ready_since = 0, None
 
-    def able(self) -> list[Worker]:
+    def able(self) -> list[Member]:
         """Whom to give work: those that are ready, for an actor that finds no room on the cluster may never be; all while none is.
 
         Those that leave only while nobody else is ready.
@@ -81,27 +80,27 @@ class Pool:
             raise FarmLost(f"no {self.kind} found room on the cluster within {ROOM_S:.0f} s: run again when there is room")
         return [worker for worker in ready if not worker.leaving] or ready or self.workers
 
-    def idlest(self, near: str = "") -> Worker:
+    def idlest(self, near: str = "") -> Member:
         """The worker that owes least, those on host `near` first. Raises: FarmLost."""
         return min(self.able(), key=lambda w: (len(w.owes) - (NEAR if near and w.node == near else 0), w.number))
 
-    def gives(self, worker: Worker, reference: Any) -> None:
+    def gives(self, worker: Member, reference: Any) -> None:
         """It owes one call more."""
         if not worker.owes:
             worker.heard_s = self.clock()
         worker.owes.add(reference)
 
-    def answered(self, worker: Worker, reference: Any) -> None:
+    def answered(self, worker: Member, reference: Any) -> None:
         """It owes one call less."""
         worker.owes.discard(reference)
         worker.heard_s = self.clock()
 
-    def hung(self, after_s: float) -> list[Worker]:
+    def hung(self, after_s: float) -> list[Member]:
         """Ready workers that owe an answer and gave none for so long."""
         now = self.clock()
         return [worker for worker in self.workers if worker.ready and worker.owes and now - worker.heard_s > after_s]
 
-    def died(self, worker: Worker, why: str = "") -> None:
+    def died(self, worker: Member, why: str = "") -> None:
         """Drop a dead actor, and start another unless actors of this kind keep dying before they are ready."""
         if worker not in self.workers:
             return
@@ -122,7 +121,7 @@ class Pool:
             log.info("actor.leaving", kind=self.kind, number=worker.number, node=worker.node)
             self.add()
 
-    def left(self, held: Collection[str]) -> list[Worker]:
+    def left(self, held: Collection[str]) -> list[Member]:
         """Workers that leave, owe nothing, and whose place another took: forgotten here, for the caller to end.
 
         `held`: hosts that still hold what others need; a host without workers may go at once.

@@ -13,11 +13,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-import structlog
-
 from renderfarm.errors import FarmLost, Paused, Stopped, StorageAway, UserError
-from renderfarm.farm.cluster import WorkerPlan, available_cpus, cluster, draining_hosts
-from renderfarm.farm.pool import Pool, Worker
+from renderfarm.farm.cluster import WorkerPlan, available_cpus, cluster, draining_hosts, last_line
+from renderfarm.farm.pool import Member, Pool
+from renderfarm.logs import get_logger
 from renderfarm.run.engine import (
     BYTES_IN_FLIGHT_MAX,
     UNITS_PER_FINISHER,
@@ -35,7 +34,7 @@ from renderfarm.run.finish import Checked, Decision
 from renderfarm.run.units import Unit
 from renderfarm.run.workers import FinisherWorker, RendererWorker, RenderReply, Trouble
 
-log = structlog.get_logger("renderfarm")
+log = get_logger()
 
 UNITS_PER_RENDERER = 2
 NOTICES_S = 2.0
@@ -53,12 +52,12 @@ class Pixels:
 
 
 @dataclass(frozen=True, slots=True)
-class Flight:
+class Errand:
     """One call in flight. `order`: calls of one worker run in this order."""
 
     stage: Literal["render", "check", "store"]
     unit: Unit
-    worker: Worker
+    worker: Member
     pixels: Pixels
     rendered: Rendered | None = None
     order: int = 0
@@ -117,7 +116,7 @@ class RayEngine:
         self._hang_s, self._may_grow = job.farm.hang_s, job.farm.finishers == "auto"
         self._blocked_since: float | None = None
         self._asked_s = time.monotonic()
-        self._flights: dict[Any, Flight] = {}
+        self._flights: dict[Any, Errand] = {}
         self._sent = 0
         self._away: Paused | None = None
 
@@ -142,7 +141,7 @@ class RayEngine:
         try:
             answer = self._ray.get(ref)
         except RayError as error:
-            pool.died(worker, _last_line(error))
+            pool.died(worker, last_line(error))
             return
         if isinstance(answer, UserError):
             if first:
@@ -177,26 +176,26 @@ class RayEngine:
     def render(self, unit: Unit) -> None:
         worker = self.renderers.idlest()
         pixels, reply = worker.handle.render.options(num_returns=2).remote(unit.attempts())
-        self._fly(reply, Flight("render", unit, worker, Pixels(pixels, worker.node)))
+        self._fly(reply, Errand("render", unit, worker, Pixels(pixels, worker.node)))
 
     def check(self, rendered: Rendered) -> None:
         worker = self.finishers.idlest(near=_pixels(rendered).node)
         reference = worker.handle.check.remote(rendered.unit.attempts(), _pixels(rendered).reference, rendered.marked)
-        self._fly(reference, Flight("check", rendered.unit, worker, _pixels(rendered), rendered))
+        self._fly(reference, Errand("check", rendered.unit, worker, _pixels(rendered), rendered))
 
     def store(self, rendered: Rendered, checked: Sequence[Checked], decisions: Sequence[Decision]) -> None:
         worker = self.finishers.idlest(near=_pixels(rendered).node)
         reply = RenderReply(rendered.info, rendered.marked, rendered.started_us, rendered.busy_s, rendered.cpu_s)
         pixels = _pixels(rendered).reference
         reference = worker.handle.store.remote(rendered.unit.attempts(), pixels, reply, tuple(checked), tuple(decisions))
-        self._fly(reference, Flight("store", rendered.unit, worker, _pixels(rendered), rendered))
+        self._fly(reference, Errand("store", rendered.unit, worker, _pixels(rendered), rendered))
 
-    def _fly(self, reference: Any, flight: Flight) -> None:
+    def _fly(self, reference: Any, flight: Errand) -> None:
         self._sent += 1
         self._flights[reference] = replace(flight, order=self._sent)
         self._pool(flight).gives(flight.worker, reference)
 
-    def _pool(self, flight: Flight) -> Pool:
+    def _pool(self, flight: Errand) -> Pool:
         return self.renderers if flight.stage == "render" else self.finishers
 
     def wait(self, timeout_s: float) -> list[Event]:
@@ -256,7 +255,7 @@ class RayEngine:
             answer = self._ray.get(reference)
         except RayError as error:
             if isinstance(error, ActorDiedError | ActorUnavailableError):
-                pool.died(flight.worker, _last_line(error))
+                pool.died(flight.worker, last_line(error))
                 flight.worker.blamed = flight.worker.blamed or blamed
                 if flight.stage == "render" and not blamed:
                     return RenderLost(flight.unit, f"the renderer was lost before its turn: {_first_line(error)}", blamed=False)
@@ -275,12 +274,12 @@ class RayEngine:
             return CheckedUnit(unit, flight.rendered, answer)
         return StoredUnit(unit, answer)
 
-    def _was_working_on(self, flight: Flight) -> bool:
+    def _was_working_on(self, flight: Errand) -> bool:
         """Whether it was the oldest call that the worker owed when it died: calls run in order, so the others had not begun."""
         older = any(held.worker is flight.worker and held.order < flight.order for held in self._flights.values())
         return not older and not flight.worker.blamed
 
-    def _trouble(self, flight: Flight, trouble: Trouble) -> Event:
+    def _trouble(self, flight: Errand, trouble: Trouble) -> Event:
         if trouble.kind == "away":
             raise StorageAway(trouble.reason)
         if flight.stage == "render":
@@ -297,12 +296,6 @@ def _cause(error: BaseException) -> BaseException | None:
     """What was raised in the worker, where Ray says."""
     cause = getattr(error, "cause", None)
     return cause if isinstance(cause, BaseException) else None
-
-
-def _last_line(error: BaseException) -> str:
-    """What was raised while an actor was made: Ray puts its traceback into one text, the exception last."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[-1] if lines else type(error).__name__)[:300]
 
 
 def _first_line(error: BaseException) -> str:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from renderfarm import credential, pictures
 from renderfarm.audit.pictures import Beliefs
-from renderfarm.credential import Finding
+from renderfarm.credential import CredentialFinding
 from renderfarm.watermark import read
 from renderfarm.watermark.types import Reading
 
@@ -27,7 +27,7 @@ class Evidence:
     """
 
     name: str
-    finding: Finding
+    finding: CredentialFinding
     reading: Reading | None
     forms: NDArray[np.uint64] = field(repr=False)
     quality: int

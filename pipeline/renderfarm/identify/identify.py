@@ -23,7 +23,7 @@ from typing import Any, Literal
 
 from renderfarm.audit.fanout import FanOut, chunked
 from renderfarm.audit.pictures import Beliefs
-from renderfarm.credential import Finding
+from renderfarm.credential import CredentialFinding
 from renderfarm.errors import PictureError
 from renderfarm.identify import lookup
 from renderfarm.identify.evidence import Evidence, gather
@@ -66,7 +66,7 @@ class Answer:
     trusted: bool
     reason: str
     matches: tuple[Match, ...] = ()
-    finding: Finding | None = None
+    finding: CredentialFinding | None = None
     reading: Reading | None = None
     notes: tuple[str, ...] = ()
 
@@ -217,7 +217,7 @@ def _by_credential(picture: Evidence, claimed: Sequence[Match]) -> Answer:
     return Answer(picture.name, "strong", "credential", trusted, reason, ranked)
 
 
-def _believed(finding: Finding, match: Match) -> bool:
+def _believed(finding: CredentialFinding, match: Match) -> bool:
     """Whether the credential's signer is trusted, or was when the signed log says that the picture was finished."""
     if finding.state != "expired":
         return finding.state == "trusted"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import difflib
+import os
 import types
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -36,8 +37,18 @@ class _StrictLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def load_job(path: Path, overrides: Sequence[str] = (), *, manifest: str | None = None, output: str | None = None) -> JobSettings:
-    """Read a job file; `overrides` are `key.path=value` with YAML values. Raises: JobError naming every mistake."""
+def load_job(
+    path: Path,
+    overrides: Sequence[str] = (),
+    changes: Mapping[str, object] | None = None,
+    *,
+    manifest: str | None = None,
+    output: str | None = None,
+) -> JobSettings:
+    """Read a job file; `overrides` are `key.path=value` with YAML values, `changes` values by `key.path`.
+
+    Raises: JobError naming every mistake.
+    """
     try:
         data = path.read_bytes()
     except FileNotFoundError as error:
@@ -49,6 +60,8 @@ def load_job(path: Path, overrides: Sequence[str] = (), *, manifest: str | None 
     raw = _parse(data, str(path))
     for override in overrides:
         _override(raw, override)
+    for name, value in (changes or {}).items():
+        _set(raw, name, os.fspath(value) if isinstance(value, os.PathLike) else copy.deepcopy(value))
     if manifest is not None:
         raw["manifest"] = str(Path(manifest).absolute()) if "://" not in manifest else manifest
     if output is not None:
@@ -78,6 +91,8 @@ def _add_words(raw: dict[str, Any], folder: Path) -> None:
 def load_checks(recorded: Mapping[str, Any], overrides: Sequence[str], where: str) -> ChecksSettings:
     """The checks of a job that was written before, with `checks.…=value` overrides. Raises: JobError naming every mistake."""
     raw: dict[str, Any] = {"checks": copy.deepcopy(dict(recorded))}
+    if isinstance(judge := raw["checks"].get("judge"), dict):  # nobody is asked again, and earlier versions took anything there
+        raw["checks"]["judge"] = {name: value for name, value in judge.items() if name not in ("key_env", "key_variable")}
     for override in overrides:
         if not override.strip().startswith("checks."):
             raise JobError(f"not a setting of the checks: {override!r}", "--set", "write --set checks.text.min_score=.9")
@@ -106,11 +121,26 @@ def _parse(data: bytes, where: str) -> dict[str, Any]:
 
 
 def _override(raw: dict[str, Any], override: str) -> None:
-    """Apply one `key.path=value`; missing sections are made, so that an unknown one is reported with its nearest name."""
-    path, sign, value = override.partition("=")
+    """Apply one `key.path=value`."""
+    path, sign, text = override.partition("=")
+    if not sign:
+        raise _no_override(override)
+    try:
+        value = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise JobError("the value is not valid YAML", f"--set {path}", "quote it") from error
+    _set(raw, path, value)
+
+
+def _no_override(given: str) -> JobError:
+    return JobError(f"not an override: {given!r}", "--set", "write --set key.path=value, for example checks.attempts=5")
+
+
+def _set(raw: dict[str, Any], path: str, value: object) -> None:
+    """Set one field; missing sections are made, so that an unknown one is reported with its nearest name."""
     keys = path.strip().split(".")
-    if not sign or not all(keys):
-        raise JobError(f"not an override: {override!r}", "--set", "write --set key.path=value, for example checks.attempts=5")
+    if not all(keys):
+        raise _no_override(path)
     if keys[0] == "output" and len(keys) > 1:
         _place_output(raw, None)
     place = raw
@@ -119,10 +149,11 @@ def _override(raw: dict[str, Any], override: str) -> None:
         if not isinstance(inner, dict):
             raise JobError(f"{key} is not a section", f"--set {path}", "name a field inside a section")
         place = inner
-    try:
-        place[keys[-1]] = yaml.safe_load(value)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise JobError("the value is not valid YAML", f"--set {path}", "quote it") from error
+    for old, new, _ in getattr(_section_at(keys[:-1]), "respelled", ()):
+        if keys[-1] in (old, new):  # the other spelling says what this one overrides
+            place.pop(old, None)
+            place.pop(new, None)
+    place[keys[-1]] = value
 
 
 def _place_output(raw: dict[str, Any], to: str | None) -> None:
@@ -140,7 +171,7 @@ def _explain(item: Mapping[str, Any]) -> str:
     location = [str(part) for part in item["loc"]]
     place = ".".join(location)
     if item["type"] == "extra_forbidden":
-        known = _known_keys(JobSettings, location[:-1])
+        known = list(_section_at(location[:-1]).model_fields)
         near = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.5)
         return f"{place}: unknown key; " + (f"did you mean {near[0]}?" if near else f"known here: {', '.join(known)}")
     if item["type"] == "missing":
@@ -153,15 +184,16 @@ def _explain(item: Mapping[str, Any]) -> str:
     return f"{place}: {message[0].lower()}{message[1:]}{shown}"
 
 
-def _known_keys(model: type[BaseModel], path: Sequence[str]) -> list[str]:
-    """The field names of the section at `path`, as far as it can be followed."""
+def _section_at(path: Sequence[str]) -> type[BaseModel]:
+    """The section at `path`, as far as it can be followed."""
+    model: type[BaseModel] = JobSettings
     for part in path:
         inner = model.model_fields.get(part)
         found = section_of(inner.annotation) if inner else None
         if found is None:
             break
         model = found
-    return list(model.model_fields)
+    return model
 
 
 def section_of(annotation: Any) -> type[BaseModel] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, TypeAdapter, ValidationError, field_validator
 
 from renderfarm.job.section import Section, same
 from renderfarm.job.variables import Variable
@@ -13,10 +13,18 @@ Event = Literal["done", "paused", "failed", "budget"]
 EVENTS: tuple[Event, ...] = ("done", "paused", "failed", "budget")
 
 
+def _retries(tries: object) -> object:
+    """Tries, in whichever form settings may hold a number, less the first."""
+    try:
+        return TypeAdapter(int).validate_python(tries) - 1
+    except ValidationError:
+        return tries
+
+
 class NotifySettings(Section):
     """Who is told. URL and token are secrets: the job names the environment variables that hold them."""
 
-    respelled = (("timeout_seconds", "timeout_s", same), ("tries", "retries", lambda tries: tries - 1 if isinstance(tries, int) else tries))
+    respelled = (("timeout_seconds", "timeout_s", same), ("tries", "retries", _retries))
     webhook_env: Variable = Field(None, description="environment variable with the URL that a JSON message is posted to; none: no webhook")
     token_env: Variable = Field(None, description="environment variable with a bearer token for it")
     command: tuple[str, ...] = Field((), description="program and arguments; reads the same JSON message on stdin; no shell")
@@ -38,7 +46,12 @@ class BudgetSettings(Section):
     rejects: int | None = Field(None, ge=1, description="attempts that the checks reject")
     failures: int | None = Field(None, ge=1, description="images that cannot be rendered")
     hours: float | None = Field(None, gt=0, allow_inf_nan=False, description="hours of rendering")
-    money: float | None = Field(None, gt=0, allow_inf_nan=False, description="renderers × hours × cost.per_hour, in cost.currency")
+    money: float | None = Field(
+        None,
+        gt=0,
+        allow_inf_nan=False,
+        description="renderers (or the machine, without a GPU) × hours × cost.per_hour",
+    )
     per: Literal["run", "job"] = Field(
         "run", description="run: counted anew by every run (every window); job: what earlier runs used up, by the log, counts too"
     )

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-import structlog
 from pydantic import BaseModel, ConfigDict, model_validator
 
-log = structlog.get_logger("renderfarm")
+from renderfarm.logs import get_logger
+
+log = get_logger()
 
 Respelling = tuple[str, str, Callable[[Any], Any]]
 """A field's old name, its present one, and its value made from the old one's."""

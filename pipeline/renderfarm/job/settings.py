@@ -85,7 +85,9 @@ class FarmSettings(Section):
 class CostSettings(Section):
     """What an hour costs, for the estimate."""
 
-    per_hour: float | None = Field(None, ge=0, allow_inf_nan=False, description="price of one renderer for one hour")
+    per_hour: float | None = Field(
+        None, ge=0, allow_inf_nan=False, description="price of one renderer (without a GPU: of the machine) for an hour"
+    )
     currency: str = Field("EUR", min_length=1, max_length=8, description="unit of the price")
 
 

@@ -18,7 +18,7 @@ _NAME = re.compile(r"(?!.*[a-z].*[A-Z]|.*[A-Z].*[a-z])(?!.*[A-Za-z0-9]{25})[A-Za
 def _named(value: object) -> object:
     if value is None or (isinstance(value, str) and _NAME.fullmatch(value)):
         return value
-    form = "letters of one case, digits and _, such as RENDERFARM_WEBHOOK_URL"
+    form = "letters of one case, digits and _, at most 24 letters and digits in a row, such as RENDERFARM_WEBHOOK_URL"
     raise PydanticCustomError(NO_NAME, f"write the name of an environment variable here ({form}), never the secret itself")
 
 

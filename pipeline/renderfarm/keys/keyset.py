@@ -104,6 +104,10 @@ class KeySet:
             raise SignerAway(f"{self.log_command[0]} signed with another key than {LOG_PUBLIC} names") from None
         return signature
 
+    def signer(self) -> notes.Signer:
+        """Who signs the log."""
+        return notes.Signer(self.log_name, self.log_public, self.sign_log)
+
     def trust(self) -> Trust:
         """What this set's own trust folder says: enough to check what the set itself signed. Raises: KeysError."""
         return load_trust(self.folder / TRUST)

@@ -18,7 +18,7 @@ from typing import Any
 
 from renderfarm.errors import WeightsError
 from renderfarm.models.families import Family
-from renderfarm.models.layout import Component, check_safetensors, read_header
+from renderfarm.models.layout import Component, check_safetensors, read_header, read_json
 
 WHOLE = ("first_stage_model.", "vae.")
 """Tensor names of a VAE: the file holds a whole model."""
@@ -45,7 +45,48 @@ def supplied_by(file: Path, parts: Iterable[Component], family: Family) -> tuple
         for part in parts:
             if (part.kind in CLIP_CLASSES and holds(CLIP)) or (part.kind == "T5EncoderModel" and holds(T5)):
                 supplied.add(part.name)
+        if holds(T5) and not holds(CLIP) and any(part.kind in CLIP_CLASSES for part in parts):
+            what = "the file holds the family's T5 and not its CLIP encoders, and diffusers would read T5 as CLIP"
+            raise WeightsError(what, str(file), "use the file with all encoders, or the one with none")
     return tuple(sorted(supplied & {part.name for part in parts}))
+
+
+SPOKEN: dict[str, dict[str, object]] = {
+    "v_pred": {"prediction_type": "v_prediction"},
+    "ztsnr": {"rescale_betas_zero_snr": True},
+}
+"""Empty tensors by which a file says how it was trained, and what that is in the configuration of a sampler of diffusers."""
+
+OTHER_NOISE = ("edm_vpred.sigma_max", "edm_mean")
+"""Tensors of files that were trained on EDM's noise levels (CosXL, Playground 2.5)."""
+
+ZERO_SNR = frozenset(
+    {"DDIMScheduler", "DDPMScheduler", "DPMSolverMultistepScheduler", "EulerAncestralDiscreteScheduler", "EulerDiscreteScheduler"}
+    | {"LCMScheduler", "TCDScheduler", "UniPCMultistepScheduler"}
+)
+"""Samplers that know noise levels without signal (`rescale_betas_zero_snr`); others would leave that out without a word."""
+
+
+def spoken_sampler(file: Path, folder: Path, scheduler: str) -> dict[str, object]:
+    """Returns what the file says of its training that the sampler's configuration in `folder` does not. `scheduler`: the class in use.
+
+    Raises WeightsError when that sampler cannot do it.
+    """
+    header = read_header(file)
+    said: dict[str, object] = {}
+    for name, change in SPOKEN.items():
+        said |= change if name in header else {}
+    spec = header.get("__metadata__", {})
+    if str(spec.get("modelspec.prediction_type", "")).lower() in ("v", "v_prediction", "v-prediction"):
+        said |= SPOKEN["v_pred"]
+    if any(name in header for name in OTHER_NOISE) and not scheduler.startswith("EDM"):
+        what = f"the file was trained on EDM's noise levels, and {scheduler} has others"
+        raise WeightsError(what, str(file), "name a model.config whose scheduler is an EDM one, and no model.scheduler")
+    if "rescale_betas_zero_snr" in said and scheduler not in ZERO_SNR:
+        what = f"the file was trained with zero terminal SNR (ztsnr), which {scheduler} does not know"
+        raise WeightsError(what, str(file), "set model.scheduler: euler")
+    config = read_json(folder / "scheduler" / "scheduler_config.json")
+    return {name: value for name, value in said.items() if config.get(name) != value}
 
 
 def weights_in(file: Path) -> tuple[tuple[str, int], ...]:

@@ -8,6 +8,7 @@ length, then JSON (safetensors README, "Format").
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import math
 import re
@@ -87,7 +88,8 @@ def read_layout(folder: Path, elsewhere: tuple[str, ...] = ()) -> Layout:
                 str(folder / name),
                 "save it with save_pretrained(safe_serialization=True)",
             )
-        size = sum(check_safetensors(folder / file) for file in weights)
+        packed = _packed(folder / name)
+        size = sum(check_safetensors(folder / file, packed=packed) for file in weights)
         _check_shards(folder / name, {Path(file).name for file in weights})
         sizes.append((name, size))
         texts = (f for f in sorted((folder / name).iterdir()) if f.suffix in _TEXT_SUFFIXES and f.is_file())
@@ -173,9 +175,43 @@ def pickle_error(path: Path) -> WeightsError:
     )
 
 
-def check_safetensors(path: Path) -> int:
-    """Returns how many numbers a .safetensors file holds. Raises WeightsError when header and size do not fit."""
-    tensors = [entry for name, entry in read_header(path).items() if name != "__metadata__"]
+_PACKERS = {"bitsandbytes": "bitsandbytes", "torchao": "torchao", "gguf": "gguf", "quanto": "optimum"}
+"""`quant_method` in a part's config → the library that unpacks its numbers."""
+
+_PACKING = re.compile(
+    r"(.*\.)?(scale_weight|weight_scale(_2|_inv)?|scale_input|input_scale|scaled_fp8|comfy_quant|"
+    r"q(weight|zeros)|absmax|quant_map|quant_state\..*|.*\.(absmax|quant_map|quant_state\..*))"
+)
+"""Names of tensors by which the others would have to be multiplied or unpacked: ComfyUI's scaled fp8, GPTQ, AWQ, bitsandbytes."""
+
+_NUMBERS = ("F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2")
+"""Types whose values are the weights themselves; diffusers converts each to the type that is asked for."""
+
+
+def _packed(place: Path) -> bool:
+    """Whether a part says that its weights are packed, and by what. Raises WeightsError when that is not installed."""
+    config = read_json(place / "config.json") if (place / "config.json").is_file() else {}
+    packing = config.get("quantization_config")
+    if not isinstance(packing, dict):
+        return False
+    method = str(packing.get("quant_method"))
+    if method not in _PACKERS or importlib.util.find_spec(_PACKERS[method]) is None:
+        what = f"the weights are quantised by {method}, which is not installed here"
+        raise WeightsError(what, str(place / "config.json"), "install it, or use weights that are not quantised")
+    return True
+
+
+def check_safetensors(path: Path, *, packed: bool = False) -> int:
+    """Returns how many numbers a .safetensors file holds. `packed`: a library unpacks them.
+
+    Raises WeightsError when header and size do not fit, or the numbers are not the weights and nothing would unpack them.
+    """
+    named = {name: entry for name, entry in read_header(path).items() if name != "__metadata__"}
+    tensors = list(named.values())
+    for name, entry in () if packed else sorted(named.items()):
+        if _PACKING.fullmatch(name) or (name.endswith("weight") and entry.get("dtype", "F32") not in _NUMBERS):
+            what = f"the weights are quantised ({name}, {entry.get('dtype')}), and diffusers would take the packed numbers for weights"
+            raise WeightsError(what, str(path), "use the version in bf16, fp16 or plain fp8")
     with path.open("rb") as file:
         (length,) = struct.unpack("<Q", file.read(8))
     expected = 8 + length + max((entry["data_offsets"][1] for entry in tensors), default=0)
@@ -189,11 +225,12 @@ def read_header(path: Path) -> dict[str, dict[str, list[int]]]:
     """Returns the header of a .safetensors file: tensor name → dtype, shape, data_offsets. Raises WeightsError if it
     has none."""
     with path.open("rb") as file:
-        start = file.read(8)
-        if start[:2] == b"PK" or start[:1] == b"\x80":
+        start = file.read(9)  # the length, whose low bytes may be any, and the brace that the format wants behind it
+        length = struct.unpack("<Q", start[:8])[0] if len(start) == 9 else HEADER_BYTES_MAX + 1
+        own = length <= HEADER_BYTES_MAX and start[8:] == b"{"
+        if not own and start.startswith((b"PK", b"\x80")):
             raise pickle_error(path)
-        length = struct.unpack("<Q", start)[0] if len(start) == 8 else HEADER_BYTES_MAX + 1
-        text = file.read(length) if length <= HEADER_BYTES_MAX else b""
+        text = start[8:] + file.read(length - 1) if own else b""
     try:
         header = json.loads(text)
         if not isinstance(header, dict):

@@ -6,10 +6,12 @@ torch and diffusers are imported when `load` is called, so that a driver which o
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from renderfarm import machine
 from renderfarm.errors import WeightsError
 from renderfarm.job.model import ModelSettings
 from renderfarm.models import speed
@@ -20,7 +22,7 @@ from renderfarm.models.encoders import place_of, set_apart
 from renderfarm.models.families import OTHER, SCHEDULERS, Family, family_of
 from renderfarm.models.fingerprint import combined
 from renderfarm.models.layout import SKIPPED
-from renderfarm.models.memory import BESIDE, CPU_ENCODERS_MAX, Mode, Placement, available_bytes, check_host, is_encoder, place
+from renderfarm.models.memory import BESIDE, CPU_ENCODERS_MAX, Mode, Placement, check_host, is_encoder, place
 from renderfarm.models.quiet import quieten
 from renderfarm.models.resolve import Resolved, digests, locate
 
@@ -50,6 +52,8 @@ class LoadedModel:
     encoders_device: torch.device | None = None
     mode: Mode = "full"
     control: Any = None
+    sampler: Mapping[str, object] = field(default_factory=dict)
+    """What the job or the file of the weights changed in the sampler's own configuration."""
     variants: dict[tuple[Task, bool], Any] = field(default_factory=dict)
     tiles: dict[tuple[int, int], int] = field(default_factory=dict)
     """Height and width of latents → side of the overlapping tiles that they are decoded in, which changes pixels where they meet."""
@@ -95,9 +99,10 @@ def load(resolved: Resolved, settings: ModelSettings) -> LoadedModel:
     speed.refuse_compiled(settings, placement.mode)
     elsewhere = None if placement.encoders == BESIDE else place_of(placement.encoders, _bytes(resolved, dtype))
     pipe = _from_pretrained(folder, resolved, dtype)
-    _set_scheduler(pipe, settings)
+    sampler = _set_scheduler(pipe, settings, dict(resolved.sampler))
     pipe.set_progress_bar_config(disable=True)
     load_adapters(pipe, resolved.adapters)
+    _stop_training(pipe)
     family, scheduler = family_of(resolved.pipeline_class), type(pipe.scheduler).__name__
     if family.embeddings:  # else the pipeline decodes itself, and casts as it was written to
         _settle_vae(pipe, dtype)
@@ -112,7 +117,14 @@ def load(resolved: Resolved, settings: ModelSettings) -> LoadedModel:
     if elsewhere is not None and elsewhere != device:
         driver += f"; text encoders: {driver_name(torch, elsewhere)}"
     control = None if resolved.control is None else load_control(resolved.control, dtype, device)
-    return LoadedModel(pipe, resolved, family, device, dtype, driver, scheduler, encoders, elsewhere, placement.mode, control)
+    return LoadedModel(pipe, resolved, family, device, dtype, driver, scheduler, encoders, elsewhere, placement.mode, control, sampler)
+
+
+def _stop_training(pipe: Any) -> None:
+    """Switches dropout off in every part, however it was loaded: diffusers leaves it on in a T5 that it reads from a single file."""
+    for part in pipe.components.values():
+        if hasattr(part, "eval"):
+            part.eval()
 
 
 def _placement(resolved: Resolved, settings: ModelSettings, device: torch.device, dtype: torch.dtype) -> Placement:
@@ -120,7 +132,7 @@ def _placement(resolved: Resolved, settings: ModelSettings, device: torch.device
     import torch
 
     components = _bytes(resolved, dtype)
-    available = available_bytes()
+    available = machine.free_bytes()
     if available is not None:
         check_host(list(components.values()), available)
     if device.type == "cpu":
@@ -248,14 +260,18 @@ def _left_out(folder: Path) -> dict[str, Any]:
     return absent | ({"requires_safety_checker": False} if "safety_checker" in index else {})
 
 
-def _set_scheduler(pipe: Any, settings: ModelSettings) -> None:
-    """Replaces the sampler by the one that the settings name, configured from the weights' own."""
-    if settings.scheduler is None:
-        return
+def _set_scheduler(pipe: Any, settings: ModelSettings, spoken: dict[str, object]) -> Mapping[str, object]:
+    """Replaces the sampler by the one that the settings name, configured from the weights' own; returns what was changed in that.
+
+    `spoken`: what the weights' file says that their configuration does not."""
+    if settings.scheduler is None and not spoken:
+        return {}
     import diffusers
 
-    name, _, changes = SCHEDULERS[settings.scheduler]
     config = pipe.scheduler.config
+    name, _, changes = SCHEDULERS[settings.scheduler] if settings.scheduler else (type(pipe.scheduler).__name__, None, {})
+    changes = {**spoken, **changes}
     if "use_flow_sigmas" in changes:  # the same shift under another name
         changes = {**changes, "flow_shift": config.get("shift", config.get("flow_shift", 1.0))}
     pipe.scheduler = getattr(diffusers, name).from_config(config, **changes)
+    return changes

@@ -120,16 +120,6 @@ def check_host(components: Sequence[int], available: int) -> None:
         )
 
 
-def available_bytes() -> int | None:
-    """Returns the memory that this machine can still give, from /proc/meminfo; None where there is no such file."""
-    try:
-        with open("/proc/meminfo", encoding="ascii") as file:
-            fields = dict(line.split(":", 1) for line in file)
-        return int(fields["MemAvailable"].split()[0]) * 1024
-    except (OSError, KeyError, ValueError):
-        return None
-
-
 def gb(count: int) -> str:
     """Returns bytes in GB (10⁹), as data sheets of GPUs have it."""
     return f"{count / 1e9:.1f} GB"

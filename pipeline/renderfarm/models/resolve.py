@@ -15,7 +15,7 @@ from renderfarm.errors import WeightsError
 from renderfarm.job.model import STARTER, ModelSettings
 from renderfarm.models import hub
 from renderfarm.models.adapters import ResolvedAdapter, resolve_adapter
-from renderfarm.models.checkpoint import supplied_by, weights_in
+from renderfarm.models.checkpoint import spoken_sampler, supplied_by, weights_in
 from renderfarm.models.control import COMPONENT, ResolvedControl, resolve_control
 from renderfarm.models.encoders import refuse_apart
 from renderfarm.models.families import OTHER, SCHEDULERS, family_of, samplers_for
@@ -34,7 +34,8 @@ class Resolved:
     """Weights that may be loaded. `digest`: SHA-256 over `files` as `fingerprint.combined` defines it; `path`: their
     folder.
 
-    `parameters`: component → number of weights. `size_multiple`: width and height in pixels must be multiples
+    `parameters`: component → number of weights. `sampler`: what a single file says of its training that the sampler's own
+    configuration does not. `size_multiple`: width and height in pixels must be multiples
     of it. `checkpoint`: a single file that holds the weights of the components `supplied`; empty for a folder.
     """
 
@@ -57,6 +58,7 @@ class Resolved:
     checkpoint: str = ""
     supplied: tuple[str, ...] = ()
     control: ResolvedControl | None = None
+    sampler: tuple[tuple[str, object], ...] = ()
 
     @property
     def beside(self) -> dict[str, str]:
@@ -120,6 +122,7 @@ def resolve(settings: ModelSettings) -> Resolved:
         checkpoint=str(checkpoint or ""),
         supplied=supplied,
         control=control,
+        sampler=tuple(sorted(spoken_sampler(checkpoint, folder, scheduler).items())) if checkpoint else (),
     )
 
 

@@ -1,6 +1,6 @@
 """Attempts in, uint8 pictures out. Importing this package is light; torch and diffusers come with the first
 `Renderer`."""
 
-from renderfarm.render.renderer import CHUNK_END, TILED, Renderer
+from renderfarm.render.renderer import CHUNK_END, Renderer
 
-__all__ = ["CHUNK_END", "TILED", "Renderer"]
+__all__ = ["CHUNK_END", "Renderer"]

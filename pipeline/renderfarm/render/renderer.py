@@ -7,7 +7,6 @@ denoises (`render.lanes`). A farm has one per GPU. Importing this module is ligh
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +18,8 @@ from renderfarm.models import ModelSettings, Resolved, Task, load
 from renderfarm.models.encoders import threads_beside_a_gpu
 from renderfarm.render import rates, tuning
 from renderfarm.render.batching import DoesNotFit, in_fitting_batches, out_of_memory
-from renderfarm.schema import Adapter, Attempt, RenderInfo
+from renderfarm.render.recorded import adapters_of, settings_of
+from renderfarm.schema import Attempt, RenderInfo
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 CHUNK_END = ""
 """In `RenderInfo.batch`, the boundary between images that were rendered one batch after another."""
 
-TILED = "vae.tiling"
-"""In `RenderInfo.settings`: the picture was decoded in tiles."""
 
 DETERMINISTIC_BATCH = 1
 """In deterministic mode every image is a batch of its own: matrix kernels choose their order of summation by the
@@ -118,7 +116,7 @@ class Renderer:
             raise self._too_large(request.width, request.height, error) from error
         pixels = self._to_host(attempts, drawn, mark)
         self._speed.note(request.width, request.height, request.steps, len(attempts), started)
-        return pixels, self._info(tuple(company), request.size, request.adapter, request.controlled)
+        return pixels, self._info(tuple(company), request)
 
     def _pools(self, attempts: Sequence[Attempt]) -> bool:
         """Says whether these go through slots: asked for, possible, drawn from words alone, of one size, all guided or none."""
@@ -145,7 +143,8 @@ class Renderer:
         pixels = self._to_host(attempts, [drawn], mark)
         steps = sum(attempt.image.steps for attempt in attempts) / len(attempts)
         self._speed.note(width, height, round(steps), len(attempts), started)
-        return pixels, self._info(tuple(name_of(attempt) for attempt in attempts), (width, height))
+        request = self._stages.Request(width, height, round(steps), attempts[0].image.guidance)
+        return pixels, self._info(tuple(name_of(attempt) for attempt in attempts), request, slots=True)
 
     def _too_large(self, width: int, height: int, error: Exception) -> RenderFailed:
         return RenderFailed(f"one image of {width}×{height} does not fit into memory ({error}): try model.memory: sequential")
@@ -219,29 +218,17 @@ class Renderer:
             raise RenderFailed(f"{self.model.resolved.pipeline_class} has no {what} in diffusers") from error
         return task, strength, bool(controlled)
 
-    def _tiled(self, size: tuple[int, int]) -> bool:
-        """Whether pictures of this width and height are decoded in tiles."""
-        scale = getattr(self.model.pipe, "vae_scale_factor", 0)
-        return bool(scale) and (size[1] // scale, size[0] // scale) in self.model.tiles
-
-    def _info(
-        self, company: tuple[str, ...], size: tuple[int, int], adapter: str | None = None, controlled: bool = False
-    ) -> RenderInfo:
+    def _info(self, company: tuple[str, ...], request: Request, *, slots: bool = False) -> RenderInfo:
         """Returns what the record keeps about how the pixels were made."""
         import diffusers
         import torch
 
         model = self.model
-        resolved = model.resolved
-        used = {f"lossy.{name}": value for name, value in self.settings.lossy.model_dump(mode="json", exclude_defaults=True).items()}
-        used |= {TILED: True} if self._tiled(size) else {}
-        if controlled and resolved.control is not None:
-            used |= {"controlnet.digest": resolved.control.digest, "controlnet.scale": resolved.control.scale}
         return RenderInfo(
-            weights=resolved.weights,
-            weights_revision=resolved.revision,
-            weights_digest=resolved.digest,
-            weights_licence=resolved.licence,
+            weights=model.resolved.weights,
+            weights_revision=model.resolved.revision,
+            weights_digest=model.resolved.digest,
+            weights_licence=model.resolved.licence,
             scheduler=model.scheduler,
             dtype=str(model.dtype).removeprefix("torch."),
             device=model.device.type,
@@ -249,8 +236,8 @@ class Renderer:
             torch_version=str(torch.__version__),  # a class of torch otherwise, which whoever unpickles it must import
             diffusers_version=diffusers.__version__,
             batch=company,
-            settings=tuple(sorted((name, json.dumps(value)) for name, value in used.items())),
-            adapters=tuple(Adapter(known.name, known.sha256, known.scale) for known in resolved.adapters if known.name == adapter),
+            settings=settings_of(model, self.settings, request, slots=slots),
+            adapters=adapters_of(model, request),
         )
 
 

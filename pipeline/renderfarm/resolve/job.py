@@ -123,9 +123,9 @@ def resolve_job(job: JobSettings, *, skip_invalid: bool = False) -> ResolvedJob:
         read = survey(job, rules, weights, before, skip_invalid=skip_invalid)
     except NotStored as error:
         raise ManifestError("no such manifest", job.manifest, "check `manifest:` in the job file, or pass --manifest") from error
-    found = {uri: _digest_input(uri, job) for uri in sorted(read.inputs)}
-    _refuse_masks(read.masked, {uri: size for uri, (_, size) in found.items()})
-    input_digests = {uri: digest for uri, (digest, _) in found.items()}
+    inputs = {uri: _digest_input(uri, job) for uri in sorted(read.inputs)}
+    _refuse_masks(read.masked, {uri: size for uri, (_, size) in inputs.items()})
+    input_digests = {uri: digest for uri, (digest, _) in inputs.items()}
     adapters = {adapter.name: f"{adapter.sha256} at {adapter.scale}" for adapter in weights.adapters}
     intent = Intent(job, weights.digest, adapters, input_digests, weights.control.identity if weights.control else "")
     job_json = _job_json(job, weights, read.manifest_digest)

@@ -57,31 +57,31 @@ def survey(
     job: JobSettings,
     rules: Rules,
     weights: Resolved,
-    seen: Stamp,
+    before: Stamp,
     *,
     skip_invalid: bool,
     look: Callable[[JobSettings, Rules, Resolved], Survey] | None = None,
     clock: Callable[[], float] = time.time,
 ) -> Survey:
-    """Looks at the job's manifest, or remembers how it looked. `seen`: its stamp from before; look: for tests, what looks in its place.
+    """Looks at the job's manifest, or remembers how it looked. `before`: its stamp; look: for tests, what looks in its place.
 
     Raises: ManifestError naming every fault, unless `skip_invalid` sets bad rows aside; JobError; NotStored, StorageRefused.
     """
-    memory = _memory(job, weights, seen)
-    found = _recall(memory)
-    if found is None:
+    memory = _memory(job, weights, before)
+    judged = _recall(memory)
+    if judged is None:
         try:
-            found = (look or _look)(job, rules, weights)
+            judged = (look or _look)(job, rules, weights)
         except (ManifestError, JobError):
             if not skip_invalid:
                 _refuse_faults(job, rules)
             raise
-        require_same(job.manifest, seen)
-        if _settled(seen, clock()) and len(found.inputs) + len(found.masked) <= INPUTS_REMEMBERED_MAX:
-            _remember(memory, found)
-    if found.bad and not skip_invalid:
+        require_same(job.manifest, before)
+        if _settled(before, clock()) and len(judged.inputs) + len(judged.masked) <= INPUTS_REMEMBERED_MAX:
+            _remember(memory, judged)
+    if judged.bad and not skip_invalid:
         _refuse_faults(job, rules)
-    return found
+    return judged
 
 
 def _look(job: JobSettings, rules: Rules, weights: Resolved) -> Survey:
@@ -104,17 +104,17 @@ def _look(job: JobSettings, rules: Rules, weights: Resolved) -> Survey:
     return Survey(running.hexdigest(), rows, bad, planned + bad, tuple(sorted(inputs)), pairs)
 
 
-def _settled(seen: Stamp, now: float) -> bool:
+def _settled(files: Stamp, now: float) -> bool:
     """Whether the files lie there unchanged for a while, by this machine's clock; one that was put there with an old time does not."""
-    changed = [max(file.modified_s, 0.0 if file.uri.startswith("s3://") else int(file.version.split()[0]) / 1e9) for file in seen]
+    changed = [max(file.modified_s, 0.0 if file.uri.startswith("s3://") else int(file.version.split()[0]) / 1e9) for file in files]
     return now - max(changed, default=0.0) > SETTLED_S
 
 
-def _memory(job: JobSettings, weights: Resolved, seen: Stamp) -> Path:
+def _memory(job: JobSettings, weights: Resolved, files: Stamp) -> Path:
     """Where a look under these circumstances is remembered."""
     code = [path for name in JUDGES for path in sorted(Path(__file__).parents[1].glob(name))]
     written = [(path.name, stat.st_size, stat.st_mtime_ns) for path in code for stat in (path.stat(),)]
-    facts = [__version__, job.model_dump(mode="json"), weights.digest, weights.pipeline_class, weights.size_multiple, seen, written]
+    facts = [__version__, job.model_dump(mode="json"), weights.digest, weights.pipeline_class, weights.size_multiple, files, written]
     return cache.cache_folder() / "manifests" / f"{hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]}.json"
 
 
@@ -124,17 +124,19 @@ def _recall(memory: Path) -> Survey | None:
         digest, _, text = memory.read_text().partition("\n")
         if hashlib.sha256(text.encode()).hexdigest() != digest:
             return None
-        said = json.loads(text)
-        masked = tuple((str(init), str(mask), str(row_id)) for init, mask, row_id in said["masked"])
-        inputs = tuple(str(uri) for uri in said["inputs"])
-        return Survey(str(said["manifest_digest"]), int(said["rows"]), int(said["bad"]), int(said["planned"]), inputs, masked)
+        remembered = json.loads(text)
+        masked = tuple((str(init), str(mask), str(row_id)) for init, mask, row_id in remembered["masked"])
+        inputs = tuple(str(uri) for uri in remembered["inputs"])
+        return Survey(
+            str(remembered["manifest_digest"]), int(remembered["rows"]), int(remembered["bad"]), int(remembered["planned"]), inputs, masked
+        )
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def _remember(memory: Path, found: Survey) -> None:
+def _remember(memory: Path, judged: Survey) -> None:
     """The oldest are dropped."""
-    text = json.dumps(dataclasses.asdict(found))
+    text = json.dumps(dataclasses.asdict(judged))
     cache.write(memory, f"{hashlib.sha256(text.encode()).hexdigest()}\n{text}")
     with contextlib.suppress(OSError):
         for old in sorted(memory.parent.glob("*.json"), key=lambda path: path.stat().st_mtime)[:-REMEMBERED_MAX]:
@@ -143,13 +145,13 @@ def _remember(memory: Path, found: Survey) -> None:
 
 def _refuse_faults(job: JobSettings, rules: Rules) -> None:
     faults = manifest.check(job.manifest, rules)
-    shown = [str(fault) for fault in itertools.islice(faults, FAULTS_SHOWN_MAX)]
+    named = [str(fault) for fault in itertools.islice(faults, FAULTS_SHOWN_MAX)]
     more = sum(1 for _ in faults)
-    if shown:
+    if named:
         tail = [f"and {more} more: `renderfarm manifest check` lists them all"] if more else []
-        count = len(shown) + more
+        count = len(named) + more
         remedy = "mend the rows, or render the good ones with --skip-invalid"
-        raise ManifestError(f"{count} fault(s)", job.manifest, remedy, [*shown, *tail])
+        raise ManifestError(f"{count} fault(s)", job.manifest, remedy, [*named, *tail])
 
 
 def _refuse_task(row: PromptRow, job: JobSettings, weights: Resolved) -> None:
@@ -195,5 +197,5 @@ def require_same(uri: str, before: Stamp) -> None:
         )
 
 
-def _content(seen: Stamp) -> Stamp:
-    return tuple(file if file.uri.startswith("s3://") else file._replace(version="") for file in seen)
+def _content(files: Stamp) -> Stamp:
+    return tuple(file if file.uri.startswith("s3://") else file._replace(version="") for file in files)

@@ -35,7 +35,7 @@ from renderfarm.render import CHUNK_END, Renderer
 from renderfarm.resolve import read_job_file
 from renderfarm.run.finish import as_older
 from renderfarm.run.workers import read_inputs
-from renderfarm.schema import PLAIN_VERSION, Attempt, PlannedImage, Record, RenderInfo, forgotten, is_review
+from renderfarm.schema import PLAIN_VERSION, RECORD_FIELDS, Attempt, PlannedImage, Record, RenderInfo, forgotten, is_review
 from renderfarm.storage import Storage
 from renderfarm.watermark import VERSIONS, MarkKey, Payload, embed
 
@@ -244,7 +244,7 @@ def changed_beside(before: Mapping[str, str], now: Mapping[str, str]) -> tuple[s
 
 def info_of(record: Record) -> RenderInfo:
     """How a recorded attempt was rendered."""
-    names = [field.name for field in dataclasses.fields(RenderInfo)]
+    names = [field.name for field in dataclasses.fields(RenderInfo) if field.name in RECORD_FIELDS]
     fields: dict[str, Any] = {name: getattr(record, name) for name in names}
     for name in names:
         if fields[name] is None:

@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-import structlog
-
 from renderfarm.job import JobSettings
 from renderfarm.log.rate import spent_s
+from renderfarm.logs import get_logger
 from renderfarm.run.loop import Stop, Tally
 from renderfarm.run.session import Session
 
-log = structlog.get_logger("renderfarm")
+log = get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +75,7 @@ class BudgetStop:
         limits, cost = self._job.budget, self._job.cost
         earlier = self._earlier
         hours = earlier.hours + tally.elapsed_s / 3600
-        money = hours * max(1, tally.renderers) * (cost.per_hour or 0.0)
+        money = hours * max(1, tally.priced or tally.renderers) * (cost.per_hour or 0.0)
         used = (
             ("rejects", limits.rejects, earlier.rejects + tally.rejected_attempts, "attempts"),
             ("failures", limits.failures, earlier.failures + tally.failed_now, "images"),

@@ -104,11 +104,15 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """An engine whose first workers are ready: how many render, and how many images one of them takes together."""
+    """An engine whose first workers are ready: how many render, and how many images one of them takes together.
+
+    `priced`: how many of them cost `cost.per_hour` each, where that is another number: the workers of a CPU are one machine.
+    """
 
     engine: Engine
     renderers: int
     batch: int
+    priced: int = 0
 
 
 OpenEngine = Callable[[Order, Callable[[], bool]], AbstractContextManager[Opened]]

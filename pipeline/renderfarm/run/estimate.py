@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from renderfarm import machine
 from renderfarm.job import JobSettings
 from renderfarm.plan import BatchKey
 from renderfarm.render.rates import recall
@@ -29,11 +30,13 @@ class Estimate:
 def estimate(job: JobSettings, digest: str, groups: Mapping[BatchKey, int], left: int, rate: float | None, cache: Path) -> Estimate:
     """`groups`: planned images by batch key; `left`: images not final yet; `rate`: accepted images/s of the job's last run.
 
-    With `farm.renderers: auto` the number of renderers is not known before a cluster is joined: one is assumed.
+    With `farm.renderers: auto` the number of renderers is not known before a cluster is joined: one is assumed. The renderers of a machine
+    without a GPU are priced as one.
     """
     renderers = job.farm.renderers if isinstance(job.farm.renderers, int) else 1
+    priced = renderers if job.farm.engine == "ray" or (job.model.device != "cpu" and machine.gpus()) else 1
     if rate:
-        return _estimate(job, left, rate, renderers, f"at this job's last measured {rate:.4g} images/s")
+        return _estimate(job, left, rate, priced, f"at this job's last measured {rate:.4g} images/s")
     seconds, devices = 0.0, set()
     for key, images in groups.items():
         known = recall(cache, digest, key.width, key.height, key.steps)
@@ -45,11 +48,11 @@ def estimate(job: JobSettings, digest: str, groups: Mapping[BatchKey, int], left
         return Estimate()
     rate = sum(groups.values()) / seconds * renderers
     where = " and ".join(sorted(devices))
-    return _estimate(job, left, rate, renderers, f"at {rate:.4g} images/s, measured on {where}, every image drawn once")
+    return _estimate(job, left, rate, priced, f"at {rate:.4g} images/s, measured on {where}, every image drawn once")
 
 
-def _estimate(job: JobSettings, left: int, rate: float, renderers: int, origin: str) -> Estimate:
+def _estimate(job: JobSettings, left: int, rate: float, priced: int, origin: str) -> Estimate:
     hours = left / rate / 3600
     price = job.cost.per_hour
-    cost = None if price is None else f"{hours * renderers * price:.2f} {job.cost.currency}"
-    return Estimate(round(rate, 4), origin, round(hours, 3), round(hours * renderers, 3), cost)
+    cost = None if price is None else f"{hours * priced * price:.2f} {job.cost.currency}"
+    return Estimate(round(rate, 4), origin, round(hours, 3), round(hours * priced, 3), cost)

@@ -24,7 +24,6 @@ from renderfarm.log.canonical import sealed
 from renderfarm.log.record import record_id
 from renderfarm.output import delivered_key, kept_key, thumb_key
 from renderfarm.pictures import Fingerprint, Pixels, decode, encode, fingerprint, thumbnail
-from renderfarm.render import TILED
 from renderfarm.schema import PLAIN_VERSION, Attempt, AttemptOutcome, Record, RenderInfo, Verdict, as_row
 from renderfarm.storage import Storage
 from renderfarm.version import __version__
@@ -173,7 +172,7 @@ class Finisher:
 def as_older(info: RenderInfo) -> RenderInfo:
     """What records up to version 3 say of it: what was lossy stands behind the sampler's name, and adapters in the plan alone."""
     said = {name: json.loads(value) for name, value in info.settings}
-    reuse, quantise, tiled = (said.get(name) for name in ("lossy.reuse", "lossy.quantise", TILED))
+    reuse, quantise, tiled = (said.get(name) for name in ("lossy.reuse", "lossy.quantise", "vae.tiling"))
     words = [word for word, there in ((f"reuse {reuse}", reuse), (str(quantise), quantise), ("tiled VAE", tiled)) if there]
     scheduler = info.scheduler + (f" ({', '.join(words)})" if words else "")
     return dataclasses.replace(info, scheduler=scheduler, settings=(), adapters=())
@@ -212,15 +211,15 @@ def now_us() -> int:
 
 
 class _Clock:
-    """CPU seconds of this process by stage: a worker runs one attempt at a time."""
+    """CPU seconds of this thread by stage: no check starts others, and one that loads a model beside it is not counted."""
 
     def __init__(self) -> None:
         self.cpu_s: dict[str, float] = {}
 
     def __call__(self, stage: str, call: Callable[[], Answer]) -> Answer:
         """Run `call` and add its CPU time to `stage`."""
-        begin = time.process_time()
+        begin = time.thread_time()
         try:
             return call()
         finally:
-            self.cpu_s[stage] = self.cpu_s.get(stage, 0.0) + time.process_time() - begin
+            self.cpu_s[stage] = self.cpu_s.get(stage, 0.0) + time.thread_time() - begin

@@ -18,15 +18,14 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import structlog
-
 from renderfarm.errors import AlreadyStored, Fenced, NotStored, StorageAway
+from renderfarm.logs import get_logger
 from renderfarm.output import LEASE
 from renderfarm.run.loop import Committer
 from renderfarm.schema import Record
 from renderfarm.storage import Storage
 
-log = structlog.get_logger("renderfarm")
+log = get_logger()
 
 BYTES_MAX = 4096
 RUN, PEOPLE = "run", "people"

@@ -9,21 +9,18 @@ A worker ends when its pipe closes: a killed driver leaves none behind.
 from __future__ import annotations
 
 import itertools
-import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing import connection
-from pathlib import Path
 from typing import Any
 
-import structlog
-
-from renderfarm import processes
+from renderfarm import machine, processes
 from renderfarm.errors import FarmLost, Paused, Stopped, StorageAway, UserError
 from renderfarm.job import JobSettings
+from renderfarm.logs import get_logger
 from renderfarm.models import Resolved
 from renderfarm.processes import Child
 from renderfarm.run import worker_process
@@ -41,15 +38,18 @@ from renderfarm.run.engine import (
 )
 from renderfarm.run.finish import Checked, Decision
 from renderfarm.run.units import Unit
-from renderfarm.run.worker_process import Answer, Begin, Kind, Ready, Task
+from renderfarm.run.worker_process import Begin, Done, Kind, Ready, Task
 from renderfarm.run.workers import RenderReply, Trouble
 
-log = structlog.get_logger("renderfarm")
+log = get_logger()
 
 FALSE_STARTS_MAX = 3
 """Workers in a row that die before they are ready: then they cannot load."""
-MEMORY_SHARE = 0.5
-"""Of the free memory, for weights that more than one worker of a CPU loads."""
+MEMORY_SHARE = 0.75
+"""Of the free memory, for workers; the rest is for pictures under way and for others."""
+WORKER_BYTES = 700_000_000
+"""What a worker takes beside its weights. Measured with the starter weights on a CPU, memory that it shares with nobody: 640 MB where
+it renders and checks, 330 MB where it only checks."""
 BYTES_PER_WEIGHT = 4
 """float32, as a CPU holds them."""
 
@@ -62,37 +62,31 @@ class Crew:
     finishers: int
     mixed: bool
 
+    @property
+    def priced(self) -> int:
+        """Renderers that cost `cost.per_hour` each: a machine without a GPU counts as one."""
+        return 1 if self.mixed else self.renderers
+
 
 def plan_crew(job: JobSettings, gpus: int, cpus: int, weights_bytes: int, free_bytes: int | None) -> Crew:
-    """One renderer a GPU, the other cores finish; on a CPU as many workers as cores, all of which render where memory holds the weights."""
+    """One renderer a GPU, the other cores finish; on a CPU as many workers as cores, of which as many render as memory holds weights."""
     wanted, finishers = job.farm.renderers, job.farm.finishers
-    if gpus and job.model.device != "cpu":
-        renderers = wanted if isinstance(wanted, int) else gpus
-        return Crew(renderers, max(1, finishers if isinstance(finishers, int) else cpus - renderers), mixed=False)
-    fitting = cpus if free_bytes is None or not weights_bytes else int(free_bytes * MEMORY_SHARE / weights_bytes)
-    renderers = wanted if isinstance(wanted, int) else max(1, min(cpus, fitting))
-    return Crew(renderers, finishers if isinstance(finishers, int) else max(0, cpus - renderers), mixed=True)
-
-
-def gpus_here() -> int:
-    """NVIDIA GPUs that this process may use, without asking CUDA."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        return len([name for name in visible.split(",") if name.strip() and name.strip() != "-1"])
-    driver = Path("/proc/driver/nvidia/gpus")
-    return len(list(driver.iterdir())) if driver.is_dir() else 0
+    on_gpus = bool(gpus) and job.model.device != "cpu"
+    room = cpus * (weights_bytes + WORKER_BYTES) if free_bytes is None else int(free_bytes * MEMORY_SHARE)
+    each = WORKER_BYTES if on_gpus else weights_bytes + WORKER_BYTES
+    renderers = wanted if isinstance(wanted, int) else gpus if on_gpus else max(1, min(cpus, room // each))
+    beside = max(0, min(cpus - renderers, (room - renderers * each) // WORKER_BYTES))
+    return Crew(renderers, max(int(on_gpus), finishers if isinstance(finishers, int) else beside), mixed=not on_gpus)
 
 
 @contextmanager
 def open_engine(order: Order, stopped: Callable[[], bool]) -> Iterator[Opened]:
     """As `run.engine.OpenEngine`."""
-    from renderfarm.models.memory import available_bytes
-
-    cpus, gpus = len(os.sched_getaffinity(0)), gpus_here()
-    crew = plan_crew(order.job, gpus, cpus, _weights_bytes(order.weights), available_bytes())
-    engine = LocalEngine(order, crew)
+    gpus = machine.gpus() if order.job.model.device != "cpu" else ()
+    crew = plan_crew(order.job, len(gpus), machine.cores(), _weights_bytes(order.weights), machine.free_bytes())
+    engine = LocalEngine(order, crew, gpus=gpus)
     try:
-        yield Opened(engine, crew.renderers, engine.start(stopped))
+        yield Opened(engine, crew.renderers, engine.start(stopped), crew.priced)
     finally:
         engine.close()
 
@@ -142,7 +136,8 @@ class Call:
 class LocalEngine:
     """`run.engine.Engine` over processes of this machine. Close it in any case."""
 
-    def __init__(self, order: Order, crew: Crew, module: str = worker_process.__name__) -> None:
+    def __init__(self, order: Order, crew: Crew, module: str = worker_process.__name__, gpus: Sequence[str] = ()) -> None:
+        """`gpus`: one for each renderer, as CUDA_VISIBLE_DEVICES names it."""
         self._order, self._module = order, module
         self._numbers, self._task_numbers = itertools.count(1), itertools.count(1)
         self._workers: list[Worker] = []
@@ -155,7 +150,7 @@ class LocalEngine:
         self._away: Paused | None = None
         both: tuple[Kind, ...] = ("render", "finish")
         for at in range(crew.renderers):
-            pinned = {"CUDA_VISIBLE_DEVICES": str(at)} if not crew.mixed and crew.renderers > 1 and at < gpus_here() else {}
+            pinned = {"CUDA_VISIBLE_DEVICES": gpus[at]} if not crew.mixed and at < len(gpus) else {}
             alone = crew.renderers + crew.finishers == 1
             if crew.mixed and (at or alone):  # the first renders soon, the second waits for its pictures, and learns to render meanwhile
                 self._spawn(both, ("finish", "render"), pinned)
@@ -182,6 +177,7 @@ class LocalEngine:
             if stopped():
                 raise Stopped("stopped while the workers were starting: run the same command again")
             self._listen(0.5)
+            self._end_hung()
             if self._refusal is not None:
                 raise self._refusal
             for kind in ("render", "finish"):
@@ -192,6 +188,8 @@ class LocalEngine:
     def capacity(self) -> int:
         """A unit to render for each renderer, and one more on a GPU; none while finishing or bytes are behind. Raises: FarmLost."""
         renderers = [worker for worker in self._workers if "render" in worker.kinds]
+        if not (renderers or self._events):
+            raise self._away or FarmLost(f"no worker is left that can render: {self._why}")
         rendering = sum(flight.rendered is None for flight in self._flights.values())
         behind = len(self._flights) - rendering >= UNITS_PER_FINISHER * len(self._workers)
         flying = sum(flight.unit.pixel_bytes() for flight in self._flights.values())
@@ -205,7 +203,7 @@ class LocalEngine:
     def check(self, rendered: Rendered) -> None:
         flight = self._flights[rendered.unit.number] = Flight(rendered.unit, rendered)
         for at, attempt in enumerate(rendered.unit.attempts()):
-            pixels = _pixels(rendered)[at : at + 1]
+            pixels = rendered.pixels[at : at + 1]  # type: ignore[index]  # the handle of this engine is the array itself
             self._finishes.append(Call(flight, "finish", "check", ((attempt,), pixels, rendered.marked[at : at + 1]), at))
         self._dispatch()
 
@@ -214,7 +212,7 @@ class LocalEngine:
         calls = []
         for at, attempt in enumerate(rendered.unit.attempts()):
             reply = RenderReply(rendered.info, rendered.marked[at : at + 1], rendered.started_us, rendered.busy_s, rendered.cpu_s)
-            pixels = _pixels(rendered)[at : at + 1]
+            pixels = rendered.pixels[at : at + 1]  # type: ignore[index]
             arguments = ((attempt,), pixels, reply, (checked[at],), (decisions[at],))
             calls.append(Call(flight, "finish", "store", arguments, at))
         self._finishes.extendleft(reversed(calls))
@@ -261,11 +259,11 @@ class LocalEngine:
     def _listen(self, timeout_s: float) -> None:
         """Take in what workers say, and what their ends say. Raises: FarmLost when none is left."""
         if not self._workers:
-            raise FarmLost(f"no worker is left: {FALSE_STARTS_MAX} in a row could not start: {self._why}")
+            raise FarmLost(f"no worker is left: {self._why}")
         heard = connection.wait([worker.child.pipe for worker in self._workers], timeout_s)
         for worker in [worker for worker in self._workers if worker.child.pipe in heard]:
             try:
-                answer: Answer | Ready = worker.child.pipe.recv()
+                answer: Done | Ready = worker.child.pipe.recv()
             except (EOFError, OSError):
                 self._died(worker)
             else:
@@ -276,7 +274,7 @@ class LocalEngine:
                     self._answered(worker, answer)
         self._dispatch()
 
-    def _answered(self, worker: Worker, answer: Answer) -> None:
+    def _answered(self, worker: Worker, answer: Done) -> None:
         call = worker.tasks.pop(answer.number)
         if isinstance(answer.value, UserError):  # it was ready for another kind of work when it started
             self._refused(worker, call, answer.value)
@@ -347,9 +345,9 @@ class LocalEngine:
         self._events.append(event)
 
     def _end_hung(self) -> None:
-        """End workers that gave no answer for too long."""
+        """End workers that owe an answer, to a task or that they are ready, and gave none for too long."""
         for worker in self._workers:
-            if worker.tasks and time.monotonic() - worker.heard_s > self._order.job.farm.hang_s:
+            if (worker.tasks or worker.awaits) and time.monotonic() - worker.heard_s > self._order.job.farm.hang_s:
                 log.warning("worker.hung", number=worker.number, seconds=self._order.job.farm.hang_s)
                 worker.child.process.kill()
                 worker.heard_s = time.monotonic()
@@ -357,15 +355,16 @@ class LocalEngine:
     def _died(self, worker: Worker) -> None:
         """Its units come back, of which only the oldest is blamed for its death; another takes its place."""
         self._workers.remove(worker)
-        self._why = worker.child.end()
-        log.warning("worker.died", number=worker.number, ready=bool(worker.ready), reason=self._why)
+        ended = worker.child.end()
+        self._why = str(self._refusal or ended)
+        log.warning("worker.died", number=worker.number, ready=bool(worker.ready), reason=ended)
         for order, call in enumerate(worker.tasks.values()):
             if call.flight.lost:
                 continue
             if call.kind == "finish":
-                self._lose(call.flight, FinishLost(call.flight.unit, f"the worker was lost: {self._why}"))
+                self._lose(call.flight, FinishLost(call.flight.unit, f"the worker was lost: {ended}"))
             else:
-                self._lose(call.flight, RenderLost(call.flight.unit, f"the worker was lost: {self._why}", blamed=order == 0))
+                self._lose(call.flight, RenderLost(call.flight.unit, f"the worker was lost: {ended}", blamed=order == 0))
         self._false_starts = self._false_starts + 1 if worker.awaits else 0
         if self._false_starts < FALSE_STARTS_MAX and self._refusal is None:
             self._spawn(worker.kinds, worker.first, worker.environment)
@@ -379,7 +378,3 @@ class LocalEngine:
         for worker in self._workers:
             worker.child.end()
         self._workers.clear()
-
-
-def _pixels(rendered: Rendered) -> Any:
-    return rendered.pixels

@@ -12,17 +12,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-import structlog
-
 from renderfarm.job import JobSettings
 from renderfarm.log.parts import PART_ROWS_MAX
+from renderfarm.logs import get_logger
 from renderfarm.retry import judge, next_attempt, rank
 from renderfarm.run.engine import CheckedUnit, Engine, Event, FinishLost, Rendered, RenderLost, StoredUnit
 from renderfarm.run.finish import Checked, Decision, Finished, failed_record
-from renderfarm.run.units import PendingAttempt, Unit, UnitQueue, Waiting, halves
+from renderfarm.run.units import Backlog, PendingAttempt, Unit, UnitQueue, halves
 from renderfarm.schema import PlannedImage, Record, Verdict
 
-log = structlog.get_logger("renderfarm")
+log = get_logger()
 
 FIRST_COMMIT_S = 2.0
 """The first part comes this soon; the interval then grows to a tenth of the time that the run has lasted."""
@@ -76,12 +75,13 @@ class Load:
     checking: int = 0
     storing: int = 0
     bytes_in_flight: int = 0
-    waiting: Waiting = field(default_factory=Waiting)
+    waiting: Backlog = field(default_factory=Backlog)
 
 
 @dataclass(slots=True)
 class Tally:
-    """Images by state and attempts by reason, for the progress view. `committed` counts records in parts of this run."""
+    """Images by state and attempts by reason, for the progress view. `committed` counts records in parts of this run; `priced`: as in
+    `run.engine.Opened`."""
 
     planned: int
     accepted: int = 0
@@ -99,6 +99,7 @@ class Tally:
     elapsed_s: float = 0.0
     first_image_s: float | None = None
     renderers: int = 0
+    priced: int = 0
     load: Load = field(default_factory=Load)
 
     @property

@@ -15,15 +15,15 @@ from socketserver import ThreadingMixIn
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-import structlog
 from prometheus_client import CollectorRegistry, make_wsgi_app
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from renderfarm.job import JobSettings
+from renderfarm.logs import get_logger
 from renderfarm.run.loop import Load, Tally
 
-log = structlog.get_logger("renderfarm")
+log = get_logger()
 
 PUBLISHED_EVERY_S = 1.0
 STALE_S = 300.0
@@ -31,7 +31,7 @@ STALE_S = 300.0
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
+class TallyCopy:
     """A tally at one moment."""
 
     images: dict[str, int] = field(default_factory=dict)
@@ -49,7 +49,7 @@ class Snapshot:
     committed_at: float = 0.0
 
     @classmethod
-    def of(cls, tally: Tally, committed_at: float) -> Snapshot:
+    def of(cls, tally: Tally, committed_at: float) -> TallyCopy:
         """A copy that no later change reaches."""
         images = {
             "accepted": tally.accepted,
@@ -82,7 +82,7 @@ class Metrics(Collector):
         self._begun = self._beat = clock()
         self._published_at = float("-inf")
         self._committed, self._committed_at = 0, 0.0
-        self._snapshot = Snapshot()
+        self._snapshot = TallyCopy()
 
     def __call__(self, tally: Tally) -> None:
         """Take in the newest tally."""
@@ -91,7 +91,7 @@ class Metrics(Collector):
             self._committed, self._committed_at = tally.committed, now
         if now - self._published_at >= PUBLISHED_EVERY_S or not tally.remaining:
             self._published_at = now
-            self._snapshot = Snapshot.of(tally, self._committed_at)
+            self._snapshot = TallyCopy.of(tally, self._committed_at)
 
     def healthy(self) -> bool:
         """Whether the driver moves. While models load there is no tally yet: that counts from the start."""
@@ -123,7 +123,7 @@ class Metrics(Collector):
         yield self._one("last_step_timestamp_seconds", "When the driver last took a step", self._beat)
 
     @staticmethod
-    def _busy(found: Snapshot) -> float:
+    def _busy(found: TallyCopy) -> float:
         there_s = found.elapsed_s * found.renderers
         return min(1.0, found.busy_s / there_s) if there_s > 0 else 0.0
 

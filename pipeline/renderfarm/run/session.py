@@ -20,8 +20,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import structlog
-
 from renderfarm import keys
 from renderfarm.errors import INCOMPLETE, PAUSED, AlreadyStored, JobError, KeysError, LogDamaged, NotStored, Paused, StorageRefused
 from renderfarm.job import JobSettings
@@ -33,7 +31,7 @@ from renderfarm.log.rate import last_rate
 from renderfarm.log.salts import SALT_BYTES, Salts, plain
 from renderfarm.log.state import Counts, LogState
 from renderfarm.log.writer import LogWriter
-from renderfarm.notes import Signer
+from renderfarm.logs import get_logger
 from renderfarm.output import JOB_FILE, JOB_FILE_BYTES_MAX, SALT
 from renderfarm.plan import mixed_key, salted_row_digest
 from renderfarm.resolve import ResolvedJob
@@ -50,7 +48,7 @@ from renderfarm.schema import Record
 from renderfarm.storage import Storage, open_storage, put_if_absent_holds
 from renderfarm.version import __version__
 
-log = structlog.get_logger("renderfarm")
+log = get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +139,7 @@ def open_session(resolved: ResolvedJob, storage: Storage | None = None) -> Sessi
     _claim_output(storage, job)
     lease = _take_lease(storage, notes)
     try:
-        signer = Signer(key_set.log_name, key_set.log_public, key_set.sign_log)
+        signer = key_set.signer()
         writer = LogWriter.open(storage, job.name, signer, key_set.trust().log_keys)
         if writer.state.salted:
             resolved = resolved.salted(_output_salt(storage))
@@ -362,7 +360,7 @@ def _render(
     resolved, job = session.resolved, session.job
     order = Order(job, resolved.plan_digest, resolved.weights, session.keys)
     with open_engine(order, lambda: stop.draining(0.0)) as opened:
-        tally.renderers = opened.renderers
+        tally.renderers, tally.priced = opened.renderers, opened.priced
         size = max(opened.batch, unit_size(job))
         queue = UnitQueue(work, size * SLOT_TURNS, mixed_key) if job.model.slots else UnitQueue(work, size)
         with contextlib.closing(JobDuplicates.of(job, session.storage, session.state, stop.abandon)) as duplicates:

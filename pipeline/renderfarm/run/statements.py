@@ -20,8 +20,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-import structlog
-
 from renderfarm import credential, watermark
 from renderfarm.errors import Fenced, LogDamaged, NotStored, Overtaken, StorageAway, UserError
 from renderfarm.keys import KeySet
@@ -32,6 +30,7 @@ from renderfarm.log.record import from_table
 from renderfarm.log.state import LogState
 from renderfarm.log.tree import leaf_hash
 from renderfarm.log.writer import LogWriter
+from renderfarm.logs import get_logger
 from renderfarm.notes import Keys, NoteMalformed, NoteUntrusted, Signer
 from renderfarm.notes import statement as notes
 from renderfarm.output import delivered_key, kept_key
@@ -43,7 +42,7 @@ from renderfarm.storage import Storage, put_if_absent_holds
 from renderfarm.version import __version__
 from renderfarm.watermark import MarkKey
 
-log = structlog.get_logger("renderfarm")
+log = get_logger()
 
 CHECK = "person"
 """The name under which a person's verdict stands beside those of the checks."""

@@ -13,18 +13,17 @@ import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 
-import structlog
-
 from renderfarm import web
 from renderfarm.errors import INCOMPLETE, PAUSED, RenderfarmError, Undelivered
 from renderfarm.job import JobSettings
 from renderfarm.job.operations import Event
+from renderfarm.logs import get_logger
 from renderfarm.run import notify
 from renderfarm.run.budget import Crossed
 from renderfarm.run.session import RunResult
 from renderfarm.version import __version__
 
-log = structlog.get_logger("renderfarm")
+log = get_logger()
 
 REASON_MAX = 2000
 

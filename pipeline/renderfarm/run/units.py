@@ -62,7 +62,7 @@ class Unit:
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class Backlog:
     """Attempts that wait: rejected ones for their next seed, those of lost units, and new ones read ahead from the plan."""
 
     retries: int = 0
@@ -131,10 +131,10 @@ class UnitQueue:
         else:
             self._sealed.append(members)
 
-    def waiting(self) -> Waiting:
+    def waiting(self) -> Backlog:
         """How much waits; the plan behind what was read ahead is not counted."""
         retries, ahead = (sum(len(group) for groups in pool.values() for group in groups) for pool in (self._retries, self._fresh))
-        return Waiting(retries, sum(map(len, self._sealed)), ahead)
+        return Backlog(retries, sum(map(len, self._sealed)), ahead)
 
     def images(self) -> Iterator[str]:
         """The images that wait here, read ahead or come back; the plan behind what was read ahead is not looked at."""

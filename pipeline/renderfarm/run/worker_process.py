@@ -53,7 +53,7 @@ class Ready:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Done:
     """What came of a task: `value` is a `UserError` where the worker refuses what the job asks of it."""
 
     number: int
@@ -102,11 +102,11 @@ class WorkerProcess:
         try:
             worker = self._worker(task.kind)
             refusal = worker.ready()
-            self.answer(Answer(task.number, refusal if isinstance(refusal, UserError) else getattr(worker, task.method)(*task.arguments)))
+            self.answer(Done(task.number, refusal if isinstance(refusal, UserError) else getattr(worker, task.method)(*task.arguments)))
         except BaseException:
             _crash()
 
-    def answer(self, answer: Answer | Ready) -> None:
+    def answer(self, answer: Done | Ready) -> None:
         """Send it; the driver may be gone."""
         try:
             with self._sending:

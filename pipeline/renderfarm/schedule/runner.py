@@ -15,14 +15,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
-import structlog
-
 from renderfarm.errors import INCOMPLETE, PAUSED
 from renderfarm.job.schedule import ScheduleSettings
+from renderfarm.logs import get_logger
 from renderfarm.schedule.calendar import Window, window_at, windows
 from renderfarm.schedule.state import Memory, Place, moment
 
-log = structlog.get_logger("renderfarm")
+log = get_logger()
 
 CRASHES_MAX = 3
 PAUSES_S = (30.0, 120.0, 300.0, 900.0)

@@ -19,14 +19,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-import structlog
-
 from renderfarm.errors import INCOMPLETE, PAUSED
+from renderfarm.logs import get_logger
 from renderfarm.schedule.calendar import Window, window_at
 from renderfarm.schedule.runner import UNKNOWN, ChildRun, Entry, Report, Runner, last_json
 from renderfarm.schedule.state import Place
 
-log = structlog.get_logger("renderfarm")
+log = get_logger()
 
 POLL_S = 0.5
 OPENS_SOON = dt.timedelta(minutes=5)

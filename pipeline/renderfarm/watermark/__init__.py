@@ -19,7 +19,7 @@ from renderfarm.watermark.carrier import supported
 from renderfarm.watermark.embedder import embed
 from renderfarm.watermark.methods import METHODS, Method, method
 from renderfarm.watermark.reader import read
-from renderfarm.watermark.types import METHOD, VERSION, VERSIONS, Geometry, MarkKey, Payload, Reading, Unsupported
+from renderfarm.watermark.types import METHOD, VERSION, VERSIONS, Geometry, MarkKey, Payload, Reading
 
 __all__ = [
     "METHOD",
@@ -31,7 +31,6 @@ __all__ = [
     "Method",
     "Payload",
     "Reading",
-    "Unsupported",
     "embed",
     "method",
     "read",

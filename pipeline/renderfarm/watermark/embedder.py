@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from renderfarm.errors import MarkUnsupported
 from renderfarm.watermark import carrier, inform
 from renderfarm.watermark.reader import read
-from renderfarm.watermark.types import VERSION, VERSIONS, MarkKey, Payload, Unsupported
+from renderfarm.watermark.types import VERSION, VERSIONS, MarkKey, Payload
 
 if TYPE_CHECKING:
     import torch
@@ -47,7 +48,7 @@ def embed(
 ) -> torch.Tensor | NDArray[np.uint8]:
     """Marks each picture with its payload: uint8 (B, H, W, 3) sRGB in, the same kind, shape and device out.
 
-    The same picture gets the same pixels in any batch. version: an older one repeats an old mark. Raises: Unsupported when the
+    The same picture gets the same pixels in any batch. version: an older one repeats an old mark. Raises: MarkUnsupported when the
     short side is below 256 pixels, or when a picture is so saturated or noisy all over that its mark would not read.
     """
     import torch
@@ -62,7 +63,7 @@ def embed(
     if version not in VERSIONS:
         raise ValueError(f"there is no mark of version {version}")
     if not carrier.supported(width, height):
-        raise Unsupported(f"{width}x{height}: a mark needs a short side of at least {carrier.SHORT_SIDE_MIN} pixels")
+        raise MarkUnsupported(f"{width}x{height}: a mark needs a short side of at least {carrier.SHORT_SIDE_MIN} pixels")
     with torch.inference_mode():
         return _marked(images.contiguous(), payloads, key, version) if batch else images.clone()
 
@@ -150,7 +151,7 @@ def _strength(cells: inform.Cells, level: float, scale: float) -> torch.Tensor:
 
 
 def _refuse_unreadable(marked: torch.Tensor, expected: torch.Tensor, payloads: Sequence[Payload], key: MarkKey) -> None:
-    """Raises: Unsupported for a picture that leaves the mark too weak to survive anything, or does not read back.
+    """Raises: MarkUnsupported for a picture that leaves the mark too weak to survive anything, or does not read back.
 
     Only doubtful ones, which are rare, are read: their statistic Z is low as far as it can be told beforehand.
     """
@@ -159,4 +160,4 @@ def _refuse_unreadable(marked: torch.Tensor, expected: torch.Tensor, payloads: S
             continue
         if z < EXPECTED_MIN or read(marked[index].cpu().numpy(), [key], search="fast").payload != payloads[index]:
             which = f"picture {index} of the batch" if len(payloads) > 1 else "the picture"
-            raise Unsupported(f"{which} is saturated or noisy all over: its mark would not read")
+            raise MarkUnsupported(f"{which} is saturated or noisy all over: its mark would not read")

@@ -25,10 +25,10 @@ from typing import TYPE_CHECKING, Any, Literal, cast, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from renderfarm.errors import WeightsError
+from renderfarm.errors import MarkUnsupported, WeightsError
 from renderfarm.watermark import carrier, code
 from renderfarm.watermark.detect import FALSE_ALARM
-from renderfarm.watermark.types import MESSAGE_BITS, Geometry, MarkKey, Payload, Reading, Unsupported, unseal
+from renderfarm.watermark.types import MESSAGE_BITS, Geometry, MarkKey, Payload, Reading, unseal
 
 if TYPE_CHECKING:
     import torch
@@ -78,7 +78,7 @@ class TrustMark:
     def embed(self, images: torch.Tensor | Picture, payloads: Sequence[Payload], key: MarkKey) -> torch.Tensor | Picture:
         """As `renderfarm.watermark.embed`, one picture after the other, on the CPU.
 
-        Raises: Unsupported when the short side is below 256 pixels, or when a picture's mark does not read back.
+        Raises: MarkUnsupported when the short side is below 256 pixels, or when a picture's mark does not read back.
         """
         if not isinstance(images, np.ndarray):
             import torch
@@ -90,13 +90,13 @@ class TrustMark:
             raise ValueError(f"{len(images)} pictures but {len(payloads)} payloads")
         height, width = images.shape[1:3]
         if not carrier.supported(width, height):
-            raise Unsupported(f"{width}x{height}: a mark needs a short side of at least {carrier.SHORT_SIDE_MIN} pixels")
+            raise MarkUnsupported(f"{width}x{height}: a mark needs a short side of at least {carrier.SHORT_SIDE_MIN} pixels")
         out = images.copy()
         for at, payload in enumerate(payloads):
             self._mark(out[at], payload, key)
             if self.read(out[at], [key]).payload != payload:
                 which = f"picture {at} of the batch" if len(payloads) > 1 else "the picture"
-                raise Unsupported(f"{which} does not hold a TrustMark that reads back")
+                raise MarkUnsupported(f"{which} does not hold a TrustMark that reads back")
         return out
 
     def read(self, image: Picture, keys: Sequence[MarkKey], *, search: Literal["fast", "full"] = "full") -> Reading:

@@ -11,7 +11,7 @@ import hmac
 import re
 from dataclasses import dataclass, field
 
-from renderfarm.errors import KeysError, MarkUnsupported, UserError
+from renderfarm.errors import KeysError, UserError
 
 METHOD = "renderfarm-tile"
 VERSION = 2
@@ -20,10 +20,7 @@ VERSIONS = (1, 2)
 """The layouts that are read."""
 RECORD_DIGITS = 11
 MESSAGE_BITS = 48
-PAYLOAD_BITS = 64
 SECRET_BYTES_MIN = 16
-
-Unsupported = MarkUnsupported
 
 
 @dataclass(frozen=True, slots=True)
