@@ -10,7 +10,7 @@ from renderfarm.api import Output
 from renderfarm.cli import logs
 from renderfarm.cli.say import say, say_json
 from renderfarm.errors import UserError
-from renderfarm.log import reading
+from renderfarm.log import inbox, reading
 from renderfarm.log.orphans import orphans, still_old
 from renderfarm.log.rate import last_rate
 from renderfarm.resolve import read_job_file
@@ -37,6 +37,7 @@ def status(args: argparse.Namespace) -> int:
     state = reading.read_state(storage)
     summary = pages.summary_of(job, limit, state)
     rate = last_rate(storage)
+    inboxed = sum(1 for _ in inbox.keys(storage))
     left_s = summary.remaining / rate if rate and summary.remaining else None
     if args.json:
         content = {
@@ -50,6 +51,8 @@ def status(args: argparse.Namespace) -> int:
             "rejects": dict(state.rejects),
             "reasons": [{"check": check, "reason": reason, "count": count} for check, reason, count in summary.reasons],
             "reviews": state.reviews,
+            "statements": len(state.statements),
+            "inbox": inboxed,
             "rate_per_s": rate and round(rate, 4),
             "eta_s": left_s and round(left_s),
         }
@@ -68,6 +71,8 @@ def status(args: argparse.Namespace) -> int:
             say(f"    {times:>6} × {reason}")
     if state.reviews:
         say(f"{state.reviews} verdicts by people")
+    if inboxed:
+        say(f"{inboxed} statements of people wait in the inbox; the audit names those that cannot be taken in")
     return 0
 
 
