@@ -77,7 +77,8 @@ def examine(file: PartFile, number: int, quick: bool) -> Examined | PartDamaged:
     oddities = () if rows is not None else tuple(_oddities(part.table, part.encoded))
     table = part.table
     gone = int(np.sum(table["commitment"].is_valid().to_numpy() & table["salt"].is_null().to_numpy())) if part.values is None else 0
-    said = () if rows is not None else tuple(of_part(table))
+    spoken = rows is None and "statement" in table["kind"].unique().to_pylist()
+    said = tuple(of_part(parts.read_part(file, number).table)) if spoken else ()  # rare, and it takes every field
     return Examined(part.footer, table.select(KEPT_COLUMNS), rows, oddities, part.values, gone, said)
 
 
