@@ -135,13 +135,13 @@ def test_an_image_that_will_be_rendered_again_does_not_wait(output: Output) -> N
         review(output.storage, job, output.keys, image_id(2), 1, Word("accepted", "Ada"))
 
 
-@pytest.mark.parametrize(("place", "what"), [(0.9, "not the one in the log"), (None, "the picture is gone")])
-def test_a_picture_that_is_not_what_was_recorded_is_not_published(output: Output, place: float | None, what: str) -> None:
+@pytest.mark.parametrize(("altered", "what"), [(0.9, "not the one in the log"), (None, "the picture is gone")])
+def test_a_picture_that_is_not_what_was_recorded_is_not_published(output: Output, altered: float | None, what: str) -> None:
     for key in files(output, place(2, "review")):
         path = output.folder / key
         data = bytearray(path.read_bytes())
-        data[int(0.9 * len(data))] ^= 1
-        path.unlink() if place is None else path.write_bytes(data)
+        data[int((altered or 0) * len(data))] ^= 1
+        path.unlink() if altered is None else path.write_bytes(data)
     with pytest.raises(UserError, match=what):
         word(output, 2, 1, "accepted")
     assert files(output, place(2)) == []

@@ -186,7 +186,7 @@ def _signer(key_set: KeySet | None, person: Signer | None) -> Signer:
         return person
     if key_set is None:
         raise UserError("nobody signs this", "--key", "name a person's key, or the key set with --keys")
-    return Signer(key_set.log_name, key_set.log_public, key_set.sign_log)
+    return key_set.signer()
 
 
 def _letter(job: JobFile, signer: Signer, tried: Record, part: int, word: Word) -> Letter:

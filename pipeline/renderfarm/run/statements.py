@@ -31,7 +31,7 @@ from renderfarm.log.state import LogState
 from renderfarm.log.tree import leaf_hash
 from renderfarm.log.writer import LogWriter
 from renderfarm.logs import get_logger
-from renderfarm.notes import Keys, NoteMalformed, NoteUntrusted, Signer
+from renderfarm.notes import Keys, NoteMalformed, NoteUntrusted
 from renderfarm.notes import statement as notes
 from renderfarm.output import delivered_key, kept_key
 from renderfarm.pictures import decode
@@ -426,8 +426,10 @@ def look(storage: Storage, rules: Rules, tried: Record, outcome: AttemptOutcome)
 
 def _places(tried: Record, media_type: str) -> tuple[str, str]:
     """Where the picture lies while it is delivered, and while it is not; as the attempt's own record names it, where it does."""
-    digest = str(tried.file_sha256)
-    return delivered_key(tried, digest, media_type), kept_key(tried, digest, media_type)
+    digest, own = str(tried.file_sha256), str(tried.object_key)
+    if tried.outcome == "accepted":
+        return own, kept_key(tried, digest, media_type)
+    return delivered_key(tried, digest, media_type), own
 
 
 def _bytes_of(storage: Storage, tried: Record, places: Sequence[str]) -> bytes:
@@ -484,8 +486,7 @@ def take_in(storage: Storage, key_set: KeySet, rules: Rules) -> list[Record] | N
         try:
             if not lease.offer():
                 return None
-            signer = Signer(key_set.log_name, key_set.log_public, key_set.sign_log)
-            writer = LogWriter.open(storage, rules.job, signer, key_set.trust().log_keys)
+            writer = LogWriter.open(storage, rules.job, key_set.signer(), key_set.trust().log_keys)
             found = Inbox(storage, writer, people_of(key_set), rules, lease.guard(writer))
             found.take()
         except Fenced:
