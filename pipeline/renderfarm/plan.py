@@ -142,7 +142,7 @@ class ImageIds:
         adapter_json = _text(intent.adapter_digests.get(adapter, adapter) if adapter else None)
         init_json, mask_json = (_text(intent.input_digests.get(uri) if uri else None) for uri in (init, mask))
         control_json = f'"control":[{_text(intent.control)},{_text(intent.input_digests.get(control))}],' if control is not None else ""
-        version, salt_json = (2, f'"salt":{_text(salt)},') if salt else (1, "")
+        version, salt_json = (2, f'"salt":"{salt}",') if salt else (1, "")
         head = f'["renderfarm image {version}",{{"adapter":{adapter_json},{control_json}"guidance":{guidance!r},"index":'
         middle = (
             f',"init":{init_json},{self._lossy}"mask":{mask_json},"negative_prompt":{_text(negative)},'
