@@ -28,6 +28,15 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from renderfarm.job import load_job
+from renderfarm.log import reading
+from renderfarm.log.writer import LogWriter
+from renderfarm.notes import Signer
+from renderfarm.resolve import resolve_job
+from renderfarm.run.session import job_keys
+from renderfarm.schema import PLAIN_VERSION, Record
+from renderfarm.storage import open_storage
+
 
 @dataclass(frozen=True)
 class Variant:
@@ -48,16 +57,30 @@ class Variant:
 def pixels_of(output: Path) -> dict[str, str]:
     """Digest of each accepted picture's pixels, by row and index."""
     digests = {}
-    for path in sorted((output / "images").rglob("*.png")):
-        digest = hashlib.sha256(np.asarray(Image.open(path)).tobytes()).hexdigest()
-        digests[f"{path.parent.name}/{path.name.partition('-')[0]}"] = digest
+    for record in reading.records(open_storage(str(output))):
+        if record.outcome == "accepted" and record.object_key:
+            digest = hashlib.sha256(np.asarray(Image.open(output / record.object_key)).tobytes()).hexdigest()
+            digests[f"{record.row_id}/{record.index}"] = digest
     return digests
 
 
-def measure(variant: Variant, job: Path, limit: int | None) -> tuple[dict[str, Any], dict[str, str]]:
-    """One fresh run into an output of its own, and its audit; its figures, and its pictures' digests."""
+def begin_plain(job: Path, output: Path) -> None:
+    """Begins the output as the program did before record version 4. Two salted outputs of one job never have equal pixels: a mark names
+    its image, whose id is salted."""
+    resolved = resolve_job(load_job(job, output=str(output)))
+    signer = job_keys(resolved.job)[0]
+    storage = open_storage(str(output), create=True)
+    writer = LogWriter.open(storage, resolved.job.name, Signer(signer.log_name, signer.log_public, signer.sign_log))
+    writer.record_version = PLAIN_VERSION
+    writer.append([Record("plan", PLAIN_VERSION, job=resolved.job.name, plan_digest=resolved.plan_digest, planned=resolved.planned)])
+
+
+def measure(variant: Variant, job: Path, limit: int | None, plain: bool) -> tuple[dict[str, Any], dict[str, str]]:
+    """One fresh run into an output of its own, `plain` where pixels are compared, and its audit; its figures, and its pictures' digests."""
     with tempfile.TemporaryDirectory(prefix="renderfarm-bench-") as name:
         output = Path(name) / "out"
+        if plain and variant.checkout is None:
+            begin_plain(job, output)
         command = ["render", str(job), "--output", str(output), "--json", *variant.options]
         command += ["--limit", str(limit)] if limit else []
         began, clock = dt.datetime.now(dt.UTC), time.monotonic()
@@ -130,7 +153,7 @@ def main() -> None:
     for _ in range(args.rounds):
         for variant in variants:
             load = os.getloadavg()[0]
-            figures, pixels[variant.name] = measure(variant, args.job, args.limit)
+            figures, pixels[variant.name] = measure(variant, args.job, args.limit, len(variants) > 1)
             runs[variant.name].append({"load_before": load, **figures})
             first_s, end_s = figures["command_to_first_image_s"], figures["command_to_end_s"]
             print(f"{variant.name}: first image {first_s} s after the command, the end {end_s} s")

@@ -38,7 +38,7 @@ def test_faster_is_the_same_picture(name: str, speed: dict[str, Any]) -> None:
     want, _ = drawn(renderer(folder_of(name)))
     got, info = drawn(renderer(folder_of(name), speed=speed))
     assert np.abs(want - got).max() <= 2
-    assert info.settings == ()
+    assert as_older(info).scheduler == info.scheduler
 
 
 @pytest.mark.parametrize("name", ["sd", "sdxl", "flux"])
@@ -47,7 +47,7 @@ def test_reused_features_are_named_in_the_record(name: str) -> None:
     lossy = renderer(folder_of(name), lossy={"reuse": 2})
     want, _ = drawn(plain)
     got, info = drawn(lossy)
-    assert info.settings == (("lossy.reuse", "2"),) and as_older(info).scheduler == f"{info.scheduler} (reuse 2)"
+    assert ("lossy.reuse", "2") in info.settings and as_older(info).scheduler == f"{info.scheduler} (reuse 2)"
     assert not np.array_equal(want, got)
     assert np.array_equal(got, drawn(lossy)[0]), "nothing is kept from one batch to the next"
 
