@@ -5,18 +5,28 @@ from __future__ import annotations
 import hashlib
 import pickle
 import pickletools
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
+from renderfarm import watermark
 from renderfarm.errors import RenderFailed, WeightsError
 from renderfarm.job import JobSettings
 from renderfarm.models import ModelSettings, resolve
 from renderfarm.plan import Intent, attempt_of, plan_row
-from renderfarm.run.workers import RendererWorker, device_lost, read_inputs
-from renderfarm.schema import Attempt, PromptRow
+from renderfarm.run.finish import payload_of
+from renderfarm.run.workers import RendererWorker, RenderReply, device_lost, read_inputs
+from renderfarm.schema import Attempt, PromptRow, RenderInfo
+from renderfarm.watermark.types import MarkKey
 from tests import standins
+from tests.drawn import INFO
+from tests.outputs import picture
+from tests.simulation.world import sheets_of
 from tests.standins import folder_of
 
 
@@ -54,6 +64,37 @@ def test_weights_that_cannot_be_loaded_are_said_when_the_renderer_should_be_read
     worker = RendererWorker(replace(resolve(model), digest="0" * 64), job, bytes(32))
     answer = worker.ready()
     assert isinstance(answer, WeightsError) and "the job was resolved with" in str(answer)
+
+
+class Counting:
+    """A renderer that draws noise by the seed and says what it was asked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[list[str]] = []
+
+    def render(self, attempts: Sequence[Attempt], *, mark: Any, inputs: Any) -> tuple[np.ndarray, RenderInfo]:
+        """As `render.Renderer.render`."""
+        self.asked.append([f"{one.image.drawing_id}/{one.number}" for one in attempts])
+        return mark(torch.stack([torch.from_numpy(picture(one.seed)) for one in attempts])).numpy(), INFO
+
+
+def test_sheets_of_one_drawing_are_drawn_once_and_each_gets_its_own_mark() -> None:
+    job = JobSettings.model_validate({"name": "tests", "manifest": "-", "output": "-"})
+    (drawing,) = plan_row(PromptRow("a", "a mug"), "d" * 64, Intent(job, "0" * 64), "5a" * 16)
+    (other,) = plan_row(PromptRow("b", "a mug"), "d" * 64, Intent(job, "0" * 64), "5b" * 16)
+    sheets = [attempt_of(image, 1) for image in sheets_of(drawing, 3)]
+    attempts = [sheets[0], attempt_of(other, 1), *sheets[1:], attempt_of(drawing, 2), replace(sheets[0], image=replace(drawing, steps=9))]
+    worker = RendererWorker.__new__(RendererWorker)
+    worker.key, renderer = MarkKey.from_bytes(bytes(32)), Counting()
+    worker.renderer = renderer  # type: ignore[assignment]
+    pixels, reply = worker.render(attempts)
+    assert isinstance(reply, RenderReply) and pixels is not None
+    assert renderer.asked == [[f"{drawing.drawing_id}/1", f"{other.drawing_id}/1", f"{drawing.drawing_id}/2", f"{drawing.drawing_id}/1"]]
+    assert len(pixels) == len(reply.marked) == 6 and all(reply.marked)
+    read = [watermark.read(pixels[at], [worker.key], search="fast").payload for at in range(6)]
+    assert read == [payload_of(one) for one in attempts], "each leads to its own record"
+    apart = [np.abs(pixels[0].astype(int) - pixels[at]).max() for at in (1, 2, 3)]
+    assert apart[0] > 100 > max(apart[1:]) > 0, "the same drawing under other marks"
 
 
 def test_a_reply_brings_no_library_along() -> None:
