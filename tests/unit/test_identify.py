@@ -19,7 +19,7 @@ from renderfarm.credential import Claim, Issuer, Source, claim_for
 from renderfarm.errors import PictureError
 from renderfarm.identify.identify import Answer, identify, identify_all, pictures_in
 from renderfarm.keys import KeySet, Trust
-from renderfarm.log.canonical import claim_digest
+from renderfarm.log.canonical import sealed
 from renderfarm.log.record import record_id
 from renderfarm.log.writer import LogWriter
 from renderfarm.notes import Signer
@@ -29,6 +29,7 @@ from renderfarm.pictures.fingerprints import signature
 from renderfarm.schema import Record
 from renderfarm.storage import LocalStorage, Storage
 from renderfarm.watermark import METHOD, VERSION, MarkKey, Payload, embed
+from tests.salted import salted
 
 SIDE = 320
 COUNT = 4
@@ -76,7 +77,7 @@ def record_of(key_set: KeySet, number: int, marked: Pixels) -> Record:
         watermark_version=VERSION, watermark_key_id=key_set.mark_key.key_id, watermark_payload=record_id(image_id, 1),
         pdq=digest, pdq_quality=quality, signature=signature(marked), finished_us=1_800_000_000_000_000,
     )  # fmt: skip
-    return dataclasses.replace(bare, claim_digest=claim_digest(bare))
+    return salted(bare)
 
 
 def build(folder: Path, key_set: KeySet, log: Signer | None = None) -> Output:
@@ -229,7 +230,7 @@ def test_colliding_payloads_are_told_apart_by_looks(key_set: KeySet, output: Out
     writer = LogWriter.open(storage, "mugs", key_set.signer())
     payload = output.records[1].watermark_payload
     twins = [dataclasses.replace(record, watermark_payload=payload, claim_digest=None) for record in output.records[:3]]
-    twins = [dataclasses.replace(record, claim_digest=claim_digest(record)) for record in twins]
+    twins = [sealed(record) for record in twins]
     writer.append([Record("plan", job="mugs", plan_digest="p", manifest_digest="m", settings_digest="s", planned=3)])
     writer.append(twins)
     whole = identify(encode(jpeg75(output.pixels[1]), "image/png"), [storage], output.trust)

@@ -26,7 +26,7 @@ from renderfarm.cli.parser import build_parser, commands_of
 from renderfarm.cli.say import printable, say, say_json
 from renderfarm.errors import JobError, RenderfarmError
 from renderfarm.log import proofs as bundle
-from renderfarm.log.canonical import claim_digest
+from renderfarm.log.canonical import sealed
 from renderfarm.log.writer import LogWriter
 from renderfarm.output import PARTS
 from renderfarm.pictures import encode
@@ -111,7 +111,7 @@ def records(made: Output, issuer: credential.Issuer) -> list[Record]:
             drawn = dataclasses.replace(drawn, reason=HOSTILE, verdicts=(verdict, text))
         kept = outputs.stored_attempt(made, issuer, drawn)  # under a plain row id: file names are percent-encoded
         kept = dataclasses.replace(kept, row_id=f"{number}{HOSTILE}")
-        return dataclasses.replace(kept, claim_digest=claim_digest(kept))
+        return sealed(kept)
 
     failed = dataclasses.replace(attempt_record(3, 1, "failed"), **texts, row_id=HOSTILE, reason=HOSTILE)
     first, second = stored(2, 1, "rejected"), stored(2, 2, "rejected")
@@ -120,7 +120,7 @@ def records(made: Output, issuer: credential.Issuer) -> list[Record]:
         media_type=None, file_sha256=None, file_bytes=None, verdicts=(Verdict("person", "rejected", HOSTILE),),
     )  # fmt: skip
     done = [stored(1, 1, "accepted"), first, second, word, dataclasses.replace(failed, claim_digest=None)]
-    return [record if record.claim_digest else dataclasses.replace(record, claim_digest=claim_digest(record)) for record in done]
+    return [sealed(record) for record in done]
 
 
 @pytest.fixture(scope="module")
@@ -232,6 +232,8 @@ CASES: dict[str, Callable[[Place], list[str]]] = {
     "watermark read: no method": lambda at: mark(at, "read", at[f"{NAME}.png"], "--method", HOSTILE),
     "keys init": lambda at: ["keys", "init", at[f"keys{NAME}"]],
     "keys init: there already": lambda at: ["keys", "init", at[f"weights{NAME}"]],
+    "keys person": lambda at: ["keys", "person", HOSTILE, "-o", at["keys"]],
+    "keys person: a key": lambda at: ["keys", "person", "Ada", "-o", at[f"keys{NAME}"]],
     "job schema": lambda at: ["job", "schema"],
     "no such command": lambda at: [HOSTILE],
     "no such option": lambda at: ["status", at["out"], f"--{HOSTILE}"],
