@@ -17,7 +17,7 @@ from renderfarm import notes, output
 from renderfarm.log import guarded, parts
 from renderfarm.log.canonical import ColumnBytes
 from renderfarm.log.proofs import prove
-from renderfarm.log.record import from_table, to_table
+from renderfarm.log.record import columns, from_table, to_table
 from renderfarm.log.tree import Frontier, tree_root
 from renderfarm.log.writer import LogWriter
 from renderfarm.notes import Signer
@@ -29,6 +29,7 @@ from tests.formats import (
     OTHER,
     PLAN_2,
     RECORDS,
+    RECORDS_4,
     SETTINGS,
     SIGNER,
     STRANGER,
@@ -70,7 +71,7 @@ def rewritten(number: int, edit: Callable[[list[Record]], list[Record]] = list, 
         path, version = part(folder, number), number + 1
         records = edit(list(from_table(parts.read_part(path.read_bytes(), number).table)))
         entries = dict(pq.read_metadata(path).metadata) | {f"renderfarm.{name}".encode(): value for name, value in footer.items()}
-        path.write_bytes(guarded.write(to_table(records, version), entries))
+        path.write_bytes(guarded.write(columns(to_table(records), version), entries))
 
     return attack
 
@@ -84,7 +85,7 @@ def with_their_root(number: int, edit: Callable[[list[Record]], list[Record]]) -
 
     def attack(folder: Path) -> None:
         records = edit(list(from_table(parts.read_part(part(folder, number).read_bytes(), number).table)))
-        row_root = tree_root(ColumnBytes.of(to_table(records, number + 1), number + 1).leaves())
+        row_root = tree_root(ColumnBytes.of(columns(to_table(records), number + 1), number + 1).leaves())
         rewritten(number, lambda _: records, row_root=row_root.hex().encode())(folder)
 
     return attack
@@ -165,7 +166,8 @@ LOG_ATTACKS: dict[str, tuple[Attack, str]] = {
     "no frontier": (rewritten(1, frontier=b""), "it continues another history"),
     "the number edited": (rewritten(1, part=b"2"), "it says that it is part 2"),
     "another version": (rewritten(1, record_version=b"3"), "its columns are not those of a record"),
-    "an unknown version": (rewritten(1, record_version=b"4"), "records of version 4"),
+    "an unknown version": (rewritten(1, record_version=b"5"), "records of version 5"),
+    "a newer version": (rewritten(1, record_version=b"4"), "its footer lacks an entry, or has one too many"),
     "an entry too many": (rewritten(1, note=b"believe me"), "its footer lacks an entry, or has one too many"),
     "a stranger's part": (forged(2, signer=STRANGER), "no trusted key signed the checkpoint"),
     "a part of another log": (forged(2, origin="renderfarm/cups"), "it belongs to renderfarm/cups"),
@@ -234,7 +236,7 @@ def test_a_log_that_was_cut_back_as_a_whole_is_caught_by_a_kept_checkpoint_alone
     storage.put(output.JOB_FILE, JOB_JSON)
     writer.append([Record("plan", job="mugs", plan_digest=PLAN_2, settings_digest=SETTINGS, planned=1)])
     before = storage.get(output.CHECKPOINT)
-    (tmp_path / "kept").write_bytes(writer.append([RECORDS["superseded-3"]]).checkpoint.to_bytes())
+    (tmp_path / "kept").write_bytes(writer.append([RECORDS_4["superseded-4"]]).checkpoint.to_bytes())
     storage.delete(PART_1)
     asked = ("log", tmp_path / "out", "--key", VKEY)
     code, said = verify(*asked)
