@@ -21,7 +21,7 @@ from renderfarm.log.reading import records
 from renderfarm.log.record import from_table
 from renderfarm.log.writer import LogWriter
 from renderfarm.output import part_key
-from renderfarm.schema import RECORD_FIELDS, Record
+from renderfarm.schema import RECORD_FIELDS, VALUE_FIELDS, Input, Record, Verdict
 from renderfarm.storage import LocalStorage, Storage
 from tests.unit.test_writer import KEY, OTHER, SIGNER, attempt, image_id, plan
 
@@ -112,6 +112,33 @@ def test_an_edited_bundle_proves_nothing(storage: Storage, path: list[Any], valu
     result = verify(_changed(prove(storage, image_id(1)), path, value), KEYS)
     assert not result.ok and not result.holds
     assert re.search(word, result.reason), result.reason
+
+
+def _without_values(record: dict[str, Any]) -> None:
+    for name in {"salt", *VALUE_FIELDS} & record.keys():
+        del record[name]
+    for verdict in record["verdicts"]:
+        del verdict["reason"]
+
+
+@pytest.mark.parametrize("smuggled", ["a prompt beside a null salt", "a reason in a verdict", "an address in an input"])
+def test_a_value_that_nothing_commits_to_proves_nothing(smuggled: str, storage: Storage) -> None:
+    """The salt makes the commitment: where it is not there, nothing beside it is proven."""
+    given = Input("init", "1" * 64, "s3://b/a.png")
+    odd = attempt(40, verdicts=(Verdict("text", "accepted", "fine", 0.9, 0.5),), inputs=(given,))
+    LogWriter.open(storage, "mugs", SIGNER).append([odd])
+    document = json.loads(prove(storage, image_id(40)))
+    record = document["proofs"][0]["record"]
+    if smuggled == "a prompt beside a null salt":
+        record |= {"salt": None, "prompt": "a gun"}
+    else:
+        _without_values(record)
+        del record["inputs"][0]["uri"]
+        assert verify(json.dumps(document).encode(), KEYS).ok, "forgotten values are no fault"
+        holder, member = ("verdicts", "reason") if smuggled == "a reason in a verdict" else ("inputs", "uri")
+        record[holder][0][member] = "forged"
+    result = verify(json.dumps(document).encode(), KEYS)
+    assert not result.holds and not result.records, result
 
 
 @pytest.mark.parametrize("data", [b"", b"[]", b"{}", b"\xff", b"[" * 100_000, b"null", b"1" * 5000])

@@ -398,6 +398,8 @@ def from_dict(row: dict[str, Any]) -> Record:
         to_table([record])
     except (TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"not a record: {error}") from error
+    if as_dict(record) != row:  # such as a value without the salt that commits to it
+        raise ValueError("not a record: it says more, or otherwise, than a record can")
     return record
 
 
