@@ -138,7 +138,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
     (base / "out" / "images" / NAME).write_bytes(b"an orphan")
     os.utime(base / "out" / "images" / NAME, (1, 1))
     (base / "proof.json").write_bytes(bundle.prove(storage, image_id(1)))
-    shutil.copy(next((base / "out").glob(f"{place(1)}*")), base / f"{NAME}.png")
+    shutil.copy(next((base / "out").glob(f"{outputs.place(1)}*")), base / f"{NAME}.png")
     (base / f"plain{NAME}.png").write_bytes(encode(picture(3), "image/png"))
     (base / f"none{NAME}.png").write_bytes(b"no picture")
     (base / "items.jsonl").write_text(json.dumps({"path": f"plain{NAME}.png", "prompt": HOSTILE, "text": HOSTILE}) + "\n")
