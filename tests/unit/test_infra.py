@@ -25,7 +25,7 @@ from renderfarm.cli.options import EXIT_CODES
 from renderfarm.cli.parser import build_parser
 from renderfarm.errors import SUCCESS
 from renderfarm.job import load_job
-from renderfarm.output import IMAGES, INBOX
+from renderfarm.output import IMAGES, INBOX, LEASE
 from renderfarm.run.loop import Load, Tally
 from renderfarm.run.metrics import Metrics
 from renderfarm.run.units import Backlog
@@ -374,6 +374,6 @@ def test_the_bucket_policy_allows_what_the_storage_calls_and_keeps_the_log() -> 
     assert {needs[call] for call in called} <= actions("Allow", "renderfarm-driver")
     assert actions("Allow", "renderfarm-auditor") == {"s3:GetObject", "s3:ListBucket"}
     (removes,) = (s for s in statements.values() if s["Action"] == "s3:DeleteObject" and "renderfarm-driver" in s["Principal"]["AWS"])
-    assert [name.partition("/outputs/*/")[2] for name in removes["Resource"]] == ["provenance/probe-*", f"{INBOX}*", f"{IMAGES}*"]
+    assert [name.partition("/outputs/*/")[2] for name in removes["Resource"]] == ["provenance/probe-*", LEASE, f"{INBOX}*", f"{IMAGES}*"]
     kept = statements["TheLogIsNeverDeleted"]
     assert kept["Principal"] == "*" and "s3:DeleteObject" in kept["Action"] and kept["Resource"].endswith("/provenance/parts/*")
