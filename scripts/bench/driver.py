@@ -28,7 +28,7 @@ import pyarrow.parquet as pq
 from renderfarm import keys
 from renderfarm.cli import logs
 from renderfarm.job import JobSettings
-from renderfarm.log.canonical import claim_digest
+from renderfarm.log.canonical import sealed
 from renderfarm.pictures import Fingerprint
 from renderfarm.resolve import resolve_job
 from renderfarm.resolve.survey import SETTLED_S
@@ -72,9 +72,9 @@ class NullEngine:
         for work, found, decision in zip(rendered.unit.members, checked, decisions, strict=True):
             blank = failed_record(work.attempt, "null", "plan", decision.reason)
             pdq, signature = found.fingerprint.pdq, found.fingerprint.signature
-            judged = dataclasses.replace(blank, outcome=decision.outcome, verdicts=decision.verdicts)
+            judged = dataclasses.replace(blank, outcome=decision.outcome, cause=None, verdicts=decision.verdicts)
             record = dataclasses.replace(judged, pdq=pdq, pdq_quality=90, signature=signature)
-            finished.append(Finished(dataclasses.replace(record, claim_digest=claim_digest(record)), {}))
+            finished.append(Finished(sealed(record), {}))
         self.spent_s += time.process_time() - begun
         self.events.append(StoredUnit(rendered.unit, tuple(finished)))
 
@@ -168,7 +168,7 @@ def _run(job: JobSettings, limit: int | None) -> dict[str, object]:
             spent.append(round(found, 2))
 
     loop_begun, loop_cpu = time.monotonic(), time.process_time()
-    Loop(job, resolved.plan_digest, queue, engine, session.writer, duplicates, StopSignals(), tally, watch).run()
+    Loop(job, session.resolved.plan_digest, queue, engine, session.writer, duplicates, StopSignals(), tally, watch).run()
     wall, cpu = time.monotonic() - loop_begun, time.process_time() - loop_cpu
     counts, done = session.counts(), tally.attempts_now
     assert counts.accepted == (resolved.planned if limit is None else limit), counts

@@ -55,7 +55,7 @@ def main(job_file: str, pause_ms: str) -> int:
         committer = session.writer if session.lease is None else session.lease.guard(session.writer)
         tally, engine = Tally(resolved.planned), SlowEngine(float(pause_ms) / 1000)
         try:
-            Loop(session.job, resolved.plan_digest, UnitQueue(work, 4), engine, committer, duplicates, StopSignals(), tally).run()
+            Loop(session.job, session.resolved.plan_digest, UnitQueue(work, 4), engine, committer, duplicates, StopSignals(), tally).run()
         finally:
             if session.lease is not None:
                 session.lease.release()
