@@ -8,14 +8,17 @@ Each is a context manager that sets what clients read from the environment, and 
 from __future__ import annotations
 
 import contextlib
+import http.client
 import os
 import shutil
 import signal
 import socket
 import subprocess
+import threading
 import time
 import uuid
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 BUCKET = "chaos"
@@ -30,8 +33,10 @@ class NoServer(RuntimeError):
 
 @contextlib.contextmanager
 def s3(kind: str, folder: Path) -> Iterator[str]:
-    """`ceph` or `moto` for the time of the block; the URI under which outputs may lie. Raises: NoServer."""
-    with _ceph(folder) if kind == "ceph" else _moto() as endpoint:
+    """`ceph`, `moto` or `unfenced` for the time of the block; the URI under which outputs may lie. Raises: NoServer."""
+    with contextlib.ExitStack() as stack:
+        endpoint = stack.enter_context(_ceph(folder) if kind == "ceph" else _moto())
+        endpoint = stack.enter_context(_unfenced(endpoint)) if kind == "unfenced" else endpoint
         os.environ |= {"AWS_ENDPOINT_URL": endpoint, "AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY}
         os.environ |= {"AWS_REGION": "us-east-1", "AWS_DEFAULT_REGION": "us-east-1"}
         _make_bucket()
@@ -60,6 +65,44 @@ def _make_bucket() -> None:
             if time.monotonic() > deadline:
                 raise NoServer(f"no bucket within {START_S} s: {error}") from error
             time.sleep(1)
+
+
+@contextlib.contextmanager
+def _unfenced(upstream: str) -> Iterator[str]:
+    """A server in front of another that lets every writer of a new object win, as rclone and s3rver do: it drops If-None-Match."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, format: str, *args: object) -> None:
+            return
+
+        def do(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            passed = {name: value for name, value in self.headers.items() if name.lower() not in ("if-none-match", "host", "connection")}
+            there = http.client.HTTPConnection(upstream.removeprefix("http://"), timeout=60)
+            there.request(self.command, self.path, body or None, {**passed, "Host": self.headers.get("Host", "")})
+            answer = there.getresponse()
+            data = answer.read()
+            self.send_response(answer.status)
+            for name, value in answer.getheaders():
+                if name.lower() not in ("transfer-encoding", "connection", "content-length", "server", "date"):
+                    self.send_header(name, value)
+            self.send_header("Content-Length", answer.getheader("Content-Length", "0") if self.command == "HEAD" else str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+            there.close()
+
+        do_GET = do_PUT = do_HEAD = do_DELETE = do_POST = do
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        thread.join()
 
 
 @contextlib.contextmanager

@@ -79,13 +79,14 @@ class Waiting:
 class Reviewed:
     """What a review did: its record, where the image stands now, and the job's counts.
 
-    `waits`: it is in the inbox and not in the log yet, where somebody else who holds the log takes it in.
+    `waits`: it is in the inbox and not in the log yet, where somebody else who holds the log takes it in. `key`: where it waits, or waited.
     """
 
     record: Record
     standing: str
     counts: Counts
     waits: bool = False
+    key: str = ""
 
 
 def waiting(storage: Storage, job: JobFile) -> Iterator[Waiting]:
@@ -166,9 +167,9 @@ def review(
         mine = [record for record in reading.records(storage) if record.signed == letter.signed]
     standing, counts = state.image(str(tried.image_id)).standing(job.attempts), state.counts(job.attempts)
     if mine:
-        return Reviewed(mine[0], standing, counts)
+        return Reviewed(mine[0], standing, counts, key=letter.key)
     about = dataclasses.replace(tried, outcome=word.outcome, reviewer=letter.statement.speaker, reason=word.note or None, object_key=None)
-    return Reviewed(about, standing, counts, waits=True)
+    return Reviewed(about, standing, counts, waits=True, key=letter.key)
 
 
 def _tried(records: list[tuple[int, Record]], attempt: int) -> tuple[int, Record]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import math
 import secrets
 import time
 from collections import Counter
@@ -96,6 +97,7 @@ class Inbox:
         rules: Rules,
         committer: Committer | None = None,
         clock: Callable[[], float] = time.monotonic,
+        look_s: float = LOOK_S,
     ) -> None:
         self.troubles: dict[str, str] = {}
         """What cannot be taken in, by its key, and why."""
@@ -105,12 +107,12 @@ class Inbox:
         """The records of this inbox's making, in their order."""
         self._storage, self._writer, self._people, self._rules = storage, writer, people, rules
         self._committer: Committer = committer or writer
-        self._clock, self._looked = clock, -LOOK_S
+        self._clock, self._look_s, self._looked = clock, look_s, -math.inf
         self._parts: dict[int, tuple[parts.Part, dict[str, int]]] = {}
 
     def hear(self, in_work: Callable[[], set[str]]) -> Counter[str]:
-        """`take`, at most every LOOK_S, for a run that goes on whatever the storage answers. Raises: Fenced."""
-        if self._clock() - self._looked < LOOK_S:
+        """`take`, at most every `look_s`, for a run that goes on whatever the storage answers. Raises: Fenced."""
+        if self._clock() - self._looked < self._look_s:
             return Counter()
         return self.listen(in_work)
 
