@@ -14,7 +14,7 @@ from renderfarm.log import reading
 from renderfarm.log.writer import LogWriter
 from renderfarm.notes import Signer
 from renderfarm.plan import attempt_of
-from renderfarm.run.units import PendingAttempt, Unit, halves
+from renderfarm.run.units import PendingAttempt, Unit, UnitQueue, halves
 from tests.simulation.judge import decoding_once, run_seed
 from tests.simulation.storage import Faults
 from tests.simulation.world import SIGNER, Life, Machines, World, sheets_of
@@ -91,6 +91,19 @@ def test_a_drawing_that_kills_its_renderer_fails_with_all_its_sheets_and_a_sheet
     assert halves(unit) == [tuple(replace(work, deaths=1) for work in unit.members)]
     assert halves(unit, sheets=True) == [unit.members[:1], unit.members[1:]]
     assert halves(replace(unit, members=unit.members[:1]), sheets=True) == [(replace(unit.members[0], deaths=1),)]
+
+
+def test_every_image_is_in_the_units_in_what_waits_or_still_in_the_plan() -> None:
+    world = World(4, images=60, sheets=4)
+    source = iter([PendingAttempt(attempt_of(image, 1)) for image in world.plan])
+    queue, given = UnitQueue(source, 2), list[str]()
+    while (unit := queue.next_unit()) is not None:
+        given += [work.attempt.image.image_id for work in unit.members]
+        waiting = list(queue.images())
+        assert queue.waiting().ahead == len(waiting) == len(set(waiting)) and not set(waiting) & set(given)
+        behind = len(world.plan) - len(given) - len(waiting)
+        assert set(given) | set(waiting) == {image.image_id for image in world.plan[: len(world.plan) - behind]}
+    assert sorted(given) == sorted(image.image_id for image in world.plan)
 
 
 def test_a_second_run_finds_nothing_to_do() -> None:

@@ -87,16 +87,15 @@ def _joins(group: Group, work: PendingAttempt) -> bool:
     return drawing_of(group[-1].attempt) == drawing_of(work.attempt) and fits
 
 
-def _groups(works: Iterable[PendingAttempt]) -> Iterator[Group]:
-    """Works that follow one another and are drawn as one, together. Reads one work further than it gives."""
-    group: Group = []
+def _groups(works: Iterable[PendingAttempt]) -> list[Group]:
+    """Works that follow one another and are drawn as one, together."""
+    groups: list[Group] = []
     for work in works:
-        if group and not _joins(group, work):
-            yield group
-            group = []
-        group.append(work)
-    if group:
-        yield group
+        if groups and _joins(groups[-1], work):
+            groups[-1].append(work)
+        else:
+            groups.append([work])
+    return groups
 
 
 class UnitQueue:
@@ -106,7 +105,8 @@ class UnitQueue:
     """
 
     def __init__(self, source: Iterator[PendingAttempt], batch: int, key: Callable[[PlannedImage], BatchKey] = batch_key) -> None:
-        self._source = _groups(source)
+        self._source = source
+        self._ahead: Group = []
         self._key = key
         self._batch = batch
         self._numbers = itertools.count(1)
@@ -134,12 +134,12 @@ class UnitQueue:
     def waiting(self) -> Backlog:
         """How much waits; the plan behind what was read ahead is not counted."""
         retries, ahead = (sum(len(group) for groups in pool.values() for group in groups) for pool in (self._retries, self._fresh))
-        return Backlog(retries, sum(map(len, self._sealed)), ahead)
+        return Backlog(retries, sum(map(len, self._sealed)), ahead + len(self._ahead))
 
     def images(self) -> Iterator[str]:
         """The images that wait here, read ahead or come back; the plan behind what was read ahead is not looked at."""
-        pools = (*self._sealed, *self._retries.values(), *self._fresh.values())
-        return (work.attempt.image.image_id for works in pools for work in works)
+        waiting = (group for pool in (self._retries, self._fresh) for groups in pool.values() for group in groups)
+        return (work.attempt.image.image_id for works in (*self._sealed, *waiting, self._ahead) for work in works)
 
     def empty(self) -> bool:
         """Whether nothing waits; reads ahead to know."""
@@ -180,12 +180,22 @@ class UnitQueue:
 
     def _refill(self) -> None:
         while not self._dry and self._fresh_groups < self._batch * LOOKAHEAD_BATCHES:
-            group = next(self._source, None)
-            if group is None:
+            group = self._next_group()
+            if not group:
                 self._dry = True
                 return
             self._fresh.setdefault(self._key(group[0].attempt.image), deque()).append(group)
             self._fresh_groups += 1
+
+    def _next_group(self) -> Group:
+        """The next works of the plan that are drawn as one; the work behind them, which says where they end, is kept. Empty at the end."""
+        group, self._ahead = self._ahead, []
+        for work in self._source:
+            if group and not _joins(group, work):
+                self._ahead = [work]
+                break
+            group.append(work)
+        return group
 
 
 def halves(unit: Unit, *, sheets: bool = False) -> list[tuple[PendingAttempt, ...]]:
@@ -193,7 +203,7 @@ def halves(unit: Unit, *, sheets: bool = False) -> list[tuple[PendingAttempt, ..
 
     `sheets`: it was no renderer, so a drawing's sheets are told apart, too.
     """
-    groups = list(_groups(unit.members))
+    groups = _groups(unit.members)
     if sheets and len(groups) == 1:
         groups = [[work] for work in unit.members]
     if len(groups) == 1:
