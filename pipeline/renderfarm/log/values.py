@@ -8,7 +8,8 @@ and the columns of `record.values_schema()`. Its footer says:
     renderfarm.row_root         of the part that it belongs to, hex
 
 Nobody signs it: each row's `commitment` in the part does. A row whose salt is null was forgotten, and all else in it is null or empty. So a
-row, or a whole file, can go, and nothing that is signed changes. It is written before its part; a crash between the two leaves an orphan.
+row, or a whole file, can go, and nothing that is signed changes. Where no row has a salt there is no file. It is written before its part; a
+crash between the two leaves an orphan.
 """
 
 from __future__ import annotations

@@ -275,7 +275,8 @@ class LogWriter:
             kept = record.values(table)
             if wrong := beside.differing(kept, columns.column("commitment").to_pylist()):
                 raise ValueError(f"row {wrong[0]}: its values are not what it commits to")
-            values = (values_key(number, row_root), beside.encode(kept, number, row_root))
+            if kept.column("salt").null_count < kept.num_rows:
+                values = (values_key(number, row_root), beside.encode(kept, number, row_root))
         data = guarded.write(columns, footer)
         read = parts.read_part(PartFile(data, values[1] if values else None), number)
         assert tree_root(read.encoded.leaves()) == row_root and read.values is None, "a part does not read back as it was written"
