@@ -178,7 +178,8 @@ def values_of(part: Path) -> Path:
 def records_of(path: Path) -> list[Record]:
     number = part_number(f"provenance/parts/{path.name}")
     assert number is not None
-    return list(from_table(parts.read_part(parts.PartFile(path.read_bytes(), values_of(path).read_bytes()), number).table))
+    values = [found.read_bytes() for found in path.parent.parent.glob(f"values/{path.stem}-*")]
+    return list(from_table(parts.read_part(parts.PartFile(path.read_bytes(), *values), number).table))
 
 
 def columns_of(records: list[Record]) -> pa.Table:
