@@ -18,7 +18,7 @@ from renderfarm.models.adapters import ResolvedAdapter, resolve_adapter
 from renderfarm.models.checkpoint import spoken_sampler, supplied_by, weights_in
 from renderfarm.models.control import COMPONENT, ResolvedControl, resolve_control
 from renderfarm.models.encoders import refuse_apart
-from renderfarm.models.families import OTHER, SCHEDULERS, family_of, samplers_for
+from renderfarm.models.families import SCHEDULERS, family_of, samplers_for
 from renderfarm.models.fingerprint import FileDigest, combined, fingerprint
 from renderfarm.models.layout import PICKLES, Layout, pickle_error, read_layout, read_parts
 from renderfarm.models.licence import Licence, read_licence
@@ -81,6 +81,7 @@ def resolve(settings: ModelSettings) -> Resolved:
     """
     name, folder = locate(settings)
     checkpoint = checkpoint_of(settings)
+    family = family_of(read_parts(folder)[0])
     supplied = _supplied(folder, checkpoint)
     layout = read_layout(folder, supplied)
     licence = read_licence(folder)
@@ -93,7 +94,6 @@ def resolve(settings: ModelSettings) -> Resolved:
             "if you have the right to use them, set model.accept_licence: true; else choose other weights",
         )
     files = digests(folder, layout.files, checkpoint, cache=cache_folder())
-    family = family_of(layout.pipeline_class)
     scheduler = _scheduler(settings, layout)
     refuse_modes(settings, family, scheduler)
     refuse_apart(settings.encoders, family)
@@ -222,8 +222,6 @@ def _warnings(name: str, layout: Layout, licence: Licence) -> list[str]:
         warnings.append(f"licence {licence.name!r} ({licence.source}): nobody checked whether commercial use is allowed")
     if licence.use == "restricted":
         warnings.append(f"licence {licence.name!r} ({licence.source}) sets conditions for commercial use: read them")
-    if family_of(layout.pipeline_class) is OTHER:
-        warnings.append(f"{layout.pipeline_class} is not among the tested families: rendered by its own plain call")
     if layout.has_safety_checker:
         warnings.append("the weights bring a safety checker; it is not run, because it blackens pictures without saying so")
     return warnings

@@ -37,6 +37,7 @@ def settings_of(model: LoadedModel, settings: ModelSettings, request: Request, *
         "speed.compile": speed.compile != "off" and speed.compile,
         "speed.fuse_qkv": speed.fuse_qkv,
         "speed.graphs": speed.graphs and cuda and model.mode == "full",
+        "strength": request.task != "text" and model.family.by_strength and request.strength,
         "speed.tf32": speed.tf32 and cuda and not settings.deterministic,
         "vae.slicing": getattr(vae, "use_slicing", False),
         "vae.tiling": tile_of(model, request.size) or False,

@@ -160,6 +160,10 @@ class Renderer:
         with self.lanes.behind():
             pictures = torch.cat([part for part, _ in drawn])
             assert len(pictures) == len(attempts), "an image was lost between batches"
+            image, (height, width) = attempts[0].image, pictures.shape[1:3]
+            if (width, height) != (image.width, image.height):
+                what = f"these weights drew {width}×{height} where {image.width}×{image.height} was asked for"
+                raise RenderFailed(f"{what}: choose a size that they can draw")
             finite = torch.cat([part for _, part in drawn])
             if not bool(finite.all()):
                 raise not_finite(attempts, finite.tolist().index(False))

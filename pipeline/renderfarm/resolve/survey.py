@@ -23,7 +23,7 @@ from renderfarm.errors import JobError, ManifestChanged, ManifestError, NotStore
 from renderfarm.job import JobSettings
 from renderfarm.manifest import Rules
 from renderfarm.models import Resolved
-from renderfarm.models.families import FAMILIES
+from renderfarm.models.families import family_of
 from renderfarm.schema import PromptRow
 from renderfarm.storage import FileStamp, stamp
 from renderfarm.version import __version__
@@ -155,11 +155,18 @@ def _refuse_faults(job: JobSettings, rules: Rules) -> None:
 
 
 def _refuse_task(row: PromptRow, job: JobSettings, weights: Resolved) -> None:
-    steps = row.steps or job.defaults.steps
+    """What the row asks for and the weights' pipeline would leave out without a word. Raises: JobError."""
+    steps, family, where = row.steps or job.defaults.steps, family_of(weights.pipeline_class), f"row id {row.id!r}"
+    rungs = [rung.negative_prompt for rung in job.checks.ladder]
+    if not family.negative and any((job.negative_prompt, row.negative_prompt, *rungs)):
+        place = where if row.negative_prompt else "negative_prompt" if job.negative_prompt else "checks.ladder"
+        raise JobError(f"{weights.pipeline_class} takes no negative prompt", place, "remove it, or say in the prompt what should be there")
+    if row.strength is not None and not family.by_strength:
+        what = f"{weights.pipeline_class} looks at its init_image and does not start from it: strength has no meaning"
+        raise JobError(what, where, "remove the strength")
     if row.strength is not None and int(steps * row.strength) < 1:
         raise JobError(f"{steps} steps at strength {row.strength:g} leave nothing to draw", f"row id {row.id!r}", "raise one of them")
-    family = next((family for family in FAMILIES if family.name == weights.family), None)
-    if row.init_image is None or family is None:
+    if row.init_image is None:
         return
     if not (family.inpaint if row.mask_image else family.image):
         what = "inpainting" if row.mask_image else "image-to-image"
