@@ -21,7 +21,6 @@ from renderfarm import machine, processes
 from renderfarm.errors import FarmLost, Paused, Stopped, StorageAway, UserError
 from renderfarm.job import JobSettings
 from renderfarm.logs import get_logger
-from renderfarm.models import Resolved
 from renderfarm.processes import Child
 from renderfarm.run import worker_process
 from renderfarm.run.engine import (
@@ -83,16 +82,14 @@ def plan_crew(job: JobSettings, gpus: int, cpus: int, weights_bytes: int, free_b
 def open_engine(order: Order, stopped: Callable[[], bool]) -> Iterator[Opened]:
     """As `run.engine.OpenEngine`."""
     gpus = machine.gpus() if order.job.model.device != "cpu" else ()
-    crew = plan_crew(order.job, len(gpus), machine.cores(), _weights_bytes(order.weights), machine.free_bytes())
+    crew = plan_crew(
+        order.job, len(gpus), machine.cores(), BYTES_PER_WEIGHT * sum(count for _, count in order.weights.parameters), machine.free_bytes()
+    )
     engine = LocalEngine(order, crew, gpus=gpus)
     try:
         yield Opened(engine, crew.renderers, engine.start(stopped), crew.priced)
     finally:
         engine.close()
-
-
-def _weights_bytes(weights: Resolved) -> int:
-    return BYTES_PER_WEIGHT * sum(count for _, count in weights.parameters)
 
 
 @dataclass(eq=False, slots=True)
