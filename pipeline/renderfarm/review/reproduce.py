@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from renderfarm import keys, pictures
 from renderfarm.errors import KeysError, NotStored, PictureError, RenderFailed, UserError
 from renderfarm.log.find import image_named, records_of
+from renderfarm.manifest.adapters import parse
 from renderfarm.models import ModelSettings, beside, resolve
 from renderfarm.pictures import Pixels, decode, encode
 from renderfarm.render import CHUNK_END, Renderer
@@ -155,7 +156,7 @@ def reproduce_image(
         on_note(f"the record's weights were {record.weights_digest}, these are {model.digest}")
     batch_images = frozenset(name.partition("/")[0] for name in record.batch)
     batch = neighbours(records_of(storage, batch_images), record)
-    used = beside({record.adapter: ""} if record.adapter else {}, record.control_digest)
+    used = beside({name: "" for name, _ in parse(record.adapter)} if record.adapter else {}, record.control_digest)
     changed = changed_beside({name: digest for name, digest in job.beside.items() if name in used}, model.beside)
     return reproduce(record, stored, model.render, mark_keys, job.quality, batch, changed)
 
