@@ -134,7 +134,7 @@ class LocalEngine:
     """`run.engine.Engine` over processes of this machine. Close it in any case."""
 
     def __init__(self, order: Order, crew: Crew, module: str = worker_process.__name__, gpus: Sequence[str] = ()) -> None:
-        """`gpus`: one for each renderer, as CUDA_VISIBLE_DEVICES names it."""
+        """`gpus`: one for each renderer, as CUDA_VISIBLE_DEVICES names it; one that is alone sees all, since its encoders may be on another."""
         self._order, self._module = order, module
         self._numbers, self._task_numbers = itertools.count(1), itertools.count(1)
         self._workers: list[Worker] = []
@@ -147,7 +147,7 @@ class LocalEngine:
         self._away: Paused | None = None
         both: tuple[Kind, ...] = ("render", "finish")
         for at in range(crew.renderers):
-            pinned = {"CUDA_VISIBLE_DEVICES": gpus[at]} if not crew.mixed and at < len(gpus) else {}
+            pinned = {"CUDA_VISIBLE_DEVICES": gpus[at]} if not crew.mixed and crew.renderers > 1 and at < len(gpus) else {}
             alone = crew.renderers + crew.finishers == 1
             if crew.mixed and (at or alone):  # the first renders soon, the second waits for its pictures, and learns to render meanwhile
                 self._spawn(both, ("finish", "render"), pinned)
