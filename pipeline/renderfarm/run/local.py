@@ -134,7 +134,7 @@ class LocalEngine:
     """`run.engine.Engine` over processes of this machine. Close it in any case."""
 
     def __init__(self, order: Order, crew: Crew, module: str = worker_process.__name__, gpus: Sequence[str] = ()) -> None:
-        """`gpus`: one for each renderer, as CUDA_VISIBLE_DEVICES names it; one that is alone sees all, since its encoders may be on another."""
+        """`gpus`: one for each renderer, as CUDA_VISIBLE_DEVICES names it; one that is alone sees all: its encoders may be elsewhere."""
         self._order, self._module = order, module
         self._numbers, self._task_numbers = itertools.count(1), itertools.count(1)
         self._workers: list[Worker] = []
