@@ -11,7 +11,7 @@ import diffusers
 import numpy as np
 import torch
 
-from renderfarm.models.quiet import drop_foreign_warnings
+from renderfarm.models.quiet import drop_foreign_warnings, quieten
 
 CALL = {"prompt": "a red mug", "num_inference_steps": 2, "guidance_scale": 4.0, "width": 64, "height": 64}
 """What `standins.attempt` asks for by default."""
@@ -19,7 +19,7 @@ CALL = {"prompt": "a red mug", "num_inference_steps": 2, "guidance_scale": 4.0, 
 
 def loaded(folder: Path, change: Callable[[Any], object] = lambda pipe: None) -> Any:
     """The folder's pipeline, with what a user would do to it next."""
-    drop_foreign_warnings()
+    quieten()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         pipe: Any = diffusers.DiffusionPipeline.from_pretrained(str(folder), safety_checker=None, local_files_only=True)

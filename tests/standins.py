@@ -427,6 +427,95 @@ def sd_wide() -> Any:
     return pipe
 
 
+def chat_tokenizer() -> Any:
+    """A Qwen tokenizer of single bytes, with a chat template that thinks or does not."""
+    words = {word: i for i, word in enumerate([*byte_alphabet(), "<|endoftext|>", "<|im_start|>", "<|im_end|>"])}
+    tokenizer = transformers.Qwen2Tokenizer(vocab=words, merges=[], model_max_length=512)
+    tokenizer.chat_template = (
+        "{% for message in messages %}<|im_start|>{{ message['role'] }} {{ message['content'] }}<|im_end|>{% endfor %}"
+    )
+    return tokenizer
+
+
+def z_image() -> Any:
+    """Z-Image: a Qwen3 whose last layer but one is the prompt, one stream of text and picture, guidance that is off at 0."""
+    tokenizer = chat_tokenizer()
+    config = transformers.Qwen3Config(
+        vocab_size=len(tokenizer), hidden_size=16, intermediate_size=16, num_hidden_layers=2, num_attention_heads=2,
+        num_key_value_heads=1, head_dim=8,
+    )  # fmt: skip
+    return diffusers.ZImagePipeline(
+        scheduler=diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0),
+        vae=vae(4, scaling_factor=0.3611, shift_factor=0.1159, use_quant_conv=False, use_post_quant_conv=False),
+        text_encoder=transformers.Qwen3Model(config).eval(),
+        tokenizer=tokenizer,
+        transformer=_of_numbers(
+            diffusers.ZImageTransformer2DModel(
+                in_channels=4, dim=32, n_layers=1, n_refiner_layers=1, n_heads=2, n_kv_heads=2, cap_feat_dim=16, axes_dims=[4, 6, 6],
+                axes_lens=[512, 64, 64],
+            )
+        ),
+    )  # fmt: skip
+
+
+def _of_numbers(model: Any) -> Any:
+    """Fills what a model leaves empty or zero, as before training, with small random numbers."""
+    for parameter in model.parameters():
+        if not parameter.isfinite().all() or not parameter.abs().max() > 0 or parameter.abs().max() > 1e3:
+            torch.nn.init.normal_(parameter, std=0.1)
+    return model.eval()
+
+
+def qwen_image() -> Any:
+    """Qwen-Image: the language side of Qwen2.5-VL as text encoder, a VAE of videos, true guidance."""
+    tokenizer = chat_tokenizer()
+    config = transformers.Qwen2_5_VLConfig(
+        text_config={
+            "vocab_size": len(tokenizer), "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2,
+            "num_key_value_heads": 2, "rope_parameters": {"type": "default", "mrope_section": [1, 1, 2], "rope_theta": 1000000.0},
+        },
+        vision_config={
+            "depth": 1, "hidden_size": 16, "intermediate_size": 16, "num_heads": 2, "out_hidden_size": 16, "fullatt_block_indexes": [0],
+        },
+    )  # fmt: skip
+    transformer = diffusers.QwenImageTransformer2DModel(
+        in_channels=16, out_channels=4, num_layers=1, attention_head_dim=16, num_attention_heads=2, joint_attention_dim=16,
+        axes_dims_rope=(4, 6, 6),
+    ).eval()  # fmt: skip
+    with torch.no_grad():  # so that the prompt moves pixels
+        transformer.txt_in.weight *= 30.0
+        transformer.proj_out.weight *= 6.0
+    return diffusers.QwenImagePipeline(
+        scheduler=diffusers.FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True),
+        vae=diffusers.AutoencoderKLQwenImage(
+            base_dim=8, z_dim=4, dim_mult=[1, 1, 1, 1], num_res_blocks=1, latents_mean=[0.0] * 4, latents_std=[1.0] * 4
+        ).eval(),
+        text_encoder=transformers.Qwen2_5_VLForConditionalGeneration(config).eval(),
+        tokenizer=tokenizer,
+        transformer=transformer,
+    )
+
+
+def chroma() -> Any:
+    """Chroma: FLUX without distilled guidance; T5 alone, its padding masked."""
+    t5 = t5_tokenizer()
+    return diffusers.ChromaPipeline(
+        scheduler=diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0),
+        vae=vae(4, scaling_factor=0.3611, shift_factor=0.1159, use_quant_conv=False, use_post_quant_conv=False),
+        text_encoder=t5_encoder(t5),
+        tokenizer=t5,
+        transformer=diffusers.ChromaTransformer2DModel(
+            in_channels=16, num_layers=1, num_single_layers=1, attention_head_dim=16, num_attention_heads=2, joint_attention_dim=32,
+            axes_dims_rope=(4, 4, 8), approximator_num_channels=8, approximator_hidden_dim=16, approximator_layers=1,
+        ).eval(),
+    )  # fmt: skip
+
+
+def flux_kontext() -> Any:
+    """FLUX.1 Kontext: FLUX that looks at a picture and follows an instruction."""
+    return diffusers.FluxKontextPipeline(**{k: v for k, v in flux().components.items() if v is not None})
+
+
 BUILDERS: dict[str, Callable[[], Any]] = {
     "sd": sd_epsilon,
     "sd2": sd2,
@@ -440,5 +529,9 @@ BUILDERS: dict[str, Callable[[], Any]] = {
     "flux2": flux2,
     "pixart": pixart,
     "sana": sana,
+    "z_image": z_image,
+    "qwen_image": qwen_image,
+    "chroma": chroma,
+    "flux_kontext": flux_kontext,
 }
 """Stand-in → builder. Each has the architecture of its family, with layers of a few channels."""

@@ -18,6 +18,7 @@ from json.encoder import encode_basestring
 from typing import Any
 
 from renderfarm.job import JobSettings
+from renderfarm.manifest import adapters
 from renderfarm.manifest.rows import shortest
 from renderfarm.schema import Attempt, PlannedImage, PromptRow
 
@@ -75,7 +76,7 @@ def _plan_image(row: PromptRow, row_digest: str, index: int, intent: Intent, sal
         guidance=row.guidance if row.guidance is not None else defaults.guidance,
         text=row.text,
         objects=row.objects,
-        adapter=row.adapter or defaults.adapter,
+        adapter=adapters.chosen(row.adapter, defaults.adapter, defaults.adapters),
         init_image=row.init_image,
         init_digest=intent.input_digests.get(row.init_image) if row.init_image else None,
         mask_image=row.mask_image,
@@ -103,7 +104,7 @@ def _image_id(image: PlannedImage, intent: Intent) -> str:
         "guidance": image.guidance,
         "scheduler": intent.job.model.scheduler,
         "weights": intent.weights_digest,
-        "adapter": intent.adapter_digests.get(image.adapter, image.adapter) if image.adapter else None,
+        "adapter": adapters.identity(image.adapter, intent.adapter_digests),
         "init": image.init_digest,
         "mask": image.mask_digest,
         "strength": image.strength,
@@ -135,11 +136,11 @@ class ImageIds:
         intent, value = self._intent, raw.get
         job, defaults = intent.job, intent.job.defaults
         row, seed, init, mask, control = raw["id"], value("seed"), value("init_image"), value("mask_image"), value("control_image")
-        adapter = value("adapter") or defaults.adapter
+        adapter = adapters.chosen(value("adapter"), defaults.adapter, defaults.adapters)
         guidance = defaults.guidance if value("guidance") is None else shortest(raw["guidance"])
         strength = "null" if value("strength") is None else repr(shortest(raw["strength"]))
         negative = ", ".join(part for part in (job.negative_prompt, value("negative_prompt")) if part)
-        adapter_json = _text(intent.adapter_digests.get(adapter, adapter) if adapter else None)
+        adapter_json = _text(adapters.identity(adapter, intent.adapter_digests))
         init_json, mask_json = (_text(intent.input_digests.get(uri) if uri else None) for uri in (init, mask))
         control_json = f'"control":[{_text(intent.control)},{_text(intent.input_digests.get(control))}],' if control is not None else ""
         version, salt_json = (2, f'"salt":"{salt}",') if salt else (1, "")

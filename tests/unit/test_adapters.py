@@ -190,3 +190,20 @@ def test_layers_that_find_no_place_are_told(tmp_path: Path) -> None:
     chosen = settings(folder_of("sd"), both={"path": str(path)})
     with pytest.raises(WeightsError, match="has 4 layers, and diffusers finds a place for 2"):
         load(resolve(chosen), chosen)
+
+
+def test_several_adapters_draw_what_diffusers_draws_with_them(tmp_path: Path) -> None:
+    one, two = header_alpha(tmp_path / "one.safetensors", "unet", SD_LAYERS), unet_lora(tmp_path / "two.safetensors", 32, 2)
+    chosen = settings(folder_of("sd"), lcm={"path": str(one)}, style={"path": str(two), "scale": 0.5})
+    made = Renderer(resolve(chosen), chosen)
+
+    def adapted(pipe: Any) -> None:
+        pipe.load_lora_weights(str(one), adapter_name="one")
+        pipe.load_lora_weights(str(two), adapter_name="two")
+        pipe.set_adapters(["one", "two"], [1.0, 0.8])
+
+    pictures, info = made.render([attempt(adapter="lcm, style:0.8")])
+    assert plain.apart(pictures[0], plain.drawn(plain.loaded(folder_of("sd"), adapted))) <= 1
+    assert [(used.name, used.weight) for used in info.adapters] == [("lcm", 1.0), ("style", 0.8)]
+    alone = [made.render([attempt(adapter=text)])[0] for text in ("lcm", "style", "lcm, style")]
+    assert len({pictures.tobytes(), *(one.tobytes() for one in alone)}) == 4

@@ -208,6 +208,26 @@ def test_the_old_spellings_that_the_changelog_names_are_read(tmp_path: Path) -> 
         assert [(line["event"], line["old"]) for line in said] == [("job.old_spelling", old.rpartition(".")[2])]
 
 
+def test_what_the_front_page_shows_is_what_the_example_ended_as() -> None:
+    """The run itself is not made again: tests/data/example says what it came to."""
+    page, run = (ROOT / "README.md").read_text(), ROOT / "tests/data/example"
+    status = json.loads((run / "status.json").read_text())
+    caption = re.search(r"!\[(.*?)\]\(infra/pictures/contact-sheet.png\)", page)
+    assert caption is not None and f"{status['accepted']} accepted pictures" in caption[1] and status["exhausted"] == 1
+    for word in re.findall(r"[A-Z]{4}", caption[1].replace("LOVE", "")):
+        assert f"the picture reads {word}, expected LOVE" in [item["reason"] for item in status["reasons"]]
+    shown = " ".join(page.replace("…\n", "\n").split())
+    first, *lines = (run / "audit.txt").read_text().splitlines()
+    assert first in page
+    for line in lines:
+        words = " ".join(line.split())
+        assert words[:100] in shown, words  # the key is cut
+    for kind in ("flip", "edit", "gone"):
+        lines = (run / f"audit-{kind}.txt").read_text().splitlines()
+        finding = next(number for number, line in enumerate(lines) if "-altered" in line or "part-missing" in line)
+        assert " ".join(" ".join(lines[finding : finding + 3]).split()) in shown
+
+
 def test_the_front_page_is_short() -> None:
     assert len((ROOT / "README.md").read_text().splitlines()) <= 150
 

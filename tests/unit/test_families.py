@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import io
+import json
+import shutil
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
-from renderfarm.errors import WeightsError
+from renderfarm.errors import RenderFailed, WeightsError
 from renderfarm.models import ModelSettings, resolve
 from renderfarm.models.families import FAMILIES, SCHEDULERS, family_of, samplers_for
 from renderfarm.models.quiet import drop_foreign_warnings
 from renderfarm.render import Renderer
+from tests import plain
 from tests.standins import BUILDERS, attempt, folder_of, png
 
 PICTURES = {
@@ -26,8 +32,12 @@ PICTURES = {
 }
 """An init image and a mask by the digest that attempts name."""
 
-NO_NEGATIVE = ("flux", "flux_schnell", "flux2", "lcm")
+NO_NEGATIVE = ("flux", "flux_schnell", "flux2", "lcm", "flux_kontext")
 """Stand-ins whose negative prompt has no effect."""
+
+
+MODES = [name for name in BUILDERS if name not in ("z_image", "qwen_image", "chroma", "flux_kontext")]
+"""Stand-ins of families with encoders elsewhere, compiling and graphs; the others are drawn one by one."""
 
 
 def renderer(folder: Path, **changes: object) -> Renderer:
@@ -56,6 +66,10 @@ def plain_diffusers(made: Renderer, prompt: str, negative: str, seed: int, guida
         arguments["negative_prompt"] = negative
     if made.model.family.name in ("pixart", "sana"):
         arguments["use_resolution_binning"] = False
+    if made.model.family.name == "qwen_image":  # as its card says: guided only with a negative prompt, be it a blank
+        arguments |= {"true_cfg_scale": arguments.pop("guidance_scale"), "negative_prompt": negative or " "}
+    if made.model.family.name == "flux_kontext":
+        arguments |= {"max_area": 64 * 64}
     drop_foreign_warnings()
     picture = made.model.pipe(**arguments).images[0]
     return (picture * 255).round().astype(np.uint8)
@@ -74,7 +88,7 @@ def test_one_image_is_what_diffusers_draws_and_the_negative_prompt_counts(name: 
     assert (drawn["", 3.0] == drawn["blurry text", 3.0]) == (name in NO_NEGATIVE)
 
 
-@pytest.mark.parametrize("name", BUILDERS)
+@pytest.mark.parametrize("name", MODES)
 def test_deterministic_bytes_do_not_depend_on_company(name: str) -> None:
     made = renderer(folder_of(name), deterministic=True)
     target = attempt("t", prompt="a long prompt, much longer than its neighbours", seed=3)
@@ -131,7 +145,7 @@ def test_a_sampler_that_the_pipeline_cannot_drive_is_refused() -> None:
             resolve(ModelSettings(weights=str(folder_of(name)), scheduler=sampler))
 
 
-@pytest.mark.parametrize("name", BUILDERS)
+@pytest.mark.parametrize("name", MODES)
 def test_encoders_apart_draw_the_same_bytes(name: str) -> None:
     """The pipeline is left without encoders, so whatever it draws it draws from embeddings; from a picture and in a mask too."""
     beside, apart = shared(name), renderer(folder_of(name), encoders="cpu")
@@ -147,7 +161,8 @@ def test_encoders_apart_draw_the_same_bytes(name: str) -> None:
         work += [started, masked]
     for attempts in work:
         want, got = (made.render(attempts, inputs=PICTURES) for made in (beside, apart))
-        assert got[0].tobytes() == want[0].tobytes() and got[1] == want[1]
+        told = (("encoders", '"cpu"'),)
+        assert got[0].tobytes() == want[0].tobytes() and got[1] == replace(want[1], settings=told + want[1].settings)
 
 
 class CpuTensors(TorchDispatchMode):
@@ -163,7 +178,7 @@ class CpuTensors(TorchDispatchMode):
         return out
 
 
-@pytest.mark.parametrize("name", BUILDERS)
+@pytest.mark.parametrize("name", MODES)
 def test_a_step_asks_nothing_of_the_host(name: str) -> None:
     """So a CUDA graph can hold it: no value is read back (a tensor without memory would raise), none is copied from the host."""
     made = renderer(folder_of(name))
@@ -177,3 +192,54 @@ def test_a_step_asks_nothing_of_the_host(name: str) -> None:
     with torch.inference_mode(), CpuTensors() as seen:
         denoiser(*args, **options)
     assert seen.made == []
+
+
+@pytest.mark.parametrize("name", ["z_image", "qwen_image", "chroma"])
+def test_a_guidance_of_1_is_none(name: str) -> None:
+    made = shared(name)
+    pictures = [made.render([attempt(negative="blurry", guidance=guidance)])[0].tobytes() for guidance in (0.0, 1.0, 3.0)]
+    assert pictures[0] == pictures[1] != pictures[2]
+
+
+@pytest.mark.parametrize(
+    ("name", "mask"), [("z_image", None), ("z_image", "m"), ("qwen_image", None), ("qwen_image", "m"), ("flux_kontext", None)]
+)
+def test_families_of_a_plain_call_start_from_pictures_as_diffusers_does(name: str, mask: str | None) -> None:
+    made = shared(name)
+    one = attempt(steps=4, guidance=3.0)
+    strength = 0.5 if made.model.family.by_strength else None
+    one = replace(one, image=replace(one.image, init_image="i", init_digest="i", strength=strength, mask_image=mask, mask_digest=mask))
+    got = made.render([one], inputs=PICTURES)[0][0]
+    init, drawn_anew = Image.open(io.BytesIO(PICTURES["i"])), Image.open(io.BytesIO(PICTURES["m"]))
+    call: dict[str, Any] = {"image": init, "num_inference_steps": 4, "guidance_scale": 3.0}
+    call |= {"mask_image": drawn_anew} if mask else {}
+    call |= {"strength": 0.5} if strength else {"max_area": 64 * 64, "_auto_resize": False}
+    if name == "qwen_image":
+        call |= {"true_cfg_scale": call.pop("guidance_scale"), "negative_prompt": " "}
+    auto = diffusers.AutoPipelineForInpainting if mask else diffusers.AutoPipelineForImage2Image
+    pipe = auto.from_pipe(plain.loaded(folder_of(name)))
+    pipe.set_progress_bar_config(disable=True)
+    want = plain.drawn(pipe, **call)
+    if mask:  # what the mask keeps are the init image's own pixels, here as ever
+        want = np.where(np.asarray(drawn_anew)[..., None] > 127, want, np.asarray(init))
+    assert plain.apart(got, want) <= 1
+    assert plain.apart(got, made.render([attempt(steps=4, guidance=3.0)])[0][0]) > 1
+
+
+def test_a_size_that_is_not_the_one_asked_for_is_no_picture() -> None:
+    """Whatever a pipeline does with sizes that it does not like: a record never says another size than its file has."""
+    for name in ("z_image", "sd", "flux2"):
+        made = renderer(folder_of(name))
+        decode = made.model.pipe.vae.decode
+        made.model.pipe.vae.decode = lambda latents, decode=decode, **options: decode(latents[..., :-2], **options)
+        with pytest.raises(RenderFailed, match=r"drew \d+×64 where 64×64 was asked for"):
+            made.render([attempt()])
+
+
+def test_a_class_that_is_not_known_is_refused_by_name(tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(folder_of("sd"), tmp_path / "sd"))
+    index = folder / "model_index.json"
+    for kind in ("WanPipeline", "StableAudioPipeline", "StableDiffusionUpscalePipeline", "NoSuchPipeline"):
+        index.write_text(json.dumps({**json.loads(index.read_text()), "_class_name": kind}))
+        with pytest.raises(WeightsError, match=kind):
+            resolve(ModelSettings(weights=str(folder)))

@@ -10,7 +10,7 @@ import torch
 
 from renderfarm.errors import WeightsError
 from renderfarm.models import ModelSettings, resolve
-from renderfarm.models.families import OTHER
+from renderfarm.models.families import family_of
 from renderfarm.models.graphs import RECORDINGS_MAX, Graphed
 from renderfarm.models.speed import refuse_modes
 from renderfarm.render import Renderer
@@ -120,6 +120,6 @@ def test_modes_that_do_not_go_together_are_refused(with_it: dict[str, Any]) -> N
 
 
 @pytest.mark.parametrize("mode", [{"speed": {"graphs": True}}, {"speed": {"compile": "full"}}, {"lossy": {"quantise": "int8"}}])
-def test_nothing_is_done_to_a_pipeline_that_nothing_is_known_of(mode: dict[str, Any]) -> None:
-    with pytest.raises(WeightsError, match="outside the tested families"):
-        refuse_modes(ModelSettings.model_validate(mode), OTHER, "DDIMScheduler")
+def test_nothing_is_done_to_a_family_that_it_is_not_proven_for(mode: dict[str, Any]) -> None:
+    with pytest.raises(WeightsError, match="not proven for this family"):
+        refuse_modes(ModelSettings.model_validate(mode), family_of("ZImagePipeline"), "FlowMatchEulerDiscreteScheduler")

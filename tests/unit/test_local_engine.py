@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -161,6 +162,13 @@ def test_each_renderer_sees_the_gpu_that_it_was_given_by_its_name(engine: LocalE
             engine.render(unit(number, "a"))
         seen |= {event.info.device for event in events(engine, 3) if isinstance(event, Rendered)}
     assert seen == {"GPU-a", "MIG-b"}
+
+
+@pytest.mark.parametrize("engine", [(order(), Crew(1, 1, mixed=False), ("GPU-a", "MIG-b"))], indirect=True)
+def test_a_renderer_that_is_alone_sees_every_gpu(engine: LocalEngine) -> None:
+    """Its text encoders may be on another (`model.encoders: cuda:1`)."""
+    engine.start()
+    assert rendered(engine, unit(1, "a")).info.device == os.environ.get("CUDA_VISIBLE_DEVICES", "")
 
 
 @pytest.mark.parametrize("engine", [(order(), Crew(1, 0, mixed=True))], indirect=True)

@@ -17,7 +17,7 @@ from renderfarm import manifest
 from renderfarm.errors import ManifestError
 from renderfarm.manifest import Rules
 from renderfarm.manifest.duplicates import find_twins
-from renderfarm.manifest.rows import examine, forbidden_word, raw_digest
+from renderfarm.manifest.rows import examine, forbidden_word, raw_digest, row_digest
 from renderfarm.schema import ObjectCount, PromptRow
 
 Write = Callable[..., str]
@@ -351,3 +351,16 @@ def test_show_gives_the_rows_asked_for(write: Write, tmp_path: Path) -> None:
     write("d/b.parquet", id=list("abc"))
     assert [number for number, _ in manifest.show(str(tmp_path / "d"), 3, 3)] == [3, 4, 5]
     assert manifest.count(str(tmp_path / "d")) == 8
+
+
+def test_several_adapters_come_as_a_list_or_as_a_text(write: Write) -> None:
+    listed = write(id=["a", "b", "c"], prompt=["x"] * 3, adapters=[["lcm", "style:.8"], ["lcm"], None])
+    assert [row.adapter for row in all_rows(listed)] == ["lcm, style:.8", "lcm", None]
+    written = write(id=["a", "b", "c"], prompt=["x"] * 3, adapter=["lcm, style:.8", "lcm", None])
+    assert [row_digest(row) for row in all_rows(written)] == [row_digest(row) for row in all_rows(listed)]
+    rules = Rules(adapters=frozenset({"lcm"}))
+    unknown = write(id=["a"], prompt=["x"], adapters=[["lcm", "style"]])
+    assert only_fault(unknown, rules)[1:3] == ("adapter", "the job has no adapter 'style'")
+    assert "named twice" in only_fault(write(id=["a"], prompt=["x"], adapter=["lcm, lcm"]), rules)[2]
+    both = write(id=["a"], prompt=["x"], adapter=["lcm"], adapters=[["lcm"]])
+    assert "say the same" in str(next(manifest.check(both)))

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 import tomllib
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
+import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -62,3 +65,18 @@ def test_constraints_name_versions_and_no_addresses() -> None:
     assert bad == []
     assert "torch==2.13.0" in lines
     assert not any(line.startswith("opencv-python=") for line in lines), "it needs a display's libraries; the headless one does not"
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["render", "--help"]])
+def test_help_comes_without_the_heavy_libraries(arguments: list[str]) -> None:
+    code = f"""
+import sys
+from renderfarm.cli import main
+try:
+    main({arguments!r})
+except SystemExit:
+    pass
+print(sorted({{"torch", "ray", "diffusers", "transformers", "cv2", "onnxruntime"}} & set(sys.modules)), file=sys.stderr)
+"""
+    ran = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stderr.splitlines()[-1] == "[]"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import replace
 
 import pytest
@@ -9,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from renderfarm.job import JobSettings
-from renderfarm.plan import Intent, attempt_of, batch_key, batches, first_seed, on_ladder, plan_digest, plan_row
+from renderfarm.plan import ImageIds, Intent, attempt_of, batch_key, batches, first_seed, on_ladder, plan_digest, plan_row
 from renderfarm.schema import PromptRow
 
 JOB = JobSettings.model_validate({"name": "j", "manifest": "m", "output": {"to": "o"}, "negative_prompt": "blurry"})
@@ -123,3 +125,41 @@ def test_a_rung_of_the_ladder_keeps_id_and_seed_and_never_asks_for_less_than_the
     (rich,) = plan_row(PromptRow("b", "a mug", steps=50, guidance=12.0), "d", replace(INTENT, job=job))
     assert [on_ladder(attempt_of(rich, 2), n, job).image.steps for n in (1, 3)] == [50, 50]
     assert on_ladder(attempt_of(rich, 4), 3, job).image.guidance == 12.0
+
+
+DIGESTS = {"lcm": f"{'1' * 64} at 1.0", "style": f"{'2' * 64} at 0.8"}
+
+
+def adapted(row: str | None, default: str | None = None, always: tuple[str, ...] = ()):
+    intent = replace(changed_job(defaults={"adapter": default, "adapters": always}), adapter_digests=DIGESTS)
+    image = one(replace(ROW, adapter=row), intent)
+    raw = {"id": ROW.id, "prompt": ROW.prompt, "images": 3} | ({"adapter": row} if row else {})
+    assert ImageIds(intent).of(raw)[0].hex() == image.image_id
+    return image
+
+
+def test_one_adapter_keeps_its_images_as_they_were() -> None:
+    """The id as it was before there could be several, of the row's own adapter and of the job's."""
+    content = {"row": "row", "index": 0, "prompt": "a red mug", "negative_prompt": "blurry", "seed": one().seed, "size": [512, 512],
+               "steps": 25, "guidance": 5.0, "scheduler": None, "weights": "a" * 64, "adapter": DIGESTS["lcm"], "init": None,
+               "mask": None, "strength": None}  # fmt: skip
+    text = json.dumps(["renderfarm image 1", content], sort_keys=True, separators=(",", ":"))
+    want = hashlib.sha256(text.encode()).hexdigest()[:32]
+    assert adapted("lcm").image_id == adapted(None, "lcm").image_id == adapted("lcm", "style").image_id == want
+    assert adapted(None, None, ("lcm",)).image_id == want
+
+
+def test_several_adapters_are_one_text_whose_order_means_nothing() -> None:
+    both = adapted("lcm, style")
+    same = (("style,lcm",), ("lcm, style:0.8",), ("style", None, ("lcm",)), (None, "style", ("lcm",)))
+    ids = [adapted(*asked).image_id for asked in same]
+    assert ids == [both.image_id] * 4, "a weight that is the job's own scale is no other picture"
+    others = [adapted(text).image_id for text in ("lcm", "style", "lcm, style:.5", "lcm:.5, style")]
+    assert len({both.image_id, *others}) == 5
+    assert adapted("style:.5", None, ("style", "lcm")).adapter == "lcm, style:0.5", "the row's weight wins"
+
+
+@pytest.mark.parametrize("text", ["lcm,", "lcm, lcm", "lcm:x", "lcm:9", ":1", "lcm:nan"])
+def test_adapters_that_cannot_be_understood_are_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"no adapter|named twice"):
+        changed_job(defaults={"adapters": [text]} if "," not in text else {"adapter": text})

@@ -37,6 +37,8 @@ from renderfarm.output import (
     JOB_FILE,
     JOB_FILE_BYTES_MAX,
     PICTURES,
+    SALT,
+    SALTED_SNAPSHOT,
     VALUES,
     WITNESSED,
     part_key,
@@ -182,7 +184,7 @@ class _Run:
         """Values may go: what is signed holds without them. A crash before its part leaves a file of values that no part has."""
         if gone := self._report.forgotten:
             self._report.notes.append(f"the values of {gone} records are gone (prompts, row ids, texts): only their commitments are there")
-        lying = {stored.key for stored in self._storage.list(VALUES)} - {f"{VALUES}salt"}
+        lying = {stored.key for stored in self._storage.list(VALUES)} - {SALT, SALTED_SNAPSHOT}
         if stray := len(lying - self._values):
             self._report.notes.append(f"{stray} files of values belong to no part: a crash before its commit leaves such")
 

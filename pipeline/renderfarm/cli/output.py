@@ -14,7 +14,7 @@ from renderfarm.log import inbox, reading
 from renderfarm.log.orphans import orphans, still_old
 from renderfarm.log.rate import last_rate
 from renderfarm.resolve import read_job_file
-from renderfarm.storage import Storage, open_storage
+from renderfarm.storage import open_storage
 
 REASONS_EACH = 3
 """Reasons that `status` shows of each check, the most frequent first."""
@@ -23,25 +23,19 @@ OLDER_MIN_HOURS = 2
 """A commit may come an hour after what it commits was stored, and wait for a storage that stays away."""
 
 
-def _job_of(storage: Storage) -> tuple[str, int]:
-    """Job name and attempts limit. Raises: JobError where no job wrote."""
-    job = read_job_file(storage)
-    return job.name, job.attempts
-
-
 def status(args: argparse.Namespace) -> int:
     """Counts by state, rate, ETA, rejects by reason."""
     logs.configure(quiet=True)
     storage = open_storage(args.output)
-    job, limit = _job_of(storage)
+    job = read_job_file(storage)
     state = reading.read_state(storage)
-    summary = pages.summary_of(job, limit, state)
+    summary = pages.summary_of(job.name, job.attempts, state)
     rate = last_rate(storage)
     inboxed = sum(1 for _ in inbox.keys(storage))
     left_s = summary.remaining / rate if rate and summary.remaining else None
     if args.json:
         content = {
-            "job": job,
+            "job": job.name,
             "planned": summary.planned,
             "accepted": summary.accepted,
             "exhausted": summary.exhausted,
@@ -59,7 +53,7 @@ def status(args: argparse.Namespace) -> int:
         say_json(content)
         return 0
     say(
-        f"{job}: {summary.planned} planned = {summary.accepted} accepted + {summary.exhausted} exhausted + {summary.failed} failed + "
+        f"{job.name}: {summary.planned} planned = {summary.accepted} accepted + {summary.exhausted} exhausted + {summary.failed} failed + "
         f"{summary.remaining} remaining"
     )
     say(f"{state.attempts} attempts recorded" + (f", last rate {rate:.2f} images/s" if rate else ""))
@@ -87,7 +81,7 @@ def gc(args: argparse.Namespace) -> int:
     """Orphans older than some hours: listed, or removed with --delete."""
     logs.configure(quiet=True)
     storage = open_storage(args.output)
-    _job_of(storage)
+    read_job_file(storage)
     if args.delete and not args.older_than >= OLDER_MIN_HOURS:
         what = "what a running job has stored and not committed yet would be removed"
         raise UserError(what, "--older-than", f"keep what is younger than {OLDER_MIN_HOURS} hours")

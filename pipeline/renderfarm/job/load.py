@@ -124,7 +124,7 @@ def _override(raw: dict[str, Any], override: str) -> None:
     """Apply one `key.path=value`."""
     path, sign, text = override.partition("=")
     if not sign:
-        raise _no_override(override)
+        raise JobError(f"not an override: {override!r}", "--set", "write --set key.path=value, for example checks.attempts=5")
     try:
         value = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
@@ -132,15 +132,11 @@ def _override(raw: dict[str, Any], override: str) -> None:
     _set(raw, path, value)
 
 
-def _no_override(given: str) -> JobError:
-    return JobError(f"not an override: {given!r}", "--set", "write --set key.path=value, for example checks.attempts=5")
-
-
 def _set(raw: dict[str, Any], path: str, value: object) -> None:
     """Set one field; missing sections are made, so that an unknown one is reported with its nearest name."""
     keys = path.strip().split(".")
     if not all(keys):
-        raise _no_override(path)
+        raise JobError(f"not a field of a job: {path!r}", "--set", "name its sections and itself, for example checks.attempts")
     if keys[0] == "output" and len(keys) > 1:
         _place_output(raw, None)
     place = raw

@@ -12,6 +12,7 @@ from renderfarm.job.operations import BudgetSettings, MetricsSettings, NotifySet
 from renderfarm.job.schedule import ScheduleSettings
 from renderfarm.job.section import Section, same
 from renderfarm.job.variables import Variable
+from renderfarm.manifest.adapters import chosen
 
 SIDE_MAX = 4096
 Side = Annotated[int, Field(ge=64, le=SIDE_MAX, multiple_of=8)]
@@ -25,7 +26,20 @@ class DefaultsSettings(Section):
     steps: int = Field(25, ge=1, le=500, description="denoising steps")
     guidance: float = Field(5.0, ge=0, le=50, description="classifier-free guidance scale; 1 or less switches it off")
     images: int = Field(1, ge=1, le=1000, description="images per row")
-    adapter: str | None = Field(None, description="adapter of rows that name none, one of model.adapters (few-step LoRAs)")
+    adapter: str | None = Field(None, description="adapters of rows that name none, of model.adapters: `lcm`, or `lcm, style:0.8`")
+    adapters: tuple[str, ...] = Field(
+        (), description="adapters of every row, beside those that it names (few-step LoRAs); a weight may follow: `lcm`, `style:0.8`"
+    )
+
+    @field_validator("adapters", mode="before")
+    @classmethod
+    def _one_text(cls, value: object) -> object:
+        return [value] if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _adapters_are_understood(self) -> DefaultsSettings:
+        chosen(None, self.adapter, self.adapters)
+        return self
 
 
 class OutputSettings(Section):

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from renderfarm.manifest.columns import COLUMNS, FRACTIONS, TEXTS
+from renderfarm.manifest.columns import COLUMNS, FRACTIONS, LIST_OF_ADAPTERS, TEXTS
 from renderfarm.manifest.rows import Reason, object_reasons
 from renderfarm.schema import ObjectCount
 
@@ -29,7 +29,7 @@ _NUMBERED = re.compile(
 
 def known_key(key: str) -> bool:
     """Whether a source may have a column of this name."""
-    return key in COLUMNS or (key.startswith(TAG_PREFIX) and len(key) > len(TAG_PREFIX))
+    return key in (*COLUMNS, LIST_OF_ADAPTERS) or (key.startswith(TAG_PREFIX) and len(key) > len(TAG_PREFIX))
 
 
 def convert(cells: Mapping[str, Any]) -> tuple[dict[str, Any], list[Reason]]:
@@ -46,6 +46,8 @@ def convert(cells: Mapping[str, Any]) -> tuple[dict[str, Any], list[Reason]]:
         try:
             if key.startswith(TAG_PREFIX):
                 tags |= _tag(key.removeprefix(TAG_PREFIX), value)
+            elif key == LIST_OF_ADAPTERS:
+                values["adapter"] = _text(key, ", ".join(map(str, value)) if isinstance(value, list) else value)
             elif key == "tags":
                 tags |= _tags(value)
             else:

@@ -24,6 +24,8 @@ COLUMNS = (
     "adapter", "init_image", "mask_image", "strength", "tags", "control_image",
 )  # fmt: skip
 REQUIRED = ("id", "prompt")
+LIST_OF_ADAPTERS = "adapters"
+"""A column that may stand in the place of `adapter`: several as a list of texts, or in one text."""
 
 # Names that people bring from other tools, and which column they mean.
 _ALIASES = {
@@ -40,6 +42,7 @@ _WANTED = {
     **dict.fromkeys(FRACTIONS, "float"),
     "objects": "list<struct<class: string, count: int32>>",
     "tags": "map<string, string>",
+    LIST_OF_ADAPTERS: "list<string>",
 }
 
 
@@ -72,7 +75,9 @@ def column_faults(schema: pa.Schema, where: str = "") -> list[Fault]:
     for name in sorted({name for name in schema.names if schema.names.count(name) > 1}):
         faults.append((name, "this column is there more than once", "keep one of them"))
     for field in schema:
-        if field.name not in COLUMNS:
+        if field.name == LIST_OF_ADAPTERS and "adapter" in schema.names:
+            faults.append((field.name, "this column and `adapter` say the same", "keep one of them"))
+        elif field.name not in (*COLUMNS, LIST_OF_ADAPTERS):
             faults.append((field.name, "no such column", unknown_remedy(field.name, set(schema.names))))
         elif not _takes(field.name, field.type):
             what = f"the type is {field.type}, and {_WANTED[field.name]} is wanted"
@@ -82,7 +87,8 @@ def column_faults(schema: pa.Schema, where: str = "") -> list[Fault]:
 
 def readable_columns(schema: pa.Schema) -> list[str]:
     """The columns of a file that can be read, whatever is wrong with the others."""
-    return [f.name for f in schema if f.name in COLUMNS and schema.names.count(f.name) == 1 and _takes(f.name, f.type)]
+    known = (*COLUMNS, LIST_OF_ADAPTERS)
+    return [f.name for f in schema if f.name in known and schema.names.count(f.name) == 1 and _takes(f.name, f.type)]
 
 
 def nearest(name: str, known: tuple[str, ...] | frozenset[str]) -> str | None:
@@ -113,7 +119,9 @@ def _takes(name: str, kind: pa.DataType) -> bool:
 
     if pa.types.is_null(kind):
         return name not in REQUIRED
-    if name in TEXTS:
+    if name == LIST_OF_ADAPTERS and (pa.types.is_list(kind) or pa.types.is_large_list(kind)):
+        return _is_text(kind.value_type)
+    if name in TEXTS or name == LIST_OF_ADAPTERS:
         return _is_text(kind)
     if name in WHOLES:
         return bool(pa.types.is_integer(kind))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from renderfarm.errors import ManifestError, NotStored
-from renderfarm.manifest.columns import COLUMNS, TEXTS, column_faults, readable_columns
+from renderfarm.manifest.columns import COLUMNS, LIST_OF_ADAPTERS, TEXTS, column_faults, readable_columns
 from renderfarm.schema import Fault
 from renderfarm.storage import list_inputs, open_input
 
@@ -74,7 +74,7 @@ def chunks(file: ManifestFile, columns: tuple[str, ...] = COLUMNS) -> Iterator[t
 
     Raises: ManifestError for pages that cannot be read; StorageRefused, StorageAway.
     """
-    wanted = [name for name in columns if name in file.columns]
+    wanted = [name for name in (*columns, *((LIST_OF_ADAPTERS,) if "adapter" in columns else ())) if name in file.columns]
     row = file.first_row
     if not file.rows:
         return
@@ -82,6 +82,9 @@ def chunks(file: ManifestFile, columns: tuple[str, ...] = COLUMNS) -> Iterator[t
         for batch in opened.iter_batches(batch_size=CHUNK_ROWS, columns=wanted, use_threads=False):
             names = [name for name in batch.schema.names if batch.column(name).null_count < batch.num_rows]
             values = [_plain(batch.column(name), name) for name in names]
+            if LIST_OF_ADAPTERS in names:
+                at = names.index(LIST_OF_ADAPTERS)
+                names[at], values[at] = "adapter", [", ".join(map(str, cell)) if isinstance(cell, list) else cell for cell in values[at]]
             raws: list[dict[str, Any]] = [dict(zip(names, cells, strict=True)) for cells in zip(*values, strict=True)]
             yield row, raws or [{} for _ in range(batch.num_rows)]
             row += batch.num_rows

@@ -18,6 +18,7 @@ from typing import Any
 from renderfarm.cache import cache_folder
 from renderfarm.errors import WeightsError
 from renderfarm.job.model import AdapterSettings
+from renderfarm.manifest.adapters import parse
 from renderfarm.models.families import Family
 from renderfarm.models.fingerprint import file_sha256, fingerprint
 from renderfarm.models.layout import PICKLES, check_safetensors, pickle_error, read_header
@@ -178,15 +179,22 @@ def _layers_of(pipe: Any, key: str) -> int:
     return sum(key in getattr(module, "lora_A", ()) for part in parts for module in part.modules())
 
 
-def switch_adapter(pipe: Any, adapters: tuple[ResolvedAdapter, ...], name: str | None) -> None:
-    """Makes the adapter `name` the only active one, or none. Raises KeyError for one that was not loaded."""
-    if name is None:
+def weighted(adapters: tuple[ResolvedAdapter, ...], text: str | None) -> tuple[tuple[ResolvedAdapter, float], ...]:
+    """Returns the adapters that a row's text names, each with its weight. Raises KeyError for one that was not loaded."""
+    known = {adapter.name: adapter for adapter in adapters}
+    named = ((known[name], weight) for name, weight in parse(text)) if text else ()
+    return tuple((adapter, adapter.scale if weight is None else weight) for adapter, weight in named)
+
+
+def switch_adapter(pipe: Any, adapters: tuple[ResolvedAdapter, ...], text: str | None) -> None:
+    """Makes the adapters that `text` names the only active ones, or none. Raises KeyError for one that was not loaded."""
+    if text is None:
         if adapters:
             pipe.disable_lora()
         return
-    scale = {adapter.name: adapter.scale for adapter in adapters}[name]
+    active = weighted(adapters, text)
     pipe.enable_lora()
-    pipe.set_adapters([_key(name)], [scale])
+    pipe.set_adapters([_key(adapter.name) for adapter, _ in active], [weight for _, weight in active])
 
 
 def _key(name: str) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from renderfarm.errors import WeightsError
-from renderfarm.models.families import OTHER, Family
+from renderfarm.models.families import Family
 from renderfarm.models.memory import BESIDE, gb, is_encoder
 
 if TYPE_CHECKING:
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 def refuse_apart(where: str, family: Family) -> None:
     """Raises WeightsError where the encoders cannot live elsewhere than in the pipeline."""
-    if where not in ("auto", BESIDE) and family is OTHER:
-        what = "prompts of a pipeline outside the tested families are encoded by its own call"
+    if where not in ("auto", BESIDE) and not family.modes:
+        what = f"prompts of this family ({family.name}) are encoded by its pipeline's own call"
         raise WeightsError(what, "model.encoders", f"set model.encoders: {BESIDE}")
 
 

@@ -2,13 +2,16 @@
 names.
 
 Facts only, no heavy import: `resolve` refuses by it before anything renders, `load` and `render` act by it. A class
-that is not in the table still loads; its family is `other`, and it is rendered through the pipeline's own plain call.
+that is not in the table is refused by name: what its call does with a guidance of 1, a negative prompt or a size that it cannot draw is
+not known, and a picture of something else would be recorded as what was asked for.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
+
+from renderfarm.errors import WeightsError
 
 Prediction = Literal["diffusion", "flow"]
 """`diffusion`: epsilon or v on a variance-preserving schedule. `flow`: velocity of a straight path (rectified flow)."""
@@ -25,7 +28,12 @@ class Family:
 
     `image`, `inpaint`: whether it draws from an init image, and inside a mask. `adapters`: whether diffusers loads LoRA files for
     it. `single_file`: whether diffusers reads its weights from one file. `reuse`: whether features can be reused between steps. `control`:
-    whether a ControlNet can guide it.
+    whether a ControlNet can guide it. `modes`: whether compiling, graphs, 8 bits and encoders elsewhere are proven for it.
+
+    Of the plain call: `guidance`: the argument that guidance is, and `unguided`: its value that switches guidance off; `empty_negative`:
+    the negative prompt where a row has none and is guided (some pipelines are guided only if there is one); `together`: whether its
+    prompts may share a call, else each picture is drawn alone; `by_strength`: whether an init image is where drawing starts, and not
+    something to look at; `always`: arguments that every call gets.
     """
 
     name: str
@@ -44,6 +52,19 @@ class Family:
     single_file: bool = True
     reuse: bool = True
     control: bool = False
+    modes: bool = True
+    guidance: str = "guidance_scale"
+    unguided: float | None = None
+    empty_negative: str | None = None
+    together: bool = False
+    by_strength: bool = True
+    always: tuple[tuple[str, object], ...] = ()
+
+
+def _plain(name: str, kind: str, **facts: Any) -> Family:
+    """A family of transformers with flow matching that is drawn by its pipeline's own call, in 2×2 patches of a VAE that shrinks by 8."""
+    shared = {"size_multiple": 16, "samplers": ("flow_euler",), "single_file": False, "reuse": False, "modes": False}
+    return Family(name, (kind,), "transformer", "flow", (), (), **{**shared, **facts})
 
 
 FAMILIES: tuple[Family, ...] = (
@@ -93,7 +114,12 @@ FAMILIES: tuple[Family, ...] = (
         image=False,
         inpaint=False,
         single_file=False,
+        together=True,
     ),
+    _plain("z_image", "ZImagePipeline", unguided=0.0),
+    _plain("qwen_image", "QwenImagePipeline", guidance="true_cfg_scale", empty_negative=" "),
+    _plain("chroma", "ChromaPipeline", image=False, inpaint=False),
+    _plain("flux_kontext", "FluxKontextPipeline", negative=False, inpaint=False, by_strength=False, always=(("_auto_resize", False),)),
     Family(
         "pixart",
         ("PixArtAlphaPipeline", "PixArtSigmaPipeline"),
@@ -121,9 +147,6 @@ FAMILIES: tuple[Family, ...] = (
         reuse=False,
     ),
 )
-
-OTHER = Family("other", (), "transformer", "diffusion", (), (), single_file=False, reuse=False)
-"""What is assumed of a pipeline class that the table does not know."""
 
 SCHEDULERS: dict[str, tuple[str, frozenset[Prediction], dict[str, object]]] = {
     "ddim": ("DDIMScheduler", frozenset({"diffusion"}), {}),
@@ -155,11 +178,15 @@ configuration."""
 
 
 def family_of(pipeline_class: str) -> Family:
-    """Returns the family of a diffusers pipeline class; `OTHER` when it is not in the table."""
-    return next((family for family in FAMILIES if pipeline_class in family.classes), OTHER)
+    """Returns the family of a diffusers pipeline class. Raises WeightsError when it is not in the table."""
+    for family in FAMILIES:
+        if pipeline_class in family.classes:
+            return family
+    known = ", ".join(sorted(kind for family in FAMILIES for kind in family.classes))
+    raise WeightsError("what this pipeline draws is not known to be what is asked of it", pipeline_class, f"use weights for one of {known}")
 
 
 def samplers_for(family: Family) -> list[str]:
     """Returns the names of the samplers that this family's pipeline can drive, sorted."""
-    fitting = (name for name, (_, kinds, _) in SCHEDULERS.items() if family is OTHER or family.prediction in kinds)
+    fitting = (name for name, (_, kinds, _) in SCHEDULERS.items() if family.prediction in kinds)
     return sorted(family.samplers or fitting)

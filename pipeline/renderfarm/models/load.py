@@ -19,7 +19,7 @@ from renderfarm.models.adapters import load_adapters
 from renderfarm.models.checkpoint import load_checkpoint
 from renderfarm.models.control import load_control
 from renderfarm.models.encoders import place_of, set_apart
-from renderfarm.models.families import OTHER, SCHEDULERS, Family, family_of
+from renderfarm.models.families import SCHEDULERS, Family, family_of
 from renderfarm.models.fingerprint import combined
 from renderfarm.models.layout import SKIPPED
 from renderfarm.models.memory import BESIDE, CPU_ENCODERS_MAX, Mode, Placement, check_host, is_encoder, place
@@ -137,7 +137,7 @@ def _placement(resolved: Resolved, settings: ModelSettings, device: torch.device
         check_host(list(components.values()), available)
     if device.type == "cpu":
         return Placement("full", BESIDE if settings.encoders == "auto" else settings.encoders)
-    movable = not resolved.adapters and family_of(resolved.pipeline_class) is not OTHER
+    movable = not resolved.adapters and family_of(resolved.pipeline_class).modes
     light = movable and sum(count for name, count in resolved.parameters if is_encoder(name)) <= CPU_ENCODERS_MAX
     return place(settings.memory, settings.encoders, components, torch.cuda.mem_get_info(device)[0], light_encoders=light)
 

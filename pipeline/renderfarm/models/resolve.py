@@ -18,9 +18,9 @@ from renderfarm.models.adapters import ResolvedAdapter, resolve_adapter
 from renderfarm.models.checkpoint import spoken_sampler, supplied_by, weights_in
 from renderfarm.models.control import COMPONENT, ResolvedControl, resolve_control
 from renderfarm.models.encoders import refuse_apart
-from renderfarm.models.families import OTHER, SCHEDULERS, family_of, samplers_for
+from renderfarm.models.families import SCHEDULERS, Family, family_of, samplers_for
 from renderfarm.models.fingerprint import FileDigest, combined, fingerprint
-from renderfarm.models.layout import PICKLES, Layout, pickle_error, read_layout, read_parts
+from renderfarm.models.layout import PICKLES, Layout, pickle_error, read_json, read_layout, read_parts
 from renderfarm.models.licence import Licence, read_licence
 from renderfarm.models.speed import refuse_modes
 
@@ -35,8 +35,9 @@ class Resolved:
     folder.
 
     `parameters`: component → number of weights. `sampler`: what a single file says of its training that the sampler's own
-    configuration does not. `size_multiple`: width and height in pixels must be multiples
-    of it. `checkpoint`: a single file that holds the weights of the components `supplied`; empty for a folder.
+    configuration does not. `size_multiple`: width and height in pixels must be multiples of it, at most `side_max`, and there are at
+    most `steps_max` steps; 0 where there is no limit. `checkpoint`: a single file that holds the weights of the components `supplied`;
+    empty for a folder.
     """
 
     weights: str
@@ -59,6 +60,8 @@ class Resolved:
     supplied: tuple[str, ...] = ()
     control: ResolvedControl | None = None
     sampler: tuple[tuple[str, object], ...] = ()
+    steps_max: int = 0
+    side_max: int = 0
 
     @property
     def beside(self) -> dict[str, str]:
@@ -81,6 +84,7 @@ def resolve(settings: ModelSettings) -> Resolved:
     """
     name, folder = locate(settings)
     checkpoint = checkpoint_of(settings)
+    family = family_of(read_parts(folder)[0])
     supplied = _supplied(folder, checkpoint)
     layout = read_layout(folder, supplied)
     licence = read_licence(folder)
@@ -93,7 +97,6 @@ def resolve(settings: ModelSettings) -> Resolved:
             "if you have the right to use them, set model.accept_licence: true; else choose other weights",
         )
     files = digests(folder, layout.files, checkpoint, cache=cache_folder())
-    family = family_of(layout.pipeline_class)
     scheduler = _scheduler(settings, layout)
     refuse_modes(settings, family, scheduler)
     refuse_apart(settings.encoders, family)
@@ -123,7 +126,27 @@ def resolve(settings: ModelSettings) -> Resolved:
         supplied=supplied,
         control=control,
         sampler=tuple(sorted(spoken_sampler(checkpoint, folder, scheduler).items())) if checkpoint else (),
+        steps_max=_steps_max(folder, scheduler),
+        side_max=_side_max(folder, family),
     )
+
+
+DISTILLED = ("LCMScheduler", "TCDScheduler")
+"""Samplers whose steps are some of those that the weights were distilled to (`original_inference_steps`)."""
+
+
+def _steps_max(folder: Path, scheduler: str) -> int:
+    config = folder / "scheduler" / "scheduler_config.json"
+    if scheduler not in DISTILLED or not config.is_file():
+        return 0
+    return int(read_json(config).get("original_inference_steps") or 50)
+
+
+def _side_max(folder: Path, family: Family) -> int:
+    """Where positions are a table of fixed size (SD 3), what it covers in pixels."""
+    config = folder / family.denoiser / "config.json"
+    table = read_json(config) if config.is_file() else {}
+    return int(table.get("pos_embed_max_size") or 0) * int(table.get("patch_size") or 2) * 8
 
 
 def locate(settings: ModelSettings) -> tuple[str, Path]:
@@ -222,8 +245,6 @@ def _warnings(name: str, layout: Layout, licence: Licence) -> list[str]:
         warnings.append(f"licence {licence.name!r} ({licence.source}): nobody checked whether commercial use is allowed")
     if licence.use == "restricted":
         warnings.append(f"licence {licence.name!r} ({licence.source}) sets conditions for commercial use: read them")
-    if family_of(layout.pipeline_class) is OTHER:
-        warnings.append(f"{layout.pipeline_class} is not among the tested families: rendered by its own plain call")
     if layout.has_safety_checker:
         warnings.append("the weights bring a safety checker; it is not run, because it blackens pictures without saying so")
     return warnings

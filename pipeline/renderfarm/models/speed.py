@@ -13,7 +13,7 @@ from typing import Any
 from renderfarm.cache import cache_folder
 from renderfarm.errors import WeightsError
 from renderfarm.job.model import ModelSettings
-from renderfarm.models.families import OTHER, Family
+from renderfarm.models.families import Family
 from renderfarm.models.memory import Mode
 from renderfarm.models.reuse import reuse_deep_features
 
@@ -33,8 +33,8 @@ def refuse_modes(settings: ModelSettings, family: Family, scheduler: str) -> Non
         remedy = "set model.scheduler: euler" if family.name == "sd" else "remove it"
         raise WeightsError(f"slots cannot step {family.name} with {scheduler}", "model.slots", remedy)
     wanted = (settings.speed.compile != "off", settings.speed.graphs, settings.speed.fuse_qkv, settings.lossy.quantise != "none")
-    if family is OTHER and any(wanted):
-        what = "nothing is known of what denoises in a pipeline outside the tested families"
+    if not family.modes and any(wanted):
+        what = f"compiling, graphs, fused attention and 8 bits are not proven for this family ({family.name})"
         raise WeightsError(what, "model.speed", "remove compile, graphs and fuse_qkv, and lossy.quantise")
     if settings.speed.fuse_qkv and family.name in UNFUSED:
         raise WeightsError(f"diffusers cannot fuse this family's attention ({family.name})", "model.speed.fuse_qkv", "remove it")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from renderfarm.job.model import ModelSettings
 from renderfarm.models import LoadedModel
+from renderfarm.models.adapters import weighted
 from renderfarm.schema import Adapter
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ def settings_of(model: LoadedModel, settings: ModelSettings, request: Request, *
         "speed.compile": speed.compile != "off" and speed.compile,
         "speed.fuse_qkv": speed.fuse_qkv,
         "speed.graphs": speed.graphs and cuda and model.mode == "full",
+        "strength": request.task != "text" and model.family.by_strength and request.strength,
         "speed.tf32": speed.tf32 and cuda and not settings.deterministic,
         "vae.slicing": getattr(vae, "use_slicing", False),
         "vae.tiling": tile_of(model, request.size) or False,
@@ -48,7 +50,7 @@ def settings_of(model: LoadedModel, settings: ModelSettings, request: Request, *
 
 def adapters_of(model: LoadedModel, request: Request) -> tuple[Adapter, ...]:
     """The LoRAs that took part in this batch."""
-    return tuple(Adapter(one.name, one.sha256, one.scale) for one in model.resolved.adapters if one.name == request.adapter)
+    return tuple(Adapter(one.name, one.sha256, weight) for one, weight in weighted(model.resolved.adapters, request.adapter))
 
 
 def tile_of(model: LoadedModel, size: tuple[int, int]) -> int:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from renderfarm.cache import cache_folder
 from renderfarm.errors import RenderFailed
 from renderfarm.models import ModelSettings, Resolved, Task, load
+from renderfarm.models.adapters import weighted
 from renderfarm.models.encoders import threads_beside_a_gpu
 from renderfarm.render import rates, tuning
 from renderfarm.render.batching import DoesNotFit, in_fitting_batches, out_of_memory
@@ -161,6 +162,10 @@ class Renderer:
         with self.lanes.behind():
             pictures = torch.cat([part for part, _ in drawn])
             assert len(pictures) == len(attempts), "an image was lost between batches"
+            image, (height, width) = attempts[0].image, pictures.shape[1:3]
+            if (width, height) != (image.width, image.height):
+                what = f"these weights drew {width}×{height} where {image.width}×{image.height} was asked for"
+                raise RenderFailed(f"{what}: choose a size that they can draw")
             finite = torch.cat([part for _, part in drawn])
             if not bool(finite.all()):
                 raise not_finite(attempts, finite.tolist().index(False))
@@ -186,8 +191,10 @@ class Renderer:
             raise RenderFailed(f"a batch shares size, steps, guidance and adapter; these differ: {sorted(map(str, shared))}")
         ((width, height, steps, guidance, adapter),) = shared
         self._refuse_size(width, height)
-        if adapter is not None and adapter not in {known.name for known in self.model.resolved.adapters}:
-            raise RenderFailed(f"adapter {adapter!r} is not among the job's model.adapters")
+        try:
+            weighted(self.model.resolved.adapters, adapter)
+        except KeyError as error:
+            raise RenderFailed(f"adapter {error} is not among the job's model.adapters") from error
         task, strength, controlled = self._start(attempts, steps)
         return self._stages.Request(width, height, steps, guidance, adapter, task, strength, controlled)
 

@@ -65,6 +65,10 @@ class Pictures:
     mask: torch.Tensor | None
     control: torch.Tensor | None = None
 
+    def of(self, at: int) -> Pictures:
+        """Those of one image of the batch."""
+        return Pictures(*(None if kind is None else kind[at : at + 1] for kind in (self.init, self.mask, self.control)))
+
 
 def stack_pictures(images: Sequence[PlannedImage], inputs: Mapping[str, bytes]) -> Pictures:
     """Returns the pictures that a batch's images name. Raises RenderFailed for one that cannot be read."""
@@ -257,28 +261,48 @@ def copies(generators: Sequence[torch.Generator]) -> list[torch.Generator]:
 
 
 def plain_call(
-    model: LoadedModel, request: Request, prompts: list[str], negatives: list[str], generators: list[torch.Generator]
+    model: LoadedModel,
+    request: Request,
+    texts: Sequence[tuple[str, str]],
+    generators: list[torch.Generator],
+    pictures: Pictures | None = None,
 ) -> torch.Tensor:
-    """Returns pictures (B, 3, H, W) in -1..1 of a pipeline whose prompts are not encoded here, through its own call."""
-    accepted = inspect.signature(type(model.pipe).__call__).parameters
+    """Returns pictures (B, 3, H, W) in -1..1 of a pipeline whose prompts are not encoded here, through its own call.
+
+    `texts`: prompt and negative prompt of each image. Families whose prompts sway each other in a call are drawn one by one."""
+    if len(texts) > 1 and not model.family.together:
+        single = [None if pictures is None else pictures.of(at) for at in range(len(texts))]
+        return torch.cat(
+            [plain_call(model, request, [text], [one], own) for text, one, own in zip(texts, generators, single, strict=True)]
+        )
+    family, pipe = model.family, model.pipe_for(request.task)
+    accepted = inspect.signature(type(pipe).__call__).parameters
+    prompts, without = [prompt for prompt, _ in texts], family.empty_negative
+    guided_call = request.guidance > 1 and family.negative
+    negatives = [negative or without or "" for _, negative in texts]
+    off = family.unguided is not None and request.guidance <= 1
     wishes: dict[str, Any] = {
         "prompt": prompts,
-        "negative_prompt": negatives if request.guidance > 1 and any(negatives) else None,
+        "negative_prompt": negatives if guided_call and (without or any(negatives)) else None,
         "width": request.width,
         "height": request.height,
         "num_inference_steps": request.steps,
-        "guidance_scale": request.guidance,
+        family.guidance: family.unguided if off else request.guidance,
         "generator": generators,
         "output_type": "pt",
         "return_dict": False,
+        "max_area": request.width * request.height,
+        **dict(family.always),
     }
+    if pictures is not None and pictures.init is not None:
+        wishes |= {"image": pictures.init, "mask_image": pictures.mask, "strength": request.strength if family.by_strength else None}
     if model.encoders_device is not None:
         encode = model.encoders.encode_prompt
         wishes["prompt_embeds"], wishes["negative_prompt_embeds"] = (
             _moved(model, encode(prompt=words, device=model.encoders_device)[0]) for words in (wishes.pop("prompt"), [""] * len(prompts))
         )
-    pictures = model.pipe(**{name: value for name, value in wishes.items() if name in accepted and value is not None})[0]
-    return torch.as_tensor(pictures) * 2 - 1
+    drawn = pipe(**{name: value for name, value in wishes.items() if name in accepted and value is not None})[0]
+    return torch.as_tensor(drawn) * 2 - 1
 
 
 def keep_unmasked(drawn: torch.Tensor, pictures: Pictures) -> torch.Tensor:
@@ -309,10 +333,12 @@ def render_batch(
         switch_adapter(model.pipe, model.resolved.adapters, request.adapter)
         if not model.family.embeddings:
             with lanes.turn:
-                drawn = plain_call(model, request, [p for p, _ in texts], [n for _, n in texts], generators)
+                drawn = plain_call(model, request, texts, generators, pictures)
                 denoised = lanes.denoised()
             with lanes.behind(denoised, [drawn]):
-                return quantise(drawn.nan_to_num()), drawn.isfinite().flatten(1).all(1)
+                finite = drawn.isfinite().flatten(1).all(1)
+                drawn = drawn if pictures is None else keep_unmasked(drawn, pictures)
+                return quantise(drawn.nan_to_num()), finite
         with lanes.ahead():
             prompts = [cache.encode(prompt, request.adapter, negative=False) for prompt, _ in texts]
             sides = texts if guided(model, request.guidance) else ()

@@ -17,6 +17,7 @@ from renderfarm.errors import JobError, ManifestError, NotStored, PictureError, 
 from renderfarm.job import JobSettings
 from renderfarm.log.salts import Salts, plain
 from renderfarm.manifest import BadRow, Rules, Shard
+from renderfarm.manifest.adapters import chosen, parse
 from renderfarm.models import Resolved
 from renderfarm.models import resolve as resolve_weights
 from renderfarm.pictures import size_of
@@ -138,9 +139,11 @@ def resolve_job(job: JobSettings, *, skip_invalid: bool = False) -> ResolvedJob:
 
 
 def _refuse_default_adapter(job: JobSettings) -> None:
-    if job.defaults.adapter is not None and job.defaults.adapter not in job.model.adapters:
-        known = ", ".join(sorted(job.model.adapters)) or "none"
-        raise JobError(f"no adapter {job.defaults.adapter!r}", "defaults.adapter", f"name one of model.adapters ({known})")
+    text = chosen(None, job.defaults.adapter, job.defaults.adapters)
+    for name, _ in parse(text) if text else ():
+        if name not in job.model.adapters:
+            known = ", ".join(sorted(job.model.adapters)) or "none"
+            raise JobError(f"no adapter {name!r}", "defaults.adapter", f"name some of model.adapters ({known})")
 
 
 def _refuse_masks(masked: Iterable[tuple[str, str, str]], sizes: Mapping[str, tuple[int, int]]) -> None:

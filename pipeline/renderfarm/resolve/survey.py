@@ -23,7 +23,8 @@ from renderfarm.errors import JobError, ManifestChanged, ManifestError, NotStore
 from renderfarm.job import JobSettings
 from renderfarm.manifest import Rules
 from renderfarm.models import Resolved
-from renderfarm.models.families import FAMILIES
+from renderfarm.models.families import family_of
+from renderfarm.render.renderer import STRENGTH
 from renderfarm.schema import PromptRow
 from renderfarm.storage import FileStamp, stamp
 from renderfarm.version import __version__
@@ -98,7 +99,7 @@ def _look(job: JobSettings, rules: Rules, weights: Resolved) -> Survey:
             inputs.update(uri for uri in (row.init_image, row.mask_image, row.control_image) if uri)
             if row.init_image and row.mask_image:
                 masked.setdefault((row.init_image, row.mask_image), row.id)
-            _refuse_size(row, job, weights.size_multiple)
+            _refuse_size(row, job, weights)
             _refuse_task(row, job, weights)
     pairs = tuple((init, mask, row_id) for (init, mask), row_id in masked.items())
     return Survey(running.hexdigest(), rows, bad, planned + bad, tuple(sorted(inputs)), pairs)
@@ -155,20 +156,37 @@ def _refuse_faults(job: JobSettings, rules: Rules) -> None:
 
 
 def _refuse_task(row: PromptRow, job: JobSettings, weights: Resolved) -> None:
-    steps = row.steps or job.defaults.steps
-    if row.strength is not None and int(steps * row.strength) < 1:
-        raise JobError(f"{steps} steps at strength {row.strength:g} leave nothing to draw", f"row id {row.id!r}", "raise one of them")
-    family = next((family for family in FAMILIES if family.name == weights.family), None)
-    if row.init_image is None or family is None:
+    """What the row asks for and the weights' pipeline would leave out without a word. Raises: JobError."""
+    steps, family, where = row.steps or job.defaults.steps, family_of(weights.pipeline_class), f"row id {row.id!r}"
+    rungs = [rung.negative_prompt for rung in job.checks.ladder]
+    if not family.negative and any((job.negative_prompt, row.negative_prompt, *rungs)):
+        place = where if row.negative_prompt else "negative_prompt" if job.negative_prompt else "checks.ladder"
+        raise JobError(f"{weights.pipeline_class} takes no negative prompt", place, "remove it, or say in the prompt what should be there")
+    if row.strength is not None and not family.by_strength:
+        what = f"{weights.pipeline_class} looks at its init_image and does not start from it: strength has no meaning"
+        raise JobError(what, where, "remove the strength")
+    strength = 1.0 if row.init_image is None or not family.by_strength else row.strength
+    strength = STRENGTH["inpaint" if row.mask_image else "image"] if strength is None else strength
+    if int(steps * strength) < 1:
+        raise JobError(f"{steps} steps at strength {strength:g} leave nothing to draw", where, "raise one of them")
+    most = int(weights.steps_max * strength) if family.name == "lcm" else weights.steps_max
+    if weights.steps_max and max(steps, *(rung.steps or 0 for rung in job.checks.ladder), 0) > most:
+        raise JobError(f"{weights.scheduler} was distilled to at most {most} steps, and this asks for more", where, "ask for fewer")
+    if row.init_image is None:
         return
+    if family.prediction == "flow" and family.by_strength and weights.scheduler != "FlowMatchEulerDiscreteScheduler":
+        raise JobError(f"{weights.scheduler} cannot start from a picture in a flow", where, "set model.scheduler: flow_euler")
     if not (family.inpaint if row.mask_image else family.image):
         what = "inpainting" if row.mask_image else "image-to-image"
         remedy = "remove its init_image and mask_image, or use weights of another family"
-        raise JobError(f"{weights.pipeline_class} has no {what}", f"row id {row.id!r}", remedy)
+        raise JobError(f"{weights.pipeline_class} has no {what}", where, remedy)
 
 
-def _refuse_size(row: PromptRow, job: JobSettings, multiple: int) -> None:
-    width, height = row.width or job.defaults.width, row.height or job.defaults.height
+def _refuse_size(row: PromptRow, job: JobSettings, weights: Resolved) -> None:
+    width, height, multiple = row.width or job.defaults.width, row.height or job.defaults.height, weights.size_multiple
+    if weights.side_max and max(width, height) > weights.side_max:
+        remedy = f"choose a width and height of at most {weights.side_max}"
+        raise JobError(f"{width}x{height} pictures are larger than these weights know positions for", f"row id {row.id!r}", remedy)
     if width % multiple or height % multiple:
         remedy = f"choose a width and height that are multiples of {multiple}"
         raise JobError(f"{width}x{height} pictures do not fit these weights", f"row id {row.id!r}", remedy)

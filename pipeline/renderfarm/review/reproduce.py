@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from renderfarm import keys, pictures
 from renderfarm.errors import KeysError, NotStored, PictureError, RenderFailed, UserError
 from renderfarm.log.find import image_named, records_of
+from renderfarm.manifest.adapters import parse, spelled
 from renderfarm.models import ModelSettings, beside, resolve
 from renderfarm.pictures import Pixels, decode, encode
 from renderfarm.render import CHUNK_END, Renderer
@@ -158,7 +159,8 @@ def reproduce_image(
     drawn = frozenset(name.partition("/")[0] for name in record.batch)
     by = "drawing_id" if record.drawing_id else "image_id"
     batch = neighbours(records_of(storage, drawn, by), record)
-    used = beside({attempt.image.adapter: ""} if attempt.image.adapter else {}, attempt.image.control_digest)
+    named = {name: "" for name, _ in parse(attempt.image.adapter)} if attempt.image.adapter else {}
+    used = beside(named, attempt.image.control_digest)
     changed = changed_beside({name: digest for name, digest in job.beside.items() if name in used}, model.beside)
     return reproduce(record, stored, model.render, mark_keys, job.quality, batch, changed)
 
@@ -276,12 +278,12 @@ def attempt_of(record: Record) -> Attempt:
 
 
 def _once(record: Record) -> dict[str, Any]:
-    """The adapter and the input pictures of a record of version 4, one of each kind. Raises: UserError where there are more."""
+    """The adapters and the input pictures of a record of version 4, one picture of each kind. Raises: UserError where there are more."""
     given = {item.role: item for item in record.inputs}
-    if len(record.adapters) > 1 or len(given) != len(record.inputs) or not set(given) <= {"init", "mask", "control"}:
-        what = f"image {record.image_id} was drawn with adapters or input pictures that this version cannot put together"
+    if len(given) != len(record.inputs) or not set(given) <= {"init", "mask", "control"}:
+        what = f"image {record.image_id} was drawn with input pictures that this version cannot put together"
         raise UserError(what, remedy="use the version that the record names (renderfarm_version)")
-    fields: dict[str, Any] = {"adapter": record.adapters[0].name if record.adapters else None}
+    fields: dict[str, Any] = {"adapter": spelled((one.name, one.weight) for one in record.adapters) or None}
     for role, item in given.items():
         fields |= {f"{role}_image": item.uri, f"{role}_digest": item.digest}
     return fields

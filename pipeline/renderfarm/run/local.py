@@ -21,7 +21,6 @@ from renderfarm import machine, processes
 from renderfarm.errors import FarmLost, Paused, Stopped, StorageAway, UserError
 from renderfarm.job import JobSettings
 from renderfarm.logs import get_logger
-from renderfarm.models import Resolved
 from renderfarm.processes import Child
 from renderfarm.run import worker_process
 from renderfarm.run.engine import (
@@ -83,16 +82,14 @@ def plan_crew(job: JobSettings, gpus: int, cpus: int, weights_bytes: int, free_b
 def open_engine(order: Order, stopped: Callable[[], bool]) -> Iterator[Opened]:
     """As `run.engine.OpenEngine`."""
     gpus = machine.gpus() if order.job.model.device != "cpu" else ()
-    crew = plan_crew(order.job, len(gpus), machine.cores(), _weights_bytes(order.weights), machine.free_bytes())
+    crew = plan_crew(
+        order.job, len(gpus), machine.cores(), BYTES_PER_WEIGHT * sum(count for _, count in order.weights.parameters), machine.free_bytes()
+    )
     engine = LocalEngine(order, crew, gpus=gpus)
     try:
         yield Opened(engine, crew.renderers, engine.start(stopped), crew.priced)
     finally:
         engine.close()
-
-
-def _weights_bytes(weights: Resolved) -> int:
-    return BYTES_PER_WEIGHT * sum(count for _, count in weights.parameters)
 
 
 @dataclass(eq=False, slots=True)
@@ -137,7 +134,7 @@ class LocalEngine:
     """`run.engine.Engine` over processes of this machine. Close it in any case."""
 
     def __init__(self, order: Order, crew: Crew, module: str = worker_process.__name__, gpus: Sequence[str] = ()) -> None:
-        """`gpus`: one for each renderer, as CUDA_VISIBLE_DEVICES names it."""
+        """`gpus`: one for each renderer, as CUDA_VISIBLE_DEVICES names it; one that is alone sees all: its encoders may be elsewhere."""
         self._order, self._module = order, module
         self._numbers, self._task_numbers = itertools.count(1), itertools.count(1)
         self._workers: list[Worker] = []
@@ -150,7 +147,7 @@ class LocalEngine:
         self._away: Paused | None = None
         both: tuple[Kind, ...] = ("render", "finish")
         for at in range(crew.renderers):
-            pinned = {"CUDA_VISIBLE_DEVICES": gpus[at]} if not crew.mixed and at < len(gpus) else {}
+            pinned = {"CUDA_VISIBLE_DEVICES": gpus[at]} if not crew.mixed and crew.renderers > 1 and at < len(gpus) else {}
             alone = crew.renderers + crew.finishers == 1
             if crew.mixed and (at or alone):  # the first renders soon, the second waits for its pictures, and learns to render meanwhile
                 self._spawn(both, ("finish", "render"), pinned)
