@@ -199,11 +199,9 @@ def test_the_attempt_is_what_was_recorded() -> None:
     assert (attempt.number, attempt.seed, attempt.image.prompt, attempt.image.width) == (3, 7, "a mug", SIDE)
     assert info_of(record) == dataclasses.replace(INFO, batch=ALONE)
     given = (Input("init", "1" * 64, "a.png"), Input("mask", "2" * 64, "b.png"))
-    rich = dataclasses.replace(record, inputs=given, adapters=(Adapter("ink", "aa", 1.0),))
-    assert reproduce.attempt_of(rich).image.inputs() == given and reproduce.attempt_of(rich).image.adapter == "ink"
-    beyond: list[dict[str, Any]] = [
-        {"adapters": rich.adapters * 2}, {"inputs": given + given[:1]}, {"inputs": (Input("product", "3" * 64),)},
-    ]  # fmt: skip
+    rich = dataclasses.replace(record, inputs=given, adapters=(Adapter("lcm", "bb", 1.0), Adapter("ink", "aa", 0.8)))
+    assert reproduce.attempt_of(rich).image.inputs() == given and reproduce.attempt_of(rich).image.adapter == "ink:0.8, lcm:1.0"
+    beyond: list[dict[str, Any]] = [{"inputs": given + given[:1]}, {"inputs": (Input("product", "3" * 64),)}]
     for more in beyond:
         with pytest.raises(UserError, match="cannot put together"):
             reproduce.attempt_of(dataclasses.replace(rich, **more))
