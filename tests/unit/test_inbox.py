@@ -15,7 +15,7 @@ from renderfarm import keys
 from renderfarm.audit.audit import audit
 from renderfarm.audit.findings import AuditReport
 from renderfarm.cli import main
-from renderfarm.errors import Fenced, StorageAway
+from renderfarm.errors import Fenced, StorageAway, StorageRefused
 from renderfarm.log import inbox, reading
 from renderfarm.log.canonical import sealed
 from renderfarm.log.inbox import Letter
@@ -225,6 +225,27 @@ def test_a_run_looks_only_now_and_then_and_goes_on_when_the_storage_is_away(outp
     now[0] += LOOK_S
     found.hear(set)
     assert waiting(output) == []
+
+
+class NoDeletion(LocalStorage):
+    """A bucket whose policy lets nobody delete."""
+
+    def delete(self, key: str) -> None:
+        raise StorageRefused("access denied", key, "ask for the right")
+
+
+def test_a_policy_that_refuses_to_remove_ends_no_run(output: Output) -> None:
+    storage = NoDeletion(output.folder, create=False)
+    one = review_letter(ADA, tried(1), "rejected")
+    put(output, one)
+    for _ in range(2):  # the second finds it in the log
+        _, found = opened(output, storage)
+        found.listen()
+        assert len(said(output)) == 1 and waiting(output) == [one.key]
+        assert "denied" in found.troubles[one.key]
+    lease = Lease(storage, fences=True)
+    lease.take()
+    lease.release()
 
 
 def test_who_sees_that_somebody_holds_the_log_leaves_it_alone(output: Output) -> None:

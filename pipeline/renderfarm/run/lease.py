@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from renderfarm.errors import AlreadyStored, Fenced, NotStored, StorageAway
+from renderfarm.errors import AlreadyStored, Fenced, NotStored, StorageAway, StorageRefused
 from renderfarm.logs import get_logger
 from renderfarm.output import LEASE
 from renderfarm.run.loop import Committer
@@ -179,7 +179,7 @@ class Lease:
         self._ended.set()
         if self._thread.is_alive():
             self._thread.join()
-        with contextlib.suppress(Fenced, StorageAway):
+        with contextlib.suppress(Fenced, StorageAway, StorageRefused):
             self._require_mine()
             self._storage.delete(LEASE)
 

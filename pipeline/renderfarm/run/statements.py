@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from renderfarm import credential, watermark
-from renderfarm.errors import Fenced, LogDamaged, NotStored, Overtaken, StorageAway, UserError
+from renderfarm.errors import Fenced, LogDamaged, NotStored, Overtaken, StorageAway, StorageRefused, UserError
 from renderfarm.keys import KeySet
 from renderfarm.log import inbox, parts, reading
 from renderfarm.log.canonical import record_bytes, sealed
@@ -122,7 +122,7 @@ class Inbox:
         moved: Counter[str] = Counter()
         try:
             self.take(in_work, moved)
-        except StorageAway as error:
+        except (StorageAway, StorageRefused) as error:
             log.warning("inbox.away", reason=str(error))
         self._looked = self._clock()
         return moved
@@ -186,7 +186,7 @@ class Inbox:
             if letter is None:
                 continue
             if letter.name in self._writer.state.statements or _plain_name(letter.statement) in known:
-                self._storage.delete(key)
+                self._remove(key)
             else:
                 yield letter
 
@@ -206,6 +206,14 @@ class Inbox:
         self.troubles[key] = error.what if isinstance(error, UserError) else str(error)
         log.warning("statement.not_taken_in", key=key, reason=self.troubles[key])
 
+    def _remove(self, key: str) -> None:
+        """Takes away what is done with. Where a policy refuses that it stays, and is said once. Raises: StorageAway."""
+        try:
+            self._storage.delete(key)
+        except StorageRefused as error:
+            self.troubles[key] = error.what
+            log.warning("statement.not_removed", key=key, reason=error.what)
+
     def _append(self, batch: Sequence[_Taken], moved: Counter[str]) -> int:
         """The commit, and what is removed after it. Raises: Overtaken, Fenced, StorageAway."""
         state, limit = self._writer.state, self._rules.attempts
@@ -219,8 +227,8 @@ class Inbox:
             self.taken.append(item.record)
             log.info("statement.taken_in", kind=item.letter.statement.kind, by=item.record.reviewer, image=item.record.image_id)
             if item.record.withdrawn_key is not None:
-                self._storage.delete(item.record.withdrawn_key)
-            self._storage.delete(item.letter.key)
+                self._remove(item.record.withdrawn_key)
+            self._remove(item.letter.key)
         return len(batch)
 
     def _record(self, letter: Letter) -> Record:
