@@ -35,7 +35,7 @@ from renderfarm.log.index import index_root
 from renderfarm.log.parts import PartFile
 from renderfarm.log.reading import decoded, fetch_part, list_parts
 from renderfarm.log.record import VERSION_KEY, to_table
-from renderfarm.log.state import LogState
+from renderfarm.log.state import COLUMNS, LogState
 from renderfarm.log.tree import Frontier, consistency_proof, part_leaf, tree_root
 from renderfarm.notes import Checkpoint, Signer
 from renderfarm.output import CHECKPOINT, SALTED_SNAPSHOT, SNAPSHOT, WITNESSED, part_key, values_key
@@ -47,6 +47,8 @@ if TYPE_CHECKING:
 
 CHECKPOINT_TYPE = "text/plain; charset=utf-8"
 PARQUET_TYPE = "application/vnd.apache.parquet"
+_TAKEN = (*COLUMNS, "subjects")
+"""The columns of a part that a start looks at; its canonical bytes are made from all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +142,7 @@ class LogWriter:
 
     def _take_from(self, numbers: Sequence[int]) -> None:
         """Verifies and folds in those of the parts that are not yet."""
-        for _, part in decoded(self._storage, numbers[self.size :], lambda number, file: parts.read_part(file, number)):
+        for _, part in decoded(self._storage, numbers[self.size :], lambda number, file: parts.read_part(file, number, _TAKEN)):
             self._take(part, self._keys)
 
     def _require_continued(self, key: str) -> None:

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 ASK_S = 0.2
-COLUMNS = ("kind", "statement", "outcome", "image_id", "row_id", "index", "pdq", "pdq_quality", "signature")
+COLUMNS = ("kind", "statement", "outcome", "image_id", "drawing_id", "row_id", "index", "pdq", "pdq_quality", "signature")
+SHEET = Verdict("duplicates", "accepted", "another sheet of a drawing that was judged")
 
 
 class JobDuplicates:
@@ -36,6 +37,8 @@ class JobDuplicates:
         self._index = DuplicateIndex(job.checks.duplicates)
         self._enabled = job.checks.duplicates.enabled
         self._open: dict[str, tuple[str, str]] = {}
+        self._drawings: dict[str, str] = {}
+        """Drawings with several sheets, each with the image that stands for it here."""
         self._rebuilt: Future[None] | None = None
         self._closed = threading.Event()
         self._stopped: Callable[[], bool] = lambda: False
@@ -80,8 +83,10 @@ class JobDuplicates:
         said = said.filter(pc.or_(pc.equal(said.column("outcome"), "accepted"), review_rows(said)))
         rows = [row for row in zip(*(said.column(name).to_pylist() for name in COLUMNS), strict=True) if row[3] not in away]
         for taken_back, group in itertools.groupby(rows, lambda row: row[2] == "rejected"):
-            _, _, _, _, row_ids, indices, pdqs, qualities, signatures = zip(*group, strict=True)
+            _, _, _, images, drawings, rows_said, indices, pdqs, qualities, signatures = zip(*group, strict=True)
+            row_ids = [row_id or image for row_id, image in zip(rows_said, images, strict=True)]  # a forgotten row is known by its image
             names = [_name(row_id, index) for row_id, index in zip(row_ids, indices, strict=True)]
+            self._drawings.update((drawing, image) for drawing, image in zip(drawings, images, strict=True) if drawing not in (None, image))
             if not taken_back:
                 self._index.extend(row_ids, names, pdqs, qualities, signatures)
                 continue
@@ -91,11 +96,16 @@ class JobDuplicates:
     def judge(self, image: PlannedImage, checked: Checked) -> tuple[Verdict, ...]:
         """One verdict; an image that passes is remembered as its row's until it is forgotten."""
         self.forget(image.image_id)
-        verdict = self._settled().judge(image.row_id, checked.fingerprint)
+        index, several = self._settled(), image.drawing_id not in ("", image.image_id)
+        if several and self._drawings.get(image.drawing_id, image.image_id) != image.image_id:
+            return (SHEET,)
+        verdict = index.judge(image.row_id, checked.fingerprint)
         if verdict.outcome != "rejected" and self._enabled:
             name = _name(image.row_id, image.index)
-            self._settled().add(image.row_id, name, checked.fingerprint)
+            index.add(image.row_id, name, checked.fingerprint)
             self._open[image.image_id] = (image.row_id, name)
+            if several:
+                self._drawings[image.drawing_id] = image.image_id
         return (verdict,)
 
     def keep(self, image_id: str) -> None:
@@ -106,6 +116,7 @@ class JobDuplicates:
         """An image that was judged acceptable was lost before it was stored."""
         if image_id in self._open:
             self._settled().remove(*self._open.pop(image_id))
+            self._drawings = {drawing: image for drawing, image in self._drawings.items() if image != image_id}
 
 
 def _name(row_id: str, index: int) -> str:
