@@ -19,14 +19,14 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from renderfarm.errors import Fenced, StorageAway
 from renderfarm.job import JobSettings
+from renderfarm.log import parts
 from renderfarm.log.canonical import sealed
 from renderfarm.log.inbox import Letter
-from renderfarm.log.parts import read_part
-from renderfarm.log.reading import list_parts
+from renderfarm.log.reading import fetch_part, list_parts
 from renderfarm.log.record import from_table
 from renderfarm.log.writer import Commit, LogWriter
 from renderfarm.notes import Signer
-from renderfarm.output import JOB_FILE, part_key
+from renderfarm.output import JOB_FILE
 from renderfarm.pictures import Fingerprint
 from renderfarm.plan import Intent, drawn_once, plan_row
 from renderfarm.retry import next_attempt
@@ -358,7 +358,9 @@ class World:
         numbers = list_parts(calm).numbers
         if not numbers:
             return
-        part = read_part(calm.get(part_key(number := rng.choice(numbers))), number).table
+        file = fetch_part(calm, number := rng.choice(numbers))
+        assert file is not None
+        part = parts.read_part(file, number).table
         (record,) = from_table(part.slice(rng.randrange(part.num_rows), 1))
         if record.kind != "attempt":
             return

@@ -304,7 +304,7 @@ class Inbox:
         if outcome not in ("accepted", "rejected"):
             raise UserError(f"a review accepts or rejects; this one says {outcome!r:.40}")
         require_text(statement.speaker, letter.words or "")
-        if tried.salt is not None and letter.salt not in (None, tried.salt):
+        if letter.words is not None and tried.salt is not None and letter.salt != tried.salt:
             raise UserError("its words are salted with another salt than its row's")
         accepts: AttemptOutcome = "accepted" if outcome == "accepted" else "rejected"
         try:
@@ -313,7 +313,7 @@ class Inbox:
             if self._writer.record_version < 4:
                 raise
             blank, why = self._blank(letter), Verdict(CHECK, "not_run", f"too late: {error.what}")
-            return sealed(dataclasses.replace(blank, salt=letter.salt or tried.salt or secrets.token_hex(16), verdicts=(why,)))
+            return sealed(dataclasses.replace(blank, salt=tried.salt or letter.salt or secrets.token_hex(16), verdicts=(why,)))
         record = self._reviewed(letter, tried, accepts)
         if moves(self._writer.state, tried, accepts):
             file = {name: getattr(tried, name) for name in ("media_type", "file_sha256", "file_bytes", "thumb_key")}
