@@ -3,6 +3,7 @@
 after every life   planned = accepted + exhausted + failed + remaining; no attempt recorded twice; no immutable object changed
 a window           no commit is durable after its end
 two drivers        both say that they are done only where one of them had nothing to write
+statements         each one that was said is in the log once, or waits for what its reason says; none is there twice
 at the end         each image ended as it would have undisturbed, or failed after so many chance deaths alone; the audit passes
 """
 
@@ -11,16 +12,21 @@ from __future__ import annotations
 import contextlib
 import functools
 import random
+from collections import Counter
 from collections.abc import Iterator
 
 from renderfarm.audit.audit import audit
 from renderfarm.keys import Trust
 from renderfarm.log import parts
-from renderfarm.log.reading import list_parts
+from renderfarm.log.inbox import keys
+from renderfarm.log.reading import list_parts, records
 from renderfarm.log.state import LogState
+from renderfarm.log.writer import LogWriter
 from renderfarm.output import PARTS, part_key
+from renderfarm.run.statements import Inbox
+from renderfarm.schema import REVIEW
 from tests.simulation.storage import Faults
-from tests.simulation.world import SIGNER, Life, Machines, World
+from tests.simulation.world import PEOPLE, RULES, SIGNER, Life, Machines, World
 
 LIVES_MAX = 200
 SMALL = 12
@@ -52,7 +58,8 @@ def world_of(seed: int, images: int = SMALL) -> World:
         "": Faults(rng.choice([0.0, 0.02]), 0.0, 0.0, slow),
         PARTS: Faults(rng.choice([0.0, 0.1]), rng.choice([0.0, 0.1]), rng.choice([0.0, 0.1]), slow),
     }
-    return World(seed, images, machines=machines, faults=faults, commit_images=rng.choice([4, 8, 16]), sheets=rng.choice([1, 1, 3, 6]))
+    return World(seed, images, machines=machines, faults=faults, commit_images=rng.choice([4, 8, 16]), sheets=rng.choice([1, 1, 3, 6]),
+                 talk=rng.choice([0.0, 0.05, 0.3]))  # fmt: skip
 
 
 def run_seed(seed: int, images: int = SMALL) -> list[Life]:
@@ -69,7 +76,9 @@ def run_seed(seed: int, images: int = SMALL) -> list[Life]:
         elif kind == "window" and len(lives) < 3:
             lives.append(world.live(window_s=chooser.uniform(11, 40)))
         else:
-            lives.append(world.live(chooser.randint(1, 30) if kind == "kills" and len(lives) < 4 else None))
+            dies = kind == "kills" and len(lives) < 4
+            step = chooser.randint(1, 30) if dies else None
+            lives.append(world.live(requests=chooser.randint(3, 60)) if dies and chooser.random() < 0.5 else world.live(step))
         _judge_life(seed, world, lives[-1])
     _judge_end(seed, world)
     return lives
@@ -83,7 +92,7 @@ def _require(seed: int, holds: bool, what: object) -> None:
 def _judge_life(seed: int, world: World, life: Life) -> None:
     _require(seed, not world.objects.changed, f"immutable objects changed: {world.objects.changed}")
     if life.closed_at is not None:
-        _require(seed, all(at <= life.closed_at for at in life.commits), f"committed after {life.closed_at}: {life.commits}")
+        _require(seed, all(at <= life.closed_at for at in (*life.commits, *life.spoken)), f"committed after {life.closed_at}: {life}")
     state, seen = LogState(), []
     storage = world.calm()
     for number in list_parts(storage).numbers:
@@ -98,7 +107,23 @@ def _judge_life(seed: int, world: World, life: Life) -> None:
         _require(seed, counts.planned == total == len(world.plan), counts)
 
 
+def _judge_statements(seed: int, world: World) -> None:
+    """The next holder takes in what came last. Reviews that would move a picture stay: no picture is ever stored in this world."""
+    storage = world.calm()
+    world.objects.under_way.clear()
+    inbox = Inbox(storage, LogWriter.open(storage, world.job.name, SIGNER), PEOPLE, RULES)
+    inbox.take()
+    logged = Counter(record.signed for record in records(storage) if record.kind == "statement")
+    _require(seed, set(logged.values()) <= {1}, f"recorded twice: {logged.most_common(1)}")
+    left = set(keys(storage))
+    for key, one in world.said.items():
+        _require(seed, (one.signed in logged) != (key in left), f"{key} is lost, or in the log and still waits")
+        excused = one.statement.kind == REVIEW and inbox.troubles.get(key, "").startswith("no picture of this attempt was kept")
+        _require(seed, key not in left or excused, f"{key} waits: {inbox.troubles.get(key)}")
+
+
 def _judge_end(seed: int, world: World) -> None:
+    _judge_statements(seed, world)
     state = LogState()
     storage = world.calm()
     for number in list_parts(storage).numbers:
@@ -109,5 +134,5 @@ def _judge_end(seed: int, world: World) -> None:
         unlucky = end[0] == "failed" and world.unlucky[image_id] >= world.job.farm.deaths_max
         _require(seed, end == wanted[image_id] or unlucky, f"image {image_id} ended {end} instead of {wanted[image_id]}")
     _require(seed, len(state) == len(world.plan), f"{len(state)} images of {len(world.plan)} have an end")
-    report = audit(storage, Trust({SIGNER.name: SIGNER.public_key}, b"", ()))
+    report = audit(storage, Trust({SIGNER.name: SIGNER.public_key}, b"", (), person_keys=PEOPLE))
     _require(seed, report.ok, [str(finding) for finding in report.findings])

@@ -55,8 +55,13 @@ class FaultyStorage:
     ) -> None:
         self.world, self.rng, self.faults, self.spend = world, rng, faults, spend
         self.dead = False
+        self.lives_for: int | None = None
+        """So many requests that write, then its driver is killed."""
 
     def _begin(self, key: str) -> Faults:
+        if self.lives_for is not None:
+            self.lives_for -= 1
+            self.dead = self.dead or self.lives_for <= 0
         if self.dead:
             raise Killed
         self.world.tick()

@@ -19,7 +19,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from renderfarm.errors import Fenced, StorageAway
 from renderfarm.job import JobSettings
+from renderfarm.log import parts
 from renderfarm.log.canonical import sealed
+from renderfarm.log.inbox import Letter
+from renderfarm.log.reading import fetch_part, list_parts
+from renderfarm.log.record import from_table
 from renderfarm.log.writer import Commit, LogWriter
 from renderfarm.notes import Signer
 from renderfarm.output import JOB_FILE
@@ -29,15 +33,20 @@ from renderfarm.retry import next_attempt
 from renderfarm.run.engine import CheckedUnit, Event, FinishLost, Rendered, RenderLost, StoredUnit
 from renderfarm.run.finish import Checked, Decision, Finished, failed_record
 from renderfarm.run.loop import Loop, Tally
+from renderfarm.run.statements import Inbox, Rules
 from renderfarm.run.stop import StopSignals
 from renderfarm.run.units import PendingAttempt, Unit, UnitQueue
 from renderfarm.schema import Attempt, PlannedImage, PromptRow, Record, RenderInfo, Verdict
 from tests.simulation.storage import Faults, FaultyStorage, Killed
 from tests.simulation.storage import World as Objects
+from tests.statements import letter, note, person, review_letter
 
 SIGNER = Signer.of("simulation", Ed25519PrivateKey.from_private_bytes(bytes(range(32))))
 INFO = RenderInfo("sim", "", "0" * 64, "none", "none", "none", "sim", "", "0", "0")
 JOB_JSON = json.dumps({"name": "sim", "settings": {"checks": {"attempts": 3}}}).encode()
+ADA, BOB = person("Ada"), person("Bob")
+PEOPLE = {who.name: who.public_key for who in (ADA, BOB)}
+RULES = Rules("sim", 3, "image/png", False)
 HANG_S = 60.0
 """When the engine takes a hung worker for dead, as `farm.hang_s` says of real ones."""
 
@@ -212,6 +221,8 @@ class Life:
     end: str
     commits: tuple[float, ...] = ()
     closed_at: float | None = None
+    spoken: tuple[float, ...] = ()
+    """When statements of people that it took in were durable."""
 
 
 def sheets_of(image: PlannedImage, count: int) -> list[PlannedImage]:
@@ -244,10 +255,15 @@ class World:
     sheets: int = 1
     """The most images that are made of one drawing; how many of each, the seed says."""
 
+    talk: float = 0.0
+    """Chance that somebody says something, per step of a driver."""
+
     def __post_init__(self) -> None:
         self.rng = random.Random(self.seed)
         self.job = job_of(self.commit_images, self.ladder)
         self.objects = Objects()
+        self.talker = random.Random(self.seed + 99)
+        self.said: dict[str, Letter] = {}
         self.fate = Fate(self.seed, self.rejects, self.poison)
         intent = Intent(self.job, "0" * 64)
         rows = [PromptRow(f"row {n}", "p", steps=5 + n % 3, images=1 + n % 2) for n in range(self.images)]
@@ -263,9 +279,9 @@ class World:
         """The objects without faults, for judging."""
         return FaultyStorage(self.objects, random.Random(0), {"": Faults()})
 
-    def live(self, kill_at: int | None = None, window_s: float | None = None) -> Life:
-        """One driver from start to its end, killed at that step, or with so much time."""
-        return self._live(kill_at, window_s, lambda: None)
+    def live(self, kill_at: int | None = None, window_s: float | None = None, requests: int | None = None) -> Life:
+        """One driver from start to its end, killed at that step or after so many requests that write, or with so much time."""
+        return self._live(kill_at, window_s, lambda: None, requests)
 
     def live_twice(self) -> tuple[Life, Life]:
         """Two drivers at once, on one output."""
@@ -285,13 +301,15 @@ class World:
             thread.join()
         return lives[0], lives[1]
 
-    def _live(self, kill_at: int | None, window_s: float | None, change: Callable[[], None]) -> Life:
+    def _live(self, kill_at: int | None, window_s: float | None, change: Callable[[], None], requests: int | None = None) -> Life:
         steps = 0
 
         def pause() -> None:
             nonlocal steps
             steps += 1
             change()
+            if self.talker.random() < self.talk:
+                self._speak()
             if kill_at is not None and steps >= kill_at:
                 storage.dead = True
                 raise Killed
@@ -303,18 +321,24 @@ class World:
             engine.spend(seconds)
 
         storage = FaultyStorage(self.objects, self.rng, self.faults, spend)
+        storage.lives_for = requests
         stop = StopSignals(window_s, engine.clock)
         commits: Clocked | None = None
+        spoken: Clocked | None = None
         try:
             writer = LogWriter.open(storage, self.job.name, SIGNER, snapshot_parts=3)
             if writer.state.plan is None:
                 digest = hashlib.sha256(JOB_JSON).hexdigest()
                 plan = Record(kind="plan", job="sim", plan_digest="plan", settings_digest=digest, planned=len(self.plan))
                 writer.append([plan])
-            commits = Clocked(writer, engine.clock)
+            commits, spoken = Clocked(writer, engine.clock), Clocked(writer, engine.clock)
+            inbox = Inbox(storage, writer, PEOPLE, RULES, spoken, engine.clock)
+            inbox.closed = lambda: stop.draining(0.0)
+            inbox.listen()
             queue, tally = UnitQueue(self._open_work(writer), 4), Tally(len(self.plan))
-            loop = Loop(self.job, "plan", queue, engine, commits, NoDuplicates(), stop, tally, clock=engine.clock)
+            loop = Loop(self.job, "plan", queue, engine, commits, NoDuplicates(), stop, tally, clock=engine.clock, hear=inbox.hear)
             loop.run()
+            inbox.listen()
             end = "paused" if loop.paused else "done"
         except Killed:
             end = "killed"
@@ -326,7 +350,31 @@ class World:
             self.rendered += engine.rendered_attempts
             self.drawn += engine.drawn
             self.unlucky += engine.unlucky
-        return Life(end, tuple(commits.times) if commits else (), window_s)
+        return Life(end, tuple(commits.times) if commits else (), window_s, tuple(spoken.times) if spoken else ())
+
+    def _speak(self) -> None:
+        """Somebody says something about an attempt of the log; the network may deliver it a second time, much later."""
+        rng, calm = self.talker, self.calm()
+        numbers = list_parts(calm).numbers
+        if not numbers:
+            return
+        file = fetch_part(calm, number := rng.choice(numbers))
+        assert file is not None
+        part = parts.read_part(file, number).table
+        (record,) = from_table(part.slice(rng.randrange(part.num_rows), 1))
+        if record.kind != "attempt":
+            return
+        at, who = len(self.said) + rng.randint(0, 3), rng.choice((ADA, BOB))
+        if record.outcome == "failed" or rng.random() < 0.4:
+            words = rng.choice((None, "well done"))
+            one = letter(note(rng.choice(("approval", "mood")), who, (record,), "sim", at, words), words)
+        else:
+            one = review_letter(who, record, rng.choice(("rejected", "rejected", "accepted")), at)
+        one = dataclasses.replace(one, parts=rng.choice(((number,), ())))
+        self.said[one.key] = one
+        self.objects.objects.setdefault(one.key, one.to_bytes())
+        if rng.random() < 0.3:
+            self.objects.under_way.append((self.objects.requests + rng.randint(1, 30), one.key, one.to_bytes()))
 
     def _open_work(self, writer: LogWriter) -> Iterator[PendingAttempt]:
         for image in self.plan:

@@ -85,6 +85,8 @@ class Statements:
     def __init__(self, report: AuditReport, trust: Trust | None) -> None:
         self._report = report
         self._people = trust.people if trust is not None and trust.log_keys else None
+        self._by_name = trust is not None and bool(trust.person_keys)
+        """Whether people are trusted by name: then a stranger's statement is no statement."""
         self._seen: set[bytes] = set()
         self._strangers: Counter[str] = Counter()
         self._subjects: dict[str, list[tuple[str, int, int]]] = defaultdict(list)
@@ -115,7 +117,7 @@ class Statements:
         people = self._people or {}
         if statement.key_name not in people:
             self._strangers[statement.signer] += 1
-            if self._people is not None:
+            if self._by_name:
                 self._report.add("statement-untrusted", where, f"signed by {statement.signer}")
             return
         try:
@@ -125,9 +127,9 @@ class Statements:
 
     def finish(self, storage: Storage, whole: bool) -> None:
         """`whole`: whether the log verified, so that what is not in it can be missed. Raises: StorageAway."""
-        if self._strangers and self._people is None:
+        if self._strangers and not self._by_name:
             said = f"{self._strangers.total()} statements of {len(self._strangers)} people"
-            self._report.notes.append(f"{said}: no trusted key was given, so who signed them was not judged")
+            self._report.notes.append(f"{said}: no key of people is trusted (*.person), so who signed them was not judged")
         if whole and self._subjects:
             self._find(storage)
         self._look_into_inbox(storage)

@@ -322,10 +322,9 @@ class Loop:
         interval_s = min(self.job.commit.interval_s, max(FIRST_COMMIT_S, (now - self._begun) / 10))
         if len(self._buffer) >= self.job.commit.images or (self._buffer and now - self._committed_at >= interval_s):
             self._commit()
-        if not self.stop.over():
-            for state, change in self.hear(self._in_work).items():
-                if state != "remaining":
-                    setattr(self.tally, state, getattr(self.tally, state) + change)
+        for state, change in self.hear(self._in_work).items():
+            if state != "remaining":
+                setattr(self.tally, state, getattr(self.tally, state) + change)
 
     def _in_work(self) -> set[str]:
         """Images that this run holds: they wait, are rendered or checked, or are stored and not committed."""

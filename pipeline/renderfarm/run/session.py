@@ -290,7 +290,9 @@ def open_work(session: Session, *, retry_failed: bool) -> Iterator[PendingAttemp
 def run(session: Session, options: RunOptions, open_engine: OpenEngine, stop: Stop, watch: Callable[[Tally], None]) -> RunResult:
     """Render until nothing is left or the stop says so; the engine is opened if anything is. Raises: Fenced, Paused, UserError."""
     try:
-        _listen(session, stop)
+        if session.inbox is not None:
+            session.inbox.closed = lambda: stop.draining(0.0)
+            session.inbox.listen()
         counts = session.counts()
         tally = Tally(counts.planned, counts.accepted, counts.exhausted, counts.failed)
         work = open_work(session, retry_failed=options.retry_failed)
@@ -301,7 +303,8 @@ def run(session: Session, options: RunOptions, open_engine: OpenEngine, stop: St
         if first is not None:
             _reopen(tally, session, options)
             paused = _render(session, open_engine, itertools.chain([first], work), stop, tally, watch)
-            _listen(session, stop)
+            if session.inbox is not None:
+                session.inbox.listen()
             if not paused and options.limit is None and (taken_back := session.counts().remaining):
                 paused = True
                 session.notes.append(f"{taken_back} images were taken back by people while this run lasted")
@@ -309,23 +312,17 @@ def run(session: Session, options: RunOptions, open_engine: OpenEngine, stop: St
     finally:
         if session.lease is not None:
             session.lease.release()
-    _answer_latecomers(session, stop)
+    _answer_latecomers(session)
     if session.inbox is not None and session.inbox.troubles:
         some = "; ".join(sorted(set(session.inbox.troubles.values()))[:3])
         session.notes.append(f"{len(session.inbox.troubles)} statements in the inbox cannot be taken in: {some}")
     return RunResult(session.counts(), tally, paused, tuple(session.notes))
 
 
-def _listen(session: Session, stop: Stop) -> None:
-    """Nothing of this run is in work: what waits in the inbox is taken in. Raises: Fenced."""
-    if session.inbox is not None and not stop.over():
-        session.inbox.listen()
-
-
-def _answer_latecomers(session: Session, stop: Stop) -> None:
+def _answer_latecomers(session: Session) -> None:
     """Whoever left a statement after the last look, and saw that a driver was still there, counts on being heard."""
     found = session.inbox
-    if found is None or stop.over():
+    if found is None or found.closed():
         return
     try:
         if set(inbox.keys(session.storage)) - found.waiting - set(found.troubles):

@@ -14,11 +14,13 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import math
 import secrets
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from renderfarm import credential, watermark
@@ -52,8 +54,9 @@ LOOK_S = 10.0
 """A running driver looks into the inbox at most so often."""
 ROWS_MAX = 500
 """Statements in a part."""
-LETTERS_MAX = 5000
-"""Statements that are looked at in one go; the others wait for the next."""
+LETTERS_MAX = 500
+"""Statements that are looked at in one go; a run does its other work before it looks at the next ones."""
+READ_AHEAD = 16
 PARTS_KEPT = 4
 ROUNDS_MAX = 20
 """How often what others took in at the same time is looked at again, before the rest waits for the next holder."""
@@ -99,6 +102,8 @@ class Inbox:
         clock: Callable[[], float] = time.monotonic,
         look_s: float = LOOK_S,
     ) -> None:
+        self.closed: Callable[[], bool] = lambda: False
+        """Whether nothing may be taken in any more: what waits is for the next holder."""
         self.troubles: dict[str, str] = {}
         """What cannot be taken in, by its key, and why."""
         self.waiting: set[str] = set()
@@ -109,22 +114,35 @@ class Inbox:
         self._committer: Committer = committer or writer
         self._clock, self._look_s, self._looked = clock, look_s, -math.inf
         self._parts: dict[int, tuple[parts.Part, dict[str, int]]] = {}
+        self._after = ""
+        """The last key that was looked at, where there are more behind it."""
+        self._held: set[str] = set()
+        """Images of which a review waits: no later one overtakes it."""
+        self._holding: dict[str, list[int]] = {}
+        """The parts that speak of an image, for statements that do not say it."""
 
     def hear(self, in_work: Callable[[], set[str]]) -> Counter[str]:
-        """`take`, at most every `look_s`, for a run that goes on whatever the storage answers. Raises: Fenced."""
+        """Takes in the next LETTERS_MAX, every `look_s`, for a run that has other work and goes on whatever the storage answers.
+
+        How many images came to, or left, each standing. Raises: Fenced.
+        """
         if self._clock() - self._looked < self._look_s:
             return Counter()
-        return self.listen(in_work)
+        moved = self._patiently(lambda moved: self._page(in_work, moved))
+        self._looked = -math.inf if self._after else self._clock()
+        return moved
 
-    def listen(self, in_work: Callable[[], set[str]] = set) -> Counter[str]:
-        """`take`, for a run that goes on whatever the storage answers. Raises: Fenced."""
-        self._looked = self._clock()
+    def listen(self) -> None:
+        """`take`, for a run that has nothing in work and goes on whatever the storage answers. Raises: Fenced."""
+        self._patiently(lambda moved: self.take(moved=moved))
+
+    def _patiently(self, act: Callable[[Counter[str]], object]) -> Counter[str]:
         moved: Counter[str] = Counter()
         try:
-            self.take(in_work, moved)
+            act(moved)
         except (StorageAway, StorageRefused) as error:
+            self._after = ""
             log.warning("inbox.away", reason=str(error))
-        self._looked = self._clock()
         return moved
 
     def take(self, in_work: Callable[[], set[str]] = set, moved: Counter[str] | None = None) -> int:
@@ -132,23 +150,36 @@ class Inbox:
 
         `moved` is filled with how many images came to, or left, each standing. Raises: Fenced, StorageAway.
         """
-        count, moved = 0, Counter() if moved is None else moved
+        moved = Counter() if moved is None else moved
+        self._after = ""
+        count = self._page(in_work, moved)
+        while self._after and not self.closed():
+            count += self._page(in_work, moved)
+        return count
+
+    def _page(self, in_work: Callable[[], set[str]], moved: Counter[str]) -> int:
+        """The next LETTERS_MAX of them. Raises: Fenced, StorageAway."""
+        count = 0
         for _ in range(ROUNDS_MAX):
             try:
                 self._writer.settle()
-                for batch in self._batches(in_work):
+                for batch in () if self.closed() else self._batches(in_work):
+                    if self.closed():
+                        break
                     count += self._append(batch, moved)
                 return count
             except Overtaken:
-                continue
+                self._after = ""
         return count
 
     def _batches(self, in_work: Callable[[], set[str]]) -> Iterator[list[_Taken]]:
         """What can be taken in, in order, cut where a second statement is about an image: that one sees what the first one did."""
-        self.waiting.clear()
+        if not self._after:
+            self.waiting.clear()
+            self._held.clear()
         batch: list[_Taken] = []
         images: set[str] = set()
-        held: set[str] = set()
+        held = self._held
         busy: set[str] | None = None
         for letter in self._letters():
             about = {subject.image_id for subject in letter.statement.subjects} if letter.statement.kind == REVIEW else set()
@@ -175,20 +206,27 @@ class Inbox:
     def _letters(self) -> Iterator[Letter]:
         """What waits and is not in the log yet; what is, was left by a crash and goes. Raises: StorageAway."""
         known = self._known_reviews() if self._writer.record_version < 4 else set()
-        for key in list(inbox.keys(self._storage))[: LETTERS_MAX + len(self.troubles)]:
-            if key in self.troubles:
-                continue
-            try:
-                letter = inbox.read(self._storage, key)
-            except NoteMalformed as error:
+        there = [key for key in inbox.keys(self._storage) if key > self._after and key not in self.troubles]
+        self._after = there[LETTERS_MAX - 1] if len(there) > LETTERS_MAX else ""
+        with ThreadPoolExecutor(READ_AHEAD, "inbox") as pool:
+            found = list(pool.map(self._read, there[:LETTERS_MAX]))
+        letters = [letter for letter in found if isinstance(letter, Letter)]
+        for key, error in zip(there, found, strict=False):
+            if isinstance(error, NoteMalformed):
                 self._say(key, error)
-                continue
-            if letter is None:
-                continue
+        self._holding.clear()
+        self._look_for({subject.image_id for letter in letters if not letter.parts for subject in letter.statement.subjects})
+        for letter in letters:
             if letter.name in self._writer.state.statements or _plain_name(letter.statement) in known:
-                self._remove(key)
+                self._remove(letter.key)
             else:
                 yield letter
+
+    def _read(self, key: str) -> Letter | NoteMalformed | None:
+        try:
+            return inbox.read(self._storage, key)
+        except NoteMalformed as error:
+            return error
 
     def _known_reviews(self) -> set[tuple[object, ...]]:
         """What people said in a log that keeps no notes: who, when, of which attempt."""
@@ -274,7 +312,7 @@ class Inbox:
         if outcome not in ("accepted", "rejected"):
             raise UserError(f"a review accepts or rejects; this one says {outcome!r:.40}")
         require_text(statement.speaker, letter.words or "")
-        if tried.salt is not None and letter.salt not in (None, tried.salt):
+        if letter.words is not None and tried.salt is not None and letter.salt != tried.salt:
             raise UserError("its words are salted with another salt than its row's")
         accepts: AttemptOutcome = "accepted" if outcome == "accepted" else "rejected"
         try:
@@ -283,7 +321,7 @@ class Inbox:
             if self._writer.record_version < 4:
                 raise
             blank, why = self._blank(letter), Verdict(CHECK, "not_run", f"too late: {error.what}")
-            return sealed(dataclasses.replace(blank, salt=letter.salt or tried.salt or secrets.token_hex(16), verdicts=(why,)))
+            return sealed(dataclasses.replace(blank, salt=tried.salt or letter.salt or secrets.token_hex(16), verdicts=(why,)))
         record = self._reviewed(letter, tried, accepts)
         if moves(self._writer.state, tried, accepts):
             file = {name: getattr(tried, name) for name in ("media_type", "file_sha256", "file_bytes", "thumb_key")}
@@ -325,7 +363,7 @@ class Inbox:
     def _find(self, subject: Subject, lead: int | None) -> Record:
         """The record that a statement is about. Raises: UserError where the log has none with this hash; StorageAway."""
         numbers = [] if lead is None or lead >= self._writer.size else [lead]
-        for number in (*numbers, *self._holding(subject.image_id)):
+        for number in itertools.chain(numbers, self._holders(subject.image_id)):
             part, rows = self._part(number)
             if subject.digest in rows:
                 (record,) = from_table(part.table.slice(rows[subject.digest], 1))
@@ -333,14 +371,23 @@ class Inbox:
                     return record
         raise UserError("it is about a record that this log does not hold")
 
-    def _holding(self, image_id: str) -> Iterator[int]:
-        """The parts that speak of an image: a walk over one column of the log, for statements whose lead is wrong."""
+    def _holders(self, image_id: str) -> Iterator[int]:
+        """The parts that speak of an image."""
+        if image_id not in self._holding:
+            self._look_for({image_id})
+        yield from self._holding[image_id]
+
+    def _look_for(self, images: set[str]) -> None:
+        """Which parts speak of these images: one walk over one column of the log, for statements whose lead is wrong, or that have none."""
+        import pyarrow as pa
         import pyarrow.compute as pc
 
-        for number, file in reading.fetch_parts(self._storage, range(self._writer.size), with_values=False):
+        self._holding |= {image: [] for image in images}
+        wanted = pa.array(sorted(images), pa.string())
+        for number, file in reading.fetch_parts(self._storage, range(self._writer.size), with_values=False) if images else ():
             column = parts.read_columns(file, number, ["image_id"])[1].column("image_id")
-            if pc.any(pc.equal(column, image_id)).as_py():
-                yield number
+            for image in column.filter(pc.is_in(column, value_set=wanted)).unique().to_pylist():
+                self._holding[image].append(number)
 
     def _part(self, number: int) -> tuple[parts.Part, dict[str, int]]:
         """A part, and its rows by the hex of their leaf hashes. Raises: LogDamaged for one that cannot be read or is gone; StorageAway."""
