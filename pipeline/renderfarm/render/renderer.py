@@ -38,6 +38,9 @@ DETERMINISTIC_BATCH = 1
 """In deterministic mode every image is a batch of its own: matrix kernels choose their order of summation by the
 batch's size, so that only a fixed size gives fixed bytes, and only 1 needs no padding."""
 
+KNOWN_SIDE, KNOWN_STEPS = 128, 2
+"""Of the known picture, by which a renderer shows that it is well: a hundredth of a unit's work."""
+
 STRENGTH: dict[Task, float] = {"text": 1.0, "image": 0.8, "inpaint": 1.0}
 """How far a picture moves from its init image when the row does not say; diffusers' own defaults."""
 
@@ -89,6 +92,21 @@ class Renderer:
             tuning.remember(cache_folder(), key, known)
         self._tunings[key] = known
         return known
+
+    def known(self, width: int, height: int) -> tuple[np.ndarray, str]:
+        """Returns a small picture that is always the same on one machine, uint8 (1, H, W, 3), and what drew it.
+
+        No larger than asked; of just that size where kernels are compiled for it. Raises RenderFailed when it is not finite.
+        """
+        if not (self.settings.speed.compile or self.settings.speed.graphs):
+            multiple = self.model.family.size_multiple
+            width, height = (max(multiple, min(side, KNOWN_SIDE) // multiple * multiple) for side in (width, height))
+        request = self._stages.Request(width, height, KNOWN_STEPS, 5.0)
+        pictures, finite = self._stages.render_batch(self.model, self._prompts, self.lanes, request, [("a photo of a mug", "")], [0])
+        with self.lanes.behind():
+            if not bool(finite.all()):
+                raise RenderFailed("the known picture: the pixels are not finite numbers", 0)
+            return self.lanes.to_host(pictures), self.model.driver
 
     def render(
         self, attempts: Sequence[Attempt], *, mark: Mark | None = None, inputs: Mapping[str, bytes] | None = None

@@ -17,8 +17,10 @@ from renderfarm.errors import MarkUnsupported, NotStored, Paused, RenderFailed, 
 from renderfarm.job import JobSettings
 from renderfarm.models import Resolved
 from renderfarm.pictures import Pixels
-from renderfarm.render.batching import out_of_memory
+from renderfarm.render.batching import DoesNotFit, out_of_memory
+from renderfarm.run import vitals
 from renderfarm.run.finish import Checked, Decision, Finished, Finisher, now_us, payload_of
+from renderfarm.run.health import Known
 from renderfarm.schema import Attempt, RenderInfo
 from renderfarm.storage import open_input, open_storage
 from renderfarm.watermark import MarkKey
@@ -29,12 +31,26 @@ if TYPE_CHECKING:
     from renderfarm.keys import KeySet
 
 
+KNOWN_LEVELS = 256
+"""Levels of the known picture by which two are compared."""
+
+
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """What kept a worker from its task. `away`: the storage; `failed`: this unit."""
+    """What kept a worker from its task.
 
-    kind: Literal["away", "failed"]
+    `away`: the storage; `refused`: what a person must mend, as `error` says; `failed`: this unit, which no other worker could do either;
+    `fault`: perhaps the worker.
+    """
+
+    kind: Literal["away", "refused", "failed", "fault"]
     reason: str
+    error: UserError | None = None
+
+
+def refused(error: Paused | UserError) -> Trouble:
+    """What ends the run: passing, or for a person to mend."""
+    return Trouble("refused", str(error), error) if isinstance(error, UserError) else Trouble("away", str(error))
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +85,20 @@ class RendererWorker:
             return self.refusal
         return self.renderer.batch_limit(self.defaults.width, self.defaults.height)
 
+    def known(self) -> Known:
+        """The known picture, drawn now: as it always is, on a renderer that is well. Also what the GPU says of itself."""
+        device, trouble, note = vitals.look()
+        try:
+            pixels, kind = self.renderer.known(self.defaults.width, self.defaults.height)
+        except Exception as error:  # whatever it is: a renderer that cannot draw this draws nothing
+            return Known(
+                device=device, trouble=trouble or f"cannot draw the known picture: {type(error).__name__}: {error}"[:500], note=note
+            )
+        flat = pixels.reshape(-1)
+        levels = flat[:: max(1, len(flat) // KNOWN_LEVELS)][:KNOWN_LEVELS].tobytes()
+        span = int(flat.max()) - int(flat.min())
+        return Known(hashlib.sha256(pixels.tobytes()).hexdigest(), levels, span, kind, device, trouble, note)
+
     def render(self, attempts: Sequence[Attempt]) -> tuple[Pixels | None, RenderReply | Trouble]:
         """uint8 (B, H, W, 3) marked, and what belongs to it; or None and the trouble. Two calls may run at a time, each in its thread."""
         started_us, begun, cpu = now_us(), time.monotonic(), time.thread_time()
@@ -80,7 +110,8 @@ class RendererWorker:
         except (RenderfarmError, RuntimeError, ValueError, MemoryError) as error:  # out of memory and CUDA faults are RuntimeErrors
             if device_lost(error):
                 os._exit(1)  # the engine sees the death, the unit comes back, and another worker takes this one's place
-            return None, Trouble("failed", f"{type(error).__name__}: {error}"[:500])
+            kind: Literal["failed", "fault"] = "failed" if isinstance(error, RenderfarmError) and not may_be_its_own(error) else "fault"
+            return None, Trouble(kind, f"{type(error).__name__}: {error}"[:500])
         cpu_s = {"render": time.thread_time() - cpu - marking.cpu_s, "mark.embed": marking.cpu_s}
         return pixels, RenderReply(info, marking.marked, started_us, time.monotonic() - begun, cpu_s)
 
@@ -111,6 +142,11 @@ class Marking:
             self.marked = tuple(flags)
         self.cpu_s = time.thread_time() - cpu
         return marked
+
+
+def may_be_its_own(error: Exception) -> bool:
+    """Whether the worker may be at fault for what it says of a unit: pixels that are not finite, an image that does not fit."""
+    return isinstance(error, RenderFailed) and (len(error.args) > 1 or isinstance(error.__cause__, DoesNotFit))
 
 
 def device_lost(error: Exception) -> bool:
@@ -177,7 +213,7 @@ class FinisherWorker:
         try:
             return tuple(self.finisher.check(attempt, pixels[at], marked=marked[at]) for at, attempt in enumerate(attempts))
         except Exception as error:  # becomes a counted loss: the unit is tried elsewhere, then rendered again, then recorded as failed
-            return Trouble("failed", f"{type(error).__name__}: {error}"[:500])
+            return Trouble("fault", f"{type(error).__name__}: {error}"[:500])
 
     def store(
         self, attempts: Sequence[Attempt], pixels: Pixels, reply: RenderReply, checked: Sequence[Checked], decisions: Sequence[Decision]
@@ -191,6 +227,6 @@ class FinisherWorker:
                 for at, attempt in enumerate(attempts)
             )
         except (Paused, UserError) as error:
-            return Trouble("away", str(error))
+            return refused(error)
         except Exception as error:  # as in `check`
-            return Trouble("failed", f"{type(error).__name__}: {error}"[:500])
+            return Trouble("fault", f"{type(error).__name__}: {error}"[:500])
