@@ -9,9 +9,10 @@ from dataclasses import asdict
 from renderfarm.api import Job, Run
 from renderfarm.cli import logs, progress
 from renderfarm.cli.say import say, say_json
-from renderfarm.errors import JobError
+from renderfarm.errors import JobError, Paused
 from renderfarm.job import load_job
 from renderfarm.resolve import ResolvedJob
+from renderfarm.run.loop import Tally
 from renderfarm.run.stop import StopSignals, seconds_until
 
 
@@ -24,16 +25,28 @@ def render(args: argparse.Namespace) -> int:
     logs.configure(quiet=sys.stderr.isatty())
     signals = StopSignals(_window(args.until))
     job = _load(args)
+    committed = 0
     with signals.installed(), progress.live() as view:
-        run = job.render(
-            limit=args.limit,
-            retry_failed=args.retry_failed,
-            skip_invalid=args.skip_invalid,
-            address=args.address,
-            stop=signals,
-            on_plan=_say,
-            on_progress=view,
-        )
+
+        def watch(tally: Tally) -> None:
+            nonlocal committed
+            committed = tally.committed
+            view(tally)
+
+        try:
+            run = job.render(
+                limit=args.limit,
+                retry_failed=args.retry_failed,
+                skip_invalid=args.skip_invalid,
+                address=args.address,
+                stop=signals,
+                on_plan=_say,
+                on_progress=watch,
+            )
+        except Paused as error:
+            if args.json:
+                say_json({"paused": True, "away": str(error), "committed": committed})
+            raise
     summarise(args, run)
     return run.exit_code
 
@@ -69,6 +82,7 @@ def summarise(args: argparse.Namespace, run: Run) -> None:
         content = {
             **asdict(counts),
             "attempts": tally.attempts_now,
+            "committed": tally.committed,
             "rejects": dict(run.rejects),
             "seconds": round(tally.elapsed_s, 3),
             "seconds_to_first_image": tally.first_image_s and round(tally.first_image_s, 3),

@@ -17,6 +17,7 @@ from typing import Any
 
 from renderfarm.errors import FarmLost
 from renderfarm.logs import get_logger
+from renderfarm.run.engine import no_worker
 from renderfarm.run.health import EXPECTED_S, Known, Place, Ward
 
 log = get_logger()
@@ -97,7 +98,7 @@ class Pool:
         Raises: FarmLost when none is left, or none was ready for ROOM_S.
         """
         if not self.workers:
-            raise FarmLost(f"no {self.kind} is left: {FALSE_STARTS_MAX} in a row could not start: {self.why}")
+            raise no_worker(f"no {self.kind} is left: {FALSE_STARTS_MAX} in a row could not start", self.why)
         if self.clock() - self._begun > EXPECTED_S:
             self.ward.expected.clear()
         ready = [worker for worker in self.workers if worker.ready and not worker.out]

@@ -6,14 +6,13 @@ both read their own lease back. The holder writes `provenance/lease` again and a
 
 from __future__ import annotations
 
-import contextlib
 import json
 import secrets
 import threading
 import time
 from collections.abc import Callable, Sequence
 
-from renderfarm.errors import Fenced, NotStored, StorageAway
+from renderfarm.errors import Fenced, NotStored, StorageAway, StorageRefused
 from renderfarm.logs import get_logger
 from renderfarm.output import LEASE
 from renderfarm.run.loop import Committer
@@ -31,8 +30,8 @@ SETTLE_S = 2.0
 class Lease:
     """One driver's claim on an output. `take` it, `guard` the writer with it, `release` it at the end."""
 
-    def __init__(self, storage: Storage, clock: Callable[[], float] = time.time) -> None:
-        self._storage, self._clock = storage, clock
+    def __init__(self, storage: Storage, clock: Callable[[], float] = time.time, renew_s: float = RENEW_S) -> None:
+        self._storage, self._clock, self._renew_s = storage, clock, renew_s
         self.owner = secrets.token_hex(8)
         self._lost = ""
         self._renewed = 0.0
@@ -73,7 +72,7 @@ class Lease:
             raise Fenced(f"another driver took the lease of {self._storage.uri}; let one driver at a time write to an output")
 
     def _keep(self) -> None:
-        while not self._ended.wait(RENEW_S):
+        while not self._ended.wait(self._renew_s):
             try:
                 self._require_mine()
                 self._write()
@@ -81,7 +80,7 @@ class Lease:
                 self._lost = str(error)
                 log.warning("lease.lost", reason=self._lost)
                 return
-            except StorageAway as error:  # the next time, or the commit, which says so itself
+            except (StorageAway, StorageRefused) as error:  # the next time, or the commit, which says so itself
                 log.warning("lease.not_renewed", reason=str(error))
 
     def hold(self) -> None:
@@ -95,13 +94,17 @@ class Lease:
         return _Guarded(self, writer)
 
     def release(self) -> None:
-        """End renewing, and remove the lease if it is ours."""
+        """End renewing, and remove the lease if it is ours; one that may not be removed ends by itself after TTL_S."""
         self._ended.set()
         if self._thread.is_alive():
             self._thread.join()
-        with contextlib.suppress(Fenced, StorageAway):
+        try:
             self._require_mine()
             self._storage.delete(LEASE)
+        except (Fenced, StorageAway):
+            pass
+        except StorageRefused as error:
+            log.warning("lease.not_removed", reason=str(error), ends_in_s=TTL_S)
 
 
 class _Guarded:

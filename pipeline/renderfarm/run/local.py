@@ -36,6 +36,7 @@ from renderfarm.run.engine import (
     Rendered,
     RenderLost,
     StoredUnit,
+    no_worker,
 )
 from renderfarm.run.finish import Checked, Decision
 from renderfarm.run.health import EXPECTED_S, Known, Place, Ward, images_of
@@ -194,7 +195,7 @@ class LocalEngine:
                 raise self._refusal
             for kind in ("render", "finish"):
                 if not any(kind in worker.ready or kind in worker.awaits for worker in self._workers):
-                    raise FarmLost(f"no worker can {kind}: {FALSE_STARTS_MAX} in a row could not start: {self._why}")
+                    raise no_worker(f"no worker can {kind}: {FALSE_STARTS_MAX} in a row could not start", self._why)
         return max(1, self._batch)
 
     def capacity(self) -> int:
@@ -204,7 +205,7 @@ class LocalEngine:
         """
         renderers = [worker for worker in self._workers if "render" in worker.kinds]
         if not (renderers or self._events or self._flights):
-            raise self._away or FarmLost(f"no worker is left that can render: {self._why}")
+            raise self._away or no_worker("no worker is left that can render", self._why)
         rendering = sum(flight.rendered is None for flight in self._flights.values())
         behind = len(self._flights) - rendering >= UNITS_PER_FINISHER * len(self._workers)
         flying = sum(flight.unit.pixel_bytes() for flight in self._flights.values())
@@ -299,7 +300,7 @@ class LocalEngine:
     def _listen(self, timeout_s: float) -> None:
         """Take in what workers say, and what their ends say. Raises: FarmLost when none is left."""
         if not self._workers:
-            raise FarmLost(f"no worker is left: {self._why}")
+            raise no_worker("no worker is left", self._why)
         heard = connection.wait([worker.child.pipe for worker in self._workers], timeout_s)
         for worker in [worker for worker in self._workers if worker.child.pipe in heard]:
             try:
@@ -476,7 +477,7 @@ class LocalEngine:
             return
         self._wards["finish"].went(worker.place)
         if self._workers and not all(any(kind in other.kinds for other in self._workers) for kind in worker.kinds):
-            self._away = FarmLost(f"no worker is left that can {' or '.join(worker.kinds)}: {self._why}")
+            self._away = no_worker(f"no worker is left that can {' or '.join(worker.kinds)}", self._why)
 
     def close(self) -> None:
         """End all workers; what they were doing is lost."""

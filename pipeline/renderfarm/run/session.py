@@ -114,7 +114,7 @@ def open_session(resolved: ResolvedJob, storage: Storage | None = None) -> Sessi
     """
     job = resolved.job
     key_set, notes = job_keys(job)
-    storage = storage or open_storage(job.output.to, create=True, patience_s=job.output.patience_s)
+    storage = storage or open_storage(job.output.to, create=True, patience_s=job.output.patience_s, checksum=job.output.checksum)
     _claim_output(storage, job)
     lease = None if put_if_absent_holds(storage) else _take_lease(storage, notes)
     try:

@@ -46,7 +46,8 @@ def look() -> Vitals:
 
 def read(nvml: Any, device: str) -> Vitals:
     """What `nvml`, the module pynvml, says of a GPU by its id."""
-    troubles, notes = [], []
+    troubles: list[str] = []
+    notes: list[str] = []
     with contextlib.suppress(nvml.NVMLError):
         handle, events, before = _watched(nvml, device)
         count = _errors(nvml, handle) - before

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from renderfarm import watermark
-from renderfarm.errors import MarkUnsupported, NotStored, Paused, RenderFailed, RenderfarmError, UserError
+from renderfarm.errors import MarkUnsupported, NotStored, Paused, RenderFailed, RenderfarmError, StorageRefused, UserError
 from renderfarm.job import JobSettings
 from renderfarm.models import Resolved
 from renderfarm.pictures import Pixels
@@ -105,8 +105,8 @@ class RendererWorker:
         marking = Marking(attempts, self.key)
         try:
             pixels, info = self.renderer.render(attempts, mark=marking, inputs=read_inputs(attempts))
-        except Paused as error:
-            return None, Trouble("away", str(error))
+        except (Paused, StorageRefused) as error:
+            return None, refused(error)
         except (RenderfarmError, RuntimeError, ValueError, MemoryError) as error:  # out of memory and CUDA faults are RuntimeErrors
             if device_lost(error):
                 os._exit(1)  # the engine sees the death, the unit comes back, and another worker takes this one's place
@@ -160,7 +160,7 @@ def device_lost(error: Exception) -> bool:
 def read_inputs(attempts: Sequence[Attempt]) -> dict[str, bytes]:
     """The input pictures that attempts name, by SHA-256.
 
-    Raises: RenderFailed when one is gone or is not what was resolved, StorageAway.
+    Raises: RenderFailed when one is gone or is not what was resolved; StorageAway, StorageRefused.
     """
     named: dict[str, str] = {}
     for image in (attempt.image for attempt in attempts):
@@ -177,7 +177,7 @@ def read_inputs(attempts: Sequence[Attempt]) -> dict[str, bytes]:
         try:
             with open_input(uri) as file:
                 data = file.read()
-        except (NotStored, UserError) as error:
+        except NotStored as error:
             raise RenderFailed(f"the input {uri!r} cannot be read any more: {error}") from error
         if hashlib.sha256(data).hexdigest() != digest:
             raise RenderFailed(f"the input {uri!r} changed since the plan was made: run the job again")
@@ -198,7 +198,7 @@ class FinisherWorker:
         cv2.setNumThreads(1)
         self.refusal: UserError | None = None
         try:
-            storage = open_storage(job.output.to, create=True, patience_s=job.output.patience_s)
+            storage = open_storage(job.output.to, create=True, patience_s=job.output.patience_s, checksum=job.output.checksum)
             checks = registry.build(job.checks, starter=job.model.weights == "starter")
             self.finisher = Finisher(job, plan_digest, storage, checks, Issuer(keys), keys.mark_key)
         except UserError as error:
