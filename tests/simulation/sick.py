@@ -21,7 +21,7 @@ from renderfarm.log.canonical import claim_digest
 from renderfarm.pictures import Fingerprint
 from renderfarm.run.engine import CheckedUnit, Event, FinishLost, Rendered, RenderLost, StoredUnit
 from renderfarm.run.finish import Checked, Decision, Finished, failed_record
-from renderfarm.run.health import Known, Place, Ward, images_of
+from renderfarm.run.health import Known, Seat, Ward, images_of
 from renderfarm.run.units import Unit, UnitQueue
 from renderfarm.schema import Verdict
 from tests.simulation.world import INFO, Fate
@@ -36,7 +36,7 @@ WELL = Known("as always", bytes(range(256)), 255, "sim")
 class Renderer:
     """One place. `units`: how many it was given; `busy`: the unit it has, or "starting" or "known"."""
 
-    place: Place
+    place: Seat
     sickness: str = ""
     busy: object = "starting"
     units: int = 0
@@ -62,7 +62,7 @@ class SickEngine:
         self.rng, self.fate, self.renderers = rng, fate, list(renderers)
         self.ward, self.now = Ward("renderer"), 0.0
         self.queue: UnitQueue | None = None
-        self.given: Counter[Place] = Counter()
+        self.given: Counter[Seat] = Counter()
         self._due: list[tuple[float, int, Event | tuple[str, Renderer]]] = []
         self._waiting: list[Unit] = []
         self._rendered: dict[int, str] = {}

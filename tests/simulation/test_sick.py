@@ -11,7 +11,7 @@ import structlog
 
 from renderfarm.log.state import ImageState
 from renderfarm.run.budget import BudgetStop
-from renderfarm.run.health import Place
+from renderfarm.run.health import Seat
 from renderfarm.run.loop import Loop, Tally
 from renderfarm.run.stop import StopSignals
 from renderfarm.run.units import UnitQueue
@@ -71,7 +71,7 @@ def live(world: World, engine: SickEngine, kept: Kept) -> Loop:
 
 
 def four(first: str, second: str) -> list[Renderer]:
-    return [Renderer(Place(f"host-{at}", "0"), sickness) for at, sickness in enumerate((first, "", second, ""))]
+    return [Renderer(Seat(f"host-{at}", "0"), sickness) for at, sickness in enumerate((first, "", second, ""))]
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -100,7 +100,7 @@ def test_poison_is_not_held_against_the_renderers_that_it_takes_down() -> None:
 @pytest.mark.parametrize("sickness", ["full", "dies"])
 def test_where_all_fail_the_run_pauses_by_itself_and_no_image_is_failed(sickness: str) -> None:
     world = world_of(3)
-    engine = SickEngine(random.Random(3), world.fate, [Renderer(Place("host", str(at)), sickness) for at in range(4)])
+    engine = SickEngine(random.Random(3), world.fate, [Renderer(Seat("host", str(at)), sickness) for at in range(4)])
     loop = live(world, engine, kept := Kept())
     assert loop.paused and loop.tally.failed == 0
     assert kept.ends() == {}, "all of them remain"
@@ -110,9 +110,9 @@ def test_where_all_fail_the_run_pauses_by_itself_and_no_image_is_failed(sickness
 
 def test_a_host_half_of_which_is_sick_is_left() -> None:
     world = world_of(4)
-    renderers = [Renderer(Place(host, str(at)), "full" if (host, at) in (("b", 0), ("b", 1)) else "") for host in "ab" for at in range(4)]
+    renderers = [Renderer(Seat(host, str(at)), "full" if (host, at) in (("b", 0), ("b", 1)) else "") for host in "ab" for at in range(4)]
     engine = SickEngine(random.Random(4), world.fate, renderers)
     live(world, engine, kept := Kept())
     assert kept.ends() == world.expected()
-    assert [engine.ward.well(Place("b", str(at))) for at in range(4)] == [False] * 4
-    assert all(engine.ward.well(Place("a", str(at))) for at in range(4))
+    assert [engine.ward.well(Seat("b", str(at))) for at in range(4)] == [False] * 4
+    assert all(engine.ward.well(Seat("a", str(at))) for at in range(4))

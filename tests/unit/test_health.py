@@ -14,18 +14,18 @@ from renderfarm.render.batching import DoesNotFit
 from renderfarm.run import vitals
 from renderfarm.run.engine import CheckedUnit, Rendered, RenderLost
 from renderfarm.run.finish import Checked
-from renderfarm.run.health import STRIKES_MAX, Known, Place, Ward
+from renderfarm.run.health import STRIKES_MAX, Known, Seat, Ward
 from renderfarm.run.units import PendingAttempt, Unit
 from renderfarm.run.workers import may_be_its_own
 from renderfarm.schema import RenderInfo, Verdict
 from tests.standins import attempt
 
-A, B, C = (Place(host, "0") for host in "abc")
+A, B, C = (Seat(host, "0") for host in "abc")
 DRAWN = Known("d" * 64, bytes(range(256)), 255, "H200")
 INFO = RenderInfo("w", "", "0" * 64, "none", "none", "none", "cpu", "", "0", "0")
 
 
-def ward_of(*places: Place, known: Known | None = DRAWN) -> Ward:
+def ward_of(*places: Seat, known: Known | None = DRAWN) -> Ward:
     ward = Ward("renderer")
     for place in places:
         ward.came(place, known)
@@ -121,7 +121,7 @@ def test_a_renderer_that_draws_otherwise_than_most_of_its_kind_is_sick_from_the_
     assert ward.came(B, other), "one against one says nothing"
     ward.came(C, DRAWN)
     assert list(ward.sick) == [B]
-    assert ward.came(Place("d", "0"), replace(other, kind="L4")), "another kind may round otherwise"
+    assert ward.came(Seat("d", "0"), replace(other, kind="L4")), "another kind may round otherwise"
 
 
 def test_who_takes_four_times_as_long_as_its_like_twice_is_sick() -> None:
@@ -139,7 +139,7 @@ def test_who_takes_four_times_as_long_as_its_like_twice_is_sick() -> None:
 
 
 def test_a_host_half_of_which_is_put_aside_is_left_while_another_is_there() -> None:
-    places = [Place("h", str(at)) for at in range(4)]
+    places = [Seat("h", str(at)) for at in range(4)]
     ward = ward_of(*places, B)
     for place in places[:2]:
         ward.judged(place, replace(DRAWN, trouble="Xid 79"))

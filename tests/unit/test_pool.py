@@ -10,7 +10,7 @@ import pytest
 from renderfarm.farm.cluster import FarmLost, plan_workers
 from renderfarm.farm.pool import FALSE_STARTS_MAX, ROOM_S, Member, Pool
 from renderfarm.job import JobSettings
-from renderfarm.run.health import Known, Place
+from renderfarm.run.health import Known, Seat
 
 
 class Clock:
@@ -143,7 +143,7 @@ def test_a_sick_actor_keeps_its_gpu_and_another_is_started_for_it() -> None:
     pool.starting.clear()
     pool.started(first, "a", KNOWN)
     pool.started(second, "b", replace(KNOWN, span=0, device="GPU-2"))
-    assert first.place == Place("a", "GPU-1")
+    assert first.place == Seat("a", "GPU-1")
     assert pool.able() == [first] and second in pool.workers and second.out
     assert len(pool.workers) == 3, "one more looks for another GPU"
     pool.died(second)

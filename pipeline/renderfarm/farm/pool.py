@@ -18,7 +18,7 @@ from typing import Any
 from renderfarm.errors import FarmLost
 from renderfarm.logs import get_logger
 from renderfarm.run.engine import no_worker
-from renderfarm.run.health import EXPECTED_S, Known, Place, Ward
+from renderfarm.run.health import EXPECTED_S, Known, Seat, Ward
 
 log = get_logger()
 
@@ -45,7 +45,7 @@ class Member:
     blamed: bool = False
     leaving: bool = False
     out: bool = False
-    place: Place | None = None
+    place: Seat | None = None
     batch: int = 1
 
 
@@ -74,7 +74,7 @@ class Pool:
     def started(self, worker: Member, node: str, known: Known | None = None) -> None:
         """It answered that it is ready, and what it made of the known picture."""
         worker.ready, worker.node, worker.heard_s = True, node, self.clock()
-        worker.place = Place(node, (known.device if known is not None else "") or str(worker.number))
+        worker.place = Seat(node, (known.device if known is not None else "") or str(worker.number))
         self.false_starts = 0
         self.ward.expected.discard(worker.number)
         self.ward.came(worker.place, known)

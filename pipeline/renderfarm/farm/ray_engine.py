@@ -32,7 +32,7 @@ from renderfarm.run.engine import (
     StoredUnit,
 )
 from renderfarm.run.finish import Checked, Decision
-from renderfarm.run.health import Known, Place, images_of
+from renderfarm.run.health import Known, Seat, images_of
 from renderfarm.run.units import Unit
 from renderfarm.run.workers import FinisherWorker, RendererWorker, RenderReply, Trouble
 
@@ -241,7 +241,7 @@ class RayEngine:
                     self._away = error
         return events
 
-    def _hold_or_tell(self, event: RenderLost | CheckedUnit, place: Place | None) -> list[Event]:
+    def _hold_or_tell(self, event: RenderLost | CheckedUnit, place: Seat | None) -> list[Event]:
         """Where a renderer may be at fault it is asked for the known picture before the event counts."""
         asked = next((worker for worker in self.renderers.workers if place is not None and worker.place == place and not worker.out), None)
         if asked is None or place is None:
@@ -349,9 +349,9 @@ class RayEngine:
         return FinishLost(flight.unit, farm_fault(why))
 
 
-def _place(flight: Errand) -> Place:
+def _place(flight: Errand) -> Seat:
     """Where a call ran; one that was given to an actor which never became ready ran nowhere."""
-    return flight.worker.place or Place("", str(flight.worker.number))
+    return flight.worker.place or Seat("", str(flight.worker.number))
 
 
 def _pixels(rendered: Rendered) -> Pixels:

@@ -45,7 +45,7 @@ APART = 6.0
 """Mean difference in grey levels of two known pictures: rounding of other kernels stays under 1 (measured: 1 level between batches)."""
 
 
-class Place(NamedTuple):
+class Seat(NamedTuple):
     """Where a worker works: its host, and there its GPU or its number."""
 
     host: str
@@ -85,23 +85,23 @@ class Ward:
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
-        self.sick: dict[Place, str] = {}
+        self.sick: dict[Seat, str] = {}
         """Who gets nothing any more, and why."""
         self.expected: set[object] = set()
         """Workers that are being started: an image that failed with all who are ready waits for them."""
-        self._here: set[Place] = set()
-        self._proven: set[Place] = set()
-        self._known: dict[Place, Known] = {}
-        self._strikes: defaultdict[Place, list[frozenset[str]]] = defaultdict(list)
-        self._failed: defaultdict[str, set[Place]] = defaultdict(set)
-        self._paces: defaultdict[Place, dict[tuple[int, ...], float]] = defaultdict(dict)
-        self._times: defaultdict[Place, deque[float]] = defaultdict(lambda: deque(maxlen=SLOW_UNITS))
-        self._given: dict[int, Place] = {}
-        self._held: defaultdict[Place, list[RenderLost | CheckedUnit]] = defaultdict(list)
+        self._here: set[Seat] = set()
+        self._proven: set[Seat] = set()
+        self._known: dict[Seat, Known] = {}
+        self._strikes: defaultdict[Seat, list[frozenset[str]]] = defaultdict(list)
+        self._failed: defaultdict[str, set[Seat]] = defaultdict(set)
+        self._paces: defaultdict[Seat, dict[tuple[int, ...], float]] = defaultdict(dict)
+        self._times: defaultdict[Seat, deque[float]] = defaultdict(lambda: deque(maxlen=SLOW_UNITS))
+        self._given: dict[int, Seat] = {}
+        self._held: defaultdict[Seat, list[RenderLost | CheckedUnit]] = defaultdict(list)
 
     # --- who is there ---
 
-    def came(self, place: Place, known: Known | None = None) -> bool:
+    def came(self, place: Seat, known: Known | None = None) -> bool:
         """A worker is ready, and made this of the known picture; whether it is well."""
         self._here.add(place)
         self.expected.discard(place)
@@ -109,12 +109,12 @@ class Ward:
             self._look(place, known)
         return place not in self.sick
 
-    def went(self, place: Place) -> None:
+    def went(self, place: Seat) -> None:
         """Nobody works there now; what is known of the place stays."""
         for places in (self._here, self._proven, self.expected):
             places.discard(place)
 
-    def well(self, place: Place) -> bool:
+    def well(self, place: Seat) -> bool:
         """Whether a worker there may have work."""
         if place not in self._here or place in self.sick:
             return False
@@ -123,11 +123,11 @@ class Ward:
             return False
         return not (self._host_bad(place.host) and any(other.host != place.host for other in others))
 
-    def fits(self, place: Place, images: Collection[str]) -> bool:
+    def fits(self, place: Seat, images: Collection[str]) -> bool:
         """Whether a worker there may have these images: it is well, and failed none of them, or no other is there that did not."""
         return self.well(place) and (not self._tried(place, images) or self._all_tried(images))
 
-    def _bad(self, place: Place) -> bool:
+    def _bad(self, place: Seat) -> bool:
         return place in self.sick or len(self._strikes[place]) >= STRIKES_MAX
 
     def _host_bad(self, host: str) -> bool:
@@ -135,7 +135,7 @@ class Ward:
         bad = sum(map(self._bad, places))
         return bad >= 2 and 2 * bad >= len(places)
 
-    def _tried(self, place: Place, images: Collection[str]) -> bool:
+    def _tried(self, place: Seat, images: Collection[str]) -> bool:
         return any(place in self._failed[image] for image in images if image in self._failed)
 
     def _all_tried(self, images: Collection[str]) -> bool:
@@ -143,7 +143,7 @@ class Ward:
 
     # --- what became of a unit ---
 
-    def gave(self, place: Place, unit: Unit) -> None:
+    def gave(self, place: Seat, unit: Unit) -> None:
         """A worker there has this unit."""
         self._given[unit.number] = place
 
@@ -151,7 +151,7 @@ class Ward:
         """The unit is stored or lost."""
         self._given.pop(unit.number, None)
 
-    def failed(self, place: Place, images: Collection[str]) -> bool:
+    def failed(self, place: Seat, images: Collection[str]) -> bool:
         """A worker there failed these images; whether that speaks against them."""
         good = place in self._proven and not self._strikes[place] and place not in self.sick
         self._strike(place, images)
@@ -162,25 +162,25 @@ class Ward:
             self._strikes[other] = [strike for strike in self._strikes[other] if not strike.intersection(images)]
         return good or self._all_tried(images)
 
-    def _strike(self, place: Place, images: Collection[str]) -> None:
+    def _strike(self, place: Seat, images: Collection[str]) -> None:
         if not self._tried(place, images):
             self._strikes[place].append(frozenset(images))
             if len(self._strikes[place]) == STRIKES_MAX:
                 log.warning("worker.struck", kind=self.kind, host=place.host, device=place.device, units=STRIKES_MAX)
 
-    def passed(self, place: Place, images: Collection[str]) -> None:
+    def passed(self, place: Seat, images: Collection[str]) -> None:
         """What a worker there made of these images is as it should be."""
         self._strikes.pop(place, None)
         self._proven.add(place)
         for image in images:
             self._failed.pop(image, None)
 
-    def lost(self, place: Place, unit: Unit, reason: str) -> RenderLost:
+    def lost(self, place: Seat, unit: Unit, reason: str) -> RenderLost:
         """A worker there died, or was ended, over this unit."""
         self.done(unit)
         return RenderLost(unit, farm_fault(reason), blamed=self.failed(place, images_of(unit)))
 
-    def paced(self, place: Place, unit: Unit, busy_s: float) -> None:
+    def paced(self, place: Seat, unit: Unit, busy_s: float) -> None:
         """How long a unit took there; whoever is much slower than others of its kind, with units of the same shape, is sick."""
         shape = shape_of(unit)
         others = [paces[shape] for other, paces in self._paces.items() if other != place and shape in paces and self._alike(place, other)]
@@ -192,23 +192,23 @@ class Ward:
         if len(times) == SLOW_UNITS and min(times) > SLOW_TIMES and any(self.well(other) for other in self._here if other != place):
             self._put_aside(place, f"takes {min(times):.0f} times as long as others of its kind")
 
-    def _alike(self, place: Place, other: Place) -> bool:
+    def _alike(self, place: Seat, other: Seat) -> bool:
         """Whether two renderers are the same kind of machine, as far as they said."""
         kinds = [known.kind if (known := self._known.get(each)) is not None else "" for each in (place, other)]
         return kinds[0] == kinds[1]
 
     # --- what is not clear until a known picture was drawn ---
 
-    def hold(self, place: Place, event: RenderLost | CheckedUnit) -> bool:
+    def hold(self, place: Seat, event: RenderLost | CheckedUnit) -> bool:
         """Keep an event until `judged`; whether the worker has to be asked for the known picture now."""
         self._held[place].append(event)
         return len(self._held[place]) == 1
 
-    def waits(self, place: Place) -> bool:
+    def waits(self, place: Seat) -> bool:
         """Whether a known picture is awaited from there."""
         return place in self._held
 
-    def checked(self, event: CheckedUnit) -> tuple[CheckedUnit | RenderLost, Place | None]:
+    def checked(self, event: CheckedUnit) -> tuple[CheckedUnit | RenderLost, Seat | None]:
         """What the checks say of a unit, and whom to ask for the known picture before that is believed; None: nobody."""
         place = self._given.get(event.unit.number)
         if place is None:
@@ -220,14 +220,14 @@ class Ward:
             return self._taken(place, event, self.sick[place]), None
         return event, place if place in self._here else None
 
-    def judged(self, place: Place, known: Known | None) -> list[Event]:
+    def judged(self, place: Seat, known: Known | None) -> list[Event]:
         """The worker drew the known picture, or could not, or died meanwhile (None): what was held, as it is to be taken now."""
         if known is not None:
             self._look(place, known)
         why = "the renderer was lost before it could be judged" if known is None else self.sick.get(place, "")
         return [self._taken(place, event, why) for event in self._held.pop(place, [])]
 
-    def _taken(self, place: Place, event: RenderLost | CheckedUnit, why: str) -> Event:
+    def _taken(self, place: Seat, event: RenderLost | CheckedUnit, why: str) -> Event:
         images = images_of(event.unit)
         if why:
             self.done(event.unit)
@@ -238,7 +238,7 @@ class Ward:
         self.done(event.unit)
         return replace(event, reason=farm_fault(event.reason), blamed=self.failed(place, images))
 
-    def _look(self, place: Place, known: Known) -> None:
+    def _look(self, place: Seat, known: Known) -> None:
         """Compare a known picture with what the worker drew before, and with what most of its kind draw."""
         before = self._known.get(place)
         self._known[place] = known if not known.trouble and (before is None or before.kind != known.kind) else before or known
@@ -260,7 +260,7 @@ class Ward:
             if count < max(alike.values()) and 2 * max(alike.values()) > len(drawn):
                 self._put_aside(place, f"draws the known picture otherwise than most of its kind ({drawn[place].digest[:12]})")
 
-    def _put_aside(self, place: Place, why: str) -> None:
+    def _put_aside(self, place: Seat, why: str) -> None:
         if place not in self.sick:
             self.sick[place] = why
             log.error("worker.sick", kind=self.kind, host=place.host, device=place.device, reason=why)

@@ -39,7 +39,7 @@ from renderfarm.run.engine import (
     no_worker,
 )
 from renderfarm.run.finish import Checked, Decision
-from renderfarm.run.health import EXPECTED_S, Known, Place, Ward, images_of
+from renderfarm.run.health import EXPECTED_S, Known, Seat, Ward, images_of
 from renderfarm.run.units import Unit
 from renderfarm.run.worker_process import Begin, Done, Kind, Ready, Task
 from renderfarm.run.workers import RenderReply, Trouble
@@ -103,7 +103,7 @@ class Worker:
     `heard_s`: when it last answered, or was given work while idle. A task without a call is the known picture."""
 
     number: int
-    place: Place
+    place: Seat
     child: Child
     kinds: tuple[Kind, ...]
     overlap: int
@@ -162,15 +162,15 @@ class LocalEngine:
             pinned = {"CUDA_VISIBLE_DEVICES": gpus[at]} if not crew.mixed and crew.renderers > 1 and at < len(gpus) else {}
             alone = crew.renderers + crew.finishers == 1
             if crew.mixed and (at or alone):  # the first renders soon, the second waits for its pictures, and learns to render meanwhile
-                self._spawn(Place(HERE, str(at)), both, ("finish", "render"), pinned)
+                self._spawn(Seat(HERE, str(at)), both, ("finish", "render"), pinned)
             else:
-                self._spawn(Place(HERE, str(at)), both if crew.mixed else ("render",), ("render",), pinned)
+                self._spawn(Seat(HERE, str(at)), both if crew.mixed else ("render",), ("render",), pinned)
         self._begun = time.monotonic()
         self._wards["render"].expected.update(worker.place for worker in self._workers)
         for at in range(crew.renderers, crew.renderers + crew.finishers):
-            self._spawn(Place(HERE, str(at)), ("finish",), ("finish",), {})
+            self._spawn(Seat(HERE, str(at)), ("finish",), ("finish",), {})
 
-    def _spawn(self, place: Place, kinds: tuple[Kind, ...], first: tuple[Kind, ...], environment: dict[str, str]) -> None:
+    def _spawn(self, place: Seat, kinds: tuple[Kind, ...], first: tuple[Kind, ...], environment: dict[str, str]) -> None:
         """Start one more worker."""
         overlap = 2 if kinds == ("render",) else 1  # on a GPU one unit is decoded and copied while the next denoises
         child = processes.start(self._module, environment)
@@ -415,7 +415,7 @@ class LocalEngine:
             self._wards["render"].done(unit)
             self._events.append(StoredUnit(unit, answers))
 
-    def _hold_or_tell(self, event: RenderLost | CheckedUnit, place: Place | None) -> None:
+    def _hold_or_tell(self, event: RenderLost | CheckedUnit, place: Seat | None) -> None:
         """Where a renderer may be at fault it is asked for the known picture before the event counts."""
         asked = next((worker for worker in self._workers if worker.place == place and "render" in worker.kinds), None)
         if asked is None or place is None:
