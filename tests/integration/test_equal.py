@@ -109,6 +109,7 @@ REFUSED: dict[str, tuple[Callable[[Path], tuple[Path, dict[str, Any]]], dict[str
     "a sampler of another family": (plainly("z_image", scheduler="flow_unipc"), {}, "cannot sample this family"),
     "a mode that is not proven": (plainly("qwen_image", encoders="cpu"), {}, "encoded by its pipeline's own call"),
     "a picture beyond the table of positions": (plainly("sd3"), {"width": 512}, "know positions for"),
+    "a prompt that is too long": (plainly("sd", long_prompts="refuse"), {"prompt": "ab " * 60}, "ab ab"),
     "an adapter's DoRA": (adapted("dora_scale"), {}, "leave out"),
     "an adapter's LoHa": (adapted("hada_w1_a"), {}, "leave out"),
     "scaled fp8": (single("sd", "model.diffusion_model.out.2.scale_weight"), {}, "quantised"),
@@ -129,6 +130,17 @@ def test_what_would_be_drawn_otherwise_is_refused_at_plan(
     said = capsys.readouterr().err
     assert expected in said and "remedy:" in said and "Traceback" not in said, said
     assert not (farm.folder / "out").exists()
+
+
+def test_what_is_lost_of_a_prompt_is_said_at_plan(farm: Farm, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", farm.env["XDG_CONFIG_HOME"])
+    rows = [{"id": "long", "prompt": "x" * 75 + " the words at the end"}, {**ROW, "id": "short"}]
+    for _ in range(2):  # the second time what the first look found is remembered
+        assert main(["plan", str(job(farm, folder_of("sd"), rows))]) == 0
+        said = capsys.readouterr().out
+        assert "1 prompts are longer than the model reads; these words are lost (row 'long': 'the words at the end')" in said
+    assert main(["plan", str(job(farm, folder_of("sd"), rows, {"long_prompts": "chunk"}))]) == 0
+    assert "encoded in chunks" in capsys.readouterr().out
 
 
 def test_a_header_that_begins_like_a_pickle_is_planned(farm: Farm, monkeypatch: pytest.MonkeyPatch) -> None:

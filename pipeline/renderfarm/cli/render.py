@@ -71,8 +71,8 @@ def _say(resolved: ResolvedJob) -> None:
         f"{resolved.job.name}: {resolved.planned} images from {resolved.rows} rows, weights {weights.weights} ({weights.licence})",
         file=sys.stderr,
     )
-    for warning in weights.warnings:
-        say(f"note: {warning}", file=sys.stderr)
+    for note in resolved.notes:
+        say(f"note: {note}", file=sys.stderr)
 
 
 def summarise(args: argparse.Namespace, run: Run) -> None:
@@ -125,6 +125,7 @@ def plan(args: argparse.Namespace) -> int:
         "weights": resolved.weights.weights,
         "weights_digest": resolved.weights.digest,
         "licence": resolved.weights.licence,
+        "notes": list(resolved.notes),
         **asdict(plan.estimate),
     }
     if args.json:
@@ -137,8 +138,8 @@ def plan(args: argparse.Namespace) -> int:
 def _print_plan(content: dict[str, object], resolved: ResolvedJob) -> None:
     say(f"{content['images']} images from {content['rows']} rows ({content['bad_rows']} bad), {content['remaining']} not rendered yet")
     say(f"weights {content['weights']}, licence {content['licence']}, SHA-256 {str(content['weights_digest'])[:16]}…")
-    for warning in resolved.weights.warnings:
-        say(f"note: {warning}")
+    for note in resolved.notes:
+        say(f"note: {note}")
     say(f"{content['batches']} batches of at most {content['batch_size_max']}:")
     groups = content["groups"]
     assert isinstance(groups, list)
