@@ -21,9 +21,10 @@ from safetensors.torch import load_file, save_file
 from renderfarm.cli import main
 from tests import plain
 from tests.integration.conftest import Farm
-from tests.single_file import write_whole
+from tests.single_file import write_sd3, write_whole
 from tests.standins import folder_of
-from tests.unit.test_adapters import SD_LAYERS, kohya
+from tests.unit.test_adapters import SD_LAYERS, header_alpha, kohya
+from tests.unit.test_long_prompts import in_chunks
 
 SMALL = {"width": 64, "height": 64, "steps": 2, "guidance": 4.0}
 ROW = {"id": "a", "prompt": "a red mug"}
@@ -62,6 +63,45 @@ def test_a_family_of_a_plain_call_is_drawn_as_diffusers_draws_it(farm: Farm) -> 
     assert plain.apart(got["off"], plain.drawn(pipe, guidance_scale=0.0)) <= 1, "1 is off, as everywhere; Z-Image's own off is 0"
     started = diffusers.AutoPipelineForImage2Image.from_pipe(pipe)
     assert plain.apart(got["start"], plain.drawn(started, image=Image.open(init), strength=0.5, guidance_scale=3.0)) <= 1
+
+
+def test_a_checkpoint_with_all_that_people_lay_over_it_is_drawn_as_diffusers_draws_it(farm: Farm) -> None:
+    """A v-prediction file that says so, LoRAs whose strength is in the header, several at once, a prompt in chunks."""
+    folder, long = folder_of("sd"), "a red mug on a table before a white wall, in the morning, with a blue handle, " * 2
+    file = write_whole(plain.loaded(folder), farm.folder / "v.safetensors", {"v_pred": torch.tensor([]), "ztsnr": torch.tensor([])})
+    lcm = header_alpha(farm.folder / "lcm.safetensors", "unet", SD_LAYERS)
+    style = kohya(farm.folder / "style.safetensors", SD_LAYERS)
+    model = {"config": str(folder), "scheduler": "euler", "long_prompts": "chunk"}
+    model["adapters"] = {"lcm": {"path": str(lcm)}, "style": {"path": str(style), "scale": 0.5}}
+    rows = [{"id": "one"}, {"id": "both", "adapters": ["style:.8"]}, {"id": "long", "prompt": long}]
+    path = job(farm, file, [{**ROW, "seed": 7, **row} for row in rows], model, defaults={**SMALL, "adapters": ["lcm"]})
+    got = drawn(farm, path)
+
+    def told(pipe: Any) -> None:
+        zero = {"prediction_type": "v_prediction", "rescale_betas_zero_snr": True}
+        pipe.scheduler = diffusers.EulerDiscreteScheduler.from_config(pipe.scheduler.config, **zero)
+        pipe.load_lora_weights(str(lcm), adapter_name="lcm")
+        pipe.load_lora_weights(str(style), adapter_name="style")
+
+    pipe = plain.loaded(folder, told)
+    pipe.set_adapters(["lcm", "style"], [1.0, 0.8])
+    assert plain.apart(got["both"], plain.drawn(pipe)) <= 1
+    pipe.set_adapters(["lcm"], [1.0])
+    assert plain.apart(got["one"], plain.drawn(pipe)) <= 1
+    with torch.inference_mode():
+        count = -(-len(pipe.tokenizer(long, add_special_tokens=False).input_ids) // 75)
+        sides = [in_chunks(pipe.tokenizer, pipe.text_encoder, text, count, last_but_one=False)[0] for text in (long, "")]
+    assert plain.apart(got["long"], plain.drawn(pipe, prompt=None, prompt_embeds=sides[0], negative_prompt_embeds=sides[1])) <= 1
+    assert count > 1
+
+
+def test_a_file_with_t5_is_drawn_as_diffusers_draws_it(farm: Farm) -> None:
+    folder = folder_of("sd3")
+    file = write_sd3(plain.loaded(folder), farm.folder / "whole.safetensors")
+    got = drawn(farm, job(farm, file, [{**ROW, "seed": 7}], {"config": str(folder)}))
+    reference = diffusers.StableDiffusion3Pipeline.from_single_file(str(file), config=str(folder), local_files_only=True)
+    reference.text_encoder_3.eval()
+    assert plain.apart(got["a"], plain.drawn(reference)) <= 1
 
 
 def of_class(kind: str) -> Callable[[Path], tuple[Path, dict[str, Any]]]:
