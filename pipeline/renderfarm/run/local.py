@@ -144,9 +144,16 @@ class Call:
 class LocalEngine:
     """`run.engine.Engine` over processes of this machine. Close it in any case."""
 
-    def __init__(self, order: Order, crew: Crew, module: str = worker_process.__name__, gpus: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        order: Order,
+        crew: Crew,
+        module: str = worker_process.__name__,
+        gpus: Sequence[str] = (),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         """`gpus`: one for each renderer, as CUDA_VISIBLE_DEVICES names it; one that is alone sees all: its encoders may be elsewhere."""
-        self._order, self._module = order, module
+        self._order, self._module, self._clock = order, module, clock
         self._numbers, self._task_numbers = itertools.count(1), itertools.count(1)
         self._workers: list[Worker] = []
         self._renders: deque[Call] = deque()
@@ -176,7 +183,7 @@ class LocalEngine:
         child = processes.start(self._module, environment)
         if "finish" in kinds:
             self._wards["finish"].came(place)
-        worker = Worker(next(self._numbers), place, child, kinds, overlap, time.monotonic(), environment, first, list(first))
+        worker = Worker(next(self._numbers), place, child, kinds, overlap, self._clock(), environment, first, list(first))
         self._workers.append(worker)
         with suppress(OSError):  # one that died at once is seen by `wait`
             child.pipe.send(Begin(self._order, first, overlap))
@@ -260,7 +267,7 @@ class LocalEngine:
 
     def _send(self, worker: Worker, call: Call | None, task: Task) -> None:
         if not worker.tasks:
-            worker.heard_s = time.monotonic()
+            worker.heard_s = self._clock()
         worker.tasks[task.number] = call
         with suppress(OSError):  # one that died is seen by `wait`
             worker.child.pipe.send(task)
@@ -308,7 +315,7 @@ class LocalEngine:
             except (EOFError, OSError):
                 self._died(worker)
             else:
-                worker.heard_s = time.monotonic()
+                worker.heard_s = self._clock()
                 if isinstance(answer, Ready):
                     self._started(worker, answer)
                 else:
@@ -445,10 +452,10 @@ class LocalEngine:
         if time.monotonic() - self._begun > EXPECTED_S:
             self._wards["render"].expected.clear()
         for worker in self._workers:
-            if (worker.tasks or worker.awaits) and time.monotonic() - worker.heard_s > self._order.job.farm.hang_s:
+            if (worker.tasks or worker.awaits) and self._clock() - worker.heard_s > self._order.job.farm.hang_s:
                 log.warning("worker.hung", number=worker.number, seconds=self._order.job.farm.hang_s)
                 worker.child.process.kill()
-                worker.heard_s = time.monotonic()
+                worker.heard_s = self._clock()
 
     def _died(self, worker: Worker) -> None:
         """Its units come back, of which only the oldest is blamed for its death; another takes its place."""
