@@ -24,6 +24,7 @@ from renderfarm.pictures import Fingerprint
 from renderfarm.run import worker_process
 from renderfarm.run.engine import Order
 from renderfarm.run.finish import Checked, Decision, Finished, failed_record
+from renderfarm.run.health import Known
 from renderfarm.run.workers import RenderReply, Trouble
 from renderfarm.schema import Attempt, RenderInfo, Verdict
 
@@ -40,6 +41,9 @@ class Fake:
 
     def ready(self) -> int | UserError:
         return JobError("not with this worker", "provider", "another") if self.refuses else 4
+
+    def known(self) -> Known:
+        return Known("fake", bytes(range(256)), 255, "fake")
 
     def render(self, attempts: Sequence[Attempt]) -> tuple[Any, RenderReply | Trouble]:
         prompts = [attempt.image.prompt for attempt in attempts]

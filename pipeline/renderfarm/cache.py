@@ -14,9 +14,20 @@ from typing import Any
 
 
 def cache_folder() -> Path:
-    """The user's cache folder for renderfarm (XDG Base Directory Specification 0.8); it may not exist yet."""
+    """The user's cache folder for renderfarm (XDG Base Directory Specification 0.8); it may not exist yet.
+
+    A user without a home (no HOME, a uid that nobody knows) has one that cannot be written: another's in /tmp could not be trusted.
+    """
     base = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(base) if os.path.isabs(base) else Path.home() / ".cache") / "renderfarm"
+    return (Path(base) if os.path.isabs(base) else (home() or Path(os.devnull)) / ".cache") / "renderfarm"
+
+
+def home() -> Path | None:
+    """The user's home folder; None for one without."""
+    try:
+        return Path.home()
+    except RuntimeError:
+        return None
 
 
 def recall(path: Path) -> dict[str, Any]:

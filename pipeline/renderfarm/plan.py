@@ -113,6 +113,8 @@ def _image_id(image: PlannedImage, intent: Intent) -> str:
         content["control"] = [intent.control, image.control_digest]
     if intent.job.model.lossy.name:
         content["lossy"] = intent.job.model.lossy.name
+    if in_chunks(intent.job, image.prompt, image.negative_prompt):
+        content["long_prompts"] = "chunk"
     if image.salt:
         content["salt"] = image.salt
     return _digest("image 2" if image.salt else "image 1", content)[:32]
@@ -143,10 +145,11 @@ class ImageIds:
         adapter_json = _text(adapters.identity(adapter, intent.adapter_digests))
         init_json, mask_json = (_text(intent.input_digests.get(uri) if uri else None) for uri in (init, mask))
         control_json = f'"control":[{_text(intent.control)},{_text(intent.input_digests.get(control))}],' if control is not None else ""
+        chunked = '"long_prompts":"chunk",' if in_chunks(job, raw["prompt"], negative) else ""
         version, salt_json = (2, f'"salt":"{salt}",') if salt else (1, "")
         head = f'["renderfarm image {version}",{{"adapter":{adapter_json},{control_json}"guidance":{guidance!r},"index":'
         middle = (
-            f',"init":{init_json},{self._lossy}"mask":{mask_json},"negative_prompt":{_text(negative)},'
+            f',"init":{init_json},{chunked}{self._lossy}"mask":{mask_json},"negative_prompt":{_text(negative)},'
             f'"prompt":{_text(raw["prompt"])},"row":{_text(row)},{salt_json}"scheduler":{self._scheduler},"seed":'
         )
         tail = (
@@ -156,6 +159,16 @@ class ImageIds:
         count = defaults.images if value("images") is None else raw["images"]
         texts = (f"{head}{i}{middle}{first_seed(seed, job.seed, row, i)}{tail}" for i in range(count))
         return [hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:16] for text in texts]
+
+
+SHORT_BYTES = 30
+"""A text of so few bytes is no long prompt for any CLIP: its tokens are at least a byte each."""
+
+
+def in_chunks(job: JobSettings, prompt: str, negative: str) -> bool:
+    """Whether the job's `long_prompts: chunk` may change this picture, as far as can be told without the tokenizer."""
+    long = max(len(prompt.encode("utf-8", "surrogatepass")), len(negative.encode("utf-8", "surrogatepass"))) > SHORT_BYTES
+    return long and job.model.long_prompts == "chunk"
 
 
 def _text(value: str | None) -> str:

@@ -28,6 +28,27 @@ def next_attempt(rejected: int, failed: bool, last: int, limit: int, *, retry_fa
     return last + 1
 
 
+FARM_FAULT = "by the farm: "
+"""How the reason of a failed attempt begins that the image may not be to blame for: a worker that died, hung, or ran out of memory."""
+REOPENED_MAX = 3
+"""So many failures by the farm's fault open again by themselves: an image that takes workers down does not do so every night."""
+
+
+def farm_fault(reason: str) -> str:
+    """The reason of an attempt that failed by the farm's fault."""
+    return reason if reason.startswith(FARM_FAULT) else FARM_FAULT + reason
+
+
+def cause_of(reason: str) -> str:
+    """Where the fault of a failed attempt lay, as records of version 4 say it (`Record.cause`)."""
+    return "farm" if reason.startswith(FARM_FAULT) else "render"
+
+
+def reopens(failed_attempts: int, cause: str) -> bool:
+    """Whether an image opens again by itself, after so many failed attempts, the last of this cause."""
+    return cause == "farm" and failed_attempts <= REOPENED_MAX
+
+
 def rank(verdicts: Sequence[Verdict]) -> tuple[int, float]:
     """How good a rejected attempt is: fewer rejections first, then the larger sum of scores over their thresholds."""
     rejections = sum(verdict.outcome == "rejected" for verdict in verdicts)

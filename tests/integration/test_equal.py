@@ -21,9 +21,10 @@ from safetensors.torch import load_file, save_file
 from renderfarm.cli import main
 from tests import plain
 from tests.integration.conftest import Farm
-from tests.single_file import write_whole
+from tests.single_file import write_sd3, write_whole
 from tests.standins import folder_of
-from tests.unit.test_adapters import SD_LAYERS, kohya
+from tests.unit.test_adapters import SD_LAYERS, header_alpha, kohya
+from tests.unit.test_long_prompts import in_chunks
 
 SMALL = {"width": 64, "height": 64, "steps": 2, "guidance": 4.0}
 ROW = {"id": "a", "prompt": "a red mug"}
@@ -62,6 +63,45 @@ def test_a_family_of_a_plain_call_is_drawn_as_diffusers_draws_it(farm: Farm) -> 
     assert plain.apart(got["off"], plain.drawn(pipe, guidance_scale=0.0)) <= 1, "1 is off, as everywhere; Z-Image's own off is 0"
     started = diffusers.AutoPipelineForImage2Image.from_pipe(pipe)
     assert plain.apart(got["start"], plain.drawn(started, image=Image.open(init), strength=0.5, guidance_scale=3.0)) <= 1
+
+
+def test_a_checkpoint_with_all_that_people_lay_over_it_is_drawn_as_diffusers_draws_it(farm: Farm) -> None:
+    """A v-prediction file that says so, LoRAs whose strength is in the header, several at once, a prompt in chunks."""
+    folder, long = folder_of("sd"), "a red mug on a table before a white wall, in the morning, with a blue handle, " * 2
+    file = write_whole(plain.loaded(folder), farm.folder / "v.safetensors", {"v_pred": torch.tensor([]), "ztsnr": torch.tensor([])})
+    lcm = header_alpha(farm.folder / "lcm.safetensors", "unet", SD_LAYERS)
+    style = kohya(farm.folder / "style.safetensors", SD_LAYERS)
+    model = {"config": str(folder), "scheduler": "euler", "long_prompts": "chunk"}
+    model["adapters"] = {"lcm": {"path": str(lcm)}, "style": {"path": str(style), "scale": 0.5}}
+    rows = [{"id": "one"}, {"id": "both", "adapters": ["style:.8"]}, {"id": "long", "prompt": long}]
+    path = job(farm, file, [{**ROW, "seed": 7, **row} for row in rows], model, defaults={**SMALL, "adapters": ["lcm"]})
+    got = drawn(farm, path)
+
+    def told(pipe: Any) -> None:
+        zero = {"prediction_type": "v_prediction", "rescale_betas_zero_snr": True}
+        pipe.scheduler = diffusers.EulerDiscreteScheduler.from_config(pipe.scheduler.config, **zero)
+        pipe.load_lora_weights(str(lcm), adapter_name="lcm")
+        pipe.load_lora_weights(str(style), adapter_name="style")
+
+    pipe = plain.loaded(folder, told)
+    pipe.set_adapters(["lcm", "style"], [1.0, 0.8])
+    assert plain.apart(got["both"], plain.drawn(pipe)) <= 1
+    pipe.set_adapters(["lcm"], [1.0])
+    assert plain.apart(got["one"], plain.drawn(pipe)) <= 1
+    with torch.inference_mode():
+        count = -(-len(pipe.tokenizer(long, add_special_tokens=False).input_ids) // 75)
+        sides = [in_chunks(pipe.tokenizer, pipe.text_encoder, text, count, last_but_one=False)[0] for text in (long, "")]
+    assert plain.apart(got["long"], plain.drawn(pipe, prompt=None, prompt_embeds=sides[0], negative_prompt_embeds=sides[1])) <= 1
+    assert count > 1
+
+
+def test_a_file_with_t5_is_drawn_as_diffusers_draws_it(farm: Farm) -> None:
+    folder = folder_of("sd3")
+    file = write_sd3(plain.loaded(folder), farm.folder / "whole.safetensors")
+    got = drawn(farm, job(farm, file, [{**ROW, "seed": 7}], {"config": str(folder)}))
+    reference = diffusers.StableDiffusion3Pipeline.from_single_file(str(file), config=str(folder), local_files_only=True)
+    reference.text_encoder_3.eval()
+    assert plain.apart(got["a"], plain.drawn(reference)) <= 1
 
 
 def of_class(kind: str) -> Callable[[Path], tuple[Path, dict[str, Any]]]:
@@ -109,6 +149,7 @@ REFUSED: dict[str, tuple[Callable[[Path], tuple[Path, dict[str, Any]]], dict[str
     "a sampler of another family": (plainly("z_image", scheduler="flow_unipc"), {}, "cannot sample this family"),
     "a mode that is not proven": (plainly("qwen_image", encoders="cpu"), {}, "encoded by its pipeline's own call"),
     "a picture beyond the table of positions": (plainly("sd3"), {"width": 512}, "know positions for"),
+    "a prompt that is too long": (plainly("sd", long_prompts="refuse"), {"prompt": "ab " * 60}, "ab ab"),
     "an adapter's DoRA": (adapted("dora_scale"), {}, "leave out"),
     "an adapter's LoHa": (adapted("hada_w1_a"), {}, "leave out"),
     "scaled fp8": (single("sd", "model.diffusion_model.out.2.scale_weight"), {}, "quantised"),
@@ -129,6 +170,17 @@ def test_what_would_be_drawn_otherwise_is_refused_at_plan(
     said = capsys.readouterr().err
     assert expected in said and "remedy:" in said and "Traceback" not in said, said
     assert not (farm.folder / "out").exists()
+
+
+def test_what_is_lost_of_a_prompt_is_said_at_plan(farm: Farm, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", farm.env["XDG_CONFIG_HOME"])
+    rows = [{"id": "long", "prompt": "x" * 75 + " the words at the end"}, {**ROW, "id": "short"}]
+    for _ in range(2):  # the second time what the first look found is remembered
+        assert main(["plan", str(job(farm, folder_of("sd"), rows))]) == 0
+        said = capsys.readouterr().out
+        assert "1 prompts are longer than the model reads; these words are lost (row 'long': 'the words at the end')" in said
+    assert main(["plan", str(job(farm, folder_of("sd"), rows, {"long_prompts": "chunk"}))]) == 0
+    assert "encoded in chunks" in capsys.readouterr().out
 
 
 def test_a_header_that_begins_like_a_pickle_is_planned(farm: Farm, monkeypatch: pytest.MonkeyPatch) -> None:

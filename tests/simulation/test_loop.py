@@ -124,7 +124,7 @@ def test_a_poison_image_fails_alone_and_its_batch_survives() -> None:
     assert {i for i, s in state.images() if s.failed} == set(poisoned)
     assert state.counts(3).accepted == len(world.plan) - len(poisoned)
     reasons = {r.reason for r in reading.records(world.calm()) if r.outcome == "failed"}
-    assert reasons == {"the renderer was lost"}
+    assert reasons == {"by the farm: the renderer was lost"}
     for image in poisoned:  # with its batch, in halves, then alone and two more chances
         assert 3 <= sum(1 for rendered, _ in world.rendered if rendered == image) <= 5
 

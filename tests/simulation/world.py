@@ -29,7 +29,7 @@ from renderfarm.notes import Signer
 from renderfarm.output import JOB_FILE
 from renderfarm.pictures import Fingerprint
 from renderfarm.plan import Intent, drawn_once, plan_row
-from renderfarm.retry import next_attempt
+from renderfarm.retry import farm_fault, next_attempt
 from renderfarm.run.engine import CheckedUnit, Event, FinishLost, Rendered, RenderLost, StoredUnit
 from renderfarm.run.finish import Checked, Decision, Finished, failed_record
 from renderfarm.run.loop import Loop, Tally
@@ -124,7 +124,7 @@ class SimEngine:
     def render(self, unit: Unit) -> None:
         self.rendered_attempts += [(work.attempt.image.image_id, work.attempt.number) for work in unit.members]
         self.drawn += [(attempt.image.drawing_id, attempt.number) for attempt in drawn_once(unit.attempts())[0]]
-        lost = RenderLost(unit, "the renderer was lost")
+        lost = RenderLost(unit, farm_fault("the renderer was lost"))
         if any(self.fate.is_poison(work.attempt.image) for work in unit.members):
             self._later(lost, 0.4)
         elif not self._lost(lost, 0.4):

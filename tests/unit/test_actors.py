@@ -97,11 +97,16 @@ def test_sheets_of_one_drawing_are_drawn_once_and_each_gets_its_own_mark() -> No
     assert apart[0] > 100 > max(apart[1:]) > 0, "the same drawing under other marks"
 
 
-def test_a_reply_brings_no_library_along() -> None:
-    """Whoever unpickles it would import the library: a class of torch's named its version once."""
+def worker() -> RendererWorker:
+    """One over tiny random weights."""
     model = {"weights": str(folder_of("sd2")), "device": "cpu"}
     job = JobSettings.model_validate({"name": "a", "manifest": "m", "output": "o", "model": model})
-    reply = RendererWorker(resolve(job.model), job, bytes(32)).render([standins.attempt("a" * 32, size=(256, 256), steps=1)])
+    return RendererWorker(resolve(job.model), job, bytes(32))
+
+
+def test_a_reply_brings_no_library_along() -> None:
+    """Whoever unpickles it would import the library: a class of torch's named its version once."""
+    reply = worker().render([standins.attempt("a" * 32, size=(256, 256), steps=1)])
     assert reply[0] is not None
     classes = {value for _, value, _ in pickletools.genops(pickle.dumps(reply)) if isinstance(value, str) and value.startswith("torch")}
     assert classes == set()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
-from renderfarm.checks.reader import Reader
+from renderfarm.checks.reader import LetterReader
 from renderfarm.checks.text import TextCheck, explain
 from renderfarm.checks.wanted import expected_text, quotations
 from renderfarm.checks.words import Line, compare, distance, words
@@ -119,8 +119,8 @@ def test_words_and_distances() -> None:
 
 
 @pytest.fixture(scope="module")
-def reader() -> Reader:
-    return Reader()
+def reader() -> LetterReader:
+    return LetterReader()
 
 
 def _sign(text: str, side: int = 384) -> np.ndarray:
@@ -131,13 +131,13 @@ def _sign(text: str, side: int = 384) -> np.ndarray:
     return np.asarray(board)
 
 
-def _judge(reader: Reader, shown: str, prompt: str, text: str | None = None, **settings: object) -> tuple[str, str, int]:
+def _judge(reader: LetterReader, shown: str, prompt: str, text: str | None = None, **settings: object) -> tuple[str, str, int]:
     picture = _sign(shown)
     verdict = TextCheck(TextSettings.model_validate(settings), reader).check(picture, PromptRow("r", prompt, text=text))
     return verdict.outcome, verdict.reason, len(verdict.boxes)
 
 
-def test_a_drawn_sign_is_read_and_judged(reader: Reader) -> None:
+def test_a_drawn_sign_is_read_and_judged(reader: LetterReader) -> None:
     assert _judge(reader, "FRESH COFFEE", "a sign 'FRESH COFFEE'") == ("accepted", "reads FRESH COFFEE", 0)
     assert _judge(reader, "FRESH COFFFE", "a sign 'FRESH COFFEE'") == ("rejected", "the sign reads COFFFE, expected COFFEE", 1)
     assert _judge(reader, "FRESH COFFEE", "a mug", "") == ("rejected", "unwanted text: FRESH COFFEE", 1)
@@ -145,13 +145,13 @@ def test_a_drawn_sign_is_read_and_judged(reader: Reader) -> None:
     assert _judge(reader, "FRESH COFFFE", "a sign 'FRESH COFFEE'", on_fail="flag")[0] == "flagged"
 
 
-def test_what_cannot_be_judged_is_not_run_and_says_why(reader: Reader) -> None:
+def test_what_cannot_be_judged_is_not_run_and_says_why(reader: LetterReader) -> None:
     assert _judge(reader, "OPEN", "a mug") == ("not_run", "the row neither asks for text nor forbids it", 0)
     assert _judge(reader, "OPEN", "a mug", "?!")[1] == "the wanted text '?!' has no letter or digit to read"
     assert _judge(reader, "OPEN", "a mug", "ខ្មែរ")[1] == "the text reader does not know all the letters of 'ខ្មែរ'"
 
 
-def test_small_grey_and_odd_pictures_are_read_without_a_crash(reader: Reader) -> None:
+def test_small_grey_and_odd_pictures_are_read_without_a_crash(reader: LetterReader) -> None:
     check = TextCheck(TextSettings(), reader)
     for shape in ((16, 16, 3), (20, 900, 3), (900, 20, 3), (1, 1, 3)):
         verdict = check.check(np.full(shape, 127, np.uint8), PromptRow("r", "a sign", text="OPEN"))

@@ -20,7 +20,7 @@ FOREIGN = {
     "'huggingface_hub.constants.HF_HUB_CACHE'",
 }
 """What tests may patch: settings of libraries that can be set in no other way."""
-SLEEPERS = {"tests/waiting.py", "tests/fake_worker.py", "tests/integration/proxy.py"}
+SLEEPERS = {"tests/waiting.py", "tests/fake_worker.py", "tests/sick_worker.py", "tests/integration/proxy.py"}
 """What waits for something real, or is slow on purpose."""
 
 

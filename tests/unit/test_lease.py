@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from renderfarm.errors import Fenced
+from renderfarm.errors import Fenced, StorageRefused
 from renderfarm.output import LEASE
 from renderfarm.run import lease as leases
 from renderfarm.run.lease import Lease
 from renderfarm.schema import Record
 from renderfarm.storage import LocalStorage
+from tests.waiting import wait_for
 
 
 class Clock:
@@ -79,6 +80,49 @@ def test_a_driver_that_lost_its_lease_commits_nothing(tmp_path: Path) -> None:
     assert len(log.parts) == 1
     first.release()
     assert (tmp_path / LEASE).exists(), "another's lease is not removed"
+
+
+class Refusing(LocalStorage):
+    """A store whose policy refuses what `refuses` names; it counts how often."""
+
+    refuses = ""
+    refused = 0
+
+    def _refuse(self, method: str) -> None:
+        if method == self.refuses:
+            self.refused += 1
+            raise StorageRefused("explicit deny in a policy", self.uri, "change it")
+
+    def get(self, key: str, bytes_max: int | None = None) -> bytes:
+        self._refuse("get")
+        return super().get(key, bytes_max)
+
+    def delete(self, key: str) -> None:
+        self._refuse("delete")
+        super().delete(key)
+
+
+def test_a_lease_that_may_not_be_removed_ends_no_finished_run(tmp_path: Path) -> None:
+    storage = Refusing(tmp_path, create=True)
+    lease = Lease(storage)
+    lease.take(sleep=lambda seconds: None)
+    storage.refuses = "delete"
+    lease.release()
+    assert storage.refused == 1 and (tmp_path / LEASE).exists(), "it ends by itself"
+
+
+def test_a_refused_read_does_not_end_the_renewing(tmp_path: Path) -> None:
+    storage = Refusing(tmp_path, create=True)
+    lease = Lease(storage, renew_s=0.01)
+    lease.take(sleep=lambda seconds: None)
+    storage.refuses = "get"
+    wait_for(lambda: storage.refused >= 3)
+    with pytest.raises(StorageRefused):
+        lease.hold()
+    storage.refuses = ""
+    lease.hold()
+    lease.release()
+    assert not (tmp_path / LEASE).exists()
 
 
 def test_what_lies_there_and_is_no_lease_holds_nobody_up(tmp_path: Path) -> None:

@@ -163,3 +163,13 @@ def test_several_adapters_are_one_text_whose_order_means_nothing() -> None:
 def test_adapters_that_cannot_be_understood_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"no adapter|named twice"):
         changed_job(defaults={"adapters": [text]} if "," not in text else {"adapter": text})
+
+
+def test_only_what_chunks_may_change_is_another_image() -> None:
+    chunked, long = changed_job(model={"long_prompts": "chunk"}), replace(ROW, prompt="a red mug " * 9)
+    assert one(long, chunked).image_id != one(long).image_id
+    for row in (ROW, long):
+        raw = {"id": row.id, "prompt": row.prompt, "images": 3}
+        assert ImageIds(chunked).of(raw)[0].hex() == one(row, chunked).image_id
+    assert one(ROW, chunked).image_id == one(ROW).image_id
+    assert one(long, changed_job(model={"long_prompts": "refuse"})).image_id == one(long).image_id

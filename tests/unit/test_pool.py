@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from renderfarm.farm.cluster import FarmLost, plan_workers
 from renderfarm.farm.pool import FALSE_STARTS_MAX, ROOM_S, Member, Pool
 from renderfarm.job import JobSettings
+from renderfarm.run.health import Known, Seat
 
 
 class Clock:
@@ -80,12 +82,12 @@ def test_a_worker_hangs_when_it_owes_an_answer_for_too_long() -> None:
 def test_the_pixels_host_is_preferred_until_it_is_two_calls_behind() -> None:
     pool = pool_of(2, Clock())
     here, there = ready(pool, "here", "there")
-    assert pool.idlest(near="there") is there
+    assert pool.idlest(["image"], near="there") is there
     pool.gives(there, 1)
-    assert pool.idlest(near="there") is there
+    assert pool.idlest(["image"], near="there") is there
     for call in range(2, 4):
         pool.gives(there, call)
-    assert pool.idlest(near="there") is here
+    assert pool.idlest(["image"], near="there") is here
 
 
 @pytest.mark.parametrize(
@@ -130,3 +132,42 @@ def test_a_worker_that_dies_while_it_leaves_is_not_replaced_twice() -> None:
     pool.leave({"a"})
     pool.died(only)
     assert len(pool.workers) == 1
+
+
+KNOWN = Known("right", bytes(range(256)), 255, "H200", "GPU-1")
+
+
+def test_a_sick_actor_keeps_its_gpu_and_another_is_started_for_it() -> None:
+    pool = pool_of(2, Clock())
+    first, second = list(pool.workers)
+    pool.starting.clear()
+    pool.started(first, "a", KNOWN)
+    pool.started(second, "b", replace(KNOWN, span=0, device="GPU-2"))
+    assert first.place == Seat("a", "GPU-1")
+    assert pool.able() == [first] and second in pool.workers and second.out
+    assert len(pool.workers) == 3, "one more looks for another GPU"
+    pool.died(second)
+    (third,) = [worker for worker in pool.workers if worker is not first]
+    pool.started(third, "b", replace(KNOWN, device="GPU-2"))
+    assert third.out and pool.able() == [first], "the same GPU again"
+
+
+def test_an_image_goes_to_another_worker_than_the_one_that_failed_it() -> None:
+    pool = pool_of(2, Clock())
+    first, second = ready(pool, "a", "b")
+    assert first.place is not None
+    pool.ward.failed(first.place, ["x"])
+    assert pool.idlest(["x"]) is second and pool.idlest(["y"]) is first
+    for number in range(5):
+        pool.gives(second, number)
+    assert pool.idlest(["x"]) is second
+
+
+def test_where_all_are_sick_the_run_pauses_and_says_why() -> None:
+    clock = Clock()
+    pool = pool_of(1, clock)
+    pool.started(pool.workers[0], "a", replace(KNOWN, trouble="Xid 79: fell off the bus"))
+    pool.starting.clear()
+    clock.now = ROOM_S + 1
+    with pytest.raises(FarmLost, match="a GPU-1: Xid 79"):
+        pool.able()

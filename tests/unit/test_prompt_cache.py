@@ -18,7 +18,7 @@ def model() -> LoadedModel:
 
 
 def names(cache: PromptCache) -> list[str]:
-    return [prompt for prompt, _, _ in cache.entries]
+    return [prompt for prompt, *_ in cache.entries]
 
 
 def test_the_least_recently_used_prompt_goes_when_the_bytes_are_full(model: LoadedModel) -> None:

@@ -152,8 +152,19 @@ def test_a_run_that_crashes_is_started_three_times_and_then_left(bench: Bench, c
 def test_nothing_is_tried_again_when_the_window_would_be_over(bench: Bench) -> None:
     bench.at("2026-06-03T20:00")
     bench.ends(75)
-    assert bench.at("2026-06-04T03:59:10") == ["ended"]
+    assert bench.at("2026-06-04T03:59:10") == ["ended", "barren"]
     assert bench.at("2026-06-04T03:59:45") == []
+
+
+@pytest.mark.parametrize(("committed", "said"), [(0, ["ended", "barren"]), (7, ["ended"])])
+def test_a_window_that_ends_paused_without_a_single_commit_is_said(bench: Bench, committed: int, said: list[str]) -> None:
+    """Pausing is success to systemd and Kubernetes: nobody else would say it."""
+    bench.at("2026-06-03T20:00")
+    bench.ends(75, {"paused": True, "away": "the bucket is away", "committed": committed})
+    assert bench.at("2026-06-03T20:05") == ["again"]
+    assert bench.at("2026-06-03T20:10") == ["resumed"]
+    bench.ends(75, {"paused": True, "committed": 0})
+    assert bench.at("2026-06-04T03:59:40") == said
 
 
 def test_a_late_start_is_missed_beyond_grace_and_only_for_that_window(bench: Bench) -> None:

@@ -22,6 +22,7 @@ from renderfarm.log.writer import LogWriter
 from renderfarm.output import JOB_FILE, PARTS
 from renderfarm.plan import attempt_of
 from renderfarm.resolve import ResolvedJob, resolve_job
+from renderfarm.retry import farm_fault
 from renderfarm.run import finish
 from renderfarm.run import session as farm
 from renderfarm.run.budget import BudgetStop
@@ -184,3 +185,16 @@ def test_what_another_thread_does_beside_is_no_stages_time() -> None:
     clock("store", beside.join)
     clock("check", work)
     assert clock.cpu_s["store"] < 0.1 and 0.2 <= clock.cpu_s["check"] < 0.3
+
+
+def test_what_failed_by_the_farms_fault_opens_again_by_itself_three_times(folder: Path) -> None:
+    session = farm.open_session(resolved(folder))
+    first, second = (work.attempt for work in farm.open_work(session, retry_failed=False))
+    session.writer.append([failed_record(second, "tests", session.resolved.plan_digest, "RenderFailed: width and height")])
+    for number in range(1, 5):
+        again = [work.attempt for work in farm.open_work(session, retry_failed=False)]
+        assert [attempt.number for attempt in again] == [number], "and nothing of the image that failed by itself"
+        reason = farm_fault("the worker was lost: exit -9")
+        session.writer.append([failed_record(replace(first, number=number), "tests", session.resolved.plan_digest, reason)])
+    assert list(farm.open_work(session, retry_failed=False)) == []
+    assert len(list(farm.open_work(session, retry_failed=True))) == 3 - 1

@@ -19,7 +19,7 @@ SECOND_SIDE = 960
 CONFIDENCE_MIN = 0.3
 
 
-class Reader:
+class LetterReader:
     """One loaded text reader. Not thread-safe; one per worker. About 350 MB of memory."""
 
     def __init__(self) -> None:

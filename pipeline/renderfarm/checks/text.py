@@ -1,6 +1,6 @@
 """Whether the picture shows the text that the row wants, and no other.
 
-`wanted.expected_text` says what is wanted, `reader.Reader` what is there, `words.compare` how far apart they are; here the answers become
+`wanted.expected_text` says what is wanted, `reader` what is there, `words.compare` how far apart they are; here the answers become
 a verdict in a marketing person's words. An image about to be rejected is read a second time, larger, and keeps the better score: a
 rejection costs a whole rendering, a second reading a third of a second.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from renderfarm.checks.base import Bars, Image, judge, not_run
-from renderfarm.checks.reader import FIRST_SIDE, SECOND_SIDE, Reader
+from renderfarm.checks.reader import FIRST_SIDE, SECOND_SIDE, LetterReader
 from renderfarm.checks.wanted import expected_text
 from renderfarm.checks.words import SURE, UNSURE, Line, TextComparison, TextWord, compare
 from renderfarm.job.checks import TextSettings
@@ -30,14 +30,14 @@ class TextCheck:
     name = "text"
     cost = 200
 
-    def __init__(self, settings: TextSettings, reader: Reader | None = None) -> None:
+    def __init__(self, settings: TextSettings, reader: LetterReader | None = None) -> None:
         self.settings = settings
         self._reader = reader
 
     def prepare(self) -> None:
         """Loads the models, about a second."""
         if self._reader is None:
-            self._reader = Reader()
+            self._reader = LetterReader()
 
     def check(self, image: Image, row: PromptRow) -> Verdict:
         """Judges uint8 (H, W, 3). `not_run` where the row says nothing about text, or wants letters that the reader does not know."""
@@ -72,7 +72,7 @@ class TextCheck:
         boxes = tuple(line.box for line in guilty)
         return judge(self.name, score, bars, f"unwanted text: {quoted}", boxes, "no text")
 
-    def _wanted(self, reader: Reader, image: Image, row: PromptRow, expected: str, bars: Bars) -> Verdict:
+    def _wanted(self, reader: LetterReader, image: Image, row: PromptRow, expected: str, bars: Bars) -> Verdict:
         lines = reader.read(image, FIRST_SIDE)
         best = compare(expected, lines, row.prompt)
         if bars.outcome(best.score)[0] != "accepted" and self.settings.second_look:

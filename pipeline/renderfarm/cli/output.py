@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import itertools
+import sys
 import time
 
 from renderfarm import report as pages
 from renderfarm.api import Output
 from renderfarm.cli import logs
 from renderfarm.cli.say import say, say_json
-from renderfarm.errors import UserError
+from renderfarm.errors import StorageRefused, UserError
 from renderfarm.log import inbox, reading
 from renderfarm.log.orphans import orphans, still_old
 from renderfarm.log.rate import last_rate
 from renderfarm.resolve import read_job_file
-from renderfarm.storage import open_storage
+from renderfarm.storage import Storage, leftovers, open_storage
 
 REASONS_EACH = 3
 """Reasons that `status` shows of each check, the most frequent first."""
@@ -77,6 +79,15 @@ def report(args: argparse.Namespace) -> int:
     return 0
 
 
+def _removed(storage: Storage, key: str) -> tuple[bool, str]:
+    """Remove an object; whether it is gone, and why not: a policy or a lock may keep it."""
+    try:
+        storage.delete(key)
+    except StorageRefused as error:
+        return False, f"kept, as the storage refuses to remove it: {error.what}"
+    return True, ""
+
+
 def gc(args: argparse.Namespace) -> int:
     """Orphans older than some hours: listed, or removed with --delete."""
     logs.configure(quiet=True)
@@ -87,13 +98,14 @@ def gc(args: argparse.Namespace) -> int:
         raise UserError(what, "--older-than", f"keep what is younger than {OLDER_MIN_HOURS} hours")
     before_s = time.time() - args.older_than * 3600
     count = size = 0
-    for found in orphans(storage, before_s):
-        if args.delete:
-            if not still_old(storage, found, before_s):
-                continue
-            storage.delete(found.key)
-        count, size = count + 1, size + found.size
-        say_json({"key": found.key, "bytes": found.size, "removed": args.delete}) if args.json else say(found.key)
+    for found in itertools.chain(orphans(storage, before_s), leftovers(storage, before_s)):
+        if args.delete and not still_old(storage, found, before_s):
+            continue
+        removed, why = _removed(storage, found.key) if args.delete else (False, "")
+        count, size = count + (not why), size + (0 if why else found.size)
+        say_json({"key": found.key, "bytes": found.size, "removed": removed}) if args.json else say(found.key)
+        if why:
+            say(f"note: {why}", file=sys.stderr)
     if not args.json:
         say(f"{count} orphans, {size} bytes" + (" removed" if args.delete else "; remove them with --delete" if count else ""))
     return 0

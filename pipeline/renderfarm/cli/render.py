@@ -9,9 +9,10 @@ from dataclasses import asdict
 from renderfarm.api import Job, Run
 from renderfarm.cli import logs, progress
 from renderfarm.cli.say import say, say_json
-from renderfarm.errors import JobError
+from renderfarm.errors import JobError, Paused
 from renderfarm.job import load_job
 from renderfarm.resolve import ResolvedJob
+from renderfarm.run.loop import Tally
 from renderfarm.run.stop import StopSignals, seconds_until
 
 
@@ -24,16 +25,28 @@ def render(args: argparse.Namespace) -> int:
     logs.configure(quiet=sys.stderr.isatty())
     signals = StopSignals(_window(args.until))
     job = _load(args)
+    committed = 0
     with signals.installed(), progress.live() as view:
-        run = job.render(
-            limit=args.limit,
-            retry_failed=args.retry_failed,
-            skip_invalid=args.skip_invalid,
-            address=args.address,
-            stop=signals,
-            on_plan=_say,
-            on_progress=view,
-        )
+
+        def watch(tally: Tally) -> None:
+            nonlocal committed
+            committed = tally.committed
+            view(tally)
+
+        try:
+            run = job.render(
+                limit=args.limit,
+                retry_failed=args.retry_failed,
+                skip_invalid=args.skip_invalid,
+                address=args.address,
+                stop=signals,
+                on_plan=_say,
+                on_progress=watch,
+            )
+        except Paused as error:
+            if args.json:
+                say_json({"paused": True, "away": str(error), "committed": committed})
+            raise
     summarise(args, run)
     return run.exit_code
 
@@ -58,8 +71,8 @@ def _say(resolved: ResolvedJob) -> None:
         f"{resolved.job.name}: {resolved.planned} images from {resolved.rows} rows, weights {weights.weights} ({weights.licence})",
         file=sys.stderr,
     )
-    for warning in weights.warnings:
-        say(f"note: {warning}", file=sys.stderr)
+    for note in resolved.notes:
+        say(f"note: {note}", file=sys.stderr)
 
 
 def summarise(args: argparse.Namespace, run: Run) -> None:
@@ -69,6 +82,7 @@ def summarise(args: argparse.Namespace, run: Run) -> None:
         content = {
             **asdict(counts),
             "attempts": tally.attempts_now,
+            "committed": tally.committed,
             "rejects": dict(run.rejects),
             "seconds": round(tally.elapsed_s, 3),
             "seconds_to_first_image": tally.first_image_s and round(tally.first_image_s, 3),
@@ -111,6 +125,7 @@ def plan(args: argparse.Namespace) -> int:
         "weights": resolved.weights.weights,
         "weights_digest": resolved.weights.digest,
         "licence": resolved.weights.licence,
+        "notes": list(resolved.notes),
         **asdict(plan.estimate),
     }
     if args.json:
@@ -123,8 +138,8 @@ def plan(args: argparse.Namespace) -> int:
 def _print_plan(content: dict[str, object], resolved: ResolvedJob) -> None:
     say(f"{content['images']} images from {content['rows']} rows ({content['bad_rows']} bad), {content['remaining']} not rendered yet")
     say(f"weights {content['weights']}, licence {content['licence']}, SHA-256 {str(content['weights_digest'])[:16]}…")
-    for warning in resolved.weights.warnings:
-        say(f"note: {warning}")
+    for note in resolved.notes:
+        say(f"note: {note}")
     say(f"{content['batches']} batches of at most {content['batch_size_max']}:")
     groups = content["groups"]
     assert isinstance(groups, list)

@@ -55,7 +55,7 @@ def schedule(args: argparse.Namespace) -> int:
 
 def untold_by_its_run(report: Report, path: Path) -> str:
     """What nobody would hear of, for there was no run, it was killed, or it could not read who is to be told; empty for all else."""
-    if report.event == "missed" or (report.code is not None and report.code < 0):
+    if report.event in ("missed", "barren") or (report.code is not None and report.code < 0):
         return _line(report).partition(": ")[2]
     if report.code == UserError.exit_code:
         try:
@@ -127,6 +127,7 @@ def _line(report: Report) -> str:
         "started": f"started, process {report.pid}, window {window}",
         "resumed": f"goes on, process {report.pid}, window {window}",
         "waiting": f"a run is alive already, {who}: waiting for it",
+        "barren": "the whole window went by, paused, without a single commit: a person must look why",
         "missed": f"missed: later than `grace` allows, window {window}",
         "overdue": f"still running after its window, {who}{': ending it' if report.pid else ''}",
     }

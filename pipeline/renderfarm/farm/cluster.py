@@ -126,6 +126,9 @@ def join(address: str, **quiet: Any) -> None:
     try:
         ray.init(address=address, job_config=_job_config(), **quiet)
     except (ConnectionError, ValueError, RuntimeError, OSError, TimeoutError, ray.exceptions.RayError) as error:
+        if "Version mismatch" in str(error):
+            same = "install the same Ray and Python here as on the cluster (constraints.txt)"
+            raise JobError(f"the cluster runs another version: {' '.join(str(error).split())[:500]}", where, same) from error
         remedy = "start one, or leave --address out; a cluster with a token wants RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH here as well"
         raise JobError(f"no Ray cluster answers: {last_line(error)}", where, remedy) from error
 

@@ -17,6 +17,7 @@ from renderfarm.errors import FarmLost, Paused, Stopped, StorageAway, UserError
 from renderfarm.farm.cluster import WorkerPlan, available_cpus, cluster, draining_hosts, last_line
 from renderfarm.farm.pool import Member, Pool
 from renderfarm.logs import get_logger
+from renderfarm.retry import farm_fault
 from renderfarm.run.engine import (
     BYTES_IN_FLIGHT_MAX,
     UNITS_PER_FINISHER,
@@ -31,6 +32,7 @@ from renderfarm.run.engine import (
     StoredUnit,
 )
 from renderfarm.run.finish import Checked, Decision
+from renderfarm.run.health import Known, Seat, images_of
 from renderfarm.run.units import Unit
 from renderfarm.run.workers import FinisherWorker, RendererWorker, RenderReply, Trouble
 
@@ -78,23 +80,34 @@ def ray_engine(address: str | None) -> OpenEngine:
 class RendererActor(RendererWorker):
     """A renderer that knows its host."""
 
-    def started(self) -> tuple[int, str] | UserError:
-        """What `ready` says, and Ray's name of this host."""
-        return _here(self.ready())
+    def started(self) -> Started | UserError:
+        """What `ready` says, this host, and the known picture."""
+        batch = self.ready()
+        return batch if isinstance(batch, UserError) else Started(batch, _here(), self.known())
 
 
 class FinisherActor(FinisherWorker):
     """A finisher that knows its host."""
 
-    def started(self) -> tuple[int, str] | UserError:
-        """What `ready` says, and Ray's name of this host."""
-        return _here(self.ready())
+    def started(self) -> Started | UserError:
+        """What `ready` says, and this host."""
+        batch = self.ready()
+        return batch if isinstance(batch, UserError) else Started(batch, _here())
 
 
-def _here(answer: int | UserError) -> tuple[int, str] | UserError:
+@dataclass(frozen=True, slots=True)
+class Started:
+    """What an actor says once it is ready: how many images it takes together, Ray's name of its host, what it made of the known picture."""
+
+    batch: int
+    node: str
+    known: Known | None = None
+
+
+def _here() -> str:
     import ray
 
-    return answer if isinstance(answer, UserError) else (answer, str(ray.get_runtime_context().get_node_id()))
+    return str(ray.get_runtime_context().get_node_id())
 
 
 class RayEngine:
@@ -117,8 +130,9 @@ class RayEngine:
         self._blocked_since: float | None = None
         self._asked_s = time.monotonic()
         self._flights: dict[Any, Errand] = {}
+        self._asked: dict[Any, Member] = {}
         self._sent = 0
-        self._away: Paused | None = None
+        self._away: Paused | UserError | None = None
 
     def start(self, stopped: Callable[[], bool] = lambda: False) -> int:
         """Wait until one worker of each kind is ready; how many images a renderer takes together.
@@ -149,14 +163,15 @@ class RayEngine:
             self._ray.kill(worker.handle)
             pool.died(worker, str(answer))
             return
-        batch, node = answer
-        pool.started(worker, node)
-        self._batch = max(self._batch, batch)
+        worker.batch = answer.batch
+        pool.started(worker, answer.node, answer.known)
+        self._batch = max(self._batch, answer.batch)
 
     def capacity(self) -> int:
         """Free slots of the renderers, none while finishers or bytes are behind. Raises: FarmLost when no renderer is left."""
         renderers = self.renderers.able()
-        free = UNITS_PER_RENDERER * len(renderers) - sum(len(worker.owes) for worker in renderers)
+        renderers = [worker for worker in renderers if worker.place is None or not self.renderers.ward.waits(worker.place)]
+        free = sum(max(0, UNITS_PER_RENDERER - len(worker.owes)) for worker in renderers)
         waiting = sum(flight.stage != "render" for flight in self._flights.values())
         flying = sum(flight.unit.pixel_bytes() for flight in self._flights.values())
         behind = waiting >= UNITS_PER_FINISHER * max(1, len(self.finishers.workers))
@@ -174,17 +189,19 @@ class RayEngine:
                 log.info("finisher.added", finishers=len(self.finishers.workers))
 
     def render(self, unit: Unit) -> None:
-        worker = self.renderers.idlest()
+        worker = self.renderers.idlest(images_of(unit))
+        if worker.place is not None:
+            self.renderers.ward.gave(worker.place, unit)
         pixels, reply = worker.handle.render.options(num_returns=2).remote(unit.attempts())
         self._fly(reply, Errand("render", unit, worker, Pixels(pixels, worker.node)))
 
     def check(self, rendered: Rendered) -> None:
-        worker = self.finishers.idlest(near=_pixels(rendered).node)
+        worker = self.finishers.idlest(images_of(rendered.unit), near=_pixels(rendered).node)
         reference = worker.handle.check.remote(rendered.unit.attempts(), _pixels(rendered).reference, rendered.marked)
         self._fly(reference, Errand("check", rendered.unit, worker, _pixels(rendered), rendered))
 
     def store(self, rendered: Rendered, checked: Sequence[Checked], decisions: Sequence[Decision]) -> None:
-        worker = self.finishers.idlest(near=_pixels(rendered).node)
+        worker = self.finishers.idlest(images_of(rendered.unit), near=_pixels(rendered).node)
         reply = RenderReply(rendered.info, rendered.marked, rendered.started_us, rendered.busy_s, rendered.cpu_s)
         pixels = _pixels(rendered).reference
         reference = worker.handle.store.remote(rendered.unit.attempts(), pixels, reply, tuple(checked), tuple(decisions))
@@ -204,7 +221,7 @@ class RayEngine:
         self._end_hung()
         self._heed_notices()
         starting = {ref: pool for pool in (self.renderers, self.finishers) for ref in pool.starting}
-        waiting = [*self._flights, *starting]
+        waiting = [*self._flights, *self._asked, *starting]
         if not waiting:
             raise FarmLost("no worker is left")
         done, _ = self._ray.wait(waiting, num_returns=1, timeout=timeout_s)
@@ -215,11 +232,40 @@ class RayEngine:
             if reference in starting:
                 if reference in starting[reference].starting:
                     self._started(starting[reference], reference, first=False)
+            elif reference in self._asked:
+                events += self._judged(reference)
             else:
                 try:
-                    events.append(self._landed(reference))
-                except Paused as error:  # what landed with it counts first: the next call raises
+                    events += self._landed(reference)
+                except (Paused, UserError) as error:  # what landed with it counts first: the next call raises
                     self._away = error
+        return events
+
+    def _hold_or_tell(self, event: RenderLost | CheckedUnit, place: Seat | None) -> list[Event]:
+        """Where a renderer may be at fault it is asked for the known picture before the event counts."""
+        asked = next((worker for worker in self.renderers.workers if place is not None and worker.place == place and not worker.out), None)
+        if asked is None or place is None:
+            return [event]
+        if self.renderers.ward.hold(place, event):
+            reference = asked.handle.known.remote()
+            self._asked[reference] = asked
+            self.renderers.gives(asked, reference)
+        return []
+
+    def _judged(self, reference: Any) -> list[Event]:
+        """The known picture came, or its renderer died over it."""
+        from ray.exceptions import RayError
+
+        worker = self._asked.pop(reference)
+        self.renderers.answered(worker, reference)
+        try:
+            known: Known | None = self._ray.get(reference)
+        except RayError as error:
+            self.renderers.died(worker, last_line(error))
+            known = None
+        assert worker.place is not None
+        events = self.renderers.ward.judged(worker.place, known)
+        self.renderers.put_aside()
         return events
 
     def _end_hung(self) -> None:
@@ -244,8 +290,8 @@ class RayEngine:
                 log.info("actor.left", kind=pool.kind, number=worker.number)
                 self._ray.kill(worker.handle)
 
-    def _landed(self, reference: Any) -> Event:
-        """One call's answer as an event. Raises: StorageAway when the storage is, FarmLost when no worker is left."""
+    def _landed(self, reference: Any) -> list[Event]:
+        """One call's answer as an event, or none yet. Raises: StorageAway when the storage is, UserError where it refuses."""
         from ray.exceptions import ActorDiedError, ActorUnavailableError, ObjectLostError, RayError
 
         flight = self._flights.pop(reference)
@@ -257,34 +303,55 @@ class RayEngine:
             if isinstance(error, ActorDiedError | ActorUnavailableError):
                 pool.died(flight.worker, last_line(error))
                 flight.worker.blamed = flight.worker.blamed or blamed
-                if flight.stage == "render" and not blamed:
-                    return RenderLost(flight.unit, f"the renderer was lost before its turn: {_first_line(error)}", blamed=False)
-            elif isinstance(error, ObjectLostError) or isinstance(_cause(error), ObjectLostError):
-                return RenderLost(flight.unit, "the pixels were lost with their host", blamed=False)
-            answer = Trouble("failed", f"the {pool.kind} was lost: {_first_line(error)}")
+                why = farm_fault(f"the {pool.kind} was lost: {_first_line(error)}")
+                if flight.stage != "render":
+                    return [self._failed(flight, why)]
+                return [
+                    self.renderers.ward.lost(_place(flight), flight.unit, why) if blamed else RenderLost(flight.unit, why, blamed=False)
+                ]
+            if isinstance(error, ObjectLostError) or isinstance(_cause(error), ObjectLostError):
+                return [RenderLost(flight.unit, farm_fault("the pixels were lost with their host"), blamed=False)]
+            answer = Trouble("fault", f"the {pool.kind} was lost: {_first_line(error)}")
         if isinstance(answer, Trouble):
             return self._trouble(flight, answer)
-        unit = flight.unit
+        unit, ward = flight.unit, self.renderers.ward
         if flight.stage == "render":
             reply: RenderReply = answer
             log.debug("unit.rendered", unit=unit.number, node=flight.worker.node, busy_s=round(reply.busy_s, 3))
-            return Rendered(unit, flight.pixels, reply.info, reply.marked, reply.started_us, reply.busy_s, reply.cpu_s)
+            ward.paced(_place(flight), unit, reply.busy_s)
+            self.renderers.put_aside()
+            return [Rendered(unit, flight.pixels, reply.info, reply.marked, reply.started_us, reply.busy_s, reply.cpu_s)]
         assert flight.rendered is not None
+        self.finishers.ward.passed(_place(flight), images_of(unit))
         if flight.stage == "check":
-            return CheckedUnit(unit, flight.rendered, answer)
-        return StoredUnit(unit, answer)
+            return self._hold_or_tell(*ward.checked(CheckedUnit(unit, flight.rendered, answer)))
+        ward.done(unit)
+        return [StoredUnit(unit, answer)]
 
     def _was_working_on(self, flight: Errand) -> bool:
         """Whether it was the oldest call that the worker owed when it died: calls run in order, so the others had not begun."""
         older = any(held.worker is flight.worker and held.order < flight.order for held in self._flights.values())
         return not older and not flight.worker.blamed
 
-    def _trouble(self, flight: Errand, trouble: Trouble) -> Event:
-        if trouble.kind == "away":
-            raise StorageAway(trouble.reason)
-        if flight.stage == "render":
-            return RenderLost(flight.unit, trouble.reason)
-        return FinishLost(flight.unit, trouble.reason)
+    def _trouble(self, flight: Errand, trouble: Trouble) -> list[Event]:
+        if trouble.kind in ("away", "refused"):
+            raise trouble.error or StorageAway(trouble.reason)
+        if flight.stage != "render":
+            return [self._failed(flight, trouble.reason)]
+        if trouble.kind == "fault":
+            return self._hold_or_tell(RenderLost(flight.unit, trouble.reason), flight.worker.place)
+        self.renderers.ward.done(flight.unit)
+        return [RenderLost(flight.unit, trouble.reason)]
+
+    def _failed(self, flight: Errand, why: str) -> FinishLost:
+        """A finisher failed a unit, or died over it."""
+        self.finishers.ward.failed(_place(flight), images_of(flight.unit))
+        return FinishLost(flight.unit, farm_fault(why))
+
+
+def _place(flight: Errand) -> Seat:
+    """Where a call ran; one that was given to an actor which never became ready ran nowhere."""
+    return flight.worker.place or Seat("", str(flight.worker.number))
 
 
 def _pixels(rendered: Rendered) -> Pixels:

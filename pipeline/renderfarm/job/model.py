@@ -137,6 +137,11 @@ class ModelSettings(Section):
         description="An image's bytes do not depend on which images share its batch. Slower on GPUs.",
     )
 
+    long_prompts: Literal["cut", "chunk", "refuse"] = Field(
+        "cut",
+        description="What becomes of a prompt that is longer than the model reads (75 tokens for CLIP). `cut`: its end is lost, which the "
+        "plan and the record say. `chunk`: encoded in pieces, where CLIP alone reads it (Stable Diffusion 1/2, LCM, SDXL). `refuse`.",
+    )
     slots: bool = Field(
         False,
         description="Images enter and leave the denoiser one by one, so that mixed steps and re-renders do not leave batches half "
@@ -165,6 +170,8 @@ class ModelSettings(Section):
             raise ValueError("adapters may change the text encoders: not with encoders elsewhere")
         if self.slots and (self.adapters or self.deterministic or self.lossy.reuse > 1):
             raise ValueError("slots mix images at different steps: not with adapters, deterministic or lossy.reuse")
+        if self.slots and self.long_prompts == "chunk":
+            raise ValueError("slots hold prompts of one length: not with long_prompts: chunk")
         moving = self.memory in ("offload", "sequential")
         if self.speed.graphs and (self.adapters or self.slots or self.lossy.reuse > 1 or moving):
             raise ValueError("speed.graphs repeats what was recorded: not with adapters, slots, lossy.reuse or memory offload, sequential")

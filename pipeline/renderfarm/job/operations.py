@@ -45,6 +45,9 @@ class BudgetSettings(Section):
 
     rejects: int | None = Field(None, ge=1, description="attempts that the checks reject")
     failures: int | None = Field(None, ge=1, description="images that cannot be rendered")
+    in_a_row: int | None = Field(
+        8, ge=1, description="images that fail one after another by the farm's fault, with none rendered between; they stay as they were"
+    )
     hours: float | None = Field(None, gt=0, allow_inf_nan=False, description="hours of rendering")
     money: float | None = Field(
         None,

@@ -51,6 +51,9 @@ class OutputSettings(Section):
     quality: int = Field(92, ge=1, le=100, description="quality of jpeg and webp")
     rejected: Literal["all", "best", "none"] = Field("all", description="which rejected attempts keep their picture under review/")
     patience_s: float = Field(120.0, ge=1, le=3600, description="how long a bucket that does not answer is asked again, then: pause")
+    checksum: Literal["auto", "md5", "crc32", "sha256", "none"] = Field(
+        "auto", description="sent with each write to a bucket; auto: what the store takes. A bucket with Object Lock wants one"
+    )
     kept: Literal["delivery", "preview"] = Field(
         "delivery",
         description="form of what is kept: as it would be delivered, so that `renderfarm review` can publish it; or a smaller WebP",

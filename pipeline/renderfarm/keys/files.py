@@ -30,6 +30,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from renderfarm import notes
+from renderfarm.cache import home
 from renderfarm.errors import KeysError
 from renderfarm.watermark.types import MarkKey
 
@@ -49,7 +50,7 @@ def default_folder() -> Path:
     if named:
         return Path(named).expanduser()
     config = os.environ.get("XDG_CONFIG_HOME")
-    return (Path(config) if config else Path.home() / ".config") / "renderfarm" / "keys"
+    return (Path(config) if config else (home() or Path(os.devnull)) / ".config") / "renderfarm" / "keys"
 
 
 def read(path: Path, private: bool = False) -> str:

@@ -23,6 +23,7 @@ from renderfarm.models.families import SCHEDULERS, Family, family_of
 from renderfarm.models.fingerprint import combined
 from renderfarm.models.layout import SKIPPED
 from renderfarm.models.memory import BESIDE, CPU_ENCODERS_MAX, Mode, Placement, check_host, is_encoder, place
+from renderfarm.models.prompts import Reader, reader_of
 from renderfarm.models.quiet import quieten
 from renderfarm.models.resolve import Resolved, digests, locate
 
@@ -55,6 +56,10 @@ class LoadedModel:
     sampler: Mapping[str, object] = field(default_factory=dict)
     """What the job or the file of the weights changed in the sampler's own configuration."""
     variants: dict[tuple[Task, bool], Any] = field(default_factory=dict)
+    long_prompts: str = "cut"
+    """What becomes of prompts that are longer than the model reads (`model.long_prompts`)."""
+    reader: Reader | None = None
+    """What tells whether a prompt is."""
     tiles: dict[tuple[int, int], int] = field(default_factory=dict)
     """Height and width of latents → side of the overlapping tiles that they are decoded in, which changes pixels where they meet."""
 
@@ -117,7 +122,10 @@ def load(resolved: Resolved, settings: ModelSettings) -> LoadedModel:
     if elsewhere is not None and elsewhere != device:
         driver += f"; text encoders: {driver_name(torch, elsewhere)}"
     control = None if resolved.control is None else load_control(resolved.control, dtype, device)
-    return LoadedModel(pipe, resolved, family, device, dtype, driver, scheduler, encoders, elsewhere, placement.mode, control, sampler)
+    reader = reader_of(folder, resolved.pipeline_class)
+    model = LoadedModel(pipe, resolved, family, device, dtype, driver, scheduler, encoders, elsewhere, placement.mode, control, sampler)
+    model.long_prompts, model.reader = settings.long_prompts, reader
+    return model
 
 
 def _stop_training(pipe: Any) -> None:

@@ -100,6 +100,7 @@ def resolve(settings: ModelSettings) -> Resolved:
     scheduler = _scheduler(settings, layout)
     refuse_modes(settings, family, scheduler)
     refuse_apart(settings.encoders, family)
+    spoken = spoken_sampler(checkpoint, folder, scheduler) if checkpoint else {}
     control = None
     if settings.controlnet is not None:
         control = resolve_control(settings.controlnet, family, folder, accept_licence=settings.accept_licence)
@@ -121,11 +122,11 @@ def resolve(settings: ModelSettings) -> Resolved:
         + (weights_in(checkpoint) if checkpoint else ())
         + (((COMPONENT, control.parameters),) if control else ()),
         adapters=tuple(resolve_adapter(key, value, family, folder) for key, value in sorted(settings.adapters.items())),
-        warnings=tuple(_warnings(name, layout, licence)),
+        warnings=(*_warnings(name, layout, licence), *(f"the file says that it was trained with {k}: {v}" for k, v in spoken.items())),
         checkpoint=str(checkpoint or ""),
         supplied=supplied,
         control=control,
-        sampler=tuple(sorted(spoken_sampler(checkpoint, folder, scheduler).items())) if checkpoint else (),
+        sampler=tuple(sorted(spoken.items())),
         steps_max=_steps_max(folder, scheduler),
         side_max=_side_max(folder, family),
     )

@@ -21,8 +21,9 @@ ELSEWHERE = frozenset({"weights", "config", "revision", "dtype", "device", "acce
 """Fields of the model's settings that the record tells otherwise, or that change no pixel."""
 
 
-def settings_of(model: LoadedModel, settings: ModelSettings, request: Request, *, slots: bool) -> tuple[tuple[str, str], ...]:
-    """What changed the pixels of this batch beside the fields of the record, sorted by name. `slots`: it was stepped in slots."""
+def settings_of(model: LoadedModel, settings: ModelSettings, request: Request, *, long: bool, slots: bool) -> tuple[tuple[str, str], ...]:
+    """What changed the pixels of this batch beside the fields of the record, sorted by name. `slots`: it was stepped in slots; `long`: a
+    prompt in it was longer than the model reads."""
     cuda, speed, lossy = model.device.type == "cuda", settings.speed, settings.lossy
     vae, control = getattr(model.pipe, "vae", None), model.resolved.control if request.controlled else None
     said: dict[str, object] = {
@@ -30,6 +31,7 @@ def settings_of(model: LoadedModel, settings: ModelSettings, request: Request, *
         "controlnet.scale": control and control.scale,
         "deterministic": settings.deterministic,
         "encoders": model.encoders_device and str(model.encoders_device),
+        "long_prompts": long and settings.long_prompts,
         "lossy.quantise": lossy.quantise != "none" and lossy.quantise,
         "lossy.reuse": lossy.reuse > 1 and lossy.reuse,
         "sampler": settings.scheduler,

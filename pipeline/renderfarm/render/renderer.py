@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from renderfarm.cache import cache_folder
@@ -38,6 +39,9 @@ CHUNK_END = ""
 DETERMINISTIC_BATCH = 1
 """In deterministic mode every image is a batch of its own: matrix kernels choose their order of summation by the
 batch's size, so that only a fixed size gives fixed bytes, and only 1 needs no padding."""
+
+KNOWN_SIDE, KNOWN_STEPS = 128, 2
+"""Of the known picture, by which a renderer shows that it is well: a hundredth of a unit's work."""
 
 STRENGTH: dict[Task, float] = {"text": 1.0, "image": 0.8, "inpaint": 1.0}
 """How far a picture moves from its init image when the row does not say; diffusers' own defaults."""
@@ -91,6 +95,21 @@ class Renderer:
         self._tunings[key] = known
         return known
 
+    def known(self, width: int, height: int) -> tuple[np.ndarray, str]:
+        """Returns a small picture that is always the same on one machine, uint8 (1, H, W, 3), and what drew it.
+
+        No larger than asked; of just that size where kernels are compiled for it. Raises RenderFailed when it is not finite.
+        """
+        if not (self.settings.speed.compile or self.settings.speed.graphs):
+            multiple = self.model.family.size_multiple
+            width, height = (max(multiple, min(side, KNOWN_SIDE) // multiple * multiple) for side in (width, height))
+        request = self._stages.Request(width, height, KNOWN_STEPS, 5.0)
+        pictures, finite = self._stages.render_batch(self.model, self._prompts, self.lanes, request, [("a photo of a mug", "")], [0])
+        with self.lanes.behind():
+            if not bool(finite.all()):
+                raise RenderFailed("the known picture: the pixels are not finite numbers", 0)
+            return self.lanes.to_host(pictures), self.model.driver
+
     def render(
         self, attempts: Sequence[Attempt], *, mark: Mark | None = None, inputs: Mapping[str, bytes] | None = None
     ) -> tuple[np.ndarray, RenderInfo]:
@@ -117,7 +136,7 @@ class Renderer:
             raise self._too_large(request.width, request.height, error) from error
         pixels = self._to_host(attempts, drawn, mark)
         self._speed.note(request.width, request.height, request.steps, len(attempts), started)
-        return pixels, self._info(tuple(company), request)
+        return pixels, self._info(tuple(company), request, attempts)
 
     def _pools(self, attempts: Sequence[Attempt]) -> bool:
         """Says whether these go through slots: asked for, possible, drawn from words alone, of one size, all guided or none."""
@@ -145,7 +164,7 @@ class Renderer:
         steps = sum(attempt.image.steps for attempt in attempts) / len(attempts)
         self._speed.note(width, height, round(steps), len(attempts), started)
         request = self._stages.Request(width, height, round(steps), attempts[0].image.guidance)
-        return pixels, self._info(tuple(name_of(attempt) for attempt in attempts), request, slots=True)
+        return pixels, self._info(tuple(name_of(attempt) for attempt in attempts), request, attempts, slots=True)
 
     def _too_large(self, width: int, height: int, error: Exception) -> RenderFailed:
         return RenderFailed(f"one image of {width}×{height} does not fit into memory ({error}): try model.memory: sequential")
@@ -175,13 +194,28 @@ class Renderer:
             return self.lanes.to_host(pictures)
 
     def _batch(self, request: Request, batch: Sequence[Attempt], inputs: Mapping[str, bytes]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Renders one batch; see `stages.render_batch`."""
+        """Renders one batch; see `stages.render_batch`. Images whose prompts take as many chunks are drawn together, so that none depends
+        on its neighbours."""
         texts = [(attempt.image.prompt, attempt.image.negative_prompt) for attempt in batch]
+        counts = [self._chunks(request, text) for text in texts]
+        if len(set(counts)) > 1:
+            order = sorted(range(len(batch)), key=counts.__getitem__)
+            groups = [[at for at in order if counts[at] == count] for count in sorted(set(counts))]
+            parts = [self._batch(request, [batch[at] for at in group], inputs) for group in groups]
+            places = sorted(range(len(batch)), key=order.__getitem__)
+            return self._stages.in_order([one for one, _ in parts], places), self._stages.in_order([two for _, two in parts], places)
+        request = replace(request, chunks=counts[0])
         seeds = [attempt.seed for attempt in batch]
         pictures = None
         if request.task != "text" or request.controlled:
             pictures = self._stages.stack_pictures([attempt.image for attempt in batch], inputs)
         return self._stages.render_batch(self.model, self._prompts, self.lanes, request, texts, seeds, pictures)
+
+    def _chunks(self, request: Request, texts: tuple[str, str]) -> int:
+        """In how many chunks a prompt and its negative prompt are encoded."""
+        from renderfarm.render.chunks import chunk_count
+
+        return chunk_count(self.model, *(texts if self._stages.guided(self.model, request.guidance) else texts[:1]))
 
     def _request(self, attempts: Sequence[Attempt]) -> Request:
         """Returns what all attempts share. Raises RenderFailed when they differ, or ask for a size that the weights
@@ -225,8 +259,11 @@ class Renderer:
             raise RenderFailed(f"{self.model.resolved.pipeline_class} has no {what} in diffusers") from error
         return task, strength, bool(controlled)
 
-    def _info(self, company: tuple[str, ...], request: Request, *, slots: bool = False) -> RenderInfo:
+    def _info(self, company: tuple[str, ...], request: Request, attempts: Sequence[Attempt], *, slots: bool = False) -> RenderInfo:
         """Returns what the record keeps about how the pixels were made."""
+        reader, guided = self.model.reader, self._stages.guided(self.model, request.guidance)
+        read = [text for one in attempts for text in (one.image.prompt, one.image.negative_prompt if guided else "")]
+        long = reader is not None and any(map(reader.lost, read))
         import diffusers
         import torch
 
@@ -243,7 +280,7 @@ class Renderer:
             torch_version=str(torch.__version__),  # a class of torch otherwise, which whoever unpickles it must import
             diffusers_version=diffusers.__version__,
             batch=company,
-            settings=settings_of(model, self.settings, request, slots=slots),
+            settings=settings_of(model, self.settings, request, long=long, slots=slots),
             adapters=adapters_of(model, request),
         )
 

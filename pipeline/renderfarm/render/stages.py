@@ -21,6 +21,7 @@ from renderfarm.models.adapters import switch_adapter
 from renderfarm.models.quiet import drop_foreign_warnings
 from renderfarm.models.reuse import begin_batch
 from renderfarm.render import tuning
+from renderfarm.render.chunks import encode_in_chunks
 from renderfarm.render.inputs import read_control, read_inputs
 from renderfarm.render.lanes import Lanes
 from renderfarm.render.vae import decode, encode_pictures, quantise
@@ -49,6 +50,8 @@ class Request:
     task: Task = "text"
     strength: float = 1.0
     controlled: bool = False
+    chunks: int = 1
+    """In which every prompt of the batch is encoded."""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -86,25 +89,25 @@ class PromptCache:
     """
 
     model: LoadedModel
-    entries: OrderedDict[tuple[str, bool, str | None], Encoded] = field(default_factory=OrderedDict)
+    entries: OrderedDict[tuple[str, bool, str | None, int], Encoded] = field(default_factory=OrderedDict)
     lock: threading.Lock = field(default_factory=threading.Lock)
     bytes_max: int = ENCODED_BYTES_MAX
     held: int = 0
     """Bytes of the tensors in `entries`."""
 
-    def encode(self, prompt: str, adapter: str | None, *, negative: bool) -> Encoded:
+    def encode(self, prompt: str, adapter: str | None, *, negative: bool, chunks: int = 1) -> Encoded:
         """Returns the embeddings on the device, with `adapter` switched on already. `negative`: the unconditional
-        side."""
-        key = (prompt, negative, adapter)
+        side; `chunks`: see `render.chunks`."""
+        key = (prompt, negative, adapter, chunks)
         with self.lock:
-            encoded = self.entries.pop(key, None) or self._new(prompt, negative)
+            encoded = self.entries.pop(key, None) or self._new(prompt, negative, chunks)
             self.entries[key] = encoded
             while self.held > self.bytes_max:
                 self.held -= held_bytes(self.entries.popitem(last=False)[1])
             return encoded
 
-    def _new(self, prompt: str, negative: bool) -> Encoded:
-        encoded = encode_one(self.model, prompt, negative=negative)
+    def _new(self, prompt: str, negative: bool, chunks: int) -> Encoded:
+        encoded = encode_one(self.model, prompt, negative=negative, chunks=chunks)
         self.held += held_bytes(encoded)
         return encoded
 
@@ -115,7 +118,7 @@ def held_bytes(encoded: Encoded) -> int:
     return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
 
 
-def encode_one(model: LoadedModel, prompt: str, *, negative: bool) -> Encoded:
+def encode_one(model: LoadedModel, prompt: str, *, negative: bool, chunks: int = 1) -> Encoded:
     """Returns the embeddings of one prompt as the family's `encode_prompt` makes them.
 
     SDXL's base weights were trained with zeros for an empty unconditional prompt (`force_zeros_for_empty_prompt`).
@@ -132,8 +135,11 @@ def encode_one(model: LoadedModel, prompt: str, *, negative: bool) -> Encoded:
     }
     if "complex_human_instruction" in known and not negative:
         wishes["complex_human_instruction"] = inspect.signature(type(pipe).__call__).parameters["complex_human_instruction"].default
-    encoded = pipe.encode_prompt(**{name: value for name, value in wishes.items() if name in known})
-    picked = tuple(encoded[i] for i in family.pick)
+    if chunks > 1:
+        picked = encode_in_chunks(model, prompt, chunks)
+    else:
+        encoded = pipe.encode_prompt(**{name: value for name, value in wishes.items() if name in known})
+        picked = tuple(encoded[i] for i in family.pick)
     if negative and not prompt and getattr(pipe.config, "force_zeros_for_empty_prompt", False):
         picked = tuple(torch.zeros_like(tensor) for tensor in picked)
     return picked if model.encoders_device is None else tuple(_moved(model, tensor) for tensor in picked)
@@ -272,9 +278,7 @@ def plain_call(
     `texts`: prompt and negative prompt of each image. Families whose prompts sway each other in a call are drawn one by one."""
     if len(texts) > 1 and not model.family.together:
         single = [None if pictures is None else pictures.of(at) for at in range(len(texts))]
-        return torch.cat(
-            [plain_call(model, request, [text], [one], own) for text, one, own in zip(texts, generators, single, strict=True)]
-        )
+        return torch.cat([plain_call(model, request, [text], [one], own) for text, one, own in zip(texts, generators, single, strict=True)])
     family, pipe = model.family, model.pipe_for(request.task)
     accepted = inspect.signature(type(pipe).__call__).parameters
     prompts, without = [prompt for prompt, _ in texts], family.empty_negative
@@ -303,6 +307,11 @@ def plain_call(
         )
     drawn = pipe(**{name: value for name, value in wishes.items() if name in accepted and value is not None})[0]
     return torch.as_tensor(drawn) * 2 - 1
+
+
+def in_order(parts: Sequence[torch.Tensor], places: Sequence[int]) -> torch.Tensor:
+    """Returns what several calls drew, one behind the other, in the order that `places` tells."""
+    return torch.cat(list(parts))[torch.tensor(places, device=parts[0].device)]
 
 
 def keep_unmasked(drawn: torch.Tensor, pictures: Pictures) -> torch.Tensor:
@@ -340,9 +349,10 @@ def render_batch(
                 drawn = drawn if pictures is None else keep_unmasked(drawn, pictures)
                 return quantise(drawn.nan_to_num()), finite
         with lanes.ahead():
-            prompts = [cache.encode(prompt, request.adapter, negative=False) for prompt, _ in texts]
             sides = texts if guided(model, request.guidance) else ()
-            negatives = [cache.encode(negative, request.adapter, negative=True) for _, negative in sides]
+            chunks = request.chunks
+            prompts = [cache.encode(prompt, request.adapter, negative=False, chunks=chunks) for prompt, _ in texts]
+            negatives = [cache.encode(negative, request.adapter, negative=True, chunks=chunks) for _, negative in sides]
         lanes.used_by_denoiser(tensor for encoded in (*prompts, *negatives) for tensor in encoded)
         with lanes.turn:
             latents = denoise(model, request, prompts, negatives, generators, pictures)

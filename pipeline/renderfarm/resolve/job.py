@@ -22,7 +22,7 @@ from renderfarm.models import Resolved
 from renderfarm.models import resolve as resolve_weights
 from renderfarm.pictures import size_of
 from renderfarm.plan import ImageIds, Intent, invalid_image_id, plan_digest, plan_row, salted_manifest_digest
-from renderfarm.resolve.survey import Stamp, require_same, stamp_or_none, survey
+from renderfarm.resolve.survey import Stamp, Survey, require_same, shortened, stamp_or_none, survey
 from renderfarm.schema import PlannedImage
 from renderfarm.storage import open_input
 from renderfarm.version import __version__
@@ -58,6 +58,8 @@ class ResolvedJob:
     bad_rows: int
     job_json: bytes = field(repr=False)
     manifest_stamp: Stamp
+    notes: tuple[str, ...] = ()
+    """What a person should read before rendering."""
 
     def salted(self, salt: str) -> ResolvedJob:
         """The same for an output with this salt, 32 hex digits: nobody can test a guessed manifest against the digests that it shows."""
@@ -133,9 +135,18 @@ def resolve_job(job: JobSettings, *, skip_invalid: bool = False) -> ResolvedJob:
     settings_digest = hashlib.sha256(job_json).hexdigest()
     digest = plan_digest(read.manifest_digest, settings_digest, read.planned)
     require_same(job.manifest, before)
-    return ResolvedJob(
-        job, weights, intent, rules, read.manifest_digest, settings_digest, digest, read.planned, read.rows, read.bad, job_json, before
-    )
+    counts, notes = (read.planned, read.rows, read.bad), (*weights.warnings, *_long_prompts(job, read))
+    return ResolvedJob(job, weights, intent, rules, read.manifest_digest, settings_digest, digest, *counts, job_json, before, notes)
+
+
+def _long_prompts(job: JobSettings, read: Survey) -> list[str]:
+    """What is said of prompts that are longer than the model reads."""
+    if not read.long_count:
+        return []
+    rows = "; ".join(f"row {row_id!r}: {shortened(lost)!r}" for row_id, lost in read.long)
+    if job.model.long_prompts == "chunk":
+        return [f"{read.long_count} prompts are longer than the model reads at once, and are encoded in chunks"]
+    return [f"{read.long_count} prompts are longer than the model reads; these words are lost ({rows}): see model.long_prompts"]
 
 
 def _refuse_default_adapter(job: JobSettings) -> None:

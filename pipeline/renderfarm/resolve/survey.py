@@ -24,6 +24,7 @@ from renderfarm.job import JobSettings
 from renderfarm.manifest import Rules
 from renderfarm.models import Resolved
 from renderfarm.models.families import family_of
+from renderfarm.models.prompts import Reader, reader_of
 from renderfarm.render.renderer import STRENGTH
 from renderfarm.schema import PromptRow
 from renderfarm.storage import FileStamp, stamp
@@ -31,12 +32,14 @@ from renderfarm.version import __version__
 from renderfarm.watermark import supported
 
 FAULTS_SHOWN_MAX = 50
+LONG_MAX = 3
+"""Rows with long prompts that the plan names."""
 REMEMBERED_MAX = 32
 INPUTS_REMEMBERED_MAX = 10_000
 """A memory with more input pictures is not kept: they are read and hashed anew in any case, which takes longer than the look."""
 SETTLED_S = 3.0
 """Storages that tell times of change in whole seconds cannot tell two changes within one."""
-JUDGES = ("manifest/*.py", "resolve/*.py", "watermark/*.py", "models/families.py", "schema.py")
+JUDGES = ("manifest/*.py", "resolve/*.py", "watermark/*.py", "models/families.py", "models/prompts.py", "schema.py")
 """The code that a look follows from."""
 Stamp = tuple[FileStamp, ...]
 
@@ -52,6 +55,9 @@ class Survey:
     planned: int
     inputs: tuple[str, ...]
     masked: tuple[tuple[str, str, str], ...]
+    long: tuple[tuple[str, str], ...] = ()
+    """(row id, the end of its prompt that the model does not read) of the first `LONG_MAX` that are longer than that."""
+    long_count: int = 0
 
 
 def survey(
@@ -91,6 +97,7 @@ def _look(job: JobSettings, rules: Rules, weights: Resolved) -> Survey:
     inputs: set[str] = set()
     masked: dict[tuple[str, str], str] = {}
     running = manifest.Running()
+    reader, long, long_count = reader_of(Path(weights.path), weights.pipeline_class), list[tuple[str, str]](), 0
     for shard in manifest.read(job.manifest, rules, running):
         bad += len(shard.bad)
         for row in shard.rows:
@@ -101,8 +108,11 @@ def _look(job: JobSettings, rules: Rules, weights: Resolved) -> Survey:
                 masked.setdefault((row.init_image, row.mask_image), row.id)
             _refuse_size(row, job, weights)
             _refuse_task(row, job, weights)
+            if lost := _lost(row, job, reader):
+                long_count += 1
+                long += [(row.id, lost)][: LONG_MAX - len(long)]
     pairs = tuple((init, mask, row_id) for (init, mask), row_id in masked.items())
-    return Survey(running.hexdigest(), rows, bad, planned + bad, tuple(sorted(inputs)), pairs)
+    return Survey(running.hexdigest(), rows, bad, planned + bad, tuple(sorted(inputs)), pairs, tuple(long), long_count)
 
 
 def _settled(files: Stamp, now: float) -> bool:
@@ -128,9 +138,9 @@ def _recall(memory: Path) -> Survey | None:
         remembered = json.loads(text)
         masked = tuple((str(init), str(mask), str(row_id)) for init, mask, row_id in remembered["masked"])
         inputs = tuple(str(uri) for uri in remembered["inputs"])
-        return Survey(
-            str(remembered["manifest_digest"]), int(remembered["rows"]), int(remembered["bad"]), int(remembered["planned"]), inputs, masked
-        )
+        long = tuple((str(row_id), str(lost)) for row_id, lost in remembered["long"])
+        rows, bad, planned, long_count = (int(remembered[name]) for name in ("rows", "bad", "planned", "long_count"))
+        return Survey(str(remembered["manifest_digest"]), rows, bad, planned, inputs, masked, long, long_count)
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -180,6 +190,21 @@ def _refuse_task(row: PromptRow, job: JobSettings, weights: Resolved) -> None:
         what = "inpainting" if row.mask_image else "image-to-image"
         remedy = "remove its init_image and mask_image, or use weights of another family"
         raise JobError(f"{weights.pipeline_class} has no {what}", where, remedy)
+
+
+def _lost(row: PromptRow, job: JobSettings, reader: Reader | None) -> str:
+    """The words of the row's prompts that the model does not read. Raises: JobError where the job refuses that."""
+    negative = ", ".join(part for part in (job.negative_prompt, row.negative_prompt) if part)
+    lost = reader and (reader.lost(row.prompt) or reader.lost(negative))
+    if lost and job.model.long_prompts == "refuse":
+        what = f"the prompt is longer than these weights read: {shortened(lost)!r} would be lost"
+        raise JobError(what, f"row id {row.id!r}", "say it in fewer words, or set model.long_prompts")
+    return lost or ""
+
+
+def shortened(text: str, chars_max: int = 60) -> str:
+    """A text for one line."""
+    return text if len(text) <= chars_max else f"{text[: chars_max - 1]}…"
 
 
 def _refuse_size(row: PromptRow, job: JobSettings, weights: Resolved) -> None:

@@ -78,6 +78,7 @@ class BudgetStop:
         money = hours * max(1, tally.priced or tally.renderers) * (cost.per_hour or 0.0)
         used = (
             ("rejects", limits.rejects, earlier.rejects + tally.rejected_attempts, "attempts"),
+            ("in_a_row", limits.in_a_row, tally.failing, "images that failed one after another"),
             ("failures", limits.failures, earlier.failures + tally.failed_now, "images"),
             ("hours", limits.hours, round(hours, 4), "hours"),
             ("money", limits.money, round(money, 4), cost.currency),

@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
+from renderfarm.errors import FarmLost, JobError
 from renderfarm.job import JobSettings
 from renderfarm.keys import KeySet
 from renderfarm.models import Resolved
@@ -67,6 +68,26 @@ class FinishLost:
 
 
 Event = Rendered | CheckedUnit | StoredUnit | RenderLost | FinishLost
+
+
+LASTING_STARTS = {
+    "No module named": "install renderfarm and its packages by the same constraints.txt on every node",
+    "cannot import name": "install renderfarm and its packages by the same constraints.txt on every node",
+    "cannot open shared object file": "install what is missing on that node",
+    "driver on your system is too old": "update the GPU's driver on that node, or install a torch for it",
+    "no kernel image is available": "install a torch that knows this GPU",
+    "Permission denied": "give the worker's user the right to read and write there",
+    "Read-only file system": "mount it for writing, or set HOME and XDG_CACHE_HOME to a folder that can be written",
+    "No space left on device": "free space there",
+    "Disk quota exceeded": "free space there or raise the quota",
+}
+"""Why workers cannot start, where no further try helps, and what a person does about it."""
+
+
+def no_worker(what: str, why: str) -> FarmLost | JobError:
+    """The end of a run whose workers cannot start: for a person to mend, or passing."""
+    remedy = next((remedy for words, remedy in LASTING_STARTS.items() if words in why), None)
+    return FarmLost(f"{what}: {why}") if remedy is None else JobError(f"{what}: {why}", "", remedy)
 
 
 UNITS_PER_FINISHER = 3

@@ -24,6 +24,7 @@ from renderfarm.log.canonical import sealed
 from renderfarm.log.record import record_id
 from renderfarm.output import delivered_key, kept_key, thumb_key
 from renderfarm.pictures import Fingerprint, Pixels, decode, encode, fingerprint, thumbnail
+from renderfarm.retry import cause_of
 from renderfarm.schema import PLAIN_VERSION, Attempt, AttemptOutcome, Record, RenderInfo, Verdict, as_row
 from renderfarm.storage import Storage
 from renderfarm.version import __version__
@@ -197,7 +198,7 @@ def _blank(attempt: Attempt, job: str, plan_digest: str, reason: str) -> Record:
         attempt=attempt.number,
         seed=attempt.seed,
         outcome="failed",
-        cause="render" if version > PLAIN_VERSION else None,
+        cause=cause_of(reason) if version > PLAIN_VERSION else None,
         reason=reason,
         renderfarm_version=__version__,
         finished_us=now_us(),

@@ -10,7 +10,6 @@ the inbox knows that somebody comes to take it in, and does not open the log.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import secrets
 import threading
@@ -155,7 +154,7 @@ class Lease:
                 self._lost = str(error)
                 log.warning("lease.lost", reason=self._lost)
                 return
-            except StorageAway as error:  # the next time, or the commit, which says so itself
+            except (StorageAway, StorageRefused) as error:  # the next time, or the commit, which says so itself
                 log.warning("lease.not_renewed", reason=str(error))
 
     def _show(self) -> None:
@@ -175,13 +174,17 @@ class Lease:
         return writer if self._fences else _Guarded(self, writer)
 
     def release(self) -> None:
-        """End renewing, and remove the lease if it is ours."""
+        """End renewing, and remove the lease if it is ours; one that may not be removed ends by itself after TTL_S."""
         self._ended.set()
         if self._thread.is_alive():
             self._thread.join()
-        with contextlib.suppress(Fenced, StorageAway, StorageRefused):
+        try:
             self._require_mine()
             self._storage.delete(LEASE)
+        except (Fenced, StorageAway):
+            pass
+        except StorageRefused as error:
+            log.warning("lease.not_removed", reason=str(error), ends_in_s=self._ttl_s)
 
 
 class _Guarded:

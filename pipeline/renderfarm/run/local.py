@@ -3,12 +3,13 @@
 On a CPU every worker renders, checks and stores, whatever waits: storing first and rendering last, so that pixels leave memory soon.
 On GPUs one worker each renders, and the others check and store. A worker that dies, or gives no answer for `farm.hang_s`, is
 replaced, and what it had comes back as `RenderLost` / `FinishLost`; pixels lie with the driver, so only what was being rendered is lost.
-A worker ends when its pipe closes: a killed driver leaves none behind.
+Who is well, and may have what, is `run.health`'s to say. A worker ends when its pipe closes: a killed driver leaves none behind.
 """
 
 from __future__ import annotations
 
 import itertools
+import platform
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -22,6 +23,7 @@ from renderfarm.errors import FarmLost, Paused, Stopped, StorageAway, UserError
 from renderfarm.job import JobSettings
 from renderfarm.logs import get_logger
 from renderfarm.processes import Child
+from renderfarm.retry import farm_fault
 from renderfarm.run import worker_process
 from renderfarm.run.engine import (
     BYTES_IN_FLIGHT_MAX,
@@ -34,8 +36,10 @@ from renderfarm.run.engine import (
     Rendered,
     RenderLost,
     StoredUnit,
+    no_worker,
 )
 from renderfarm.run.finish import Checked, Decision
+from renderfarm.run.health import EXPECTED_S, Known, Seat, Ward, images_of
 from renderfarm.run.units import Unit
 from renderfarm.run.worker_process import Begin, Done, Kind, Ready, Task
 from renderfarm.run.workers import RenderReply, Trouble
@@ -49,6 +53,7 @@ MEMORY_SHARE = 0.75
 WORKER_BYTES = 700_000_000
 """What a worker takes beside its weights. Measured with the starter weights on a CPU, memory that it shares with nobody: 640 MB where
 it renders and checks, 330 MB where it only checks."""
+HERE = platform.node()
 BYTES_PER_WEIGHT = 4
 """float32, as a CPU holds them."""
 
@@ -95,9 +100,10 @@ def open_engine(order: Order, stopped: Callable[[], bool]) -> Iterator[Opened]:
 @dataclass(eq=False, slots=True)
 class Worker:
     """One process. `kinds`: what it may do, of which it is `ready` for some and still `awaits` others; `overlap`: tasks at a time;
-    `heard_s`: when it last answered, or was given work while idle."""
+    `heard_s`: when it last answered, or was given work while idle. A task without a call is the known picture."""
 
     number: int
+    place: Seat
     child: Child
     kinds: tuple[Kind, ...]
     overlap: int
@@ -106,7 +112,7 @@ class Worker:
     first: tuple[Kind, ...]
     awaits: list[Kind]
     ready: list[Kind] = field(default_factory=list)
-    tasks: dict[int, Call] = field(default_factory=dict)
+    tasks: dict[int, Call | None] = field(default_factory=dict)
 
 
 @dataclass(eq=False, slots=True)
@@ -129,13 +135,25 @@ class Call:
     arguments: tuple[Any, ...]
     at: int = 0
 
+    def images(self) -> list[str]:
+        """The ids of the images that it is about."""
+        every = images_of(self.flight.unit)
+        return every if self.kind == "render" else every[self.at : self.at + 1]
+
 
 class LocalEngine:
     """`run.engine.Engine` over processes of this machine. Close it in any case."""
 
-    def __init__(self, order: Order, crew: Crew, module: str = worker_process.__name__, gpus: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        order: Order,
+        crew: Crew,
+        module: str = worker_process.__name__,
+        gpus: Sequence[str] = (),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         """`gpus`: one for each renderer, as CUDA_VISIBLE_DEVICES names it; one that is alone sees all: its encoders may be elsewhere."""
-        self._order, self._module = order, module
+        self._order, self._module, self._clock = order, module, clock
         self._numbers, self._task_numbers = itertools.count(1), itertools.count(1)
         self._workers: list[Worker] = []
         self._renders: deque[Call] = deque()
@@ -144,23 +162,28 @@ class LocalEngine:
         self._events: list[Event] = []
         self._batch, self._false_starts, self._why = 0, 0, ""
         self._refusal: UserError | None = None
-        self._away: Paused | None = None
+        self._away: Paused | UserError | None = None
+        self._wards: dict[Kind, Ward] = {"render": Ward("renderer"), "finish": Ward("finisher")}
         both: tuple[Kind, ...] = ("render", "finish")
         for at in range(crew.renderers):
             pinned = {"CUDA_VISIBLE_DEVICES": gpus[at]} if not crew.mixed and crew.renderers > 1 and at < len(gpus) else {}
             alone = crew.renderers + crew.finishers == 1
             if crew.mixed and (at or alone):  # the first renders soon, the second waits for its pictures, and learns to render meanwhile
-                self._spawn(both, ("finish", "render"), pinned)
+                self._spawn(Seat(HERE, str(at)), both, ("finish", "render"), pinned)
             else:
-                self._spawn(both if crew.mixed else ("render",), ("render",), pinned)
-        for _ in range(crew.finishers):
-            self._spawn(("finish",), ("finish",), {})
+                self._spawn(Seat(HERE, str(at)), both if crew.mixed else ("render",), ("render",), pinned)
+        self._begun = time.monotonic()
+        self._wards["render"].expected.update(worker.place for worker in self._workers)
+        for at in range(crew.renderers, crew.renderers + crew.finishers):
+            self._spawn(Seat(HERE, str(at)), ("finish",), ("finish",), {})
 
-    def _spawn(self, kinds: tuple[Kind, ...], first: tuple[Kind, ...], environment: dict[str, str]) -> None:
+    def _spawn(self, place: Seat, kinds: tuple[Kind, ...], first: tuple[Kind, ...], environment: dict[str, str]) -> None:
         """Start one more worker."""
         overlap = 2 if kinds == ("render",) else 1  # on a GPU one unit is decoded and copied while the next denoises
         child = processes.start(self._module, environment)
-        worker = Worker(next(self._numbers), child, kinds, overlap, time.monotonic(), environment, first, list(first))
+        if "finish" in kinds:
+            self._wards["finish"].came(place)
+        worker = Worker(next(self._numbers), place, child, kinds, overlap, self._clock(), environment, first, list(first))
         self._workers.append(worker)
         with suppress(OSError):  # one that died at once is seen by `wait`
             child.pipe.send(Begin(self._order, first, overlap))
@@ -179,18 +202,31 @@ class LocalEngine:
                 raise self._refusal
             for kind in ("render", "finish"):
                 if not any(kind in worker.ready or kind in worker.awaits for worker in self._workers):
-                    raise FarmLost(f"no worker can {kind}: {FALSE_STARTS_MAX} in a row could not start: {self._why}")
+                    raise no_worker(f"no worker can {kind}: {FALSE_STARTS_MAX} in a row could not start", self._why)
         return max(1, self._batch)
 
     def capacity(self) -> int:
-        """A unit to render for each renderer, and one more on a GPU; none while finishing or bytes are behind. Raises: FarmLost."""
+        """A unit to render for each renderer, and one more on a GPU; none while finishing or bytes are behind. Raises: FarmLost.
+
+        What waits for another renderer, because it failed with this one, leaves this one its place.
+        """
         renderers = [worker for worker in self._workers if "render" in worker.kinds]
-        if not (renderers or self._events):
-            raise self._away or FarmLost(f"no worker is left that can render: {self._why}")
+        if not (renderers or self._events or self._flights):
+            raise self._away or no_worker("no worker is left that can render", self._why)
         rendering = sum(flight.rendered is None for flight in self._flights.values())
         behind = len(self._flights) - rendering >= UNITS_PER_FINISHER * len(self._workers)
         flying = sum(flight.unit.pixel_bytes() for flight in self._flights.values())
-        return 0 if behind or flying >= BYTES_IN_FLIGHT_MAX else max(0, sum(worker.overlap for worker in renderers) - rendering)
+        if behind or flying >= BYTES_IN_FLIGHT_MAX:
+            return 0
+        ward, free = self._wards["render"], dict[Worker, int]()
+        for worker in self._workers:
+            if "render" in worker.awaits or ("render" in worker.kinds and ward.well(worker.place) and not ward.waits(worker.place)):
+                free[worker] = worker.overlap - sum(call is not None and call.kind == "render" for call in worker.tasks.values())
+        for call in self._renders:
+            takes = (worker for worker, count in free.items() if count > 0 and ("render" in worker.awaits or self._fits(worker, call)))
+            if (worker := next(takes, None)) is not None:
+                free[worker] -= 1
+        return sum(count for count in free.values() if count > 0)
 
     def render(self, unit: Unit) -> None:
         flight = self._flights[unit.number] = Flight(unit)
@@ -224,21 +260,36 @@ class LocalEngine:
                 self._give(worker, worker.kinds)
 
     def _give(self, worker: Worker, kinds: Sequence[Kind]) -> None:
-        while len(worker.tasks) < worker.overlap and (call := self._next_call(kinds)) is not None:
-            task = Task(next(self._task_numbers), call.kind, call.method, call.arguments)
-            if not worker.tasks:
-                worker.heard_s = time.monotonic()
-            worker.tasks[task.number] = call
-            with suppress(OSError):  # one that died is seen by `wait`
-                worker.child.pipe.send(task)
+        while len(worker.tasks) < worker.overlap and (call := self._next_call(worker, kinds)) is not None:
+            if call.kind == "render":
+                self._wards["render"].gave(worker.place, call.flight.unit)
+            self._send(worker, call, Task(next(self._task_numbers), call.kind, call.method, call.arguments))
 
-    def _next_call(self, kinds: Sequence[Kind]) -> Call | None:
+    def _send(self, worker: Worker, call: Call | None, task: Task) -> None:
+        if not worker.tasks:
+            worker.heard_s = self._clock()
+        worker.tasks[task.number] = call
+        with suppress(OSError):  # one that died is seen by `wait`
+            worker.child.pipe.send(task)
+
+    def _ask(self, worker: Worker) -> None:
+        """For the known picture."""
+        self._send(worker, None, Task(next(self._task_numbers), "render", "known", ()))
+
+    def _next_call(self, worker: Worker, kinds: Sequence[Kind]) -> Call | None:
         for kind, waiting in (("finish", self._finishes), ("render", self._renders)):
-            while kind in kinds and waiting:
-                call = waiting.popleft()
-                if not call.flight.lost:
+            for call in [*waiting] if kind in kinds else ():
+                if call.flight.lost:
+                    waiting.remove(call)
+                elif self._fits(worker, call):
+                    waiting.remove(call)
                     return call
         return None
+
+    def _fits(self, worker: Worker, call: Call) -> bool:
+        """Whether this worker may do it."""
+        ward = self._wards[call.kind]
+        return not ward.waits(worker.place) and ward.fits(worker.place, call.images())
 
     def wait(self, timeout_s: float) -> list[Event]:
         deadline = time.monotonic() + timeout_s
@@ -256,7 +307,7 @@ class LocalEngine:
     def _listen(self, timeout_s: float) -> None:
         """Take in what workers say, and what their ends say. Raises: FarmLost when none is left."""
         if not self._workers:
-            raise FarmLost(f"no worker is left: {self._why}")
+            raise no_worker("no worker is left", self._why)
         heard = connection.wait([worker.child.pipe for worker in self._workers], timeout_s)
         for worker in [worker for worker in self._workers if worker.child.pipe in heard]:
             try:
@@ -264,7 +315,7 @@ class LocalEngine:
             except (EOFError, OSError):
                 self._died(worker)
             else:
-                worker.heard_s = time.monotonic()
+                worker.heard_s = self._clock()
                 if isinstance(answer, Ready):
                     self._started(worker, answer)
                 else:
@@ -273,25 +324,64 @@ class LocalEngine:
 
     def _answered(self, worker: Worker, answer: Done) -> None:
         call = worker.tasks.pop(answer.number)
+        if call is None:
+            self._judged(worker, answer.value)
+            return
         if isinstance(answer.value, UserError):  # it was ready for another kind of work when it started
             self._refused(worker, call, answer.value)
             return
         if call.kind not in worker.ready:
             worker.ready.append(call.kind)
         if not call.flight.lost:
-            self._landed(call, answer.value)
+            self._landed(worker, call, answer.value)
+
+    def _judged(self, worker: Worker, known: Known) -> None:
+        """The known picture came: before work, or after something that may be the worker's fault."""
+        ward = self._wards["render"]
+        if "render" in worker.awaits:
+            ward.came(worker.place, known)
+            self._is_ready(worker, "render")
+        for event in ward.judged(worker.place, known):
+            self._tell(event)
+        self._put_aside()
+
+    def _tell(self, event: Event) -> None:
+        """An event, and the end of its unit's flight where it is one."""
+        if isinstance(event, RenderLost | FinishLost):
+            self._flights.pop(event.unit.number, None)
+        self._events.append(event)
+
+    def _put_aside(self) -> None:
+        """Renderers that are sick do nothing more, or only check and store."""
+        sick = self._wards["render"].sick
+        for worker in [worker for worker in self._workers if worker.place in sick and "render" in worker.kinds]:
+            worker.kinds = tuple(kind for kind in worker.kinds if kind != "render")
+            worker.ready = [kind for kind in worker.ready if kind != "render"]
+            if not worker.kinds and not worker.tasks:
+                worker.child.process.kill()
+        if sick and not any("render" in other.kinds for other in self._workers):
+            self._why = self._wards["render"].why()
+            while self._renders:
+                call = self._renders.popleft()
+                self._lose(call.flight, RenderLost(call.flight.unit, farm_fault(self._why), blamed=False))
 
     def _started(self, worker: Worker, said: Ready) -> None:
         if isinstance(said.batch, UserError):
             self._refusal = self._refusal or said.batch
             worker.child.process.kill()
             return
-        worker.awaits.remove(said.kind)
-        log.debug("worker.ready", number=worker.number, kind=said.kind)
-        if said.kind not in worker.ready:  # a task of this kind may have been faster
-            worker.ready.append(said.kind)
-        self._false_starts = self._false_starts if worker.awaits else 0
         self._batch = max(self._batch, said.batch)
+        if said.kind == "render":
+            self._ask(worker)
+        else:
+            self._is_ready(worker, said.kind)
+
+    def _is_ready(self, worker: Worker, kind: Kind) -> None:
+        worker.awaits.remove(kind)
+        log.debug("worker.ready", number=worker.number, kind=kind)
+        if kind not in worker.ready:  # a task of this kind may have been faster
+            worker.ready.append(kind)
+        self._false_starts = self._false_starts if worker.awaits else 0
 
     def _refused(self, worker: Worker, call: Call, refusal: UserError) -> None:
         """Others go on with this kind of work, if there are any."""
@@ -303,51 +393,69 @@ class LocalEngine:
         elif not call.flight.lost:
             (self._renders if call.kind == "render" else self._finishes).appendleft(call)
 
-    def _landed(self, call: Call, value: Any) -> None:
+    def _landed(self, worker: Worker, call: Call, value: Any) -> None:
         """One answer of a flight; its event once all of a stage are there."""
         flight, unit = call.flight, call.flight.unit
         if call.kind == "render":
             pixels, reply = value
             if isinstance(reply, Trouble):
-                self._trouble(call, reply)
+                self._trouble(worker, call, reply)
                 return
             log.debug("unit.rendered", unit=unit.number, busy_s=round(reply.busy_s, 3))
             self._events.append(Rendered(unit, pixels, reply.info, reply.marked, reply.started_us, reply.busy_s, reply.cpu_s))
+            self._wards["render"].paced(worker.place, unit, reply.busy_s)
+            self._put_aside()
             return
         if isinstance(value, Trouble):
-            self._trouble(call, value)
+            self._trouble(worker, call, value)
             return
+        self._wards["finish"].passed(worker.place, call.images())
         flight.answers[call.at] = value[0]
         if len(flight.answers) < len(unit.members):
             return
         answers, rendered = tuple(flight.answers[at] for at in range(len(unit.members))), flight.rendered
         assert rendered is not None
         if call.method == "check":
-            self._events.append(CheckedUnit(unit, rendered, answers))
+            self._hold_or_tell(*self._wards["render"].checked(CheckedUnit(unit, rendered, answers)))
         else:
             del self._flights[unit.number]
+            self._wards["render"].done(unit)
             self._events.append(StoredUnit(unit, answers))
 
-    def _trouble(self, call: Call, trouble: Trouble) -> None:
-        if trouble.kind == "away":
-            self._away = StorageAway(trouble.reason)
-        elif call.kind == "render":
-            self._lose(call.flight, RenderLost(call.flight.unit, trouble.reason))
+    def _hold_or_tell(self, event: RenderLost | CheckedUnit, place: Seat | None) -> None:
+        """Where a renderer may be at fault it is asked for the known picture before the event counts."""
+        asked = next((worker for worker in self._workers if worker.place == place and "render" in worker.kinds), None)
+        if asked is None or place is None:
+            self._tell(event)
+        elif self._wards["render"].hold(place, event):
+            self._ask(asked)
+
+    def _trouble(self, worker: Worker, call: Call, trouble: Trouble) -> None:
+        unit = call.flight.unit
+        if trouble.kind in ("away", "refused"):
+            self._away = trouble.error or StorageAway(trouble.reason)
+        elif call.kind == "finish":
+            self._wards["finish"].failed(worker.place, call.images())
+            self._lose(call.flight, FinishLost(unit, farm_fault(trouble.reason)))
+        elif trouble.kind == "fault":
+            self._hold_or_tell(RenderLost(unit, trouble.reason), worker.place)
         else:
-            self._lose(call.flight, FinishLost(call.flight.unit, trouble.reason))
+            self._wards["render"].done(unit)
+            self._lose(call.flight, RenderLost(unit, trouble.reason))
 
     def _lose(self, flight: Flight, event: Event) -> None:
         flight.lost = True
-        self._flights.pop(flight.unit.number, None)
-        self._events.append(event)
+        self._tell(event)
 
     def _end_hung(self) -> None:
         """End workers that owe an answer, to a task or that they are ready, and gave none for too long."""
+        if time.monotonic() - self._begun > EXPECTED_S:
+            self._wards["render"].expected.clear()
         for worker in self._workers:
-            if (worker.tasks or worker.awaits) and time.monotonic() - worker.heard_s > self._order.job.farm.hang_s:
+            if (worker.tasks or worker.awaits) and self._clock() - worker.heard_s > self._order.job.farm.hang_s:
                 log.warning("worker.hung", number=worker.number, seconds=self._order.job.farm.hang_s)
                 worker.child.process.kill()
-                worker.heard_s = time.monotonic()
+                worker.heard_s = self._clock()
 
     def _died(self, worker: Worker) -> None:
         """Its units come back, of which only the oldest is blamed for its death; another takes its place."""
@@ -355,18 +463,28 @@ class LocalEngine:
         ended = worker.child.end()
         self._why = str(self._refusal or ended)
         log.warning("worker.died", number=worker.number, ready=bool(worker.ready), reason=ended)
-        for order, call in enumerate(worker.tasks.values()):
-            if call.flight.lost:
-                continue
+        why, ward = farm_fault(f"the worker was lost: {ended}"), self._wards["render"]
+        if None in worker.tasks.values() and "render" not in worker.awaits:
+            for event in ward.judged(worker.place, None):
+                self._tell(event)
+        for order, call in enumerate(call for call in worker.tasks.values() if call is not None and not call.flight.lost):
+            unit = call.flight.unit
             if call.kind == "finish":
-                self._lose(call.flight, FinishLost(call.flight.unit, f"the worker was lost: {ended}"))
+                self._wards["finish"].failed(worker.place, call.images())
+                self._lose(call.flight, FinishLost(unit, why))
             else:
-                self._lose(call.flight, RenderLost(call.flight.unit, f"the worker was lost: {ended}", blamed=order == 0))
+                self._lose(call.flight, RenderLost(unit, why, blamed=False) if order else ward.lost(worker.place, unit, why))
+        ward.went(worker.place)
+        self._put_aside()
+        kinds = tuple(kind for kind in worker.kinds if kind != "render" or worker.place not in ward.sick)
+        first = tuple(kind for kind in worker.first if kind in kinds) or kinds
         self._false_starts = self._false_starts + 1 if worker.awaits else 0
-        if self._false_starts < FALSE_STARTS_MAX and self._refusal is None:
-            self._spawn(worker.kinds, worker.first, worker.environment)
-        elif self._workers and not all(any(kind in other.kinds for other in self._workers) for kind in worker.kinds):
-            self._away = FarmLost(f"no worker is left that can {' or '.join(worker.kinds)}: {self._why}")
+        if kinds and self._false_starts < FALSE_STARTS_MAX and self._refusal is None:
+            self._spawn(worker.place, kinds, first, worker.environment)
+            return
+        self._wards["finish"].went(worker.place)
+        if self._workers and not all(any(kind in other.kinds for other in self._workers) for kind in worker.kinds):
+            self._away = no_worker(f"no worker is left that can {' or '.join(worker.kinds)}", self._why)
 
     def close(self) -> None:
         """End all workers; what they were doing is lost."""

@@ -15,7 +15,7 @@ from typing import Protocol
 from renderfarm.job import JobSettings
 from renderfarm.log.parts import PART_ROWS_MAX
 from renderfarm.logs import get_logger
-from renderfarm.retry import judge, next_attempt, rank
+from renderfarm.retry import FARM_FAULT, judge, next_attempt, rank
 from renderfarm.run.engine import CheckedUnit, Engine, Event, FinishLost, Rendered, RenderLost, StoredUnit
 from renderfarm.run.finish import Checked, Decision, Finished, failed_record
 from renderfarm.run.units import Backlog, PendingAttempt, Unit, UnitQueue, halves
@@ -80,8 +80,8 @@ class Load:
 
 @dataclass(slots=True)
 class Tally:
-    """Images by state and attempts by reason, for the progress view. `committed` counts records in parts of this run; `priced`: as in
-    `run.engine.Opened`."""
+    """Images by state and attempts by reason, for the progress view. `committed` counts records in parts of this run, `failing` images
+    that failed one after another, with nothing rendered between; `priced`: as in `run.engine.Opened`."""
 
     planned: int
     accepted: int = 0
@@ -93,6 +93,7 @@ class Tally:
     attempts_now: int = 0
     committed: int = 0
     pending: int = 0
+    failing: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
     cpu_s: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     busy_s: float = 0.0
@@ -133,6 +134,7 @@ class Loop:
         self._rendered: dict[int, Rendered] = {}
         self._decided: dict[int, tuple[tuple[Checked, ...], tuple[Decision, ...]]] = {}
         self._buffer: list[Record] = []
+        self._failing: list[Record] = []
         self.clock = clock
         self._begun = self._committed_at = self._surveyed_at = clock()
         self._commit_s = 0.0
@@ -145,8 +147,8 @@ class Loop:
         """Until nothing is left, or the stop says so; what is stored is committed in any case. Raises: Fenced, StorageAway, FarmLost."""
         try:
             while not self._abandoned():
-                self._lease()
-                if not self._flying:
+                if not self._lease() and not self._flying:
+                    self._end()
                     break
                 for event in self.engine.wait(WAIT_S):
                     self._handle(event)
@@ -165,17 +167,19 @@ class Loop:
         self.paused = self.paused or abandoned
         return abandoned
 
-    def _lease(self) -> None:
+    def _lease(self) -> bool:
+        """Whether more may be leased later: all renderers have enough to do, or none is ready."""
         while self.engine.capacity() > 0:
             if self.stop.draining(self._unit_p95_s(), self._commit_s):
                 self.paused = self.paused or not self.queue.empty()
-                return
+                return False
             unit = self.queue.next_unit()
             if unit is None:
-                return
+                return False
             self._flying[unit.number] = (unit, self.clock())
             log.debug("unit.leased", unit=unit.number, attempts=[f"{w.attempt.image.image_id}/{w.attempt.number}" for w in unit.members])
             self.engine.render(unit)
+        return not self.queue.empty() and not self.stop.draining(self._unit_p95_s(), self._commit_s)
 
     def _survey(self) -> None:
         """Where the work is, looked at once a second."""
@@ -245,6 +249,7 @@ class Loop:
     def _record(self, work: PendingAttempt, finished: Finished) -> None:
         """A stored attempt enters the buffer; a rejected one is sent back with its next seed, or is exhausted."""
         record, tally = finished.record, self.tally
+        self._believe_failures()
         self._buffer.append(record)
         tally.pending = len(self._buffer)
         tally.attempts_now += 1
@@ -279,13 +284,37 @@ class Loop:
                 self.queue.put_back(members)
 
     def _fail(self, work: PendingAttempt, reason: str) -> None:
+        """Held back until something is rendered: where all fails, the farm is at fault, and the images stay as they are."""
         record = failed_record(work.attempt, self.job.name, self.plan_digest, reason)
-        self._buffer.append(record)
-        self.tally.failed += 1
-        self.tally.failed_now += 1
-        self.tally.attempts_now += 1
-        self.tally.pending = len(self._buffer)
         log.warning("image.failed", image=record.image_id, row=record.row_id, attempt=record.attempt, reason=reason)
+        if not reason.startswith(FARM_FAULT):
+            self._believe([record])
+            return
+        self._failing.append(record)
+        self.tally.failing, limit = len(self._failing), self.job.budget.in_a_row
+        if limit is None or (self.job.budget.then == "notify" and len(self._failing) > limit):
+            self._believe_failures()
+
+    def _end(self) -> None:
+        """Nothing is in flight any more. Failures are believed if all else is done, and not so many of them stand in a row."""
+        limit = self.job.budget.in_a_row
+        if limit is not None and len(self._failing) >= limit and self.job.budget.then == "pause":
+            self.paused = True
+        if not self.paused:
+            self._believe_failures()
+
+    def _believe_failures(self) -> None:
+        """What failed, failed by itself: something was rendered after it, or all else is done."""
+        self._believe(self._failing)
+        self._failing.clear()
+        self.tally.failing = 0
+
+    def _believe(self, failed: Sequence[Record]) -> None:
+        self.tally.failed += len(failed)
+        self.tally.failed_now += len(failed)
+        self.tally.attempts_now += len(failed)
+        self._buffer += failed
+        self.tally.pending = len(self._buffer)
 
     def _finish_again(self, event: FinishLost) -> None:
         """The pixels are tried on another finisher; a unit that takes down finishers is rendered again in halves."""

@@ -35,7 +35,7 @@ from renderfarm.logs import get_logger
 from renderfarm.output import JOB_FILE, JOB_FILE_BYTES_MAX, SALT
 from renderfarm.plan import mixed_key, salted_row_digest
 from renderfarm.resolve import ResolvedJob
-from renderfarm.retry import next_attempt
+from renderfarm.retry import cause_of, next_attempt, reopens
 from renderfarm.run import witness
 from renderfarm.run.duplicates import JobDuplicates
 from renderfarm.run.engine import OpenEngine, Order
@@ -135,7 +135,7 @@ def open_session(resolved: ResolvedJob, storage: Storage | None = None) -> Sessi
     """
     job = resolved.job
     key_set, notes = job_keys(job)
-    storage = storage or open_storage(job.output.to, create=True, patience_s=job.output.patience_s)
+    storage = storage or open_storage(job.output.to, create=True, patience_s=job.output.patience_s, checksum=job.output.checksum)
     _claim_output(storage, job)
     lease = _take_lease(storage, notes)
     try:
@@ -276,15 +276,33 @@ def _bad_records(session: Session, blank: Record, logged: set[str]) -> Iterator[
 
 
 def open_work(session: Session, *, retry_failed: bool) -> Iterator[PendingAttempt]:
-    """The next attempt of every image that is not final, in manifest order."""
+    """The next attempt of every image that is not final, or failed by the farm's fault, in manifest order."""
     limit = session.job.checks.attempts
+    by_the_farm = failed_by_the_farm(session)
     for image in session.resolved.images(session.salts, session.state.all_accepted):
         state = session.state.image(image.image_id)
         if state.accepted:
             continue
-        number = next_attempt(state.rejected, state.failed, state.last_attempt, limit, retry_failed=retry_failed)
+        again = retry_failed or image.image_id in by_the_farm
+        number = next_attempt(state.rejected, state.failed, state.last_attempt, limit, retry_failed=again)
         if number is not None:
             yield PendingAttempt.of(image, number, state.rejected, session.job)
+
+
+def failed_by_the_farm(session: Session) -> set[str]:
+    """Failed images that open again by themselves; the log is read for it only where an image failed. Raises: StorageAway."""
+    if session.state.failed_attempts <= session.resolved.bad_rows:
+        return set()
+    import pyarrow.compute as pc
+
+    found: set[str] = set()
+    for _, table in reading.tables(session.storage, ("image_id", "outcome", "cause", "reason")):
+        failed = table.filter(pc.equal(table.column("outcome"), "failed"))  # type: ignore[attr-defined]
+        for image_id, cause, reason in zip(*(failed.column(name).to_pylist() for name in ("image_id", "cause", "reason")), strict=True):
+            state = session.state.image(image_id)
+            opens = state.failed and not state.accepted and reopens(state.last_attempt - state.rejected, cause or cause_of(reason or ""))
+            (found.add if opens else found.discard)(image_id)
+    return found
 
 
 def run(session: Session, options: RunOptions, open_engine: OpenEngine, stop: Stop, watch: Callable[[Tally], None]) -> RunResult:
@@ -348,6 +366,8 @@ def _reopen(tally: Tally, session: Session, options: RunOptions) -> None:
     if options.retry_failed:
         bad = session.resolved.bad_rows
         tally.failed = min(tally.failed, bad)
+    else:
+        tally.failed -= len(failed_by_the_farm(session))
 
 
 def _render(

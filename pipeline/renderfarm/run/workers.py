@@ -13,13 +13,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from renderfarm import watermark
-from renderfarm.errors import MarkUnsupported, NotStored, Paused, RenderFailed, RenderfarmError, UserError
+from renderfarm.errors import MarkUnsupported, NotStored, Paused, RenderFailed, RenderfarmError, StorageRefused, UserError
 from renderfarm.job import JobSettings
 from renderfarm.models import Resolved
 from renderfarm.pictures import Pixels
 from renderfarm.plan import drawn_once
-from renderfarm.render.batching import out_of_memory
+from renderfarm.render.batching import DoesNotFit, out_of_memory
+from renderfarm.run import vitals
 from renderfarm.run.finish import Checked, Decision, Finished, Finisher, now_us, payload_of
+from renderfarm.run.health import Known
 from renderfarm.schema import Attempt, RenderInfo
 from renderfarm.storage import open_input, open_storage
 from renderfarm.watermark import MarkKey
@@ -30,12 +32,26 @@ if TYPE_CHECKING:
     from renderfarm.keys import KeySet
 
 
+KNOWN_LEVELS = 256
+"""Levels of the known picture by which two are compared."""
+
+
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """What kept a worker from its task. `away`: the storage; `failed`: this unit."""
+    """What kept a worker from its task.
 
-    kind: Literal["away", "failed"]
+    `away`: the storage; `refused`: what a person must mend, as `error` says; `failed`: this unit, which no other worker could do either;
+    `fault`: perhaps the worker.
+    """
+
+    kind: Literal["away", "refused", "failed", "fault"]
     reason: str
+    error: UserError | None = None
+
+
+def refused(error: Paused | UserError) -> Trouble:
+    """What ends the run: passing, or for a person to mend."""
+    return Trouble("refused", str(error), error) if isinstance(error, UserError) else Trouble("away", str(error))
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +86,20 @@ class RendererWorker:
             return self.refusal
         return self.renderer.batch_limit(self.defaults.width, self.defaults.height)
 
+    def known(self) -> Known:
+        """The known picture, drawn now: as it always is, on a renderer that is well. Also what the GPU says of itself."""
+        device, trouble, note = vitals.look()
+        try:
+            pixels, kind = self.renderer.known(self.defaults.width, self.defaults.height)
+        except Exception as error:  # whatever it is: a renderer that cannot draw this draws nothing
+            return Known(
+                device=device, trouble=trouble or f"cannot draw the known picture: {type(error).__name__}: {error}"[:500], note=note
+            )
+        flat = pixels.reshape(-1)
+        levels = flat[:: max(1, len(flat) // KNOWN_LEVELS)][:KNOWN_LEVELS].tobytes()
+        span = int(flat.max()) - int(flat.min())
+        return Known(hashlib.sha256(pixels.tobytes()).hexdigest(), levels, span, kind, device, trouble, note)
+
     def render(self, attempts: Sequence[Attempt]) -> tuple[Pixels | None, RenderReply | Trouble]:
         """uint8 (B, H, W, 3) marked, and what belongs to it; or None and the trouble. Two calls may run at a time, each in its thread.
 
@@ -80,12 +110,13 @@ class RendererWorker:
         marking = Marking(attempts, self.key, places)
         try:
             pixels, info = self.renderer.render(once, mark=marking, inputs=read_inputs(once))
-        except Paused as error:
-            return None, Trouble("away", str(error))
+        except (Paused, StorageRefused) as error:
+            return None, refused(error)
         except (RenderfarmError, RuntimeError, ValueError, MemoryError) as error:  # out of memory and CUDA faults are RuntimeErrors
             if device_lost(error):
                 os._exit(1)  # the engine sees the death, the unit comes back, and another worker takes this one's place
-            return None, Trouble("failed", f"{type(error).__name__}: {error}"[:500])
+            kind: Literal["failed", "fault"] = "failed" if isinstance(error, RenderfarmError) and not may_be_its_own(error) else "fault"
+            return None, Trouble(kind, f"{type(error).__name__}: {error}"[:500])
         cpu_s = {"render": time.thread_time() - cpu - marking.cpu_s, "mark.embed": marking.cpu_s}
         return pixels, RenderReply(info, marking.marked, started_us, time.monotonic() - begun, cpu_s)
 
@@ -124,6 +155,11 @@ class Marking:
         return marked
 
 
+def may_be_its_own(error: Exception) -> bool:
+    """Whether the worker may be at fault for what it says of a unit: pixels that are not finite, an image that does not fit."""
+    return isinstance(error, RenderFailed) and (len(error.args) > 1 or isinstance(error.__cause__, DoesNotFit))
+
+
 def device_lost(error: Exception) -> bool:
     """Whether a CUDA fault broke the process's context: every later call would fail too, and whole jobs be recorded as failed.
 
@@ -135,7 +171,7 @@ def device_lost(error: Exception) -> bool:
 def read_inputs(attempts: Sequence[Attempt]) -> dict[str, bytes]:
     """The input pictures that attempts name, by SHA-256.
 
-    Raises: RenderFailed when one is gone or is not what was resolved, StorageAway.
+    Raises: RenderFailed when one is gone or is not what was resolved; StorageAway, StorageRefused.
     """
     named: dict[str, str] = {}
     for given in (given for attempt in attempts for given in attempt.image.inputs()):
@@ -146,7 +182,7 @@ def read_inputs(attempts: Sequence[Attempt]) -> dict[str, bytes]:
         try:
             with open_input(uri) as file:
                 data = file.read()
-        except (NotStored, UserError) as error:
+        except NotStored as error:
             raise RenderFailed(f"the input {uri!r} cannot be read any more: {error}") from error
         if hashlib.sha256(data).hexdigest() != digest:
             raise RenderFailed(f"the input {uri!r} changed since the plan was made: run the job again")
@@ -167,7 +203,7 @@ class FinisherWorker:
         cv2.setNumThreads(1)
         self.refusal: UserError | None = None
         try:
-            storage = open_storage(job.output.to, create=True, patience_s=job.output.patience_s)
+            storage = open_storage(job.output.to, create=True, patience_s=job.output.patience_s, checksum=job.output.checksum)
             checks = registry.build(job.checks, starter=job.model.weights == "starter")
             self.finisher = Finisher(job, plan_digest, storage, checks, Issuer(keys), keys.mark_key)
         except UserError as error:
@@ -182,7 +218,7 @@ class FinisherWorker:
         try:
             return tuple(self.finisher.check(attempt, pixels[at], marked=marked[at]) for at, attempt in enumerate(attempts))
         except Exception as error:  # becomes a counted loss: the unit is tried elsewhere, then rendered again, then recorded as failed
-            return Trouble("failed", f"{type(error).__name__}: {error}"[:500])
+            return Trouble("fault", f"{type(error).__name__}: {error}"[:500])
 
     def store(
         self, attempts: Sequence[Attempt], pixels: Pixels, reply: RenderReply, checked: Sequence[Checked], decisions: Sequence[Decision]
@@ -196,6 +232,6 @@ class FinisherWorker:
                 for at, attempt in enumerate(attempts)
             )
         except (Paused, UserError) as error:
-            return Trouble("away", str(error))
+            return refused(error)
         except Exception as error:  # as in `check`
-            return Trouble("failed", f"{type(error).__name__}: {error}"[:500])
+            return Trouble("fault", f"{type(error).__name__}: {error}"[:500])

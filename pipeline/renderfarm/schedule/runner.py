@@ -1,10 +1,11 @@
 """Starts each job once a window and watches it. Steps are driven from outside with the time as an argument; processes are behind `RunHost`.
 
-What an exit means: 0 and 3 the job is done for this window; 75 with a result it was drained and goes on in the next window; 75 without one
-the storage or the cluster was away, and it is tried again while the window is open, after growing pauses; 1 or a signal it crashed, and it
-is tried again `CRASHES_MAX` times; any other code (wrong job, damaged log, another driver) is reported, and the next window tries again.
-A run that was drained because the scheduler was told to stop goes on when the scheduler is back. One that a killed scheduler left behind is
-waited for; then the job is started once more, which costs little when all is done. A run that outlives its window is ended.
+What an exit means: 0 and 3 the job is done for this window; 75 it was drained and goes on in the next window, or, where its result says so
+or there is none, the storage or the cluster was away, and it is tried again while the window is open, after growing pauses; 1 or a signal
+it crashed, and it is tried again `CRASHES_MAX` times; any other code (wrong job, damaged log, another driver) is reported, and the next
+window tries again. A run that was drained because the scheduler was told to stop goes on when the scheduler is back. One that a killed
+scheduler left behind is waited for; then the job is started once more, which costs little when all is done. A run that outlives its window
+is ended. A window that ends paused without a single commit is reported (`barren`): nobody else would say it.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ OVERDUE_S = (60.0, 120.0, 600.0)
 UNKNOWN = 256
 """The exit of a run that another process started."""
 
-Event = Literal["next", "started", "resumed", "waiting", "missed", "ended", "again", "overdue"]
+Event = Literal["next", "started", "resumed", "waiting", "missed", "ended", "again", "overdue", "barren"]
 
 
 class ChildRun(Protocol):
@@ -130,7 +131,11 @@ class Runner:
             if code is None:
                 yield from self._hurry(self.child, now)
                 return
-            yield self._ended(self.child, code, now, stopping)
+            ended = self._ended(self.child, code, now, stopping)
+            yield ended
+            if ended.event == "ended" and code == PAUSED and not (stopping or self.memory.committed):
+                log.error("schedule.nothing_committed", job=self.entry.name)
+                yield Report("barren", self.entry.name, ended.window)
         window = window_at(self.entry.schedule, now)
         if stopping or window is None or window.left(now).total_seconds() <= LEAST_S:
             return
@@ -172,14 +177,16 @@ class Runner:
             return Report("ended", self.entry.name, window, code)
         result = child.result()
         crashed = code == 1 or code < 0
-        away = code == PAUSED and result is None
+        away = code == PAUSED and (result is None or "away" in result)
+        made = result.get("committed") if result is not None else 0
+        committed = self.memory.committed + (made if isinstance(made, int) else 1)  # a result that does not say so is an older version's
         crashes = self.memory.crashes + crashed
         next_try = now + dt.timedelta(seconds=PAUSES_S[min(max(self.memory.starts, 1), len(PAUSES_S)) - 1])
         open_then = window.left(next_try).total_seconds() > LEAST_S
         tries_again = open_then and not stopping and (away or (crashed and crashes < CRASHES_MAX))
         over = not tries_again and not (stopping and code == PAUSED)
         again_at = moment(next_try) if tries_again else ""
-        self._remember(replace(self.memory, code=code, crashes=crashes, over=over, again_at=again_at))
+        self._remember(replace(self.memory, code=code, crashes=crashes, over=over, again_at=again_at, committed=committed))
         return Report(
             "again" if tries_again else "ended", self.entry.name, window, code, result=result, at=next_try if tries_again else None
         )

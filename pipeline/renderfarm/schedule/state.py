@@ -22,6 +22,7 @@ import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from renderfarm.cache import home
 from renderfarm.errors import Fenced, UserError
 from renderfarm.farm.leftovers import identity
 
@@ -29,12 +30,13 @@ from renderfarm.farm.leftovers import identity
 def default_folder() -> Path:
     """renderfarm/schedule under $XDG_STATE_HOME or ~/.local/state (XDG Base Directory Specification 0.8)."""
     base = os.environ.get("XDG_STATE_HOME", "")
-    return (Path(base) if os.path.isabs(base) else Path.home() / ".local" / "state") / "renderfarm" / "schedule"
+    return (Path(base) if os.path.isabs(base) else (home() or Path(os.devnull)) / ".local" / "state") / "renderfarm" / "schedule"
 
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """How the run of one window stands. `opens`: the window, ISO 8601; `over`: nothing more is started in it; `code`: the last exit."""
+    """How the run of one window stands. `opens`: the window, ISO 8601; `over`: nothing more is started in it; `code`: the last exit;
+    `committed`: records that its runs committed."""
 
     opens: str = ""
     starts: int = 0
@@ -42,6 +44,7 @@ class Memory:
     over: bool = False
     code: int | None = None
     again_at: str = ""
+    committed: int = 0
 
     def of(self, opens: dt.datetime) -> bool:
         """Whether this is about the window that opened then."""

@@ -8,9 +8,12 @@ Endpoint, region and credentials come from the environment or the AWS configurat
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import hashlib
 import random
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -24,17 +27,37 @@ Reply = TypeVar("Reply")
 
 ABSENT = frozenset({"404", "NoSuchKey", "NotFound"})
 TAKEN = frozenset({"412", "PreconditionFailed"})
+_RIGHTS = "check the bucket's policy, and AWS_ACCESS_KEY_ID / AWS_SECRET_ACCESS_KEY"
+_REGION = "set AWS_REGION to the bucket's own, and AWS_ENDPOINT_URL for other servers"
+_SPACE = "free space there or raise the quota, then run the same command again"
 REFUSED = {
-    "NoSuchBucket": "the bucket does not exist",
-    "AccessDenied": "the bucket refuses this key",
-    "403": "the bucket refuses this key",
-    "InvalidAccessKeyId": "the access key is unknown",
-    "SignatureDoesNotMatch": "the secret key is wrong",
-    "AllAccessDisabled": "the bucket is disabled",
-    "InvalidBucketName": "no valid bucket name",
-    "PermanentRedirect": "the bucket lies in another region",
+    "NoSuchBucket": ("the bucket does not exist", "make it, or check its name, AWS_REGION and AWS_ENDPOINT_URL"),
+    "AccessDenied": ("the bucket refuses this key", _RIGHTS),
+    "403": ("the bucket refuses this key", _RIGHTS),
+    "InvalidAccessKeyId": ("the access key is unknown", _RIGHTS),
+    "SignatureDoesNotMatch": ("the secret key is wrong", _RIGHTS),
+    "AllAccessDisabled": ("the bucket is disabled", _RIGHTS),
+    "AccountProblem": ("the account has a problem", "ask whoever runs the store"),
+    "InvalidBucketName": ("no valid bucket name", "write s3://bucket/prefix"),
+    "PermanentRedirect": ("the bucket lies in another region", _REGION),
+    "AuthorizationHeaderMalformed": ("the bucket lies in another region", _REGION),
+    "IllegalLocationConstraintException": ("the bucket lies in another region", _REGION),
+    "NotImplemented": ("the store does not know what was asked", "use one that knows If-None-Match (docs/operator.md, Storage)"),
+    "MethodNotAllowed": ("the store does not allow this", "check AWS_ENDPOINT_URL: it must be the S3 endpoint"),
+    "QuotaExceeded": ("the quota is used up", _SPACE),
+    "InsufficientStorage": ("the store is full", _SPACE),
+    "XMinioStorageFull": ("the store is full", _SPACE),
+    "KMS.DisabledException": ("the store's encryption key is disabled", "enable it"),
 }
-EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired", "RequestTimeTooSkewed"})
+"""What a person must mend, by the server's own name for it: in our words, and the remedy."""
+EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired"})
+SKEWED = "RequestTimeTooSkewed"
+"""Passes where a clock is being set, and is for a person to mend where nobody sets it."""
+PASSING = frozenset({408, 409, 425, 429})
+LASTING = frozenset({501, 505, 507, 511})
+"""Answers of 5xx that no further try changes."""
+CHECKSUMS = ("md5", "crc32", "sha256", "none")
+"""Of what is written; buckets with a default retention want one. Content-MD5 was accepted by all of five servers tried (DESIGN)."""
 BACKOFF_S, BACKOFF_S_MAX = 0.2, 10.0
 BUDGET_S = 120.0
 
@@ -45,8 +68,11 @@ class S3Storage:
     renew_after_s = 600.0
     """An object that lay there for longer was no write of ours that took effect without an answer."""
 
-    def __init__(self, uri: str, *, budget_s: float = BUDGET_S) -> None:
-        """Raises: StorageRefused when the bucket does not exist or refuses us, StorageAway when it does not answer."""
+    def __init__(self, uri: str, *, budget_s: float = BUDGET_S, checksum: str = "auto") -> None:
+        """`checksum`: one of CHECKSUMS, or `auto`: the first that the store takes.
+
+        Raises: StorageRefused when the bucket does not exist or refuses us, StorageAway when it does not answer.
+        """
         bucket, _, prefix = uri.removeprefix("s3://").partition("/")
         if not bucket:
             raise StorageRefused("no bucket named", uri, "write s3://bucket/prefix")
@@ -54,6 +80,10 @@ class S3Storage:
         self.bucket = bucket
         self.prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
         self.budget_s = budget_s
+        self.checksums = [*CHECKSUMS] if checksum == "auto" else [checksum]
+        """Those that the store was not seen to refuse; the first is sent."""
+        self.versioned = False
+        """Whether the store answered a write with a version: then what is deleted is kept all the same."""
         self.client = self._connect()
         self._call(lambda: self.client.list_objects_v2(Bucket=bucket, Prefix=self.prefix, MaxKeys=1))
 
@@ -80,7 +110,15 @@ class S3Storage:
 
         Raises: NotStored, StorageRefused, StorageAway; ClientError for a lost put-if-absent.
         """
-        from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, ParamValidationError, PartialCredentialsError
+        from botocore.exceptions import (
+            BotoCoreError,
+            ClientError,
+            NoCredentialsError,
+            ParamValidationError,
+            PartialCredentialsError,
+            SSLError,
+        )
+        from botocore.parsers import ResponseParserError
 
         deadline = time.monotonic() + self.budget_s
         attempt = 0
@@ -92,6 +130,8 @@ class S3Storage:
                 if _code(error) in EXPIRED:
                     self.client = self._connect()
                 last: Exception = error
+            except RecursionError as error:  # botocore follows it again and again
+                raise StorageRefused("the server sends us elsewhere, and names no region", self.uri, _REGION) from error
             except (NoCredentialsError, PartialCredentialsError) as error:
                 raise StorageRefused(
                     "no credentials for the bucket", self.uri, "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
@@ -99,10 +139,17 @@ class S3Storage:
             except ParamValidationError as error:
                 raise StorageRefused(f"no valid bucket or key: {error}", self.uri, "write s3://bucket/prefix") from error
             except (BotoCoreError, OSError) as error:  # refused and cut connections, time-outs, tokens that cannot be fetched
+                if isinstance(error, SSLError) and "certificate" in str(error).lower():
+                    remedy = "set AWS_CA_BUNDLE to the authority of its certificate, or check AWS_ENDPOINT_URL"
+                    raise StorageRefused(f"the server's certificate is not trusted: {error}", self.uri, remedy) from error
                 last = error
             attempt += 1
             wait_s = random.uniform(0, min(BACKOFF_S_MAX, BACKOFF_S * 2**attempt))
             if time.monotonic() + wait_s > deadline:
+                if isinstance(last, ResponseParserError):
+                    raise StorageRefused(f"the answer is no S3 server's: {last}", self.uri, "check AWS_ENDPOINT_URL") from last
+                if isinstance(last, ClientError) and _code(last) == SKEWED:
+                    raise StorageRefused(f"a clock is off: {_words(last)}", self.uri, "set this machine's clock (NTP)") from last
                 raise StorageAway(f"{self.uri}/{key}: {last}") from last
             time.sleep(wait_s)
 
@@ -113,24 +160,21 @@ class S3Storage:
             raise NotStored(key) from error
         if code in TAKEN:
             raise error
+        where = f"{self.uri}/{key}" if key else self.uri
         if code in REFUSED:
-            remedy = "check the bucket's name, region and policy, and AWS_ACCESS_KEY_ID / AWS_SECRET_ACCESS_KEY"
-            raise StorageRefused(f"{REFUSED[code]} ({code})", self.uri, remedy) from error
+            what, remedy = REFUSED[code]
+            raise StorageRefused(f"{what}: {_words(error)}", where, remedy) from error
         status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 500))
-        transient = status >= 500 or status in (408, 409, 429) or code in EXPIRED | {"SlowDown", "RequestTimeout"}
-        if not transient:
-            raise StorageRefused(f"the server answered {status} {code}", f"{self.uri}/{key}", "see the server's log") from error
+        passing = (status >= 500 and status not in LASTING) or status in PASSING
+        if not (passing or code in EXPIRED | {SKEWED, "SlowDown", "RequestTimeout"}):
+            remedy = _SPACE if status == 507 else "do what the server says, or ask whoever runs it"
+            raise StorageRefused(f"the server refuses: {_words(error)}", where, remedy) from error
 
     def put_new(self, key: str, data: bytes, media_type: str = "application/octet-stream") -> None:
         from botocore.exceptions import ClientError
 
-        name = self.prefix + checked_key(key)
-
-        def write() -> Any:
-            return self.client.put_object(Bucket=self.bucket, Key=name, Body=data, ContentType=media_type, IfNoneMatch="*")
-
         try:
-            self._call(write, key)
+            self._write(key, data, media_type, IfNoneMatch="*")
         except ClientError:
             same_bytes_or_raise(self, key, data)
             self._renew(key, data, media_type)
@@ -144,8 +188,22 @@ class S3Storage:
                 self.put(key, data, media_type)
 
     def put(self, key: str, data: bytes, media_type: str = "application/octet-stream") -> None:
-        name = self.prefix + checked_key(key)
-        self._call(lambda: self.client.put_object(Bucket=self.bucket, Key=name, Body=data, ContentType=media_type), key)
+        self._write(key, data, media_type)
+
+    def _write(self, key: str, data: bytes, media_type: str, **more: str) -> None:
+        """One PUT, with the first checksum that the store takes. Raises: as `_call`."""
+        asked = {"Bucket": self.bucket, "Key": self.prefix + checked_key(key), "Body": data, "ContentType": media_type, **more}
+        while True:
+            kind = self.checksums[0]
+            try:
+                answer = self._call(lambda: self.client.put_object(**asked, **_checksum(kind, data)), key)  # noqa: B023
+            except StorageRefused as refusal:
+                if len(self.checksums) == 1 or not any(word in refusal.what.lower() for word in ("md5", "checksum", "digest")):
+                    raise
+                self.checksums = [other for other in self.checksums if other != kind]  # whatever another thread dropped meanwhile
+                continue
+            self.versioned = self.versioned or "VersionId" in answer
+            return
 
     def get(self, key: str, bytes_max: int | None = None) -> bytes:
         name = self.prefix + checked_key(key)
@@ -201,6 +259,25 @@ class S3Storage:
             return body
 
         return self._call(read, key)
+
+
+def _checksum(kind: str, data: bytes) -> dict[str, str]:
+    """The argument of a PUT that carries this kind of checksum, base64."""
+    if kind == "none":
+        return {}
+    name, digest = {
+        "md5": ("ContentMD5", lambda: hashlib.md5(data, usedforsecurity=False).digest()),
+        "crc32": ("ChecksumCRC32", lambda: zlib.crc32(data).to_bytes(4, "big")),
+        "sha256": ("ChecksumSHA256", lambda: hashlib.sha256(data).digest()),
+    }[kind]
+    return {name: base64.b64encode(digest()).decode()}
+
+
+def _words(error: ClientError) -> str:
+    """What the server itself says, and its code and status."""
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", "")
+    message = str(error.response.get("Error", {}).get("Message", "")).strip()
+    return f"{message or 'no words'} ({status} {_code(error)})"
 
 
 def _code(error: ClientError) -> str:

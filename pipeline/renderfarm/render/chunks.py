@@ -1,0 +1,53 @@
+"""Prompts longer than CLIP reads, encoded in chunks as the front ends do it (AUTOMATIC1111's `sd_hijack_clip`, without its comma padding):
+each chunk of tokens gets its own begin and end, is encoded alone, and the chunks stand one behind the other.
+
+What a guided picture asks for and what it shall not show need as many chunks: empty ones are added to the shorter. The pooled embedding
+is the first chunk's.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from renderfarm.models import LoadedModel
+
+
+def chunk_count(model: LoadedModel, *texts: str) -> int:
+    """How many chunks the longest of these texts takes; 1 where nothing is encoded in chunks."""
+    if model.long_prompts != "chunk":
+        return 1
+    tokenizers = (tokenizer for tokenizer, _ in _encoders(model.encoders))
+    return max(len(_pieces(tokenizer, text)) for tokenizer in tokenizers for text in texts)
+
+
+def encode_in_chunks(model: LoadedModel, text: str, count: int) -> tuple[torch.Tensor, ...]:
+    """The embeddings of a text in `count` chunks: (1, count * L, C), for SDXL both encoders' side by side and the pooled (1, C)."""
+    sides, pooled = [], None
+    encoders = _encoders(model.encoders)
+    for tokenizer, encoder in encoders:
+        pieces = _pieces(tokenizer, text)
+        length = tokenizer.model_max_length
+        rows = [[tokenizer.bos_token_id, *piece, tokenizer.eos_token_id] for piece in pieces + [[]] * (count - len(pieces))]
+        ids = torch.tensor([row + [tokenizer.pad_token_id] * (length - len(row)) for row in rows], device=encoder.device)
+        masked = getattr(encoder.config, "use_attention_mask", False)
+        mask = torch.tensor([[1] * len(row) + [0] * (length - len(row)) for row in rows], device=encoder.device) if masked else None
+        encoded: Any = encoder(ids, attention_mask=mask, output_hidden_states=len(encoders) > 1)
+        states = encoded.hidden_states[-2] if len(encoders) > 1 else encoded[0]
+        sides.append(states.reshape(1, count * length, -1))
+        pooled = encoded[0][:1] if encoded[0].ndim == 2 else pooled
+    joined = torch.cat(sides, dim=-1)
+    return (joined,) if pooled is None else (joined, pooled)
+
+
+def _encoders(pipe: Any) -> list[tuple[Any, Any]]:
+    """Tokenizer and text encoder, of each CLIP in the pipeline."""
+    names = [name for name in ("", "_2") if getattr(pipe, f"text_encoder{name}", None) is not None]
+    return [(getattr(pipe, f"tokenizer{name}"), getattr(pipe, f"text_encoder{name}")) for name in names]
+
+
+def _pieces(tokenizer: Any, text: str) -> list[list[int]]:
+    """The text's tokens, as many together as fit between begin and end; one empty piece for an empty text."""
+    ids, size = tokenizer(text, add_special_tokens=False).input_ids, tokenizer.model_max_length - 2
+    return [ids[at : at + size] for at in range(0, max(len(ids), 1), size)]
