@@ -212,9 +212,8 @@ def test_the_audit_names_it_and_blames_nothing_else(output: Output, name: str) -
     attack, finding, where = CASES[name]
     attack(output)
     report = run(output)
-    others = (
-        {"attempt-twice", "counts-differ", "statement-differs"} if "never was" in name else set()
-    )  # what such a review does to the sums follows from it
+    follows = {"attempt-twice", "counts-differ", "statement-differs"}  # what it does to the sums; and its subject is another one
+    others = follows if "never was" in name else set()
     assert [item.name for item in report.findings if item.name not in others] == [finding], report.text()
     assert next(item for item in report.findings if item.name == finding).where.startswith(where)
     assert report.exit_code == 4
