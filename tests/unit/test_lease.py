@@ -113,7 +113,7 @@ def test_a_lease_that_may_not_be_removed_ends_no_finished_run(tmp_path: Path) ->
 
 def test_a_refused_read_does_not_end_the_renewing(tmp_path: Path) -> None:
     storage = Refusing(tmp_path, create=True)
-    lease = Lease(storage, renew_s=0.01)
+    lease = Lease(storage, ttl_s=0.045)
     lease.take(sleep=lambda seconds: None)
     storage.refuses = "get"
     wait_for(lambda: storage.refused >= 3)

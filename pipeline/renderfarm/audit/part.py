@@ -21,6 +21,7 @@ from renderfarm.log.canonical import ColumnBytes
 from renderfarm.log.parts import Footer, PartDamaged, PartFile
 from renderfarm.log.reading import decoded, fetch_parts
 from renderfarm.log.record import record_id
+from renderfarm.schema import PLAIN_VERSION
 from renderfarm.storage import Storage
 
 if TYPE_CHECKING:
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
 
 QUICK_COLUMNS = tuple(dict.fromkeys((*tally.COLUMNS, "object_key", "file_bytes", "withdrawn_key")))
 KEPT_COLUMNS = tuple(dict.fromkeys((*QUICK_COLUMNS, *objects.COLUMNS, *objects.REVIEW_COLUMNS)))
-EXAMINED_COLUMNS = tuple(dict.fromkeys((*KEPT_COLUMNS, "attempt", "watermark_payload", "subjects", "commitment", "salt")))
+_OWN = ("attempt", "watermark_payload", "subjects", "commitment", "salt", "version", "signed")
+EXAMINED_COLUMNS = tuple(dict.fromkeys((*KEPT_COLUMNS, *_OWN)))
 
 CHUNK = 8
 """Parts that a worker takes at a time."""
@@ -141,6 +143,11 @@ def _oddities(table: pa.Table, encoded: ColumnBytes) -> Iterator[Oddity]:
     """What a signed record says of itself: its claim digest and its watermark's payload follow from its fields."""
     for row in differing_claims(table, encoded):
         yield Oddity("claim-differs", row, "the claim digest is not that of the record's fields")
+    for row, (kind, version, signed) in enumerate(zip(*(table[name].to_pylist() for name in ("kind", "version", "signed")), strict=True)):
+        if version > PLAIN_VERSION and kind == "review":
+            yield Oddity("statement-unsigned", row, "a person's word without the note that this person signed")
+        elif signed is not None and kind != "statement":
+            yield Oddity("record-malformed", row, f"a record of kind {kind!r:.40} with a person's note")
     columns = (table.column(name).to_pylist() for name in ("watermark_payload", "image_id", "attempt"))
     for row, (payload, image, attempt) in enumerate(zip(*columns, strict=True)):
         if payload is None:

@@ -1,5 +1,5 @@
-"""Orphans: pictures that no record delivers. A crash leaves them between the PUT and the commit, or between a person's rejection and the
-removal of the file. They are harmless.
+"""Orphans: pictures that no record delivers, and values that belong to no part. A crash leaves them between the PUT and the commit, or
+between a person's rejection and the removal of the file. They are harmless.
 
 They may be removed only while every record is there. If a part of the log is lost, its pictures look like orphans; if the whole log is
 lost, all pictures do.
@@ -12,14 +12,14 @@ from collections.abc import Iterator
 from renderfarm import notes
 from renderfarm.errors import LogDamaged, NotStored
 from renderfarm.log import reading
-from renderfarm.output import CHECKPOINT, PICTURES, THUMBS, WITNESSED, part_key
+from renderfarm.output import CHECKPOINT, PICTURES, SALT, SALTED_SNAPSHOT, THUMBS, VALUES, WITNESSED, part_key, values_key
 from renderfarm.storage import Storage, Stored
 
-PREFIXES = (*PICTURES, THUMBS)
+PREFIXES = (*PICTURES, THUMBS, VALUES)
 
 
 def orphans(storage: Storage, before_s: float) -> Iterator[Stored]:
-    """Objects under the picture prefixes that no record names, last modified before `before_s` (seconds since 1970 UTC).
+    """Objects under these prefixes that no record names and no part has, last modified before `before_s` (seconds since 1970 UTC).
 
     The listing is taken before the log is read, so that a picture stored and committed meanwhile is never taken for an orphan. An orphan
     may be stored again while this runs, its bytes the same and its time new: who removes one looks at its time once more (`still_old`).
@@ -30,7 +30,10 @@ def orphans(storage: Storage, before_s: float) -> Iterator[Stored]:
     if not candidates:
         return
     named: dict[str, Stored] = {}
-    for _, table in reading.tables(storage, ("object_key", "thumb_key", "withdrawn_key"), _whole(storage)):
+    for kept in (SALT, SALTED_SNAPSHOT):
+        candidates.pop(kept, None)
+    for footer, table in reading.tables(storage, ("object_key", "thumb_key", "withdrawn_key"), _whole(storage)):
+        candidates.pop(values_key(footer.number, footer.row_root), None)
         columns = [table.column(name).to_pylist() for name in ("object_key", "thumb_key", "withdrawn_key")]  # type: ignore[attr-defined]
         for key, thumb, withdrawn in zip(*columns, strict=True):
             for delivered in (key, thumb):

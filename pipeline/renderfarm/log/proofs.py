@@ -59,7 +59,7 @@ class Verification:
         """The answer for people. What the bundle says is not escaped in it: whoever prints it does that, line by line."""
         lines = [self.reason]
         for record in self.records:
-            by = f" by {record.reviewer}" if record.reviewer else ""
+            by = f" by {record.reviewer}, as the log took it in" if record.reviewer else ""
             lines.append(f"  image {record.image_id} attempt {record.attempt}: {record.outcome or record.kind}{by}, job {record.job}")
             if record.prompt is not None:
                 lines.append(f"    prompt  {record.prompt}")
