@@ -109,6 +109,9 @@ class SimEngine:
             self.unlucky[lost.unit.members[0].attempt.image.image_id] += 1
         return hangs or dies
 
+    def share(self) -> float:
+        return 1.0
+
     def render(self, unit: Unit) -> None:
         self.rendered_attempts += [(work.attempt.image.image_id, work.attempt.number) for work in unit.members]
         lost = RenderLost(unit, farm_fault("the renderer was lost"))

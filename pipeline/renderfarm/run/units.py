@@ -99,22 +99,22 @@ class UnitQueue:
         self._refill()
         return not (self._sealed or self._retries or self._fresh)
 
-    def next_unit(self) -> Unit | None:
-        """The next lease, or None when nothing waits."""
+    def next_unit(self, share: float = 1.0) -> Unit | None:
+        """The next lease, or None when nothing waits; new work fills this share of a batch."""
         if self._sealed:
             return Unit(next(self._numbers), self._sealed.popleft())
         self._refill()
         for pool in (self._retries, self._fresh):
             if pool:
-                return Unit(next(self._numbers), self._take(pool))
+                return Unit(next(self._numbers), self._take(pool, max(1, round(self._batch * share))))
         return None
 
-    def _take(self, pool: dict[BatchKey, deque[PendingAttempt]]) -> tuple[PendingAttempt, ...]:
+    def _take(self, pool: dict[BatchKey, deque[PendingAttempt]], count: int) -> tuple[PendingAttempt, ...]:
         """A batch of the oldest key in `pool`; a short batch of retries is filled up with new work of the same key."""
         key = next(iter(pool))
-        taken = self._pop(pool, key, self._batch)
-        if pool is self._retries and len(taken) < self._batch and key in self._fresh:
-            taken += self._pop(self._fresh, key, self._batch - len(taken))
+        taken = self._pop(pool, key, count)
+        if pool is self._retries and len(taken) < count and key in self._fresh:
+            taken += self._pop(self._fresh, key, count - len(taken))
         return tuple(taken)
 
     def _pop(self, pool: dict[BatchKey, deque[PendingAttempt]], key: BatchKey, count: int) -> list[PendingAttempt]:
