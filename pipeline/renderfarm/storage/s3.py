@@ -271,12 +271,13 @@ def _checksum(kind: str, data: bytes) -> dict[str, str]:
     """The argument of a PUT that carries this kind of checksum, base64."""
     if kind == "none":
         return {}
-    name, digest = {
-        "md5": ("ContentMD5", lambda: hashlib.md5(data, usedforsecurity=False).digest()),
-        "crc32": ("ChecksumCRC32", lambda: zlib.crc32(data).to_bytes(4, "big")),
-        "sha256": ("ChecksumSHA256", lambda: hashlib.sha256(data).digest()),
-    }[kind]
-    return {name: base64.b64encode(digest()).decode()}
+    if kind == "crc32":
+        name, digest = "ChecksumCRC32", zlib.crc32(data).to_bytes(4, "big")
+    elif kind == "sha256":
+        name, digest = "ChecksumSHA256", hashlib.sha256(data).digest()
+    else:
+        name, digest = "ContentMD5", hashlib.md5(data, usedforsecurity=False).digest()
+    return {name: base64.b64encode(digest).decode()}
 
 
 def _words(error: ClientError) -> str:
