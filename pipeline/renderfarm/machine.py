@@ -64,6 +64,18 @@ def gpus(root: Path = Path("/")) -> tuple[str, ...]:
         child.end()
 
 
+def identity(name: str, root: Path = Path("/")) -> str:
+    """One name of a GPU on this machine, its place on the bus, whether it is called by its number or its UUID; else the name itself."""
+    listed = root / "proc/driver/nvidia/gpus"
+    cards = sorted(listed.iterdir()) if listed.is_dir() else []
+    if name.isdigit() and int(name) < len(cards):
+        return cards[int(name)].name
+    for card in cards:
+        if any(words[:2] == ["GPU", "UUID:"] and words[2].startswith(name) for words in _table(card / "information")):
+            return card.name
+    return name
+
+
 def _count(nothing: None) -> int:
     import torch
 

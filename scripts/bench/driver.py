@@ -55,6 +55,9 @@ class NullEngine:
         self.spent_s = 0.0
         self.first_lease: float | None = None
 
+    def share(self) -> float:
+        return 1.0
+
     def capacity(self) -> int:
         return UNITS_IN_FLIGHT - len(self.events)
 

@@ -126,7 +126,7 @@ COLUMNS: dict[str, str] = {
     "images": "pictures of this row",
     "text": 'the text that the picture must show; absent: taken from quotes in the prompt; `""`: none wanted',
     "objects": "what must be there, and how often",
-    "adapter": "a LoRA that the job names under `model.adapters`",
+    "adapter": "LoRAs that the job names under `model.adapters`: `lcm`, or `lcm, style:0.8`; a column `adapters` may be a list of them",
     "init_image": "a picture to start from: an absolute path or `s3://` URI, only under the job's `inputs.allow`",
     "mask_image": "where it is drawn anew (white); read as `init_image` is",
     "strength": "how far the start picture may be left",

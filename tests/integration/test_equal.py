@@ -26,6 +26,7 @@ from tests.standins import folder_of
 from tests.unit.test_adapters import SD_LAYERS, header_alpha, kohya
 from tests.unit.test_long_prompts import in_chunks
 
+CHECKS = ("broken", "text", "duplicates", "copies", "counts", "hands")
 SMALL = {"width": 64, "height": 64, "steps": 2, "guidance": 4.0}
 ROW = {"id": "a", "prompt": "a red mug"}
 
@@ -33,6 +34,7 @@ ROW = {"id": "a", "prompt": "a red mug"}
 def job(farm: Farm, weights: Path, rows: list[dict[str, Any]], model: dict[str, Any] | None = None, **changes: Any) -> Path:
     farm.manifest([dict.fromkeys(name for row in rows for name in row) | row for row in rows])
     own: dict[str, Any] = {"defaults": SMALL, "mark": {"allow_unmarked": True}, "inputs": {"allow": [str(farm.folder)]}}
+    own["checks"] = {name: {"enabled": False} for name in CHECKS}
     return farm.job(model={"weights": str(weights), "device": "cpu", **(model or {})}, **(own | changes))
 
 

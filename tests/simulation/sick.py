@@ -83,6 +83,9 @@ class SickEngine:
     def capacity(self) -> int:
         return sum(one.busy is None for one in self._able())
 
+    def share(self) -> float:
+        return 1.0
+
     def render(self, unit: Unit) -> None:
         self._waiting.append(unit)
         self._dispatch()

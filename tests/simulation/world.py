@@ -121,6 +121,9 @@ class SimEngine:
             self.unlucky.update(work.attempt.image.image_id for work in lost.unit.members)
         return hangs or dies
 
+    def share(self) -> float:
+        return 1.0
+
     def render(self, unit: Unit) -> None:
         self.rendered_attempts += [(work.attempt.image.image_id, work.attempt.number) for work in unit.members]
         self.drawn += [(attempt.image.drawing_id, attempt.number) for attempt in drawn_once(unit.attempts())[0]]

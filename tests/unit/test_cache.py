@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import resource
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -56,3 +59,26 @@ def test_a_folder_that_cannot_be_made_stops_nothing(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     cache.remember(tmp_path / "file" / "known.json", {"a": 1})
     assert cache.recall(tmp_path / "file" / "known.json") == {}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may become a user whom nobody knows")
+def test_a_user_without_a_home_has_no_cache_and_no_keys_and_is_told() -> None:
+    """As a container that runs with `--user 54321`, or a unit without HOME."""
+    script = """
+import os
+for name in ("HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "RENDERFARM_KEYS"):
+    os.environ.pop(name, None)
+from renderfarm import cache, errors, keys
+from renderfarm.keys import certificates, keyset
+os.setuid(54321)
+cache.write(cache.cache_folder() / "entry", "x")
+assert cache.home() is None and cache.recall(cache.cache_folder() / "entry") == {}
+try:
+    keys.load_or_init_default()
+except errors.KeysError as error:
+    assert error.remedy
+else:
+    raise SystemExit("it has keys")
+"""
+    done = subprocess.run([sys.executable, "-P", "-c", script], capture_output=True, text=True, cwd="/")
+    assert (done.returncode, done.stderr) == (0, "")

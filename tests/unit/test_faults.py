@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from renderfarm.errors import PAUSED, AlreadyStored, RenderfarmError, StorageAway, StorageRefused, UserError
+from renderfarm.run import session
 from renderfarm.run.engine import no_worker
-from renderfarm.storage import LocalStorage, S3Storage, leftovers, put_if_absent_holds
+from renderfarm.storage import LocalStorage, Probe, S3Storage, leftovers, probe, put_if_absent_holds
 from renderfarm.storage.local import rename_exclusively
 from tests.stores import Said, Store, serving
 
@@ -193,3 +194,32 @@ def test_why_no_worker_starts(why: str, code: int) -> None:
 def test_there_are_more_than_thirty_kinds() -> None:
     assert len(STORES) + len(SYSTEM) >= 30
     assert {StorageAway.exit_code, StorageRefused.exit_code} == {PASS, MEND}
+
+
+def test_the_probe_races_under_every_prefix_and_says_what_cannot_be_removed(store: Store) -> None:
+    found = S3Storage("s3://bucket/x", budget_s=5.0)
+    assert probe(found, ("provenance/", "images/")) == Probe(fences=True)
+    assert store.objects == {}
+    tried = {key.rsplit("/", 1)[0] for method, key in store.asked if method == "PUT"}
+    assert tried == {"/bucket/x/provenance", "/bucket/x/images"}
+    store.says["DELETE"], store.versioned = [Said(403, "AccessDenied", "explicit deny")], True
+    assert probe(found) == Probe(fences=True, deletes=False, versioned=True)
+    assert len(store.objects) == 1
+
+
+def test_a_prefix_that_may_not_be_written_is_said_before_anything_renders(store: Store) -> None:
+    store.says["PUT"] = [*[OK] * 8, Said(403, "AccessDenied", "explicit deny for images")]
+    found = S3Storage("s3://bucket/x", budget_s=5.0)
+    with pytest.raises(StorageRefused, match="explicit deny for images"):
+        probe(found, ("provenance/", "images/"))
+
+
+def test_a_store_is_probed_once_for_each_credential(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    written = []
+    for key_id in ("a", "a", "other"):
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", key_id)
+        store.asked.clear()
+        assert session._probed(S3Storage("s3://bucket/x", budget_s=5.0), []).fences
+        written.append(sum(method == "PUT" for method, _ in store.asked))
+    assert written[0] >= 5 * 8 and written[1] == 0 and written[2] >= 5 * 8

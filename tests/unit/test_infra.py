@@ -325,7 +325,16 @@ def test_the_image_is_pinned_and_runs_as_nobody_special() -> None:
     assert words[0] == "renderfarm"
     runs = " ".join(text for name, text in lines if name == "RUN")
     assert "--constraint constraints.txt" in runs and "tini" in runs
+    assert "'.[cluster]'" in runs, "without Ray's dashboard there is no job submission, and KubeRay waits for ever"
     assert not re.search(r"curl|git clone|huggingface|https?://", runs), "nothing is fetched but packages"
+
+
+def test_what_a_cluster_needs_beside_is_pinned_to_the_same_ray() -> None:
+    project, pins = (ROOT / "pyproject.toml").read_text(), (INFRA / "constraints-cluster.txt").read_text()
+    assert 'cluster = ["ray[default]>=2.60,<2.61"]' in project and '"ray>=2.60,<2.61"' in project
+    lines = [line for line in pins.splitlines() if not line.startswith("#")]
+    assert {"aiohttp", "aiohttp-cors", "opencensus"} <= {line.partition("==")[0] for line in lines}
+    assert all(re.fullmatch(r"[\w.-]+==[\w.]+", line) for line in lines)
 
 
 def test_the_image_takes_from_the_repository_what_is_there_and_no_more() -> None:
@@ -348,6 +357,9 @@ def test_ray_takes_the_cloud_cluster() -> None:
     assert [types[name]["resources"].get("GPU") for name in spot] == [1]
     assert any("GPU" not in node["resources"] and node["resources"]["CPU"] for node in types.values())
     assert cluster["docker"]["image"] == f"renderfarm:{__version__}"
+    assert "--gpus all" not in json.dumps(cluster["docker"]), "docker refuses it on a host without a GPU"
+    for node in types.values():
+        assert ("GPU" in node["resources"]) == ("--gpus all" in node.get("docker", {}).get("worker_run_options", []))
 
 
 def test_the_bucket_policy_allows_what_the_storage_calls_and_keeps_the_log() -> None:

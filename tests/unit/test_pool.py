@@ -171,3 +171,41 @@ def test_where_all_are_sick_the_run_pauses_and_says_why() -> None:
     clock.now = ROOM_S + 1
     with pytest.raises(FarmLost, match="a GPU-1: Xid 79"):
         pool.able()
+
+
+@pytest.mark.parametrize(
+    ("renderers", "device", "gpus", "wanted", "each"),
+    [
+        ({"min": 0, "max": 8}, "auto", 0, 8, 1.0),  # an autoscaler from zero: eight GPUs are asked for before one is there
+        ({"min": 0, "max": 2}, "auto", 8, 2, 1.0),
+        ({"max": 3}, "cpu", 0, 3, 0.0),
+        (4, "cuda", 0, 4, 1.0),
+        ("auto", "cuda", 0, 1, 1.0),
+        ("auto", "auto", 0, 1, 0.0),
+        (2, "auto", 0, 2, 0.0),
+    ],
+)
+def test_a_cluster_is_asked_for_what_the_job_needs(renderers: object, device: str, gpus: int, wanted: int, each: float) -> None:
+    settings = {"name": "a", "manifest": "-", "output": "-", "farm": {"renderers": renderers}, "model": {"device": device}}
+    found = plan_workers(JobSettings.model_validate(settings), gpus, 16)
+    assert (found.renderers, found.gpus_each) == (wanted, each)
+
+
+def test_how_many_renderers_a_run_begins_with() -> None:
+    def farm(renderers: object) -> tuple[int | None, int]:
+        made = JobSettings.model_validate({"name": "a", "manifest": "-", "output": "-", "farm": {"renderers": renderers}}).farm
+        return made.renderers_most, made.renderers_least
+
+    assert [farm(each) for each in ("auto", 3, {"max": 8}, {"min": 2, "max": 8})] == [(None, 1), (3, 1), (8, 1), (8, 2)]
+    with pytest.raises(ValueError, match="min is above max"):
+        farm({"min": 3, "max": 2})
+
+
+def test_patience_for_room_is_the_jobs() -> None:
+    clock = Clock()
+    pool = Pool("renderer", lambda: SimpleNamespace(started=SimpleNamespace(remote=object)), 1, clock, room_s=1200.0)
+    clock.now = 1199.0
+    assert len(pool.able()) == 1
+    clock.now = 1201.0
+    with pytest.raises(FarmLost, match="within 1200 s"):
+        pool.able()

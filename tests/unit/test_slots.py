@@ -85,6 +85,12 @@ def test_units_for_slots_mix_steps_but_not_sizes_or_unguided() -> None:
     assert [[one.image.image_id for one in unit] for unit in units] == [["i0", "i1", "i2", "i3", "i4"], ["u"], ["w"]]
 
 
+def test_a_gpu_that_takes_fewer_images_at_once_gets_smaller_units() -> None:
+    queue = UnitQueue((PendingAttempt(attempt(f"i{at}")) for at in range(20)), 8)
+    units = [queue.next_unit(share) for share in (1.0, 0.25, 0.01, 1.0)]
+    assert [len(unit.members) for unit in units if unit is not None] == [8, 2, 1, 8]
+
+
 def test_slots_are_refused_where_they_cannot_step() -> None:
     with pytest.raises(WeightsError, match="slots cannot step sd with PNDMScheduler"):
         renderer(folder_of("sd"))

@@ -22,6 +22,7 @@ from renderfarm import machine
 from renderfarm.errors import FarmLost, JobError, Stopped
 from renderfarm.farm import leftovers
 from renderfarm.job import JobSettings
+from renderfarm.job.settings import RenderersSettings
 from renderfarm.logs import get_logger
 
 log = get_logger()
@@ -49,8 +50,9 @@ def plan_workers(job: JobSettings, gpus: int, cpus: int) -> WorkerPlan:
 
     On a host with many GPUs and few cores all of them share the cores: each then asks Ray for less than one.
     """
-    on_gpu = gpus > 0 and job.model.device != "cpu"
-    renderers = job.farm.renderers if isinstance(job.farm.renderers, int) else (gpus if on_gpu else 1)
+    coming = job.model.device == "cuda" or isinstance(job.farm.renderers, RenderersSettings)  # an autoscaler brings what is asked for
+    on_gpu = job.model.device != "cpu" and (gpus > 0 or coming)
+    renderers = job.farm.renderers_most or (max(1, gpus) if on_gpu else 1)
     least = -(-renderers // 2) if on_gpu else 1
     finishers = max(1, job.farm.finishers) if isinstance(job.farm.finishers, int) else max(least, cpus - renderers)
     share = min(1.0, max(0.1, cpus / (renderers + finishers))) if on_gpu else 1.0
@@ -181,7 +183,7 @@ def _start(job: JobSettings, quiet: dict[str, Any]) -> WorkerPlan:
 
     leftovers.sweep()
     cpus = machine.cores()
-    wanted = sum(n if isinstance(n, int) else 1 for n in (job.farm.renderers, job.farm.finishers))
+    wanted = sum(n if isinstance(n, int) else 1 for n in (job.farm.renderers_most, job.farm.finishers))
     for start in range(1, STARTS_MAX + 1):
         try:
             with leftovers.marked_children():

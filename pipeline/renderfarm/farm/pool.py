@@ -25,7 +25,7 @@ log = get_logger()
 FALSE_STARTS_MAX = 3
 """Actors in a row that die before they are ready: then the kind has no room here, or cannot load."""
 ROOM_S = 300.0
-"""How long a run goes on without one ready actor of a kind: a node that is being started takes minutes."""
+"""How long a run goes on without one ready actor of a kind, unless `farm.room_s` says otherwise: a node that is started takes minutes."""
 NEAR = 2
 """A worker on the host where the pixels lie is preferred until it owes so many calls more than the idlest one."""
 
@@ -52,8 +52,11 @@ class Member:
 class Pool:
     """Actors of one kind; replaces the dead. `ward` says who is well."""
 
-    def __init__(self, kind: str, spawn: Callable[[], Any], size: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self.kind, self.spawn, self.size, self.clock = kind, spawn, size, clock
+    def __init__(
+        self, kind: str, spawn: Callable[[], Any], size: int, clock: Callable[[], float] = time.monotonic, room_s: float = ROOM_S
+    ) -> None:
+        """`room_s`: how long none may be ready."""
+        self.kind, self.spawn, self.size, self.clock, self.room_s = kind, spawn, size, clock, room_s
         self.false_starts, self.why = 0, ""
         self.ward = Ward(kind)
         self._numbers = itertools.count(1)
@@ -102,9 +105,9 @@ class Pool:
         if self.clock() - self._begun > EXPECTED_S:
             self.ward.expected.clear()
         ready = [worker for worker in self.workers if worker.ready and not worker.out]
-        if not ready and self._none_ready_since is not None and self.clock() - self._none_ready_since > ROOM_S:
+        if not ready and self._none_ready_since is not None and self.clock() - self._none_ready_since > self.room_s:
             sick = f"; those that did are put aside: {self.ward.why()}" if self.ward.sick else ": run again when there is room"
-            raise FarmLost(f"no {self.kind} found room on the cluster within {ROOM_S:.0f} s{sick}")
+            raise FarmLost(f"no {self.kind} found room on the cluster within {self.room_s:.0f} s{sick}")
         well = [worker for worker in ready if worker.place is not None and self.ward.well(worker.place)] or ready
         return [worker for worker in well if not worker.leaving] or well or [worker for worker in self.workers if not worker.out]
 

@@ -7,12 +7,14 @@ nothing. Finishers are added while renderers wait for them and the cluster has a
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from renderfarm import machine
 from renderfarm.errors import FarmLost, Paused, Stopped, StorageAway, UserError
 from renderfarm.farm.cluster import WorkerPlan, available_cpus, cluster, draining_hosts, last_line
 from renderfarm.farm.pool import Member, Pool
@@ -32,6 +34,7 @@ from renderfarm.run.engine import (
     StoredUnit,
 )
 from renderfarm.run.finish import Checked, Decision
+from renderfarm.run.gpus import claimed
 from renderfarm.run.health import Known, Seat, images_of
 from renderfarm.run.units import Unit
 from renderfarm.run.workers import FinisherWorker, RendererWorker, RenderReply, Trouble
@@ -70,11 +73,28 @@ def ray_engine(address: str | None) -> OpenEngine:
 
     @contextmanager
     def open_engine(order: Order, stopped: Callable[[], bool]) -> Iterator[Opened]:
-        with cluster(order.job, address) as workers:
+        with _own_gpus(order, address, stopped), cluster(order.job, address) as workers:
             engine = RayEngine(order, workers)
             yield Opened(engine, workers.renderers, engine.start(stopped))
 
     return open_engine
+
+
+@contextmanager
+def _own_gpus(order: Order, address: str | None, stopped: Callable[[], bool]) -> Iterator[None]:
+    """A private cluster sees the GPUs that no other run of this machine has; a joined one keeps its own books."""
+    names = machine.gpus() if address is None and order.job.model.device != "cpu" else ()
+    before = os.environ.get("CUDA_VISIBLE_DEVICES")
+    with claimed(names, order.job.farm.renderers_most, stopped) as gpus:
+        try:
+            if gpus:
+                os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
+            yield
+        finally:
+            if gpus and before is None:
+                del os.environ["CUDA_VISIBLE_DEVICES"]
+            elif gpus and before is not None:
+                os.environ["CUDA_VISIBLE_DEVICES"] = before
 
 
 class RendererActor(RendererWorker):
@@ -121,11 +141,18 @@ class RayEngine:
         self._batch = 1
         overlap = UNITS_PER_RENDERER if workers.gpus_each else 1  # on a GPU one unit is decoded and copied while the next denoises
         renderer = ray.remote(RendererActor).options(
-            num_cpus=workers.cpus_each, num_gpus=workers.gpus_each, max_restarts=0, max_concurrency=overlap
+            num_cpus=workers.cpus_each,
+            num_gpus=workers.gpus_each,
+            max_restarts=0,
+            max_concurrency=overlap,
+            label_selector=job.farm.labels or None,
         )
         finisher = ray.remote(FinisherActor).options(num_cpus=workers.cpus_finisher, max_restarts=0)
-        self.renderers = Pool("renderer", lambda: renderer.remote(order.weights, job, keys.mark_key.secret), workers.renderers)
-        self.finishers = Pool("finisher", lambda: finisher.remote(job, order.plan_digest, keys), workers.finishers)
+        self.renderers = Pool(
+            "renderer", lambda: renderer.remote(order.weights, job, keys.mark_key.secret), workers.renderers, room_s=job.farm.room_s
+        )
+        self.finishers = Pool("finisher", lambda: finisher.remote(job, order.plan_digest, keys), workers.finishers, room_s=job.farm.room_s)
+        self._least = job.farm.renderers_least
         self._hang_s, self._may_grow = job.farm.hang_s, job.farm.finishers == "auto"
         self._blocked_since: float | None = None
         self._asked_s = time.monotonic()
@@ -139,8 +166,8 @@ class RayEngine:
 
         Raises: FarmLost with the cause, Stopped when `stopped` says so; UserError when a worker refuses what the job asks of it.
         """
-        for pool in (self.renderers, self.finishers):
-            while not any(worker.ready for worker in pool.able()):
+        for pool, least in ((self.renderers, self._least), (self.finishers, 1)):
+            while sum(worker.ready for worker in pool.able()) < least:
                 if stopped():
                     raise Stopped("stopped while the workers were starting: run the same command again")
                 done, _ = self._ray.wait(list(pool.starting), num_returns=1, timeout=1.0)
@@ -177,6 +204,9 @@ class RayEngine:
         behind = waiting >= UNITS_PER_FINISHER * max(1, len(self.finishers.workers))
         self._grow(behind and free >= UNITS_PER_RENDERER)
         return 0 if behind or flying >= BYTES_IN_FLIGHT_MAX else max(0, free)
+
+    def share(self) -> float:
+        return self.renderers.idlest(()).batch / max(1, self._batch)
 
     def _grow(self, blocked: bool) -> None:
         """One finisher more when a renderer has had nothing to do for a while because finishers are behind."""

@@ -81,6 +81,22 @@ class InputsSettings(Section):
     bytes_max: int = Field(32 << 20, ge=1, description="largest input file in bytes")
 
 
+class RenderersSettings(Section):
+    """How many renderers a cluster is asked for: `max` at once, and the run begins with `min`. Those that come later get work then.
+
+    Each asks for a GPU, whether or not one is there yet, so that an autoscaler brings it; with `model.device: cpu` for a CPU.
+    """
+
+    min: int = Field(0, ge=0, description="how many must be ready before the run begins; it never begins with none")
+    max: int = Field(ge=1, description="how many are asked for")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> RenderersSettings:
+        if self.min > self.max:
+            raise ValueError("min is above max")
+        return self
+
+
 class FarmSettings(Section):
     """The workers."""
 
@@ -88,8 +104,16 @@ class FarmSettings(Section):
     engine: Literal["auto", "local", "ray"] = Field(
         "auto", description="local: processes of this machine; ray: a Ray cluster; auto: local with at most one GPU and no --address"
     )
-    renderers: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
-        "auto", description="workers that render; auto: one per GPU; without a GPU as cores and memory allow (local), or one (ray)"
+    renderers: Annotated[int, Field(ge=1)] | Literal["auto"] | RenderersSettings = Field(
+        "auto",
+        description="workers that render: so many, or {min, max} where GPUs may come later; auto: one per GPU; without a GPU as cores and "
+        "memory allow (local), or one (ray)",
+    )
+    labels: dict[str, str] = Field(
+        default_factory=dict, description="labels of the Ray nodes that may render, such as {ray.io/accelerator-type: A100}"
+    )
+    room_s: float = Field(
+        300.0, ge=10, le=86_400, description="how long a run goes on without one renderer or finisher that found room, then: pause"
     )
     finishers: Annotated[int, Field(ge=0)] | Literal["auto"] = Field(
         "auto", description="workers that check and store; auto: the cores that renderers leave free"
@@ -97,6 +121,16 @@ class FarmSettings(Section):
     metrics: MetricsSettings = Field(default_factory=MetricsSettings, description="Prometheus metrics of a run")
     hang_s: float = Field(1800.0, ge=10, le=86_400, description="a worker that gives no answer for so long is ended and replaced")
     deaths_max: int = Field(3, ge=1, le=20, description="renderers that one attempt may take down before it is recorded as failed")
+
+    @property
+    def renderers_most(self) -> int | None:
+        """How many renderers at most; None: as many as there is room for."""
+        return self.renderers.max if isinstance(self.renderers, RenderersSettings) else None if self.renderers == "auto" else self.renderers
+
+    @property
+    def renderers_least(self) -> int:
+        """How many must be ready before a run begins."""
+        return max(1, self.renderers.min) if isinstance(self.renderers, RenderersSettings) else 1
 
 
 class CostSettings(Section):

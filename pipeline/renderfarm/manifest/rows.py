@@ -16,7 +16,7 @@ import unicodedata
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from renderfarm.manifest.adapters import parse
+from renderfarm.manifest.adapters import Parts, parse
 from renderfarm.manifest.columns import FRACTIONS, REQUIRED, TEXTS, WHOLES, nearest
 from renderfarm.manifest.types import Rules
 from renderfarm.schema import ObjectCount, PromptRow
@@ -219,13 +219,14 @@ def _rule_reasons(raw: Mapping[str, Any], rules: Rules) -> Iterator[Reason]:
         remedy = f"use {rules.prompt_chars_max} at most; models read some hundred"
         yield "prompt", f"{len(prompt)} characters long", remedy
     try:
-        named = parse(adapter) if isinstance(adapter, str) and adapter else ()
+        named: Parts = parse(adapter) if isinstance(adapter, str) and adapter else ()
     except ValueError as error:
         named = ()
         yield "adapter", str(error), "name each once, with commas between: lcm, style:0.8"
-    for name, _ in named if rules.adapters is not None else ():
-        if name not in rules.adapters:
-            yield "adapter", f"the job has no adapter {name!r}", _adapter_remedy(name, rules.adapters)
+    known = rules.adapters
+    for name, _ in named:
+        if known is not None and name not in known:
+            yield "adapter", f"the job has no adapter {name!r}", _adapter_remedy(name, known)
     if raw.get("control_image") and rules.control is False:
         yield "control_image", "the job has no ControlNet", "set model.controlnet in the job, or leave this null"
     if "init_image" not in raw or raw["init_image"] is None:

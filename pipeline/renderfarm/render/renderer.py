@@ -100,7 +100,7 @@ class Renderer:
 
         No larger than asked; of just that size where kernels are compiled for it. Raises RenderFailed when it is not finite.
         """
-        if not (self.settings.speed.compile or self.settings.speed.graphs):
+        if self.settings.speed.compile == "off" and not self.settings.speed.graphs:
             multiple = self.model.family.size_multiple
             width, height = (max(multiple, min(side, KNOWN_SIDE) // multiple * multiple) for side in (width, height))
         request = self._stages.Request(width, height, KNOWN_STEPS, 5.0)

@@ -100,6 +100,9 @@ class Engine(Protocol):
     def capacity(self) -> int:
         """How many more units may be started now, by count and by bytes in flight. Raises: FarmLost when no worker is left."""
 
+    def share(self) -> float:
+        """How large the next unit should be, of the largest that a renderer takes: 0..1, as the next renderer's GPU takes fewer at once."""
+
     def render(self, unit: Unit) -> None:
         """Start rendering a unit."""
 

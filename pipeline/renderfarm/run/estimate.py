@@ -33,7 +33,7 @@ def estimate(job: JobSettings, digest: str, groups: Mapping[BatchKey, int], left
     With `farm.renderers: auto` the number of renderers is not known before a cluster is joined: one is assumed. The renderers of a machine
     without a GPU are priced as one.
     """
-    renderers = job.farm.renderers if isinstance(job.farm.renderers, int) else 1
+    renderers = job.farm.renderers_most or 1
     priced = renderers if job.farm.engine == "ray" or (job.model.device != "cpu" and machine.gpus()) else 1
     if rate:
         return _estimate(job, left, rate, priced, f"at this job's last measured {rate:.4g} images/s")

@@ -21,6 +21,7 @@ from typing import Any
 from renderfarm import machine, processes
 from renderfarm.errors import FarmLost, Paused, Stopped, StorageAway, UserError
 from renderfarm.job import JobSettings
+from renderfarm.job.settings import RenderersSettings
 from renderfarm.logs import get_logger
 from renderfarm.processes import Child
 from renderfarm.retry import farm_fault
@@ -39,6 +40,7 @@ from renderfarm.run.engine import (
     no_worker,
 )
 from renderfarm.run.finish import Checked, Decision
+from renderfarm.run.gpus import claimed
 from renderfarm.run.health import EXPECTED_S, Known, Seat, Ward, images_of
 from renderfarm.run.units import Unit
 from renderfarm.run.worker_process import Begin, Done, Kind, Ready, Task
@@ -74,11 +76,12 @@ class Crew:
 
 def plan_crew(job: JobSettings, gpus: int, cpus: int, weights_bytes: int, free_bytes: int | None) -> Crew:
     """One renderer a GPU, the other cores finish; on a CPU as many workers as cores, of which as many render as memory holds weights."""
-    wanted, finishers = job.farm.renderers, job.farm.finishers
+    wanted, finishers = job.farm.renderers_most, job.farm.finishers
     on_gpus = bool(gpus) and job.model.device != "cpu"
     room = cpus * (weights_bytes + WORKER_BYTES) if free_bytes is None else int(free_bytes * MEMORY_SHARE)
     each = WORKER_BYTES if on_gpus else weights_bytes + WORKER_BYTES
-    renderers = wanted if isinstance(wanted, int) else gpus if on_gpus else max(1, min(cpus, room // each))
+    fitting = gpus if on_gpus else max(1, min(cpus, room // each))
+    renderers = min(wanted, fitting) if isinstance(job.farm.renderers, RenderersSettings) and wanted else wanted or fitting
     beside = max(0, min(cpus - renderers, (room - renderers * each) // WORKER_BYTES))
     return Crew(renderers, max(int(on_gpus), finishers if isinstance(finishers, int) else beside), mixed=not on_gpus)
 
@@ -86,15 +89,14 @@ def plan_crew(job: JobSettings, gpus: int, cpus: int, weights_bytes: int, free_b
 @contextmanager
 def open_engine(order: Order, stopped: Callable[[], bool]) -> Iterator[Opened]:
     """As `run.engine.OpenEngine`."""
-    gpus = machine.gpus() if order.job.model.device != "cpu" else ()
-    crew = plan_crew(
-        order.job, len(gpus), machine.cores(), BYTES_PER_WEIGHT * sum(count for _, count in order.weights.parameters), machine.free_bytes()
-    )
-    engine = LocalEngine(order, crew, gpus=gpus)
-    try:
-        yield Opened(engine, crew.renderers, engine.start(stopped), crew.priced)
-    finally:
-        engine.close()
+    with claimed(machine.gpus() if order.job.model.device != "cpu" else (), order.job.farm.renderers_most, stopped) as gpus:
+        weights_bytes = BYTES_PER_WEIGHT * sum(count for _, count in order.weights.parameters)
+        crew = plan_crew(order.job, len(gpus), machine.cores(), weights_bytes, machine.free_bytes())
+        engine = LocalEngine(order, crew, gpus=gpus)
+        try:
+            yield Opened(engine, crew.renderers, engine.start(stopped), crew.priced)
+        finally:
+            engine.close()
 
 
 @dataclass(eq=False, slots=True)
@@ -227,6 +229,9 @@ class LocalEngine:
             if (worker := next(takes, None)) is not None:
                 free[worker] -= 1
         return sum(count for count in free.values() if count > 0)
+
+    def share(self) -> float:
+        return 1.0
 
     def render(self, unit: Unit) -> None:
         flight = self._flights[unit.number] = Flight(unit)

@@ -173,7 +173,7 @@ class Loop:
             if self.stop.draining(self._unit_p95_s(), self._commit_s):
                 self.paused = self.paused or not self.queue.empty()
                 return False
-            unit = self.queue.next_unit()
+            unit = self.queue.next_unit(self.engine.share())
             if unit is None:
                 return False
             self._flying[unit.number] = (unit, self.clock())

@@ -12,15 +12,18 @@ leaves:
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import itertools
 import json
 import re
 import secrets
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from renderfarm import keys
+from renderfarm.cache import cache_folder, recall, remember
 from renderfarm.errors import INCOMPLETE, PAUSED, AlreadyStored, JobError, KeysError, LogDamaged, NotStored, Paused, StorageRefused
 from renderfarm.job import JobSettings
 from renderfarm.keys import KeySet
@@ -32,7 +35,7 @@ from renderfarm.log.salts import SALT_BYTES, Salts, plain
 from renderfarm.log.state import Counts, LogState
 from renderfarm.log.writer import LogWriter
 from renderfarm.logs import get_logger
-from renderfarm.output import JOB_FILE, JOB_FILE_BYTES_MAX, SALT
+from renderfarm.output import IMAGES, INBOX, JOB_FILE, JOB_FILE_BYTES_MAX, REPORT, REVIEW, SALT, THUMBS, VALUES
 from renderfarm.plan import mixed_key, salted_row_digest
 from renderfarm.resolve import ResolvedJob
 from renderfarm.retry import cause_of, next_attempt, reopens
@@ -45,10 +48,15 @@ from renderfarm.run.loop import Committer, Hear, Loop, Stop, Tally
 from renderfarm.run.statements import Inbox, Rules, people_of, take_in
 from renderfarm.run.units import PendingAttempt, UnitQueue
 from renderfarm.schema import Record
-from renderfarm.storage import Storage, open_storage, put_if_absent_holds
+from renderfarm.storage import Probe, S3Storage, Storage, open_storage, probe
 from renderfarm.version import __version__
 
 log = get_logger()
+
+
+PROBED = ("provenance/", VALUES, INBOX, IMAGES, REVIEW, THUMBS, REPORT)
+"""Prefixes under which a run writes: a policy may allow one and refuse another."""
+PROBES_FILE, PROBED_S = "stores.json", 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +145,7 @@ def open_session(resolved: ResolvedJob, storage: Storage | None = None) -> Sessi
     key_set, notes = job_keys(job)
     storage = storage or open_storage(job.output.to, create=True, patience_s=job.output.patience_s, checksum=job.output.checksum)
     _claim_output(storage, job)
-    lease = _take_lease(storage, notes)
+    lease = _take_lease(storage, _probed(storage, notes).fences, notes)
     try:
         signer = key_set.signer()
         writer = LogWriter.open(storage, job.name, signer, key_set.trust().log_keys)
@@ -153,9 +161,29 @@ def open_session(resolved: ResolvedJob, storage: Storage | None = None) -> Sessi
     return session
 
 
-def _take_lease(storage: Storage, notes: list[str]) -> Lease:
+def _probed(storage: Storage, notes: list[str]) -> Probe:
+    """What the storage does, under every prefix that will be written; of a bucket remembered for a day, once it is known to fence.
+
+    Parts themselves are not tried: what lies there may never be removed. The first part is written before anything renders.
+    """
+    if not isinstance(storage, S3Storage):
+        return probe(storage)
+    path, key = cache_folder() / PROBES_FILE, hashlib.sha256(storage.identity.encode()).hexdigest()
+    known = recall(path).get(key)
+    if isinstance(known, dict) and isinstance(at := known.get("at"), float) and 0 <= time.time() - at < PROBED_S:
+        found = Probe(True, known.get("deletes") is True, known.get("versioned") is True)
+    else:
+        found = probe(storage, PROBED)
+        if found.fences:
+            remember(path, {key: {"at": time.time(), "deletes": found.deletes, "versioned": found.versioned}})
+    log.info("storage.probed", uri=storage.uri, fences=found.fences, deletes=found.deletes, versioned=found.versioned)
+    if not found.deletes:
+        notes.append("this storage refuses to remove what is written: `renderfarm gc` cannot collect what crashes leave")
+    return found
+
+
+def _take_lease(storage: Storage, fences: bool, notes: list[str]) -> Lease:
     """Shows that a driver is at work; where writers cannot be fenced it keeps a second one away. Raises: Fenced, StorageAway."""
-    fences = put_if_absent_holds(storage)
     if not fences:
         log.warning("storage.not_fenced", uri=storage.uri)
         what = "this storage lets several writers of one new object win: two drivers are kept apart by a lease only"

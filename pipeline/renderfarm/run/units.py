@@ -146,29 +146,29 @@ class UnitQueue:
         self._refill()
         return not (self._sealed or self._retries or self._fresh)
 
-    def next_unit(self) -> Unit | None:
-        """The next lease, or None when nothing waits."""
+    def next_unit(self, share: float = 1.0) -> Unit | None:
+        """The next lease, or None when nothing waits; new work fills this share of a batch."""
         if self._sealed:
             return Unit(next(self._numbers), self._sealed.popleft())
         self._refill()
         for pool in (self._retries, self._fresh):
             if pool:
-                groups = self._take(pool)
+                groups = self._take(pool, max(1, round(self._batch * share)))
                 return Unit(next(self._numbers), tuple(work for group in groups for work in group))
         return None
 
-    def _take(self, pool: dict[BatchKey, deque[Group]]) -> list[Group]:
-        """A batch of the oldest key in `pool`; a short batch of retries is filled up with new work of the same key."""
+    def _take(self, pool: dict[BatchKey, deque[Group]], count: int) -> list[Group]:
+        """So many of the oldest key in `pool`; a short batch of retries is filled up with new work of the same key."""
         key = next(iter(pool))
-        taken = self._pop(pool, key, [])
+        taken = self._pop(pool, key, [], count)
         if pool is self._retries and key in self._fresh:
-            taken = self._pop(self._fresh, key, taken)
+            taken = self._pop(self._fresh, key, taken, count)
         return taken
 
-    def _pop(self, pool: dict[BatchKey, deque[Group]], key: BatchKey, taken: list[Group]) -> list[Group]:
-        """`taken`, and behind it groups from `pool` until they are a batch. Several sheets of a drawing may fill a unit before that."""
+    def _pop(self, pool: dict[BatchKey, deque[Group]], key: BatchKey, taken: list[Group], count: int) -> list[Group]:
+        """`taken`, and behind it groups from `pool` until they are `count`. Several sheets of a drawing may fill a unit before that."""
         waiting, size, several = pool[key], sum(map(_group_bytes, taken)), any(len(group) > 1 for group in taken)
-        while waiting and len(taken) < self._batch:
+        while waiting and len(taken) < count:
             size, several = size + _group_bytes(waiting[0]), several or len(waiting[0]) > 1
             if taken and several and size > GROUP_BYTES_MAX:  # single pictures are the batch's to limit
                 break

@@ -224,6 +224,7 @@ def _job_spec(
         ],
         "env": [
             {"name": "RENDERFARM_KEYS", "value": "/etc/renderfarm/keys"},
+            {"name": "HOME", "value": "/tmp"},
             {"name": "XDG_STATE_HOME", "value": "/tmp/state"},
             {"name": "XDG_CACHE_HOME", "value": "/tmp/cache"},
         ],

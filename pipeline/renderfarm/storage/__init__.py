@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from renderfarm.errors import StorageRefused
-from renderfarm.storage.base import Storage, Stored, checked_key, put_if_absent_holds, segment
+from renderfarm.storage.base import Probe, Storage, Stored, checked_key, probe, put_if_absent_holds, segment
 from renderfarm.storage.inputs import FileStamp, list_inputs, open_input, stamp
 from renderfarm.storage.local import LocalStorage
 from renderfarm.storage.s3 import BUDGET_S, S3Storage
@@ -14,6 +14,7 @@ from renderfarm.storage.s3 import BUDGET_S, S3Storage
 __all__ = [
     "FileStamp",
     "LocalStorage",
+    "Probe",
     "S3Storage",
     "Storage",
     "Stored",
@@ -22,6 +23,7 @@ __all__ = [
     "list_inputs",
     "open_input",
     "open_storage",
+    "probe",
     "put_if_absent_holds",
     "segment",
     "stamp",

@@ -9,12 +9,13 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol, runtime_checkable
 from urllib.parse import quote
 
-from renderfarm.errors import AlreadyStored, NotStored
+from renderfarm.errors import AlreadyStored, NotStored, StorageRefused
 
 SEGMENT_BYTES_MAX = 150
 """Longest percent-encoded segment: file systems stop at 255 bytes, and a temporary name needs room beside it."""
@@ -87,19 +88,50 @@ def same_bytes_or_raise(storage: Storage, key: str, data: bytes) -> None:
         raise AlreadyStored(key)
 
 
-def put_if_absent_holds(storage: Storage, racers: int = 8) -> bool:
-    """Whether exactly one of `racers` concurrent `put_new` calls wins. A sequential probe would pass servers that check, then write."""
-    key = f"provenance/probe-{secrets.token_hex(8)}"
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What a storage was seen to do. `fences`: of racing `put_new` calls one wins; `deletes`: what is written can be removed;
+    `versioned`: what is removed is kept as an older version."""
 
-    def race(number: int) -> bool:
-        try:
-            storage.put_new(key, f"racer {number}".encode())
-        except AlreadyStored:
-            return False
-        return True
+    fences: bool
+    deletes: bool = True
+    versioned: bool = False
 
+
+def probe(storage: Storage, prefixes: Sequence[str] = ("provenance/",), racers: int = 8) -> Probe:
+    """Race `racers` writers for a new object under each of these prefixes, then remove it.
+
+    A sequential probe would pass servers that check, then write. Raises: StorageRefused where a prefix may not be written; StorageAway.
+    """
+    fences = deletes = True
+    with ThreadPoolExecutor(racers) as pool:
+        for prefix in prefixes:
+            key = f"{prefix}probe-{secrets.token_hex(8)}"
+            try:
+                wins = sum(pool.map(lambda number, key=key: _wins(storage, key, number), range(racers)))
+            finally:
+                deletes = _removed(storage, key) and deletes
+            fences = fences and wins == 1
+    return Probe(fences, deletes, bool(getattr(storage, "versioned", False)))
+
+
+def _wins(storage: Storage, key: str, number: int) -> bool:
     try:
-        with ThreadPoolExecutor(racers) as pool:
-            return sum(pool.map(race, range(racers))) == 1
-    finally:
+        storage.put_new(key, f"racer {number}".encode())
+    except AlreadyStored:
+        return False
+    return True
+
+
+def _removed(storage: Storage, key: str) -> bool:
+    """Whether the storage lets us remove it; one that keeps all is as good for a log."""
+    try:
         storage.delete(key)
+    except StorageRefused:
+        return False
+    return True
+
+
+def put_if_absent_holds(storage: Storage, racers: int = 8) -> bool:
+    """Whether exactly one of `racers` concurrent `put_new` calls wins."""
+    return probe(storage, racers=racers).fences

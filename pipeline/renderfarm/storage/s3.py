@@ -85,6 +85,8 @@ class S3Storage:
         self.versioned = False
         """Whether the store answered a write with a version: then what is deleted is kept all the same."""
         self.client = self._connect()
+        self.identity = f"{self.client.meta.endpoint_url} {self.uri} {self._key_id()}"
+        """The store, the place in it and who asks."""
         self._call(lambda: self.client.list_objects_v2(Bucket=bucket, Prefix=self.prefix, MaxKeys=1))
 
     def _connect(self) -> Any:
@@ -104,6 +106,10 @@ class S3Storage:
             return boto3.session.Session().client("s3", config=config)
         except Exception as error:  # botocore has no common base for its own configuration errors
             raise StorageRefused(f"no S3 client: {error}", self.uri, "set AWS_REGION, and AWS_ENDPOINT_URL for other servers") from error
+
+    def _key_id(self) -> str:
+        credentials = self.client._request_signer._credentials
+        return "" if credentials is None else str(credentials.access_key)
 
     def _call(self, call: Callable[[], Reply], key: str = "") -> Reply:
         """Run one request; retry what the world causes within the budget.
@@ -265,12 +271,13 @@ def _checksum(kind: str, data: bytes) -> dict[str, str]:
     """The argument of a PUT that carries this kind of checksum, base64."""
     if kind == "none":
         return {}
-    name, digest = {
-        "md5": ("ContentMD5", lambda: hashlib.md5(data, usedforsecurity=False).digest()),
-        "crc32": ("ChecksumCRC32", lambda: zlib.crc32(data).to_bytes(4, "big")),
-        "sha256": ("ChecksumSHA256", lambda: hashlib.sha256(data).digest()),
-    }[kind]
-    return {name: base64.b64encode(digest()).decode()}
+    if kind == "crc32":
+        name, digest = "ChecksumCRC32", zlib.crc32(data).to_bytes(4, "big")
+    elif kind == "sha256":
+        name, digest = "ChecksumSHA256", hashlib.sha256(data).digest()
+    else:
+        name, digest = "ContentMD5", hashlib.md5(data, usedforsecurity=False).digest()
+    return {name: base64.b64encode(digest).decode()}
 
 
 def _words(error: ClientError) -> str:
