@@ -89,6 +89,10 @@ class DrawnEngine:
     def capacity(self) -> int:
         return 1 - len(self._events)
 
+    def share(self) -> float:
+        """As `Engine.share`."""
+        return 1.0
+
     def render(self, unit: Unit) -> None:
         once, places = drawn_once(unit.attempts())
         names = tuple(f"{attempt.image.drawing_id}/{attempt.number}" for attempt in once)
