@@ -216,3 +216,4 @@ def test_the_known_picture_is_the_same_each_time_and_small() -> None:
     first, second = renderer.known(), renderer.known()
     assert first == second and not first.trouble and len(first.levels) == 256 and first.span > 8
     assert np.frombuffer(first.levels, np.uint8).std() > 0
+    assert [renderer.renderer.known(*size)[0].shape for size in ((512, 768), (64, 96))] == [(1, 128, 128, 3), (1, 96, 64, 3)]

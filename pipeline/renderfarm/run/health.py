@@ -227,7 +227,7 @@ class Ward:
         why = "the renderer was lost before it could be judged" if known is None else self.sick.get(place, "")
         return [self._taken(place, event, why) for event in self._held.pop(place, [])]
 
-    def _taken(self, place: Seat, event: RenderLost | CheckedUnit, why: str) -> Event:
+    def _taken(self, place: Seat, event: RenderLost | CheckedUnit, why: str) -> RenderLost | CheckedUnit:
         images = images_of(event.unit)
         if why:
             self.done(event.unit)

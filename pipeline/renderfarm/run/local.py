@@ -226,8 +226,8 @@ class LocalEngine:
                 free[worker] = worker.overlap - sum(call is not None and call.kind == "render" for call in worker.tasks.values())
         for call in self._renders:
             takes = (worker for worker, count in free.items() if count > 0 and ("render" in worker.awaits or self._fits(worker, call)))
-            if (worker := next(takes, None)) is not None:
-                free[worker] -= 1
+            for taker in itertools.islice(takes, 1):
+                free[taker] -= 1
         return sum(count for count in free.values() if count > 0)
 
     def share(self) -> float:
