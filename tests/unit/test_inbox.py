@@ -181,6 +181,26 @@ def test_whatever_fails_each_statement_is_taken_in_once(output: Output) -> None:
     report_of(output)
 
 
+class Keeping(LocalStorage):
+    """A bucket whose policy lets nobody remove anything."""
+
+    def delete(self, key: str) -> None:
+        raise StorageRefused("explicit deny in a policy", self.uri, "change it")
+
+
+def test_a_bucket_that_keeps_everything_ends_no_run_and_doubles_no_statement(output: Output) -> None:
+    one, other = review_letter(ADA, tried(1), "rejected"), letter(note("approval", ADA, at=1))
+    put(output, one)
+    for _ in range(2):
+        found = opened(output, Keeping(output.folder, create=False))[1]
+        found.listen()
+        put(output, other)
+        found.listen()
+        assert found.troubles.keys() == {one.key, other.key}
+    assert len(said(output)) == 2 and waiting(output) == [one.key, other.key]
+    assert "2 of them cannot be taken in: the log holds them already, and nobody took them away" in report_of(output).notes
+
+
 def test_one_that_comes_back_late_is_no_second_one(output: Output) -> None:
     one = review_letter(ADA, tried(1), "rejected")
     for _ in range(3):

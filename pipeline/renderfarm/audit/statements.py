@@ -163,13 +163,15 @@ class Statements:
         for key in keys[:INBOX_MAX]:
             try:
                 letter = inbox.read(storage, key)
-                if letter is not None and self._people is not None:
+                if letter is not None and letter.name in self._seen:
+                    troubles["the log holds them already, and nobody took them away"] += 1
+                elif letter is not None and self._people is not None:
                     notes.verify(letter.statement, self._people)
             except NoteMalformed as error:
                 troubles[f"malformed: {error}"] += 1
             except (NoteUntrusted, NotStored) as error:
                 troubles[str(error)] += 1
         if keys:
-            self._report.notes.append(f"{len(keys)} statements of people wait in the inbox, and are in no record yet")
+            self._report.notes.append(f"{len(keys)} statements of people wait in the inbox")
         for why, count in troubles.most_common(5):
             self._report.notes.append(f"{count} of them cannot be taken in: {why}")

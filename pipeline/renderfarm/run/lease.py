@@ -30,6 +30,8 @@ BYTES_MAX = 4096
 RUN, PEOPLE = "run", "people"
 """Who holds it: a driver, or somebody who takes in statements, which is done in seconds."""
 TTL_S = {RUN: 90.0, PEOPLE: 20.0}
+PEOPLE_TURNS = 6
+"""A driver waits so many times that long: several people may take turns, and one of them may have been killed."""
 RENEWALS = 4.5
 """How often a lease is written in the time after which it would end."""
 SETTLE_S = 2.0
@@ -79,9 +81,11 @@ class Lease:
         fences: bool = False,
         holder: str = RUN,
         ttl_s: float | None = None,
+        renew_s: float | None = None,
     ) -> None:
         self._storage, self._clock, self._fences, self._holder = storage, clock, fences, holder
         self._ttl_s = ttl_s or TTL_S[holder]
+        self._renew_s = renew_s or self._ttl_s / RENEWALS
         self.owner = secrets.token_hex(8)
         self._lost = ""
         self._ended = threading.Event()
@@ -92,7 +96,7 @@ class Lease:
 
         Raises: Fenced while another driver holds it and nothing but the lease keeps drivers apart; StorageAway.
         """
-        give_up = self._clock() + TTL_S[PEOPLE]
+        give_up = self._clock() + PEOPLE_TURNS * TTL_S[PEOPLE]
         while True:
             found = read(self._storage)
             left_s = found.left_s(self._clock())
@@ -143,7 +147,7 @@ class Lease:
             raise Fenced(f"another driver took the lease of {self._storage.uri}; let one driver at a time write to an output")
 
     def _keep(self) -> None:
-        while not self._ended.wait(self._ttl_s / RENEWALS):
+        while not self._ended.wait(self._renew_s):
             try:
                 if self._fences:
                     self._show()
