@@ -10,7 +10,7 @@ from renderfarm import notes
 from renderfarm.log.inbox import Letter
 from renderfarm.notes import Signer
 from renderfarm.notes.statement import Statement, Value, person_key_name, sign, words_commitment
-from renderfarm.run.statements import subject_of
+from renderfarm.run.reviews import subject_of
 from renderfarm.schema import REVIEW, Record
 
 NOW_US = 1_790_000_000_000_000

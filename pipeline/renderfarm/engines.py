@@ -9,7 +9,7 @@ from renderfarm.audit.fanout import FanOut
 from renderfarm.errors import JobError
 from renderfarm.farm.ray_engine import ray_engine
 from renderfarm.job import JobSettings
-from renderfarm.run import local
+from renderfarm.run import here
 from renderfarm.run.engine import OpenEngine
 
 
@@ -21,7 +21,7 @@ def engine_for(job: JobSettings, address: str | None) -> OpenEngine:
     if job.farm.engine == "local" and address is not None:
         raise JobError("farm.engine: local joins no cluster", f"--address {address}", "leave --address out, or set farm.engine: ray")
     local_alone = job.farm.engine == "auto" and address is None and (job.model.device == "cpu" or len(machine.gpus()) < 2)
-    return local.open_engine if job.farm.engine == "local" or local_alone else ray_engine(address)
+    return here.open_engine if job.farm.engine == "local" or local_alone else ray_engine(address)
 
 
 def fan_out_on(address: str | None) -> AbstractContextManager[FanOut | None]:

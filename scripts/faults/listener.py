@@ -26,7 +26,8 @@ from renderfarm.run import lease as leases
 from renderfarm.run import session as farm
 from renderfarm.run.engine import CheckedUnit, Opened, Order, Rendered, StoredUnit
 from renderfarm.run.finish import Checked, Decision, Finished, Finisher, failed_record, payload_of
-from renderfarm.run.statements import Inbox, people_of
+from renderfarm.run.reviews import people_of
+from renderfarm.run.statements import Inbox
 from renderfarm.run.stop import StopSignals
 from renderfarm.schema import Attempt, Verdict
 from renderfarm.storage import open_storage
@@ -62,7 +63,7 @@ class Listened(SlowEngine):
 
     def store(self, rendered: Rendered, checked: Sequence[Checked], decisions: Sequence[Decision]) -> None:
         works = rendered.unit.members
-        finished = tuple(self._stored(work.attempt, *found) for work, *found in zip(works, checked, decisions, strict=True))
+        finished = tuple(self._stored(work.attempt, seen, made) for work, seen, made in zip(works, checked, decisions, strict=True))
         self.events.append(StoredUnit(rendered.unit, finished))
 
     def _stored(self, attempt: Attempt, checked: Checked, decision: Decision) -> Finished:

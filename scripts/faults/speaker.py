@@ -21,7 +21,8 @@ from renderfarm.notes.statement import Statement, Value, sign, words_commitment
 from renderfarm.resolve import read_job_file
 from renderfarm.review import review
 from renderfarm.run.finish import now_us
-from renderfarm.run.statements import subject_of, take_in
+from renderfarm.run.reviews import subject_of
+from renderfarm.run.statements import take_in
 from renderfarm.schema import Record
 from renderfarm.storage import Storage, open_storage
 from scripts.faults.listener import SHOWN

@@ -13,8 +13,9 @@ import pytest
 from renderfarm import Job, Output
 from renderfarm.resolve import resolve_job
 from renderfarm.run import session as runs
+from renderfarm.run.crew import Crew
 from renderfarm.run.engine import Opened, Order
-from renderfarm.run.local import Crew, LocalEngine
+from renderfarm.run.local import LocalEngine
 from renderfarm.run.stop import StopSignals
 from tests.integration.conftest import Farm
 

@@ -33,7 +33,8 @@ from renderfarm.retry import farm_fault, next_attempt
 from renderfarm.run.engine import CheckedUnit, Event, FinishLost, Rendered, RenderLost, StoredUnit
 from renderfarm.run.finish import Checked, Decision, Finished, failed_record
 from renderfarm.run.loop import Loop, Tally
-from renderfarm.run.statements import Inbox, Rules
+from renderfarm.run.reviews import ReviewRules
+from renderfarm.run.statements import Inbox
 from renderfarm.run.stop import StopSignals
 from renderfarm.run.units import PendingAttempt, Unit, UnitQueue
 from renderfarm.schema import Attempt, PlannedImage, PromptRow, Record, RenderInfo, Verdict
@@ -46,7 +47,7 @@ INFO = RenderInfo("sim", "", "0" * 64, "none", "none", "none", "sim", "", "0", "
 JOB_JSON = json.dumps({"name": "sim", "settings": {"checks": {"attempts": 3}}}).encode()
 ADA, BOB = person("Ada"), person("Bob")
 PEOPLE = {who.name: who.public_key for who in (ADA, BOB)}
-RULES = Rules("sim", 3, "image/png", False)
+RULES = ReviewRules("sim", 3, "image/png", False)
 HANG_S = 60.0
 """When the engine takes a hung worker for dead, as `farm.hang_s` says of real ones."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import itertools
 import random
 import sys
@@ -23,13 +22,12 @@ Shown = list[tuple[int, bytes, Sequence[bytes]]]
 @pytest.fixture(scope="module")
 def outsider() -> Iterator[ModuleType]:
     """`evidence.py` of the examples."""
-    spec = importlib.util.spec_from_file_location("outsiders_evidence", EXAMPLES / "evidence.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # where dataclasses look for their module
-    spec.loader.exec_module(module)
+    path = EXAMPLES / "evidence.py"
+    module = ModuleType("outsiders_evidence")
+    sys.modules[module.__name__] = module  # where dataclasses look for their module
+    exec(compile(path.read_text("utf-8"), path, "exec"), module.__dict__)
     yield module
-    del sys.modules[spec.name]
+    del sys.modules[module.__name__]
 
 
 def pages_over(ids: Sequence[str], subjects: Sequence[tuple[str, ...]]) -> list[bytes]:

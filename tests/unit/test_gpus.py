@@ -11,7 +11,7 @@ import pytest
 from renderfarm import machine
 from renderfarm.errors import Stopped
 from renderfarm.farm.ray_engine import ray_engine
-from renderfarm.run import local
+from renderfarm.run import here
 from renderfarm.run.gpus import claimed
 from tests.unit.test_local_engine import order
 
@@ -60,7 +60,7 @@ with claimed(["test-c"], None, lambda: False):
 @pytest.mark.parametrize("engine", ["local", "ray"])
 def test_both_engines_wait_for_gpus_that_others_have(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", ",".join(NAMES))
-    open_engine = local.open_engine if engine == "local" else ray_engine(None)
+    open_engine = here.open_engine if engine == "local" else ray_engine(None)
     with claimed(NAMES, None, never), pytest.raises(Stopped, match="had every GPU"), open_engine(order(), lambda: True):
         pass
 

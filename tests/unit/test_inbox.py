@@ -22,7 +22,8 @@ from renderfarm.log.inbox import Letter
 from renderfarm.log.writer import LogWriter
 from renderfarm.output import INBOX, PARTS
 from renderfarm.run.lease import PEOPLE, Lease
-from renderfarm.run.statements import LOOK_S, Inbox, Rules, people_of, take_in
+from renderfarm.run.reviews import ReviewRules, people_of
+from renderfarm.run.statements import LOOK_S, Inbox, take_in
 from renderfarm.schema import Record, is_review
 from renderfarm.storage import LocalStorage, Storage
 from tests import outputs, reviewed
@@ -30,7 +31,7 @@ from tests.outputs import Output, attempt_record, image_id
 from tests.statements import letter, note, person, review_letter
 
 ADA, EVE = person("Ada"), person("Eve")
-RULES = Rules(outputs.JOB, 2, "image/png", False)
+RULES = ReviewRules(outputs.JOB, 2, "image/png", False)
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +97,7 @@ def test_statements_are_taken_in_by_time_whatever_their_type(output: Output) -> 
     assert not any("inbox" in line for line in report_of(output).notes)
 
 
-def stays(output: Output, one: Letter, why: str) -> None:
+def assert_stays(output: Output, one: Letter, why: str) -> None:
     put(output, one)
     writer, found = opened(output)
     size = writer.size
@@ -125,7 +126,7 @@ STAY: dict[str, tuple[Callable[[], Letter], str]] = {
 @pytest.mark.parametrize("name", STAY)
 def test_what_cannot_be_taken_in_stays_and_is_said(output: Output, name: str) -> None:
     make, why = STAY[name]
-    stays(output, make(), why)
+    assert_stays(output, make(), why)
 
 
 def test_what_is_no_letter_stays_beside_one_that_is_taken_in(output: Output, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,9 +11,10 @@ import pytest
 
 from renderfarm.errors import FarmLost, JobError, Stopped, StorageAway
 from renderfarm.job import JobSettings
+from renderfarm.run.crew import Crew, plan_crew
 from renderfarm.run.engine import CheckedUnit, Event, FinishLost, Order, Rendered, RenderLost, StoredUnit
 from renderfarm.run.finish import Decision
-from renderfarm.run.local import Crew, LocalEngine, plan_crew
+from renderfarm.run.local import LocalEngine
 from renderfarm.run.units import PendingAttempt, Unit
 from tests.standins import attempt
 

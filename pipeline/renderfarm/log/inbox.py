@@ -43,6 +43,12 @@ class Letter:
         return inbox_key(self.statement.time_us, hashlib.sha256(self.signed.encode()).hexdigest())
 
     @property
+    def leads(self) -> tuple[int | None, ...]:
+        """For each subject the part where its record should lie; None where that is not said."""
+        subjects = len(self.statement.subjects)
+        return self.parts if len(self.parts) == subjects else (None,) * subjects
+
+    @property
     def name(self) -> bytes:
         """What the log knows it by."""
         return statement_key(self.signed)

@@ -32,7 +32,8 @@ from renderfarm.notes import statement as statements
 from renderfarm.notes.statement import Statement, Value
 from renderfarm.resolve import JobFile
 from renderfarm.run.finish import now_us
-from renderfarm.run.statements import Rules, look, moves, refuse, require_text, subject_of, take_in
+from renderfarm.run.reviews import ReviewRules, look, moves, refuse, require_text, subject_of
+from renderfarm.run.statements import take_in
 from renderfarm.schema import REVIEW, AttemptOutcome, Record, is_review
 from renderfarm.storage import Storage
 
@@ -137,9 +138,9 @@ def log_keys(job: JobFile, folder: Path | None, needed: bool) -> KeySet | None:
         return None
 
 
-def rules_of(job: JobFile, key_set: KeySet | None) -> Rules:
+def rules_of(job: JobFile, key_set: KeySet | None) -> ReviewRules:
     """What of a job decides about a person's word."""
-    return Rules(job.name, job.attempts, job.media_type, job.allow_unmarked, key_set.mark_key if key_set is not None else None)
+    return ReviewRules(job.name, job.attempts, job.media_type, job.allow_unmarked, key_set.mark_key if key_set is not None else None)
 
 
 def review(

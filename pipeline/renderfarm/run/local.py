@@ -9,30 +9,25 @@ Who is well, and may have what, is `run.health`'s to say. A worker ends when its
 from __future__ import annotations
 
 import itertools
-import platform
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from multiprocessing import connection
 from typing import Any
 
-from renderfarm import machine, processes
+from renderfarm import processes
 from renderfarm.errors import FarmLost, Paused, Stopped, StorageAway, UserError
-from renderfarm.job import JobSettings
-from renderfarm.job.settings import RenderersSettings
 from renderfarm.logs import get_logger
-from renderfarm.processes import Child
 from renderfarm.retry import farm_fault
 from renderfarm.run import worker_process
+from renderfarm.run.crew import FALSE_STARTS_MAX, HERE, Call, Crew, Flight, Worker
 from renderfarm.run.engine import (
     BYTES_IN_FLIGHT_MAX,
     UNITS_PER_FINISHER,
     CheckedUnit,
     Event,
     FinishLost,
-    Opened,
     Order,
     Rendered,
     RenderLost,
@@ -40,107 +35,12 @@ from renderfarm.run.engine import (
     no_worker,
 )
 from renderfarm.run.finish import Checked, Decision
-from renderfarm.run.gpus import claimed
-from renderfarm.run.health import EXPECTED_S, Known, Seat, Ward, images_of
+from renderfarm.run.health import EXPECTED_S, Known, Seat, Ward
 from renderfarm.run.units import Unit
 from renderfarm.run.worker_process import Begin, Done, Kind, Ready, Task
 from renderfarm.run.workers import RenderReply, Trouble
 
 log = get_logger()
-
-FALSE_STARTS_MAX = 3
-"""Workers in a row that die before they are ready: then they cannot load."""
-MEMORY_SHARE = 0.75
-"""Of the free memory, for workers; the rest is for pictures under way and for others."""
-WORKER_BYTES = 700_000_000
-"""What a worker takes beside its weights. Measured with the starter weights on a CPU, memory that it shares with nobody: 640 MB where
-it renders and checks, 330 MB where it only checks."""
-HERE = platform.node()
-BYTES_PER_WEIGHT = 4
-"""float32, as a CPU holds them."""
-
-
-@dataclass(frozen=True, slots=True)
-class Crew:
-    """Workers of one machine: those that may render, those that only check and store, and whether renderers do both."""
-
-    renderers: int
-    finishers: int
-    mixed: bool
-
-    @property
-    def priced(self) -> int:
-        """Renderers that cost `cost.per_hour` each: a machine without a GPU counts as one."""
-        return 1 if self.mixed else self.renderers
-
-
-def plan_crew(job: JobSettings, gpus: int, cpus: int, weights_bytes: int, free_bytes: int | None) -> Crew:
-    """One renderer a GPU, the other cores finish; on a CPU as many workers as cores, of which as many render as memory holds weights."""
-    wanted, finishers = job.farm.renderers_most, job.farm.finishers
-    on_gpus = bool(gpus) and job.model.device != "cpu"
-    room = cpus * (weights_bytes + WORKER_BYTES) if free_bytes is None else int(free_bytes * MEMORY_SHARE)
-    each = WORKER_BYTES if on_gpus else weights_bytes + WORKER_BYTES
-    fitting = gpus if on_gpus else max(1, min(cpus, room // each))
-    renderers = min(wanted, fitting) if isinstance(job.farm.renderers, RenderersSettings) and wanted else wanted or fitting
-    beside = max(0, min(cpus - renderers, (room - renderers * each) // WORKER_BYTES))
-    return Crew(renderers, max(int(on_gpus), finishers if isinstance(finishers, int) else beside), mixed=not on_gpus)
-
-
-@contextmanager
-def open_engine(order: Order, stopped: Callable[[], bool]) -> Iterator[Opened]:
-    """As `run.engine.OpenEngine`."""
-    with claimed(machine.gpus() if order.job.model.device != "cpu" else (), order.job.farm.renderers_most, stopped) as gpus:
-        weights_bytes = BYTES_PER_WEIGHT * sum(count for _, count in order.weights.parameters)
-        crew = plan_crew(order.job, len(gpus), machine.cores(), weights_bytes, machine.free_bytes())
-        engine = LocalEngine(order, crew, gpus=gpus)
-        try:
-            yield Opened(engine, crew.renderers, engine.start(stopped), crew.priced)
-        finally:
-            engine.close()
-
-
-@dataclass(eq=False, slots=True)
-class Worker:
-    """One process. `kinds`: what it may do, of which it is `ready` for some and still `awaits` others; `overlap`: tasks at a time;
-    `heard_s`: when it last answered, or was given work while idle. A task without a call is the known picture."""
-
-    number: int
-    place: Seat
-    child: Child
-    kinds: tuple[Kind, ...]
-    overlap: int
-    heard_s: float
-    environment: dict[str, str]
-    first: tuple[Kind, ...]
-    awaits: list[Kind]
-    ready: list[Kind] = field(default_factory=list)
-    tasks: dict[int, Call | None] = field(default_factory=dict)
-
-
-@dataclass(eq=False, slots=True)
-class Flight:
-    """A unit on its way. `answers`: those of the stage that it is in, by image; `lost`: its calls count no more."""
-
-    unit: Unit
-    rendered: Rendered | None = None
-    answers: dict[int, Any] = field(default_factory=dict)
-    lost: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One task of a flight: the unit's rendering, or the checking or storing of its image `at`."""
-
-    flight: Flight
-    kind: Kind
-    method: str
-    arguments: tuple[Any, ...]
-    at: int = 0
-
-    def images(self) -> list[str]:
-        """The ids of the images that it is about."""
-        every = images_of(self.flight.unit)
-        return every if self.kind == "render" else every[self.at : self.at + 1]
 
 
 class LocalEngine:

@@ -12,30 +12,23 @@ leaves:
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import itertools
-import json
-import re
-import secrets
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from renderfarm import keys
-from renderfarm.cache import cache_folder, recall, remember
-from renderfarm.errors import INCOMPLETE, PAUSED, AlreadyStored, JobError, KeysError, LogDamaged, NotStored, Paused, StorageRefused
+from renderfarm.errors import INCOMPLETE, PAUSED, KeysError, LogDamaged, Paused, StorageRefused
 from renderfarm.job import JobSettings
 from renderfarm.keys import KeySet
 from renderfarm.log import inbox, reading
 from renderfarm.log.canonical import sealed
 from renderfarm.log.parts import PART_ROWS_MAX
 from renderfarm.log.rate import last_rate
-from renderfarm.log.salts import SALT_BYTES, Salts, plain
+from renderfarm.log.salts import Salts, plain
 from renderfarm.log.state import Counts, LogState
 from renderfarm.log.writer import LogWriter
 from renderfarm.logs import get_logger
-from renderfarm.output import IMAGES, INBOX, JOB_FILE, JOB_FILE_BYTES_MAX, REPORT, REVIEW, SALT, THUMBS, VALUES
 from renderfarm.plan import mixed_key, salted_row_digest
 from renderfarm.resolve import ResolvedJob
 from renderfarm.retry import cause_of, next_attempt, reopens
@@ -45,18 +38,15 @@ from renderfarm.run.engine import OpenEngine, Order
 from renderfarm.run.finish import now_us
 from renderfarm.run.lease import Lease
 from renderfarm.run.loop import Committer, Hear, Loop, Stop, Tally
-from renderfarm.run.statements import Inbox, Rules, people_of, take_in
+from renderfarm.run.opening import claim_output, output_salt, probed, take_lease, write_job_file
+from renderfarm.run.reviews import ReviewRules, people_of
+from renderfarm.run.statements import Inbox, take_in
 from renderfarm.run.units import PendingAttempt, UnitQueue
 from renderfarm.schema import Record
-from renderfarm.storage import Probe, S3Storage, Storage, open_storage, probe
+from renderfarm.storage import Storage, open_storage
 from renderfarm.version import __version__
 
 log = get_logger()
-
-
-PROBED = ("provenance/", VALUES, INBOX, IMAGES, REVIEW, THUMBS, REPORT)
-"""Prefixes under which a run writes: a policy may allow one and refuse another."""
-PROBES_FILE, PROBED_S = "stores.json", 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,98 +134,26 @@ def open_session(resolved: ResolvedJob, storage: Storage | None = None) -> Sessi
     job = resolved.job
     key_set, notes = job_keys(job)
     storage = storage or open_storage(job.output.to, create=True, patience_s=job.output.patience_s, checksum=job.output.checksum)
-    _claim_output(storage, job)
-    lease = _take_lease(storage, _probed(storage, notes).fences, notes)
+    claim_output(storage, job)
+    lease = take_lease(storage, probed(storage, notes).fences, notes)
     try:
         signer = key_set.signer()
         writer = LogWriter.open(storage, job.name, signer, key_set.trust().log_keys)
         if writer.state.salted:
-            resolved = resolved.salted(_output_salt(storage))
+            resolved = resolved.salted(output_salt(storage))
         session = Session(resolved, storage, key_set, writer, notes, lease)
         session.inbox = Inbox(storage, writer, people_of(key_set), rules_of(job, key_set), session.committer)
         _record_plan(session)
-        _write_job_file(storage, resolved)
+        write_job_file(storage, resolved)
     except BaseException:
         lease.release()
         raise
     return session
 
 
-def _probed(storage: Storage, notes: list[str]) -> Probe:
-    """What the storage does, under every prefix that will be written; of a bucket remembered for a day, once it is known to fence.
-
-    Parts themselves are not tried: what lies there may never be removed. The first part is written before anything renders.
-    """
-    if not isinstance(storage, S3Storage):
-        return probe(storage)
-    path, key = cache_folder() / PROBES_FILE, hashlib.sha256(storage.identity.encode()).hexdigest()
-    known = recall(path).get(key)
-    if isinstance(known, dict) and isinstance(at := known.get("at"), float) and 0 <= time.time() - at < PROBED_S:
-        found = Probe(True, known.get("deletes") is True, known.get("versioned") is True)
-    else:
-        found = probe(storage, PROBED)
-        if found.fences:
-            remember(path, {key: {"at": time.time(), "deletes": found.deletes, "versioned": found.versioned}})
-    log.info("storage.probed", uri=storage.uri, fences=found.fences, deletes=found.deletes, versioned=found.versioned)
-    if not found.deletes:
-        notes.append("this storage refuses to remove what is written: `renderfarm gc` cannot collect what crashes leave")
-    return found
-
-
-def _take_lease(storage: Storage, fences: bool, notes: list[str]) -> Lease:
-    """Shows that a driver is at work; where writers cannot be fenced it keeps a second one away. Raises: Fenced, StorageAway."""
-    if not fences:
-        log.warning("storage.not_fenced", uri=storage.uri)
-        what = "this storage lets several writers of one new object win: two drivers are kept apart by a lease only"
-        notes.append(f"{what}; run one at a time")
-    lease = Lease(storage, fences=fences)
-    lease.take()
-    return lease
-
-
-def rules_of(job: JobSettings, key_set: KeySet) -> Rules:
+def rules_of(job: JobSettings, key_set: KeySet) -> ReviewRules:
     """What of a job decides about a person's word."""
-    return Rules(job.name, job.checks.attempts, job.media_type(), job.mark.allow_unmarked, key_set.mark_key)
-
-
-def _claim_output(storage: Storage, job: JobSettings) -> None:
-    """Refuse an output that another job wrote."""
-    try:
-        owner = json.loads(storage.get(JOB_FILE, JOB_FILE_BYTES_MAX)).get("name")
-    except NotStored:
-        return
-    except (ValueError, AttributeError) as error:
-        raise JobError("job.json in the output is no job file", storage.uri, "restore it, or choose another output") from error
-    if owner != job.name:
-        remedy = f"choose another output, or name this job {owner!r} if it is the same"
-        raise JobError(f"this output belongs to job {owner!r}, not to {job.name!r}", storage.uri, remedy)
-
-
-_SALT = re.compile(rb"([0-9a-f]{%d})\n" % (2 * SALT_BYTES))
-
-
-def _output_salt(storage: Storage) -> str:
-    """What the manifest's digest is hashed with; made where there is none. Raises: JobError for a file that holds no salt; StorageAway."""
-    try:
-        said = storage.get(SALT, 2 * SALT_BYTES + 1)
-    except NotStored:
-        with contextlib.suppress(AlreadyStored):  # by another driver, a moment ago
-            storage.put_new(SALT, secrets.token_hex(SALT_BYTES).encode() + b"\n", "text/plain")
-        said = storage.get(SALT, 2 * SALT_BYTES + 1)
-    found = _SALT.fullmatch(said)
-    if found is None:
-        remedy = "restore it, or take it away: the next run makes another, and records the plan anew"
-        raise JobError(f"{SALT} holds no salt", storage.uri, remedy)
-    return found[1].decode()
-
-
-def _write_job_file(storage: Storage, resolved: ResolvedJob) -> None:
-    try:
-        if storage.get(JOB_FILE, len(resolved.job_json)) == resolved.job_json:
-            return
-    except NotStored:
-        pass
-    storage.put(JOB_FILE, resolved.job_json, "application/json")
+    return ReviewRules(job.name, job.checks.attempts, job.media_type(), job.mark.allow_unmarked, key_set.mark_key)
 
 
 def _record_plan(session: Session) -> None:

@@ -13,7 +13,6 @@ it is malformed, its picture is gone) stays where it is, and is said once. Nothi
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import itertools
 import math
 import secrets
@@ -21,35 +20,27 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from renderfarm import credential, watermark
-from renderfarm.errors import Fenced, LogDamaged, NotStored, Overtaken, StorageAway, StorageRefused, UserError
+from renderfarm.errors import Fenced, LogDamaged, Overtaken, StorageAway, StorageRefused, UserError
 from renderfarm.keys import KeySet
 from renderfarm.log import inbox, parts, reading
-from renderfarm.log.canonical import record_bytes, sealed
+from renderfarm.log.canonical import sealed
 from renderfarm.log.inbox import Letter
 from renderfarm.log.record import from_table
-from renderfarm.log.state import LogState
-from renderfarm.log.tree import leaf_hash
 from renderfarm.log.writer import LogWriter
 from renderfarm.logs import get_logger
 from renderfarm.notes import Keys, NoteMalformed, NoteUntrusted
 from renderfarm.notes import statement as notes
-from renderfarm.output import delivered_key, kept_key
-from renderfarm.pictures import decode
 from renderfarm.run.lease import PEOPLE, Lease, held
 from renderfarm.run.loop import Committer
+from renderfarm.run.reviews import CHECK, Refused, ReviewRules, Waits, move, moves, people_of, plain_name, refuse, require_text
 from renderfarm.schema import REVIEW, AttemptOutcome, Record, Subject, Verdict
 from renderfarm.storage import Storage, put_if_absent_holds
 from renderfarm.version import __version__
-from renderfarm.watermark import MarkKey
 
 log = get_logger()
 
-CHECK = "person"
-"""The name under which a person's verdict stands beside those of the checks."""
-NAME_CHARS_MAX, NOTE_CHARS_MAX = 120, 2000
 LOOK_S = 10.0
 """A running driver looks into the inbox at most so often."""
 ROWS_MAX = 500
@@ -60,25 +51,6 @@ READ_AHEAD = 16
 PARTS_KEPT = 4
 ROUNDS_MAX = 20
 """How often what others took in at the same time is looked at again, before the rest waits for the next holder."""
-
-
-class Refused(UserError):
-    """A review that would change nothing, or break a rule of the states."""
-
-
-class Waits(UserError):
-    """A review that will apply, or not, once the image is final."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """What of a job decides about a person's word. `mark_key` None: marks are not read."""
-
-    job: str
-    attempts: int
-    media_type: str
-    allow_unmarked: bool
-    mark_key: MarkKey | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +69,7 @@ class Inbox:
         storage: Storage,
         writer: LogWriter,
         people: Keys,
-        rules: Rules,
+        rules: ReviewRules,
         committer: Committer | None = None,
         clock: Callable[[], float] = time.monotonic,
         look_s: float = LOOK_S,
@@ -217,7 +189,7 @@ class Inbox:
         self._holding.clear()
         self._look_for({subject.image_id for letter in letters if not letter.parts for subject in letter.statement.subjects})
         for letter in letters:
-            if letter.name in self._writer.state.statements or _plain_name(letter.statement) in known:
+            if letter.name in self._writer.state.statements or plain_name(letter.statement) in known:
                 self._remove(letter.key)
             else:
                 yield letter
@@ -278,7 +250,7 @@ class Inbox:
         if statement.origin != self._writer.origin:
             raise UserError(f"it is for the log {statement.origin}")
         notes.verify(statement, self._people)
-        found = [self._find(subject, lead) for subject, lead in zip(statement.subjects, _leads(letter), strict=True)]
+        found = [self._find(subject, lead) for subject, lead in zip(statement.subjects, letter.leads, strict=True)]
         if statement.kind == REVIEW:
             return self._review(letter, found)
         if self._writer.record_version < 4:
@@ -402,135 +374,7 @@ class Inbox:
         return self._parts[number]
 
 
-def _leads(letter: Letter) -> Sequence[int | None]:
-    subjects = letter.statement.subjects
-    return letter.parts if len(letter.parts) == len(subjects) else [None] * len(subjects)
-
-
-def _plain_name(statement: notes.Statement) -> tuple[object, ...]:
-    image_id = statement.subjects[0].image_id if statement.subjects else None
-    return image_id, statement.get("attempt"), statement.get("outcome"), statement.time_us
-
-
-def subject_of(record: Record) -> Subject:
-    """What a statement about this record names."""
-    return Subject(str(record.image_id), leaf_hash(record_bytes(record)).hex())
-
-
-def require_text(speaker: str, words: str) -> None:
-    """Raises: UserError for a name or a note that is too long, or does not print."""
-    for value, most, where in ((speaker, NAME_CHARS_MAX, "--by"), (words, NOTE_CHARS_MAX, "--note")):
-        if len(value) > most or not value.replace("\n", " ").isprintable() or (where == "--by" and not value.strip()):
-            raise UserError(f"not a usable text: {value[:40]!r}", where, f"write 1 to {most} printable characters")
-
-
-def refuse(state: LogState, attempts: int, tried: Record, outcome: AttemptOutcome) -> None:
-    """Raises: Refused for a review that would break a rule of the states; Waits for one that must wait for the image's end."""
-    image_id, attempt = str(tried.image_id), tried.attempt
-    image = state.image(image_id)
-    if tried.outcome == "failed":
-        raise Refused(f"attempt {attempt} was never rendered", "--attempt", "`renderfarm render --retry-failed` tries again")
-    if image.superseded:
-        raise Refused("this image is no longer in the plan", image_id, "`renderfarm review OUTPUT --list` shows what waits")
-    if outcome == "rejected":
-        return
-    if image.chosen:
-        remedy = "nothing to do" if image.chosen == attempt else "reject that attempt first, if this one is better"
-        raise Refused(f"image {image_id} is accepted already, with attempt {image.chosen}", "--accept", remedy)
-    undone = tried.outcome == "accepted"  # the checks took it, a person took it back, and a person takes that back
-    standing = image.standing(attempts)
-    if standing != "exhausted" and not undone:
-        remedy = "finish the job first: only an exhausted image waits for a person" + (" (--retry-failed)" if standing == "failed" else "")
-        raise Waits(f"image {image_id} is {standing}: it will be rendered again", "--accept", remedy)
-
-
-def moves(state: LogState, tried: Record, outcome: AttemptOutcome) -> bool:
-    """Whether the picture changes its place: every accepted one does, and of the rejected ones the delivered one."""
-    return outcome == "accepted" or state.image(str(tried.image_id)).chosen == tried.attempt
-
-
-@dataclass(frozen=True, slots=True)
-class Placed:
-    """Where a picture goes, and which file is no longer delivered then; `data`: its bytes."""
-
-    key: str
-    withdrawn: str | None
-    data: bytes = field(repr=False)
-
-
-def move(storage: Storage, rules: Rules, tried: Record, outcome: AttemptOutcome) -> Placed:
-    """Puts the picture of an attempt under its new key. Raises: UserError for one that cannot be published; StorageAway."""
-    placed = look(storage, rules, tried, outcome)
-    storage.put_new(placed.key, placed.data, str(tried.media_type))
-    return placed
-
-
-def look(storage: Storage, rules: Rules, tried: Record, outcome: AttemptOutcome) -> Placed:
-    """What `move` would put where; writes nothing. Raises: as `move`."""
-    if tried.object_key is None or tried.file_sha256 is None or tried.file_bytes is None:
-        remedy = "choose another attempt; output.rejected: all keeps every picture"
-        raise UserError("no picture of this attempt was kept", "--attempt", remedy)
-    if tried.media_type != rules.media_type:
-        remedy = f"choose another attempt; output.kept: delivery keeps {rules.media_type}, which is delivered here"
-        raise UserError(f"of this attempt only a preview was kept ({tried.media_type})", tried.object_key, remedy)
-    delivered, kept = _places(tried, rules.media_type)
-    data = _bytes_of(storage, tried, (tried.object_key, kept, delivered))
-    if outcome == "rejected":
-        return Placed(kept, delivered, data)
-    _refuse_unprovable(data, tried, rules)
-    return Placed(delivered, None, data)
-
-
-def _places(tried: Record, media_type: str) -> tuple[str, str]:
-    """Where the picture lies while it is delivered, and while it is not; as the attempt's own record names it, where it does."""
-    digest, own = str(tried.file_sha256), str(tried.object_key)
-    if tried.outcome == "accepted":
-        return own, kept_key(tried, digest, media_type)
-    return delivered_key(tried, digest, media_type), own
-
-
-def _bytes_of(storage: Storage, tried: Record, places: Sequence[str]) -> bytes:
-    """The picture, from the first of these places where it lies unaltered. Raises: UserError, StorageAway."""
-    altered = ""
-    for key in dict.fromkeys(places):
-        try:
-            data = storage.get(key, tried.file_bytes)
-        except NotStored:
-            continue
-        if hashlib.sha256(data).hexdigest() == tried.file_sha256:
-            return data
-        altered = key
-    if altered:
-        raise UserError("the picture is not the one in the log", altered, "`renderfarm audit` names what was altered")
-    raise UserError("the picture is gone", places[0], "`renderfarm audit` names what is missing")
-
-
-def _refuse_unprovable(data: bytes, tried: Record, rules: Rules) -> None:
-    """What is published must lead back to its record: by its credential, and by its mark unless the job allows unmarked pictures.
-
-    Raises: UserError.
-    """
-    where = str(tried.object_key)
-    finding = credential.read(data, str(tried.media_type), None)
-    if finding.state in ("absent", "invalid") or finding.claim_digest != tried.claim_digest:
-        raise UserError(f"its credential does not hold: {finding.reason or finding.state}", where, "choose another attempt")
-    if tried.watermark_payload is None:
-        if not rules.allow_unmarked:
-            raise UserError("it carries no watermark", where, "choose another attempt, or set mark.allow_unmarked: true")
-        return
-    if rules.mark_key is None:
-        return
-    mark = watermark.read(decode(data, where), [rules.mark_key], search="fast")
-    if mark.payload is None or mark.payload.record != tried.watermark_payload:
-        raise UserError("its watermark does not read back", where, "choose another attempt: every delivered picture is marked")
-
-
-def people_of(key_set: KeySet) -> Keys:
-    """Whose statements a log takes in: those whom the key set trusts, and whoever signs the log. Raises: KeysError."""
-    return {**key_set.trust().people, key_set.log_name: key_set.log_public}
-
-
-def take_in(storage: Storage, key_set: KeySet, rules: Rules) -> list[Record] | None:
+def take_in(storage: Storage, key_set: KeySet, rules: ReviewRules) -> list[Record] | None:
     """Takes in what waits, if nobody else holds the log: the records. None where somebody does, who then takes it in.
 
     Raises: LogDamaged, KeysError, StorageAway.
