@@ -20,9 +20,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from renderfarm.log.canonical import claim_digest
+from renderfarm.log.nested import as_one, empty, member_of, with_member, without_member
 from renderfarm.schema import (
     RECORD_FIELDS,
     RECORD_VERSION,
@@ -183,8 +182,8 @@ def view(table: pa.Table, values: pa.Table | None = None, names: Iterable[str] =
         given |= {name: values.column(name) for name in values.schema.names}
     for inside, holder in INSIDE.items():
         if holder in given and given[holder].type != whole.field(holder).type:
-            given[holder] = _with_member(given[holder], given.get(inside), whole.field(holder).type)
-    made = [given[f.name] if f.name in given else _empty(f, table.num_rows) for f in wanted]
+            given[holder] = with_member(given[holder], given.get(inside), whole.field(holder).type)
+    made = [given[f.name] if f.name in given else empty(f, table.num_rows) for f in wanted]
     return pa.Table.from_arrays(made, schema=pa.schema(wanted, metadata=whole.metadata))
 
 
@@ -193,7 +192,7 @@ def columns(table: pa.Table, version: int) -> pa.Table:
     import pyarrow as pa
 
     schema = arrow_schema(version)
-    made = [_without_member(_one(table.column(f.name)), f.type) if f.name in INSIDE.values() else table.column(f.name) for f in schema]
+    made = [without_member(as_one(table.column(f.name)), f.type) if f.name in INSIDE.values() else table.column(f.name) for f in schema]
     return pa.Table.from_arrays(made, schema=schema)
 
 
@@ -202,75 +201,8 @@ def values(table: pa.Table) -> pa.Table:
     import pyarrow as pa
 
     schema = values_schema()
-    made = [_member(_one(table.column(INSIDE[f.name])), f) if f.name in INSIDE else table.column(f.name) for f in schema]
+    made = [member_of(as_one(table.column(INSIDE[f.name])), f) if f.name in INSIDE else table.column(f.name) for f in schema]
     return pa.Table.from_arrays(made, schema=schema)
-
-
-def _one(column: pa.ChunkedArray) -> pa.Array:
-    """A column as one array that begins with its first row."""
-    import pyarrow as pa
-
-    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    return pa.concat_arrays([array]) if array.offset else array
-
-
-_MEMBER = {"verdicts": "reason", "inputs": "uri", "reasons": "reason", "input_uris": "uri"}
-
-
-def _with_member(column: pa.ChunkedArray, texts: pa.ChunkedArray | None, kind: pa.DataType) -> pa.Array:
-    """A list of structs with one member more, from a list of texts as long in each row; where it is not, the member is missing."""
-    import pyarrow as pa
-
-    array = _one(column)
-    starts = array.offsets.to_numpy()
-    child = array.values.slice(starts[0], starts[-1] - starts[0])
-    element = kind.value_type
-    (name,) = {field.name for field in element} - {field.name for field in child.type}
-    missing = None if element.field(name).nullable else ""
-    if texts is not None and (np.diff(_one(texts).offsets.to_numpy()) == np.diff(starts)).all():
-        member = _one(texts).flatten()
-    else:
-        sizes, lists = np.diff(starts).tolist(), texts.to_pylist() if texts is not None else [[]] * len(array)
-        rows = (row if len(row) == size else [missing] * size for size, row in zip(sizes, lists, strict=True))
-        member = pa.array([text for row in rows for text in row], pa.string())
-    by_name = {**dict(zip([f.name for f in child.type], child.flatten(), strict=True)), name: member}
-    joined = pa.StructArray.from_arrays([by_name[f.name] for f in element], fields=list(element))
-    return pa.ListArray.from_arrays(pa.array(starts - starts[0], pa.int32()), joined, type=kind)
-
-
-def _without_member(array: pa.Array, kind: pa.DataType) -> pa.Array:
-    """A list of structs with only the members of `kind`."""
-    import pyarrow as pa
-
-    if array.type == kind:
-        return array
-    child = array.values
-    by_name = dict(zip([f.name for f in child.type], child.flatten(), strict=True))
-    left = pa.StructArray.from_arrays([by_name[f.name] for f in kind.value_type], fields=list(kind.value_type))
-    return pa.ListArray.from_arrays(array.offsets, left, type=kind)
-
-
-def _member(array: pa.Array, field: pa.Field) -> pa.Array:
-    """One member of the structs in a list, as a list of texts; none of a row where one is missing."""
-    import pyarrow as pa
-
-    texts = array.values.flatten()[array.values.type.get_field_index(_MEMBER[field.name])]
-    if texts.null_count:
-        rows = [[item[_MEMBER[field.name]] for item in row] for row in array.to_pylist()]
-        return pa.array([[] if None in row else row for row in rows], field.type)
-    return pa.ListArray.from_arrays(array.offsets, texts, type=field.type)
-
-
-def _empty(field: pa.Field, rows: int) -> pa.Array:
-    """So many nulls, or empty lists where the field may not be null."""
-    import pyarrow as pa
-
-    if field.nullable:
-        return pa.nulls(rows, field.type)
-    offsets = pa.array(np.zeros(rows + 1, np.int32))
-    if pa.types.is_map(field.type):
-        return pa.MapArray.from_arrays(offsets, pa.array([], pa.string()), pa.array([], pa.string())).cast(field.type)
-    return pa.ListArray.from_arrays(offsets, pa.array([], field.type.value_type), type=field.type)
 
 
 def to_table(records: Sequence[Record]) -> pa.Table:

@@ -61,8 +61,7 @@ class RecordedPlan:
 
 @dataclass(frozen=True, slots=True)
 class ImageState:
-    """One image, over all its attempts. `last_attempt`: the highest attempt number in the log, 0 for none; `chosen`: the
-    number of the accepted one, 0 for none."""
+    """One image, over all its attempts. `last_attempt`: the highest number in the log; `chosen`: that of the accepted one; 0 for none."""
 
     accepted: bool = False
     failed: bool = False
