@@ -386,25 +386,3 @@ def forgotten(record: Record) -> bool:
 def is_review(record: Record) -> bool:
     """Whether it is a person's word on an attempt, of any version."""
     return record.kind == "review" or (record.kind == "statement" and record.statement == REVIEW)
-
-
-def as_row(image: PlannedImage) -> PromptRow:
-    """The row that a check sees for one image: what was asked, with the job's defaults filled in."""
-    return PromptRow(
-        id=image.row_id,
-        prompt=image.prompt,
-        negative_prompt=image.negative_prompt,
-        seed=image.seed,
-        width=image.width,
-        height=image.height,
-        steps=image.steps,
-        guidance=image.guidance,
-        text=image.text,
-        objects=image.objects,
-        adapter=image.adapter,
-        init_image=image.init_image,
-        mask_image=image.mask_image,
-        strength=image.strength,
-        tags=image.tags,
-        control_image=image.control_image,
-    )

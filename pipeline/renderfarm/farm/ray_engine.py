@@ -91,10 +91,8 @@ def _own_gpus(order: Order, address: str | None, stopped: Callable[[], bool]) ->
                 os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
             yield
         finally:
-            if gpus and before is None:
-                del os.environ["CUDA_VISIBLE_DEVICES"]
-            elif gpus and before is not None:
-                os.environ["CUDA_VISIBLE_DEVICES"] = before
+            os.environ.pop("CUDA_VISIBLE_DEVICES", None)
+            os.environ.update({} if before is None else {"CUDA_VISIBLE_DEVICES": before})
 
 
 class RendererActor(RendererWorker):

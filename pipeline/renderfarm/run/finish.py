@@ -25,7 +25,7 @@ from renderfarm.log.record import record_id
 from renderfarm.output import delivered_key, kept_key, thumb_key
 from renderfarm.pictures import Fingerprint, Pixels, decode, encode, fingerprint, thumbnail
 from renderfarm.retry import cause_of
-from renderfarm.schema import PLAIN_VERSION, Attempt, AttemptOutcome, Record, RenderInfo, Verdict, as_row
+from renderfarm.schema import PLAIN_VERSION, Attempt, AttemptOutcome, PlannedImage, PromptRow, Record, RenderInfo, Verdict
 from renderfarm.storage import Storage
 from renderfarm.version import __version__
 from renderfarm.watermark import MarkKey, Payload
@@ -91,7 +91,7 @@ class Finisher:
         clock = _Clock()
         shown = pixels if self.media_type == "image/png" else clock("decode", lambda: self._as_shipped(pixels))
         verdicts = [clock("mark.read", lambda: self._read_back(attempt, shown, marked))]
-        row = as_row(attempt.image)
+        row = _as_row(attempt.image)
         rejected = False
         for check in self.checks:
             if rejected:
@@ -168,6 +168,28 @@ class Finisher:
             started_us=started_us,
             finished_us=now_us(),
         )
+
+
+def _as_row(image: PlannedImage) -> PromptRow:
+    """The row that a check sees for one image: what was asked, with the job's defaults filled in."""
+    return PromptRow(
+        id=image.row_id,
+        prompt=image.prompt,
+        negative_prompt=image.negative_prompt,
+        seed=image.seed,
+        width=image.width,
+        height=image.height,
+        steps=image.steps,
+        guidance=image.guidance,
+        text=image.text,
+        objects=image.objects,
+        adapter=image.adapter,
+        init_image=image.init_image,
+        mask_image=image.mask_image,
+        strength=image.strength,
+        tags=image.tags,
+        control_image=image.control_image,
+    )
 
 
 def as_older(info: RenderInfo) -> RenderInfo:
