@@ -19,6 +19,8 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from renderfarm.cli import main
+from renderfarm.log import reading
+from renderfarm.storage import open_storage
 from tests import plain
 from tests.integration.conftest import Farm
 from tests.single_file import write_sd3, write_whole
@@ -41,8 +43,9 @@ def job(farm: Farm, weights: Path, rows: list[dict[str, Any]], model: dict[str, 
 def drawn(farm: Farm, path: Path) -> dict[str, np.ndarray]:
     """Renders the job; row id → uint8 (H, W, 3)."""
     farm.run("render", path)
-    folders = (farm.folder / "out" / "images").iterdir()
-    return {folder.name: np.asarray(Image.open(next(folder.glob("*.png"))).convert("RGB")) for folder in folders}
+    out = farm.folder / "out"
+    kept = [record for record in reading.records(open_storage(str(out))) if record.outcome == "accepted"]
+    return {str(record.row_id): np.asarray(Image.open(out / str(record.object_key)).convert("RGB")) for record in kept}
 
 
 def init_image(folder: Path) -> Path:

@@ -51,7 +51,9 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Made:
     checked = finisher.check(attempt, marked, marked=True)
     decision = Decision("accepted", "", checked.verdicts, True)
     record = finisher.store(attempt, marked, info, checked, decision, marked=True, started_us=1).record
-    LogWriter.open(storage, "mugs", made.keys.signer()).append([record])
+    writer = LogWriter.open(storage, "mugs", made.keys.signer())
+    writer.record_version = record.version
+    writer.append([record])
     storage.put("job.json", json.dumps({"name": "mugs", "settings": job.model_dump(mode="json")}).encode())
     return made
 
