@@ -184,17 +184,17 @@ class Ordeal:
         except RenderfarmError:
             return []
 
-    def accepted(self, name: str) -> list[Attempt]:
-        """(image id, attempt) of what the log accepted, sorted."""
-        return sorted(_name(record) for record in self.records(name) if record.outcome == "accepted")
+    def accepted(self, name: str) -> list[str]:
+        """Row and index of what the log accepted, sorted: ids are salted in each output, and marks, which name them, differ with them."""
+        return sorted(f"{record.row_id}:{record.index}" for record in self.records(name) if record.outcome == "accepted")
 
-    def undisturbed(self) -> tuple[float, list[Attempt]]:
+    def undisturbed(self) -> tuple[float, list[str]]:
         """Seconds of a run that nobody disturbs, and what it accepts."""
         begun = time.monotonic()
         self.render("undisturbed").end()
         return time.monotonic() - begun, self.accepted("undisturbed")
 
-    def round(self, number: int, seed: int, victims: tuple[str, ...], wanted: list[Attempt]) -> Round | None:
+    def round(self, number: int, seed: int, victims: tuple[str, ...], wanted: list[str]) -> Round | None:
         """Kill, go on to the end, audit; None when the job was over before the kill."""
         rng, name = random.Random(f"{seed}/{number}"), f"round-{seed}-{number}"
         victim = victims[(number - 1) % len(victims)]
@@ -253,7 +253,7 @@ class Ordeal:
 
     def _judge(
         self, name: str, number: int, victim: str, moment: str, killed_after_s: float, driver: Driver, final: Any,
-        committed: set[Attempt], redone: int, after: list[Attempt], wanted: list[Attempt],
+        committed: set[Attempt], redone: int, after: list[Attempt], wanted: list[str],
     ) -> Round:  # fmt: skip
         left_over = self._left_over() if self.cluster is None else 0
         storage = open_storage(f"{self.base}/{name}")
