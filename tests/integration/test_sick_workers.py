@@ -19,12 +19,12 @@ from renderfarm.run.local import LocalEngine
 from renderfarm.run.stop import StopSignals
 from tests.integration.conftest import Farm
 
-LONG = pytest.mark.skipif("RENDERFARM_LONG" not in os.environ, reason="RENDERFARM_LONG=1 runs it: a minute of two cores each")
+LONG = pytest.mark.skipif("RENDERFARM_LONG" not in os.environ, reason="RENDERFARM_LONG=1 runs it: minutes of two cores; tests/simulation/test_sick.py is the short one")
 
 
 @pytest.mark.parametrize(
     ("sicknesses", "images"),
-    [("fails black", 12), pytest.param("full slow", 40, marks=LONG), pytest.param("nan hangs", 40, marks=LONG)],
+    [pytest.param(name, images, marks=LONG) for name, images in (("fails black", 12), ("full slow", 40), ("nan hangs", 40))],
 )
 def test_nothing_is_lost_to_two_sick_renderers_of_four(
     farm: Farm, sicknesses: str, images: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -37,7 +37,7 @@ def test_nothing_is_lost_to_two_sick_renderers_of_four(
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     checks = {"attempts": 2, "broken": {"enabled": True}, **{name: {"enabled": False} for name in ("duplicates", "copies", "counts")}}
-    job = Job.load(farm.job(checks=checks, model={"batch": 2}, farm={"hang_s": 10}))
+    job = Job.load(farm.job(checks=checks, model={"batch": 2}, farm={"hang_s": 30 if "hangs" in sicknesses else 300}))
     engines: list[LocalEngine] = []
 
     @contextmanager
