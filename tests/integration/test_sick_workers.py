@@ -19,7 +19,10 @@ from renderfarm.run.local import LocalEngine
 from renderfarm.run.stop import StopSignals
 from tests.integration.conftest import Farm
 
-LONG = pytest.mark.skipif("RENDERFARM_LONG" not in os.environ, reason="RENDERFARM_LONG=1 runs it: minutes of two cores; tests/simulation/test_sick.py is the short one")
+LONG = pytest.mark.skipif(
+    "RENDERFARM_LONG" not in os.environ,
+    reason="RENDERFARM_LONG=1 runs it: minutes of two cores; tests/simulation/test_sick.py is the short one",
+)
 
 
 @pytest.mark.parametrize(
