@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from renderfarm.errors import PAUSED, AlreadyStored, RenderfarmError, StorageAway, StorageRefused, UserError
-from renderfarm.run import session
+from renderfarm.run import opening
 from renderfarm.run.engine import no_worker
 from renderfarm.storage import LocalStorage, Probe, S3Storage, leftovers, probe, put_if_absent_holds
 from renderfarm.storage.local import rename_exclusively
@@ -220,6 +220,6 @@ def test_a_store_is_probed_once_for_each_credential(store: Store, tmp_path: Path
     for key_id in ("a", "a", "other"):
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", key_id)
         store.asked.clear()
-        assert session._probed(S3Storage("s3://bucket/x", budget_s=5.0), []).fences
+        assert opening.probed(S3Storage("s3://bucket/x", budget_s=5.0), []).fences
         written.append(sum(method == "PUT" for method, _ in store.asked))
     assert written[0] >= 5 * 8 and written[1] == 0 and written[2] >= 5 * 8
