@@ -141,13 +141,17 @@ def differing_claims(table: pa.Table, encoded: ColumnBytes) -> list[int]:
 
 def _oddities(table: pa.Table, encoded: ColumnBytes) -> Iterator[Oddity]:
     """What a signed record says of itself: its claim digest and its watermark's payload follow from its fields."""
+    import pyarrow.compute as pc
+
     for row in differing_claims(table, encoded):
         yield Oddity("claim-differs", row, "the claim digest is not that of the record's fields")
-    for row, (kind, version, signed) in enumerate(zip(*(table[name].to_pylist() for name in ("kind", "version", "signed")), strict=True)):
-        if version > PLAIN_VERSION and kind == "review":
+    unsigned = pc.and_(pc.equal(table["kind"], "review"), pc.greater(table["version"], PLAIN_VERSION))
+    misplaced = pc.and_(table["signed"].is_valid(), pc.not_equal(table["kind"], "statement"))
+    for row in pc.indices_nonzero(pc.or_(unsigned, misplaced)).to_pylist():
+        if unsigned[row].as_py():
             yield Oddity("statement-unsigned", row, "a person's word without the note that this person signed")
-        elif signed is not None and kind != "statement":
-            yield Oddity("record-malformed", row, f"a record of kind {kind!r:.40} with a person's note")
+        else:
+            yield Oddity("record-malformed", row, f"a record of kind {table['kind'][row].as_py()!r:.40} with a person's note")
     columns = (table.column(name).to_pylist() for name in ("watermark_payload", "image_id", "attempt"))
     for row, (payload, image, attempt) in enumerate(zip(*columns, strict=True)):
         if payload is None:

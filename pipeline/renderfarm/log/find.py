@@ -56,8 +56,7 @@ def records_of(storage: Storage, images: frozenset[str], by: str = "image_id") -
     def look(number: int, file: PartFile) -> pa.Table | None:
         table = parts.read_columns(file, number, (by,))[1]
         rows = pc.indices_nonzero(pc.is_in(table.column(by), value_set=wanted))
-        whole = reading.fetch_part(storage, number) if len(rows) else None
-        return parts.read_part(whole, number).table.take(rows) if whole is not None else None
+        return parts.read_part(reading.with_its_values(storage, number, file), number).table.take(rows) if len(rows) else None
 
     for _, table in reading.decoded(storage, None, look, with_values=False):
         if table is not None:

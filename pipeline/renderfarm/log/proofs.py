@@ -91,7 +91,7 @@ def _proofs(storage: Storage, image_id: str) -> Iterator[dict[str, Any]]:
     def look(number: int, file: PartFile) -> tuple[PartFile | None, list[int]]:
         column = parts.read_columns(file, number, ["image_id"])[1].column("image_id")
         rows = pc.indices_nonzero(pc.fill_null(pc.equal(column, image_id), False)).to_pylist()
-        return reading.fetch_part(storage, number) if rows else None, rows
+        return reading.with_its_values(storage, number, file) if rows else None, rows
 
     for number, (file, rows) in reading.decoded(storage, None, look, with_values=False):
         if file is not None:

@@ -94,14 +94,19 @@ def decoded(
 def fetch_part(storage: Storage, number: int, with_values: bool = True) -> PartFile | None:
     """One part's bytes, and those of the values beside it; None where there is no such part. Raises: StorageAway."""
     try:
-        data = storage.get(part_key(number), parts.PART_BYTES_MAX)
+        file = PartFile(storage.get(part_key(number), parts.PART_BYTES_MAX))
     except NotStored:
         return None
-    key = values.key_beside(data, number) if with_values else None
+    return with_its_values(storage, number, file) if with_values else file
+
+
+def with_its_values(storage: Storage, number: int, file: PartFile) -> PartFile:
+    """A part that was fetched alone, and the values beside it, if there are any. Raises: StorageAway."""
+    key = values.key_beside(file.data, number)
     try:
-        return PartFile(data, storage.get(key, parts.PART_BYTES_MAX) if key is not None else None)
+        return PartFile(file.data, storage.get(key, parts.PART_BYTES_MAX)) if key is not None else file
     except NotStored:
-        return PartFile(data)
+        return file
 
 
 def tables(

@@ -280,7 +280,7 @@ class LogWriter:
             if kept.column("salt").null_count < kept.num_rows:
                 values = (values_key(number, row_root), beside.encode(kept, number, row_root))
         data = guarded.write(columns, footer)
-        read = parts.read_part(PartFile(data, values[1] if values else None), number)
+        read = parts.read_part(PartFile(data, values[1] if values else None), number, ("kind",))
         assert tree_root(read.encoded.leaves()) == row_root and read.values is None, "a part does not read back as it was written"
         return _Pending(table, data, values, leaf, Commit(number, table.num_rows, len(data), head))
 

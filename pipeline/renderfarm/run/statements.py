@@ -380,10 +380,12 @@ def take_in(storage: Storage, key_set: KeySet, rules: ReviewRules) -> list[Recor
     Raises: LogDamaged, KeysError, StorageAway.
     """
     taken: list[Record] = []
+    fences: bool | None = None
     for _ in range(ROUNDS_MAX):
         if held(storage):
             return None
-        lease = Lease(storage, fences=put_if_absent_holds(storage), holder=PEOPLE)
+        fences = put_if_absent_holds(storage) if fences is None else fences
+        lease = Lease(storage, fences=fences, holder=PEOPLE)
         try:
             if not lease.offer():
                 return None
