@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from renderfarm.errors import LogDamaged
-from renderfarm.log import canonical
+from renderfarm.log import column_bytes
 from renderfarm.log.record import to_table
 from renderfarm.log.state import ImageState, LogState
 from renderfarm.schema import Record
@@ -54,4 +54,4 @@ def test_more_rejections_than_are_counted_are_no_log_of_ours(kind: str) -> None:
 def test_a_column_of_more_bytes_than_arrow_counts_is_refused() -> None:
     """Its 32-bit offsets would turn round: a later row would be a place in memory before the first."""
     with pytest.raises(ValueError, match="the rows cannot be encoded: a column of more than 2147483646 bytes"):
-        canonical._variable(np.full(3, 1 << 30), np.zeros(0, np.uint8))
+        column_bytes._variable(np.full(3, 1 << 30), np.zeros(0, np.uint8))
