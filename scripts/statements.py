@@ -26,10 +26,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from renderfarm import keys
 from renderfarm.audit.audit import audit
-from renderfarm.log import inbox, reading
-from renderfarm.log.inbox import Letter
+from renderfarm.log import reading
 from renderfarm.notes.statement import parse
 from renderfarm.output import PARTS
+from renderfarm.statements import inbox
+from renderfarm.statements.inbox import Letter
 from renderfarm.storage import Storage, open_storage
 from scripts.faults import servers
 from scripts.faults.listener import TTL_S

@@ -19,13 +19,13 @@ from renderfarm.job import load_job
 from renderfarm.plan import drawn_once
 from renderfarm.resolve import ResolvedJob, resolve_job
 from renderfarm.run import session as farm
-from renderfarm.run.engine import CheckedUnit, Event, Opened, Order, Rendered, StoredUnit
-from renderfarm.run.finish import Checked, Decision, Finisher
+from renderfarm.run.engine import CheckedUnit, Event, Opened, Rendered, StoredUnit
 from renderfarm.run.stop import StopSignals
 from renderfarm.run.units import Unit
-from renderfarm.run.workers import Marking
 from renderfarm.schema import PromptRow, RenderInfo, Verdict
 from renderfarm.storage import Storage, open_storage
+from renderfarm.workers.finish import Checked, Decision, Finisher
+from renderfarm.workers.worker import Marking, Order
 from tests.outputs import SIDE, picture
 
 INFO = RenderInfo("noise", "1", "0" * 64, "none", "none", "none", "test", "", "0", "0", settings=(("lossy.reuse", "2"),))

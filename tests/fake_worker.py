@@ -21,12 +21,10 @@ import numpy as np
 
 from renderfarm.errors import JobError, StorageAway, UserError
 from renderfarm.pictures import Fingerprint
-from renderfarm.run import worker_process
-from renderfarm.run.engine import Order
-from renderfarm.run.finish import Checked, Decision, Finished, failed_record
-from renderfarm.run.health import Known
-from renderfarm.run.workers import RenderReply, Trouble
 from renderfarm.schema import Attempt, RenderInfo, Verdict
+from renderfarm.workers import process
+from renderfarm.workers.finish import Checked, Decision, Finished, failed_record
+from renderfarm.workers.worker import Known, Order, RenderReply, Trouble
 
 INFO = RenderInfo("fake", "", "0" * 64, "none", "none", "none", "cpu", "", "0", "0")
 
@@ -92,4 +90,4 @@ class FakeFinisher(Fake):
 
 
 if __name__ == "__main__":
-    worker_process.main(sys.argv[1], {"render": Fake, "finish": FakeFinisher})
+    process.main(sys.argv[1], {"render": Fake, "finish": FakeFinisher})

@@ -23,10 +23,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from renderfarm import notes, output
 from renderfarm.credential import prompt_digest, salted_prompt_digest
 from renderfarm.job import JobSettings
-from renderfarm.log import canonical, guarded, inbox, index, parts, values
-from renderfarm.log.canonical import ColumnBytes, claim_bytes, record_bytes, values_bytes
+from renderfarm.log import guarded, index, parts, values
 from renderfarm.log.proofs import prove, prove_consistency
-from renderfarm.log.record import as_dict, claim_digest, columns, record_id, to_table, values_schema
 from renderfarm.log.tree import Frontier, inclusion_proof, leaf_hash, part_leaf, tree_root
 from renderfarm.log.writer import LogWriter
 from renderfarm.manifest import row_digest
@@ -42,7 +40,11 @@ from renderfarm.plan import (
     salted_manifest_digest,
     salted_row_digest,
 )
+from renderfarm.records import canonical
+from renderfarm.records.canonical import ColumnBytes, claim_bytes, record_bytes, values_bytes
+from renderfarm.records.tables import as_dict, claim_digest, columns, record_id, to_table, values_schema
 from renderfarm.schema import Adapter, Box, ObjectCount, PromptRow, Record, Subject, Verdict
+from renderfarm.statements import inbox
 from renderfarm.storage import LocalStorage, segment
 from renderfarm.watermark.types import MarkKey, Payload
 

@@ -13,13 +13,13 @@ import numpy as np
 
 from renderfarm import credential, keys, watermark
 from renderfarm.keys import KeySet, Trust
-from renderfarm.log.canonical import sealed
-from renderfarm.log.record import record_id
 from renderfarm.log.writer import LogWriter
 from renderfarm.notes import Signer
 from renderfarm.output import delivered_key, kept_key
 from renderfarm.pictures import encode
 from renderfarm.pictures.fingerprints import SIGNATURE_BYTES
+from renderfarm.records.canonical import sealed
+from renderfarm.records.tables import record_id
 from renderfarm.schema import Record, Verdict
 from renderfarm.storage import LocalStorage, Storage
 from tests.salted import salted

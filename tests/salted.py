@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from renderfarm.log.canonical import sealed
+from renderfarm.records.canonical import sealed
 from renderfarm.schema import Record
 
 SALT = "0f" * 16

@@ -20,12 +20,10 @@ import numpy as np
 import torch
 
 from renderfarm.errors import UserError
-from renderfarm.run import worker_process
-from renderfarm.run.engine import Order
-from renderfarm.run.health import Known
-from renderfarm.run.workers import Marking, RendererWorker, RenderReply, Trouble
 from renderfarm.schema import Attempt, RenderInfo
 from renderfarm.watermark import MarkKey
+from renderfarm.workers import process
+from renderfarm.workers.worker import Known, Marking, Order, RendererWorker, RenderReply, Trouble
 
 INFO = RenderInfo("drawn", "", "0" * 64, "none", "none", "none", "cpu", "", "0", "0")
 UNIT_S = 0.6
@@ -85,4 +83,4 @@ def _drawn(attempt: Attempt) -> np.ndarray:
 assert {name for name in vars(Drawer) if not name.startswith("_")} <= {*vars(RendererWorker)}, "it stands in for the real one"
 
 if __name__ == "__main__":
-    worker_process.main(sys.argv[1], {**worker_process.WORKERS, "render": Drawer})
+    process.main(sys.argv[1], {**process.WORKERS, "render": Drawer})

@@ -7,11 +7,11 @@ import hashlib
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from renderfarm import notes
-from renderfarm.log.inbox import Letter
 from renderfarm.notes import Signer
 from renderfarm.notes.statement import Statement, Value, person_key_name, sign, words_commitment
-from renderfarm.run.reviews import subject_of
 from renderfarm.schema import REVIEW, Record
+from renderfarm.statements.inbox import Letter
+from renderfarm.statements.reviews import subject_of
 
 NOW_US = 1_790_000_000_000_000
 

@@ -203,7 +203,7 @@ class Output:
         import pyarrow as pa
         import pyarrow.dataset as ds
 
-        from renderfarm.log.record import view_schema
+        from renderfarm.records.tables import view_schema
 
         chosen = [name for name in view_schema().names if columns is None or name in columns]
         if unknown := set(columns or ()) - set(chosen):

@@ -35,12 +35,9 @@ from renderfarm import credential, keys, notes
 from renderfarm.audit.audit import audit
 from renderfarm.keys import Trust
 from renderfarm.log import guarded, parts, snapshot
-from renderfarm.log.canonical import ColumnBytes, sealed
 from renderfarm.log.index import index_root
 from renderfarm.log.proofs import prove, prove_rows, verify
 from renderfarm.log.reading import fetch_part
-from renderfarm.log.record import VERSION_KEY, columns, record_id, to_table
-from renderfarm.log.record import values as values_of
 from renderfarm.log.state import LogState
 from renderfarm.log.tree import Frontier, part_leaf, tree_root
 from renderfarm.log.values import encode as encode_values
@@ -48,6 +45,9 @@ from renderfarm.log.writer import LogWriter
 from renderfarm.notes import Checkpoint, Signer
 from renderfarm.output import SNAPSHOT, VALUES, part_key, values_key
 from renderfarm.pictures import encode
+from renderfarm.records.canonical import ColumnBytes, sealed
+from renderfarm.records.tables import VERSION_KEY, columns, record_id, to_table
+from renderfarm.records.tables import values as values_of
 from renderfarm.schema import PLAIN_VERSION, RECORD_VERSION, ObjectCount, Record, Verdict
 from renderfarm.storage import LocalStorage, Stored
 

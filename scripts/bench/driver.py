@@ -28,18 +28,18 @@ import pyarrow.parquet as pq
 from renderfarm import keys
 from renderfarm.cli import logs
 from renderfarm.job import JobSettings
-from renderfarm.log.canonical import sealed
 from renderfarm.pictures import Fingerprint
+from renderfarm.records.canonical import sealed
 from renderfarm.resolve import resolve_job
 from renderfarm.resolve.survey import SETTLED_S
 from renderfarm.run import session as farm
 from renderfarm.run.duplicates import JobDuplicates
 from renderfarm.run.engine import CheckedUnit, Event, Rendered, StoredUnit
-from renderfarm.run.finish import Checked, Decision, Finished, failed_record
 from renderfarm.run.loop import Loop, Tally
 from renderfarm.run.stop import StopSignals
 from renderfarm.run.units import Unit, UnitQueue
 from renderfarm.schema import RenderInfo, Verdict
+from renderfarm.workers.finish import Checked, Decision, Finished, failed_record
 
 INFO = RenderInfo("null", "", "0" * 64, "none", "none", "none", "null", "", "0", "0")
 SIGNATURE = "A" * 512

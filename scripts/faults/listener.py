@@ -19,18 +19,19 @@ from renderfarm import credential, watermark
 from renderfarm.cli import logs
 from renderfarm.errors import RenderfarmError
 from renderfarm.job import load_job
-from renderfarm.log.canonical import sealed
+from renderfarm.log import lease as leases
 from renderfarm.pictures import Fingerprint
+from renderfarm.records.canonical import sealed
 from renderfarm.resolve import resolve_job
-from renderfarm.run import lease as leases
 from renderfarm.run import session as farm
-from renderfarm.run.engine import CheckedUnit, Opened, Order, Rendered, StoredUnit
-from renderfarm.run.finish import Checked, Decision, Finished, Finisher, failed_record, payload_of
-from renderfarm.run.reviews import people_of
-from renderfarm.run.statements import Inbox
+from renderfarm.run.engine import CheckedUnit, Opened, Rendered, StoredUnit
 from renderfarm.run.stop import StopSignals
 from renderfarm.schema import Attempt, Verdict
+from renderfarm.statements.intake import Inbox
+from renderfarm.statements.reviews import people_of
 from renderfarm.storage import open_storage
+from renderfarm.workers.finish import Checked, Decision, Finished, Finisher, failed_record, payload_of
+from renderfarm.workers.worker import Order
 from scripts.bench.driver import INFO
 from scripts.faults.racer import SlowEngine
 

@@ -18,7 +18,7 @@ from scripts.faults.servers import free_port
 
 MARK = "RENDERFARM_CHAOS"
 HOST_MARK = "RENDERFARM_CHAOS_HOST"
-TITLES = {"renderer": b"ray::Renderer", "finisher": b"ray::Finisher", "worker": b"renderfarm.run.worker_process"}
+TITLES = {"renderer": b"ray::Renderer", "finisher": b"ray::Finisher", "worker": b"renderfarm.workers.process"}
 
 
 def marked(folder: Path) -> Iterator[int]:

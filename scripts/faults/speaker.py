@@ -14,17 +14,18 @@ from pathlib import Path
 from renderfarm import keys, notes
 from renderfarm.cli import logs
 from renderfarm.errors import RenderfarmError, UserError
-from renderfarm.log import inbox, parts, reading
-from renderfarm.log.inbox import Letter
-from renderfarm.log.record import from_table
+from renderfarm.log import parts, reading
 from renderfarm.notes.statement import Statement, Value, sign, words_commitment
+from renderfarm.records.tables import from_table
 from renderfarm.resolve import read_job_file
 from renderfarm.review import review
-from renderfarm.run.finish import now_us
-from renderfarm.run.reviews import subject_of
-from renderfarm.run.statements import take_in
 from renderfarm.schema import Record
+from renderfarm.statements import inbox
+from renderfarm.statements.inbox import Letter
+from renderfarm.statements.intake import take_in
+from renderfarm.statements.reviews import subject_of
 from renderfarm.storage import Storage, open_storage
+from renderfarm.workers.finish import now_us
 from scripts.faults.listener import SHOWN
 
 READ_EVERY = 40

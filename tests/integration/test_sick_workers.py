@@ -14,9 +14,10 @@ from renderfarm import Job, Output
 from renderfarm.resolve import resolve_job
 from renderfarm.run import session as runs
 from renderfarm.run.crew import Crew
-from renderfarm.run.engine import Opened, Order
+from renderfarm.run.engine import Opened
 from renderfarm.run.local import LocalEngine
 from renderfarm.run.stop import StopSignals
+from renderfarm.workers.worker import Order
 from tests.integration.conftest import Farm
 
 LONG = pytest.mark.skipif(

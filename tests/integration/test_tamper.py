@@ -25,16 +25,16 @@ from renderfarm.errors import CredentialFailed, NotStored, UserError
 from renderfarm.keys import Trust
 from renderfarm.keys.certificates import development_chain
 from renderfarm.log import guarded, parts
-from renderfarm.log import record as recording
 from renderfarm.log import values as beside
-from renderfarm.log.canonical import ColumnBytes, sealed
 from renderfarm.log.index import index_root
-from renderfarm.log.record import arrow_schema, from_table, to_table, values_schema
 from renderfarm.log.tree import Frontier, tree_root
 from renderfarm.log.writer import LogWriter
 from renderfarm.notes import Checkpoint, Signer, cosign
 from renderfarm.output import CHECKPOINT, VALUES, WITNESSED, part_key, part_number, values_key
 from renderfarm.pictures import decode, encode
+from renderfarm.records import tables as recording
+from renderfarm.records.canonical import ColumnBytes, sealed
+from renderfarm.records.tables import arrow_schema, from_table, to_table, values_schema
 from renderfarm.schema import RECORD_VERSION, Adapter, Box, Input, ObjectCount, Record, Subject, Verdict, record_fields
 from renderfarm.storage import Storage
 from tests import outputs
@@ -458,6 +458,7 @@ def _less(path: Path) -> None:
 @case("rows: a prompt edited and everything recomputed and signed by the true key", "history-rewritten", part_key(3))
 def _(w: World) -> None:
     """Whoever holds the key can write a part 2 that stands; then part 3 shows that another one was signed."""
+
     def edit(records: list[Record]) -> list[Record]:
         return [dataclasses.replace(resealed(prompt="A photograph of a gun")(records)[0], claim_digest=None), *records[1:]]
 

@@ -13,15 +13,16 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from renderfarm.audit.audit import audit
 from renderfarm.audit.findings import AuditReport
-from renderfarm.log import guarded, inbox, parts
-from renderfarm.log.canonical import sealed
+from renderfarm.log import guarded, parts
 from renderfarm.log.reading import fetch_part
-from renderfarm.log.record import columns, from_table, to_table
 from renderfarm.log.writer import LogWriter
 from renderfarm.notes import Signer
 from renderfarm.notes.statement import sign
 from renderfarm.output import CHECKPOINT, part_key
+from renderfarm.records.canonical import sealed
+from renderfarm.records.tables import columns, from_table, to_table
 from renderfarm.schema import Record, Subject
+from renderfarm.statements import inbox
 from tests import outputs, reviewed
 from tests.outputs import Output, image_id, place
 from tests.reviewed import word

@@ -18,13 +18,13 @@ from collections.abc import Iterator
 from renderfarm.audit.audit import audit
 from renderfarm.keys import Trust
 from renderfarm.log import parts
-from renderfarm.log.inbox import keys
 from renderfarm.log.reading import list_parts, records
 from renderfarm.log.state import LogState
 from renderfarm.log.writer import LogWriter
 from renderfarm.output import PARTS, part_key
-from renderfarm.run.statements import Inbox
 from renderfarm.schema import REVIEW
+from renderfarm.statements.inbox import keys
+from renderfarm.statements.intake import Inbox
 from tests.simulation.storage import Faults
 from tests.simulation.world import PEOPLE, RULES, SIGNER, Life, Machines, World
 

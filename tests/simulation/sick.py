@@ -17,13 +17,14 @@ import random
 from collections import Counter
 from collections.abc import Sequence
 
-from renderfarm.log.canonical import claim_digest
 from renderfarm.pictures import Fingerprint
+from renderfarm.records.canonical import claim_digest
 from renderfarm.run.engine import CheckedUnit, Event, FinishLost, Rendered, RenderLost, StoredUnit
-from renderfarm.run.finish import Checked, Decision, Finished, failed_record
-from renderfarm.run.health import Known, Seat, Ward, images_of
+from renderfarm.run.health import Seat, Ward, images_of
 from renderfarm.run.units import Unit, UnitQueue
 from renderfarm.schema import Verdict
+from renderfarm.workers.finish import Checked, Decision, Finished, failed_record
+from renderfarm.workers.worker import Known
 from tests.simulation.world import INFO, Fate
 
 HANG_S, START_S, UNIT_S, FAST_S, KNOWN_S = 60.0, 5.0, 3.0, 0.1, 0.2

@@ -20,24 +20,24 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from renderfarm.errors import Fenced, StorageAway
 from renderfarm.job import JobSettings
 from renderfarm.log import parts
-from renderfarm.log.canonical import sealed
-from renderfarm.log.inbox import Letter
 from renderfarm.log.reading import fetch_part, list_parts
-from renderfarm.log.record import from_table
 from renderfarm.log.writer import Commit, LogWriter
 from renderfarm.notes import Signer
 from renderfarm.output import JOB_FILE
 from renderfarm.pictures import Fingerprint
 from renderfarm.plan import Intent, drawn_once, plan_row
+from renderfarm.records.canonical import sealed
+from renderfarm.records.tables import from_table
 from renderfarm.retry import farm_fault, next_attempt
 from renderfarm.run.engine import CheckedUnit, Event, FinishLost, Rendered, RenderLost, StoredUnit
-from renderfarm.run.finish import Checked, Decision, Finished, failed_record
 from renderfarm.run.loop import Loop, Tally
-from renderfarm.run.reviews import ReviewRules
-from renderfarm.run.statements import Inbox
 from renderfarm.run.stop import StopSignals
 from renderfarm.run.units import PendingAttempt, Unit, UnitQueue
 from renderfarm.schema import Attempt, PlannedImage, PromptRow, Record, RenderInfo, Verdict
+from renderfarm.statements.inbox import Letter
+from renderfarm.statements.intake import Inbox
+from renderfarm.statements.reviews import ReviewRules
+from renderfarm.workers.finish import Checked, Decision, Finished, failed_record
 from tests.simulation.storage import Faults, FaultyStorage, Killed
 from tests.simulation.storage import World as Objects
 from tests.statements import letter, note, person, review_letter

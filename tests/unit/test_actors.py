@@ -19,10 +19,10 @@ from renderfarm.errors import RenderFailed, WeightsError
 from renderfarm.job import JobSettings
 from renderfarm.models import ModelSettings, resolve
 from renderfarm.plan import Intent, attempt_of, plan_row
-from renderfarm.run.finish import payload_of
-from renderfarm.run.workers import RendererWorker, RenderReply, device_lost, read_inputs
 from renderfarm.schema import Attempt, PromptRow, RenderInfo
 from renderfarm.watermark.types import MarkKey
+from renderfarm.workers.finish import payload_of
+from renderfarm.workers.worker import RendererWorker, RenderReply, device_lost, read_inputs
 from tests import standins
 from tests.drawn import INFO
 from tests.outputs import picture

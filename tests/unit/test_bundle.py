@@ -18,9 +18,9 @@ from renderfarm.log import parts
 from renderfarm.log.export import Filter, export
 from renderfarm.log.proofs import prove, prove_consistency, verify, verify_any, verify_consistency
 from renderfarm.log.reading import records
-from renderfarm.log.record import from_table
 from renderfarm.log.writer import LogWriter
 from renderfarm.output import part_key
+from renderfarm.records.tables import from_table
 from renderfarm.schema import RECORD_FIELDS, VALUE_FIELDS, Input, Record, Verdict
 from renderfarm.storage import LocalStorage, Storage
 from tests.unit.test_writer import KEY, OTHER, SIGNER, attempt, image_id, plan

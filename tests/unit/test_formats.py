@@ -18,11 +18,11 @@ import pytest
 from renderfarm import keys, output
 from renderfarm.audit.audit import audit
 from renderfarm.log import parts, values
-from renderfarm.log.canonical import sealed
 from renderfarm.log.parts import PartFile
 from renderfarm.log.proofs import prove
-from renderfarm.log.record import OF_VALUES, arrow_schema, as_dict, from_dict, values_schema, view_schema
 from renderfarm.log.writer import LogWriter
+from renderfarm.records.canonical import sealed
+from renderfarm.records.tables import OF_VALUES, arrow_schema, as_dict, from_dict, values_schema, view_schema
 from renderfarm.schema import Adapter, Box, Input, ObjectCount, Record, Verdict, record_fields
 from renderfarm.storage import LocalStorage
 from tests.formats import (

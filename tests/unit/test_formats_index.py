@@ -11,8 +11,8 @@ from types import ModuleType
 import pytest
 
 from renderfarm.log import index
-from renderfarm.log.record import to_table
 from renderfarm.log.tree import inclusion_proof, leaf_hash, tree_root
+from renderfarm.records.tables import to_table
 from renderfarm.schema import Record, Subject
 from tests.formats import EXAMPLES
 

@@ -17,12 +17,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from renderfarm import output
-from renderfarm.log import canonical, guarded, parts
+from renderfarm.log import guarded, parts
 from renderfarm.log.proofs import prove
-from renderfarm.log.record import OF_VALUES, columns, from_table, to_table, values_schema
 from renderfarm.log.writer import LogWriter
 from renderfarm.notes import Signer
 from renderfarm.notes.statement import parse, sign
+from renderfarm.records import canonical
+from renderfarm.records.tables import OF_VALUES, columns, from_table, to_table, values_schema
 from renderfarm.schema import Adapter, Box, Input, ObjectCount, Record, Subject, Verdict, record_fields
 from renderfarm.storage import LocalStorage
 from tests.formats import (

@@ -15,12 +15,12 @@ import pytest
 
 from renderfarm import notes, output
 from renderfarm.log import guarded, parts
-from renderfarm.log.canonical import ColumnBytes
 from renderfarm.log.proofs import prove
-from renderfarm.log.record import columns, from_table, to_table
 from renderfarm.log.tree import Frontier, tree_root
 from renderfarm.log.writer import LogWriter
 from renderfarm.notes import Signer
+from renderfarm.records.canonical import ColumnBytes
+from renderfarm.records.tables import columns, from_table, to_table
 from renderfarm.schema import Record
 from renderfarm.storage import LocalStorage
 from tests.formats import (

@@ -12,7 +12,7 @@ from renderfarm import machine
 from renderfarm.errors import Stopped
 from renderfarm.farm.ray_engine import ray_engine
 from renderfarm.run import here
-from renderfarm.run.gpus import claimed
+from renderfarm.workers.gpus import claimed
 from tests.unit.test_local_engine import order
 
 NAMES = ("test-a", "test-b")
@@ -42,7 +42,7 @@ def test_without_gpus_nothing_is_claimed() -> None:
 def test_a_killed_run_has_none() -> None:
     script = """
 import sys
-from renderfarm.run.gpus import claimed
+from renderfarm.workers.gpus import claimed
 with claimed(["test-c"], None, lambda: False):
     print("has it", flush=True)
     sys.stdin.read()

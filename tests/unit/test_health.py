@@ -11,13 +11,13 @@ import pytest
 from renderfarm.errors import RenderFailed
 from renderfarm.pictures import Fingerprint
 from renderfarm.render.batching import DoesNotFit
-from renderfarm.run import vitals
 from renderfarm.run.engine import CheckedUnit, Rendered, RenderLost
-from renderfarm.run.finish import Checked
-from renderfarm.run.health import STRIKES_MAX, Known, Seat, Ward
+from renderfarm.run.health import STRIKES_MAX, Seat, Ward
 from renderfarm.run.units import PendingAttempt, Unit
-from renderfarm.run.workers import may_be_its_own
 from renderfarm.schema import RenderInfo, Verdict
+from renderfarm.workers import vitals
+from renderfarm.workers.finish import Checked
+from renderfarm.workers.worker import Known, may_be_its_own
 from tests.standins import attempt
 
 A, B, C = (Seat(host, "0") for host in "abc")

@@ -17,10 +17,10 @@ from renderfarm.log import decoded_size as bounds
 from renderfarm.log import guarded, parts
 from renderfarm.log.parquet_footer import _USUAL, Chunk, column_chunks
 from renderfarm.log.parts import PartDamaged
-from renderfarm.log.record import arrow_schema, from_table, to_table
-from renderfarm.log.record import columns as columns_of
 from renderfarm.log.writer import LogWriter
 from renderfarm.output import part_key
+from renderfarm.records.tables import arrow_schema, from_table, to_table
+from renderfarm.records.tables import columns as columns_of
 from renderfarm.schema import Record, Verdict
 from renderfarm.storage import LocalStorage
 from tests.unit.test_writer import KEY, SIGNER, attempt, plan

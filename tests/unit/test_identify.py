@@ -19,13 +19,13 @@ from renderfarm.credential import Claim, Issuer, Source, claim_for
 from renderfarm.errors import PictureError
 from renderfarm.identify.identify import Answer, identify, identify_all, pictures_in
 from renderfarm.keys import KeySet, Trust
-from renderfarm.log.canonical import sealed
-from renderfarm.log.record import record_id
 from renderfarm.log.writer import LogWriter
 from renderfarm.notes import Signer
 from renderfarm.output import part_key
 from renderfarm.pictures import Pixels, decode, encode, pdq
 from renderfarm.pictures.fingerprints import signature
+from renderfarm.records.canonical import sealed
+from renderfarm.records.tables import record_id
 from renderfarm.schema import Record
 from renderfarm.storage import LocalStorage, Storage
 from renderfarm.watermark import METHOD, VERSION, MarkKey, Payload, embed

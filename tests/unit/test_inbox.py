@@ -16,15 +16,16 @@ from renderfarm.audit.audit import audit
 from renderfarm.audit.findings import AuditReport
 from renderfarm.cli import main
 from renderfarm.errors import Fenced, StorageAway, StorageRefused
-from renderfarm.log import inbox, reading
-from renderfarm.log.canonical import sealed
-from renderfarm.log.inbox import Letter
+from renderfarm.log import reading
+from renderfarm.log.lease import PEOPLE, Lease
 from renderfarm.log.writer import LogWriter
 from renderfarm.output import INBOX, PARTS
-from renderfarm.run.lease import PEOPLE, Lease
-from renderfarm.run.reviews import ReviewRules, people_of
-from renderfarm.run.statements import LOOK_S, Inbox, take_in
+from renderfarm.records.canonical import sealed
 from renderfarm.schema import Record, is_review
+from renderfarm.statements import inbox
+from renderfarm.statements.inbox import Letter
+from renderfarm.statements.intake import LOOK_S, Inbox, take_in
+from renderfarm.statements.reviews import ReviewRules, people_of
 from renderfarm.storage import LocalStorage, Storage
 from tests import outputs, reviewed
 from tests.outputs import Output, attempt_record, image_id

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from renderfarm.errors import Fenced, StorageRefused
+from renderfarm.log import lease as leases
+from renderfarm.log.lease import Lease
 from renderfarm.output import LEASE
-from renderfarm.run import lease as leases
-from renderfarm.run.lease import Lease
 from renderfarm.schema import Record
 from renderfarm.storage import LocalStorage
 from tests.waiting import wait_for

@@ -12,10 +12,11 @@ import pytest
 from renderfarm.errors import FarmLost, JobError, Stopped, StorageAway
 from renderfarm.job import JobSettings
 from renderfarm.run.crew import Crew, plan_crew
-from renderfarm.run.engine import CheckedUnit, Event, FinishLost, Order, Rendered, RenderLost, StoredUnit
-from renderfarm.run.finish import Decision
+from renderfarm.run.engine import CheckedUnit, Event, FinishLost, Rendered, RenderLost, StoredUnit
 from renderfarm.run.local import LocalEngine
 from renderfarm.run.units import PendingAttempt, Unit
+from renderfarm.workers.finish import Decision
+from renderfarm.workers.worker import Order
 from tests.standins import attempt
 
 BOTH = Crew(2, 0, mixed=True)
@@ -108,8 +109,8 @@ def test_storing_goes_before_checking_and_checking_before_rendering(engine: Loca
 
 def _check(engine: LocalEngine, made: Rendered) -> list[CheckedUnit]:
     from renderfarm.pictures import Fingerprint
-    from renderfarm.run.finish import Checked
     from renderfarm.schema import Verdict
+    from renderfarm.workers.finish import Checked
 
     verdicts = (Verdict("seen", "accepted", made.unit.attempts()[0].image.image_id),)
     return [CheckedUnit(made.unit, made, (Checked(verdicts, Fingerprint("0" * 64, 0, "")),))]

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from renderfarm.errors import LogDamaged
-from renderfarm.log import column_bytes
-from renderfarm.log.record import to_table
 from renderfarm.log.state import ImageState, LogState
+from renderfarm.records import column_bytes
+from renderfarm.records.tables import to_table
 from renderfarm.schema import Record
 
 IMAGE = "0" * 31 + "7"

@@ -10,7 +10,8 @@ import pytest
 from renderfarm.farm.cluster import FarmLost, plan_workers
 from renderfarm.farm.pool import FALSE_STARTS_MAX, ROOM_S, Member, Pool
 from renderfarm.job import JobSettings
-from renderfarm.run.health import Known, Seat
+from renderfarm.run.health import Seat
+from renderfarm.workers.worker import Known
 
 
 class Clock:

@@ -17,8 +17,8 @@ from renderfarm.checks.base import Bars, Check, Rejudged, judge
 from renderfarm.cli import main
 from renderfarm.errors import JobError
 from renderfarm.job.checks import ChecksSettings
-from renderfarm.log.canonical import sealed
 from renderfarm.log.writer import LogWriter
+from renderfarm.records.canonical import sealed
 from renderfarm.resolve import read_job_file
 from renderfarm.review import recheck
 from renderfarm.schema import ObjectCount, Record, Verdict

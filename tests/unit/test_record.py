@@ -14,10 +14,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from renderfarm.log import canonical
-from renderfarm.log import record as recording
 from renderfarm.log import values as beside
-from renderfarm.log.record import VERSION_KEY, arrow_schema, as_dict, from_dict, from_table, record_id, to_table, view, view_schema
+from renderfarm.records import canonical
+from renderfarm.records import tables as recording
+from renderfarm.records.tables import VERSION_KEY, arrow_schema, as_dict, from_dict, from_table, record_id, to_table, view, view_schema
 from renderfarm.schema import (
     AFTER_CREDENTIAL,
     RECORD_FIELDS,

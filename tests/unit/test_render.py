@@ -18,7 +18,7 @@ from renderfarm.render import CHUNK_END, Renderer, rates, tuning
 from renderfarm.render.batching import DoesNotFit, in_fitting_batches, out_of_memory
 from renderfarm.render.renderer import choose_kernels
 from renderfarm.render.stages import PromptCache, time_batch
-from renderfarm.run.finish import as_older
+from renderfarm.workers.finish import as_older
 from tests.standins import attempt, folder_of
 
 

@@ -15,16 +15,16 @@ import pytest
 
 from renderfarm import keys
 from renderfarm.errors import KeysError, PictureError, RenderFailed, UserError
-from renderfarm.log.canonical import sealed
 from renderfarm.log.writer import LogWriter
 from renderfarm.models import ModelSettings
 from renderfarm.pictures import EXTENSIONS, encode
+from renderfarm.records.canonical import sealed
 from renderfarm.review import reproduce
 from renderfarm.review.reproduce import Pixels, compare, differences, info_of
-from renderfarm.run import finish
 from renderfarm.schema import RECORD_FIELDS, Adapter, Attempt, Input, Record, RenderInfo
 from renderfarm.storage import LocalStorage
 from renderfarm.watermark import VERSION, VERSIONS, MarkKey, Payload, embed
+from renderfarm.workers import finish
 from tests.reviewed import job_json
 from tests.simulation.world import SIGNER
 

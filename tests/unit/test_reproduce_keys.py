@@ -19,8 +19,8 @@ from renderfarm.log.writer import LogWriter
 from renderfarm.models import ModelSettings, resolve
 from renderfarm.render import Renderer
 from renderfarm.review.reproduce import known_mark_keys
-from renderfarm.run.finish import Decision, Finisher, payload_of
 from renderfarm.storage import LocalStorage
+from renderfarm.workers.finish import Decision, Finisher, payload_of
 from tests import standins
 
 IMAGE = "a" * 32

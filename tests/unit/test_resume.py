@@ -25,18 +25,18 @@ from renderfarm.checks.duplicates import DuplicateIndex
 from renderfarm.errors import ManifestChanged, ManifestError, Stopped
 from renderfarm.job import JobSettings, load_job
 from renderfarm.job.checks import DuplicatesSettings
-from renderfarm.log.canonical import sealed
 from renderfarm.manifest import Rules, row_digest
 from renderfarm.manifest.rows import examine
 from renderfarm.output import part_key
 from renderfarm.pictures import fingerprint
 from renderfarm.plan import ImageIds, Intent, attempt_of, plan_row
+from renderfarm.records.canonical import sealed
 from renderfarm.resolve import ResolvedJob, resolve_job, survey
 from renderfarm.run import session as farm
 from renderfarm.run.duplicates import JobDuplicates
-from renderfarm.run.finish import Checked, failed_record
 from renderfarm.schema import PlannedImage, Record, Verdict
 from renderfarm.storage import Storage
+from renderfarm.workers.finish import Checked, failed_record
 
 TEXTS = st.text(st.characters(min_codepoint=32, exclude_characters="\x7f"), max_size=12)
 RAWS = st.fixed_dictionaries(

@@ -14,8 +14,8 @@ from renderfarm.cli import main
 from renderfarm.errors import Fenced, UserError
 from renderfarm.identify.identify import identify
 from renderfarm.job import JobSettings
-from renderfarm.log import inbox, reading
 from renderfarm.log import proofs as bundle
+from renderfarm.log import reading
 from renderfarm.log.export import Filter, export
 from renderfarm.log.orphans import orphans
 from renderfarm.log.rate import last_rate
@@ -26,6 +26,7 @@ from renderfarm.review.reproduce import accepted
 from renderfarm.review.review import Word, review, waiting
 from renderfarm.run.duplicates import JobDuplicates
 from renderfarm.schema import is_review
+from renderfarm.statements import inbox
 from renderfarm.storage import LocalStorage
 from tests import outputs, reviewed
 from tests.outputs import Output, image_id, place

@@ -17,8 +17,6 @@ from renderfarm.audit.audit import audit
 from renderfarm.cli import main
 from renderfarm.errors import AlreadyStored, JobError
 from renderfarm.log import reading, snapshot
-from renderfarm.log.canonical import commitment
-from renderfarm.log.record import record_id
 from renderfarm.output import JOB_FILE, SALT, SALTED_SNAPSHOT, SNAPSHOT, VALUES
 from renderfarm.pictures import encode, xmp
 from renderfarm.plan import (
@@ -31,6 +29,8 @@ from renderfarm.plan import (
     salted_manifest_digest,
     salted_row_digest,
 )
+from renderfarm.records.canonical import commitment
+from renderfarm.records.tables import record_id
 from renderfarm.run import session as farm
 from renderfarm.schema import PLAIN_VERSION, PromptRow, Record, forgotten
 from renderfarm.storage import LocalStorage, Storage, open_storage

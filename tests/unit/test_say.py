@@ -26,10 +26,10 @@ from renderfarm.cli.parser import build_parser, commands_of
 from renderfarm.cli.say import printable, say, say_json
 from renderfarm.errors import JobError, RenderfarmError
 from renderfarm.log import proofs as bundle
-from renderfarm.log.canonical import sealed
 from renderfarm.log.writer import LogWriter
 from renderfarm.output import PARTS
 from renderfarm.pictures import encode
+from renderfarm.records.canonical import sealed
 from renderfarm.run.loop import Tally
 from renderfarm.schema import Record, Verdict
 from renderfarm.storage import LocalStorage

@@ -17,21 +17,21 @@ from renderfarm.audit.audit import audit
 from renderfarm.cli import main
 from renderfarm.errors import Fenced
 from renderfarm.job import load_job
-from renderfarm.log.canonical import sealed
 from renderfarm.log.writer import LogWriter
 from renderfarm.output import JOB_FILE, PARTS
 from renderfarm.plan import attempt_of
+from renderfarm.records.canonical import sealed
 from renderfarm.resolve import ResolvedJob, resolve_job
 from renderfarm.retry import farm_fault
-from renderfarm.run import finish
 from renderfarm.run import session as farm
 from renderfarm.run.budget import BudgetStop
-from renderfarm.run.finish import failed_record
 from renderfarm.run.loop import Tally
 from renderfarm.run.session import Session
 from renderfarm.run.stop import StopSignals
 from renderfarm.schema import Record
 from renderfarm.storage import LocalStorage, open_storage
+from renderfarm.workers import finish
+from renderfarm.workers.finish import failed_record
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ from renderfarm.models import ModelSettings, resolve
 from renderfarm.models.speed import refuse_compiled
 from renderfarm.plan import Intent, plan_row
 from renderfarm.render import Renderer
-from renderfarm.run.finish import as_older
 from renderfarm.schema import PromptRow, RenderInfo
+from renderfarm.workers.finish import as_older
 from tests.standins import attempt, folder_of
 
 

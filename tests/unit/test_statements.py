@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from renderfarm import keys
 from renderfarm.cli import main
 from renderfarm.errors import AlreadyStored, KeysError
-from renderfarm.log import inbox
 from renderfarm.notes import NoteMalformed, NoteUntrusted, Signer
 from renderfarm.notes.statement import Statement, parse, person_key_name, person_name, sign, verify, words_commitment
 from renderfarm.output import INBOX
 from renderfarm.schema import Subject
+from renderfarm.statements import inbox
 from renderfarm.storage import LocalStorage
 from tests.statements import letter, note, person
 

@@ -18,8 +18,8 @@ from renderfarm.audit.fanout import Cores
 from renderfarm.audit.pictures import HERE_MAX, Beliefs, PictureResult, Recorded, check_objects
 from renderfarm.audit.presence import Presence
 from renderfarm.audit.spill import Buckets
-from renderfarm.log.record import to_table
 from renderfarm.log.state import CountsDiffer, LogState
+from renderfarm.records.tables import to_table
 from renderfarm.schema import Record
 from renderfarm.storage import LocalStorage, Stored
 from tests.unit.test_writer import attempt, image_id, plan

@@ -22,12 +22,12 @@ from renderfarm.errors import JobError
 from renderfarm.job import JobSettings, load_checks, load_job
 from renderfarm.job.load import section_of
 from renderfarm.log import reading
-from renderfarm.log.canonical import sealed
 from renderfarm.output import JOB_FILE
 from renderfarm.plan import attempt_of, plan_digest
+from renderfarm.records.canonical import sealed
 from renderfarm.resolve import ResolvedJob, resolve_job
 from renderfarm.run import session as farm
-from renderfarm.run.finish import failed_record
+from renderfarm.workers.finish import failed_record
 from tests.older import begin_plain
 
 BASE = "name: night\nmanifest: rows.parquet\noutput: out\n"

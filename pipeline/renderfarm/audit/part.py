@@ -17,10 +17,10 @@ from renderfarm.audit import pictures as objects
 from renderfarm.audit.fanout import FanOut, chunked, reachable, storage_here
 from renderfarm.audit.statements import Said, of_part
 from renderfarm.log import parts
-from renderfarm.log.canonical import ColumnBytes
 from renderfarm.log.parts import Footer, PartDamaged, PartFile
 from renderfarm.log.reading import decoded, fetch_parts
-from renderfarm.log.record import record_id
+from renderfarm.records.canonical import ColumnBytes
+from renderfarm.records.tables import record_id
 from renderfarm.schema import PLAIN_VERSION
 from renderfarm.storage import Storage
 

@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING
 from renderfarm.audit.findings import AuditReport
 from renderfarm.errors import NotStored
 from renderfarm.keys import Trust
-from renderfarm.log import inbox, parts, reading
-from renderfarm.log.record import from_table
+from renderfarm.log import parts, reading
 from renderfarm.log.state import statement_key
 from renderfarm.notes import NoteMalformed, NoteUntrusted
 from renderfarm.notes import statement as notes
 from renderfarm.notes.statement import Statement
 from renderfarm.output import part_key
+from renderfarm.records.tables import from_table
 from renderfarm.schema import REVIEW, Record
+from renderfarm.statements import inbox
 from renderfarm.storage import Storage
 
 if TYPE_CHECKING:

@@ -12,10 +12,11 @@ from renderfarm.api import Output
 from renderfarm.cli import logs
 from renderfarm.cli.say import say, say_json
 from renderfarm.errors import StorageRefused, UserError
-from renderfarm.log import inbox, reading
+from renderfarm.log import reading
 from renderfarm.log.orphans import orphans, still_old
 from renderfarm.log.rate import last_rate
 from renderfarm.resolve import read_job_file
+from renderfarm.statements import inbox
 from renderfarm.storage import Storage, leftovers, open_storage
 
 REASONS_EACH = 3

@@ -18,7 +18,8 @@ from typing import Any
 from renderfarm.errors import FarmLost
 from renderfarm.logs import get_logger
 from renderfarm.run.engine import no_worker
-from renderfarm.run.health import EXPECTED_S, Known, Seat, Ward
+from renderfarm.run.health import EXPECTED_S, Seat, Ward
+from renderfarm.workers.worker import Known
 
 log = get_logger()
 

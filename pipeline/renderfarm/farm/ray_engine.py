@@ -28,16 +28,15 @@ from renderfarm.run.engine import (
     FinishLost,
     Opened,
     OpenEngine,
-    Order,
     Rendered,
     RenderLost,
     StoredUnit,
 )
-from renderfarm.run.finish import Checked, Decision
-from renderfarm.run.gpus import claimed
-from renderfarm.run.health import Known, Seat, images_of
+from renderfarm.run.health import Seat, images_of
 from renderfarm.run.units import Unit
-from renderfarm.run.workers import FinisherWorker, RendererWorker, RenderReply, Trouble
+from renderfarm.workers.finish import Checked, Decision
+from renderfarm.workers.gpus import claimed
+from renderfarm.workers.worker import FinisherWorker, Known, Order, RendererWorker, RenderReply, Trouble
 
 log = get_logger()
 

@@ -29,8 +29,8 @@ from renderfarm.identify import lookup
 from renderfarm.identify.evidence import Evidence, gather
 from renderfarm.identify.lookup import How, Match
 from renderfarm.keys import Trust
-from renderfarm.log.record import as_dict
 from renderfarm.pictures import ENDINGS, read_file
+from renderfarm.records.tables import as_dict
 from renderfarm.storage import Storage
 from renderfarm.watermark.types import Reading
 

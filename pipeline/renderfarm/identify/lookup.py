@@ -19,10 +19,10 @@ from renderfarm.checks.duplicates import confirms
 from renderfarm.identify.evidence import Evidence
 from renderfarm.keys import Trust
 from renderfarm.log import parts, reading
-from renderfarm.log.canonical import claim_digest
-from renderfarm.log.record import from_table, review_rows
 from renderfarm.pictures import hamming, pdq
 from renderfarm.pictures.fingerprints import forms_of_signature, planes_of
+from renderfarm.records.canonical import claim_digest
+from renderfarm.records.tables import from_table, review_rows
 from renderfarm.schema import Record, is_review
 from renderfarm.storage import Storage
 

@@ -18,7 +18,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from renderfarm.errors import UserError
 from renderfarm.log import parts, reading
-from renderfarm.log.record import as_dict, from_table, view_schema
+from renderfarm.records.tables import as_dict, from_table, view_schema
 from renderfarm.schema import RECORD_FIELDS
 from renderfarm.storage import Storage
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from renderfarm.errors import UserError
 from renderfarm.log import parts, reading
 from renderfarm.log.parts import PartFile
-from renderfarm.log.record import from_table
+from renderfarm.records.tables import from_table
 from renderfarm.schema import Record
 from renderfarm.storage import Storage
 

@@ -1,6 +1,6 @@
 """The files of the log, read with care: whoever wrote them may be hostile.
 
-A part is one Parquet file, `provenance/parts/{number:08d}.parquet`, with the columns of `record.arrow_schema(version)`
+A part is one Parquet file, `provenance/parts/{number:08d}.parquet`, with the columns of `tables.arrow_schema(version)`
 and nothing else. Its footer says:
 
     renderfarm.record_version   version of the columns and of the canonical bytes
@@ -31,13 +31,13 @@ from renderfarm import notes
 from renderfarm.errors import LogDamaged
 from renderfarm.log import guarded
 from renderfarm.log import values as beside
-from renderfarm.log.canonical import ColumnBytes
 from renderfarm.log.index import index_root
 from renderfarm.log.parquet_footer import Chunk
-from renderfarm.log.record import VERSION_KEY, arrow_schema, from_table, view
 from renderfarm.log.tree import HASH_BYTES, Frontier, part_leaf, tree_root
 from renderfarm.notes import Checkpoint
 from renderfarm.output import part_key, part_number, values_key
+from renderfarm.records.canonical import ColumnBytes
+from renderfarm.records.tables import VERSION_KEY, arrow_schema, from_table, view
 from renderfarm.schema import RECORD_FIELDS, RECORD_VERSION
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ class Footer:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One part, decoded: rows as a table of `record.view_schema()`, whatever version they were written in, and their canonical
+    """One part, decoded: rows as a table of `tables.view_schema()`, whatever version they were written in, and their canonical
     bytes by that version. `values` says what is wrong with the values beside it, which are then not in the table."""
 
     footer: Footer

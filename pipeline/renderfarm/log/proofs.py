@@ -31,10 +31,10 @@ from renderfarm import notes
 from renderfarm.errors import LogDamaged, UserError
 from renderfarm.log import parts, reading
 from renderfarm.log import tree as log
-from renderfarm.log.canonical import commitment, record_bytes
 from renderfarm.log.parts import PartFile
-from renderfarm.log.record import as_dict, from_dict, from_table
 from renderfarm.output import part_key
+from renderfarm.records.canonical import commitment, record_bytes
+from renderfarm.records.tables import as_dict, from_dict, from_table
 from renderfarm.schema import Record
 from renderfarm.storage import Storage
 

@@ -16,9 +16,9 @@ from typing import TypeVar
 from renderfarm.errors import NotStored
 from renderfarm.log import parts, values
 from renderfarm.log.parts import PartFile
-from renderfarm.log.record import from_table
 from renderfarm.log.state import COLUMNS, LogState
 from renderfarm.output import PARTS, part_key, part_number
+from renderfarm.records.tables import from_table
 from renderfarm.schema import Record
 from renderfarm.storage import Storage
 

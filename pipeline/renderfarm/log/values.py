@@ -1,7 +1,7 @@
 """What records only commit to, in files that can be rewritten: prompts, row ids, texts, tags, addresses of inputs, and the salts.
 
 Beside part 42 of record version 4 lies `provenance/values/00000042-<12 hex of its row root>.parquet`, with as many rows and in their order,
-and the columns of `record.values_schema()`. Its footer says:
+and the columns of `tables.values_schema()`. Its footer says:
 
     renderfarm.values_version   1
     renderfarm.part             42
@@ -19,10 +19,10 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from renderfarm.log import guarded
-from renderfarm.log.canonical import commitments
 from renderfarm.log.parquet_footer import Chunk
-from renderfarm.log.record import INSIDE, OF_VALUES, values_schema
 from renderfarm.output import values_key
+from renderfarm.records.canonical import commitments
+from renderfarm.records.tables import INSIDE, OF_VALUES, values_schema
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -44,7 +44,7 @@ def asked(names: Iterable[str]) -> set[str]:
 
 
 def encode(table: pa.Table, number: int, row_root: bytes) -> bytes:
-    """The file beside part `number`, from a table of `record.values_schema()`."""
+    """The file beside part `number`, from a table of `tables.values_schema()`."""
     footer = {VERSION_KEY: VERSION, PART_KEY: str(number).encode(), ROOT_KEY: row_root.hex().encode()}
     return guarded.write(table, footer)
 

@@ -22,23 +22,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from renderfarm import notes
 from renderfarm.errors import AlreadyStored, Fenced, LogDamaged, NotStored, Overtaken, StorageAway
-from renderfarm.log import guarded, parts, record, snapshot
+from renderfarm.log import guarded, parts, snapshot
 from renderfarm.log import values as beside
-from renderfarm.log.canonical import ColumnBytes
 from renderfarm.log.index import index_root
 from renderfarm.log.parts import PartFile
 from renderfarm.log.reading import decoded, fetch_part, list_parts
-from renderfarm.log.record import VERSION_KEY, to_table
 from renderfarm.log.state import COLUMNS, LogState
 from renderfarm.log.tree import Frontier, consistency_proof, part_leaf, tree_root
 from renderfarm.notes import Checkpoint, Signer
 from renderfarm.output import CHECKPOINT, SALTED_SNAPSHOT, SNAPSHOT, WITNESSED, part_key, values_key
+from renderfarm.records import tables
+from renderfarm.records.canonical import ColumnBytes
+from renderfarm.records.tables import VERSION_KEY, to_table
 from renderfarm.schema import PLAIN_VERSION, RECORD_VERSION, Record
 from renderfarm.storage import Storage
 
@@ -59,6 +60,13 @@ class Commit:
     rows: int
     bytes: int
     checkpoint: Checkpoint
+
+
+class Committer(Protocol):
+    """Where records go; returning means durable. Raises: Fenced, StorageAway."""
+
+    def append(self, records: Sequence[Record]) -> object:
+        """Commit the records as one part, in this order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +234,7 @@ class LogWriter:
         return self.append_table(to_table(records))
 
     def append_table(self, table: pa.Table) -> Commit:
-        """`append` for rows that are columns already: a table of `record.view_schema()`, all of version `record_version`."""
+        """`append` for rows that are columns already: a table of `tables.view_schema()`, all of version `record_version`."""
         if not 0 < table.num_rows <= parts.PART_ROWS_MAX:
             raise ValueError(f"a part holds 1 to {parts.PART_ROWS_MAX} records, not {table.num_rows}")
         if self._pending is not None:
@@ -257,7 +265,7 @@ class LogWriter:
         number, version = self._frontier.size, self.record_version
         if table.column("version").unique().to_pylist() != [version]:
             raise ValueError(f"the records of this output are of version {version}")
-        columns = record.columns(table, version)
+        columns = tables.columns(table, version)
         row_root = tree_root(ColumnBytes.of(columns, version).leaves())
         index = index_root(table) if version >= 4 else None
         leaf = part_leaf(number, table.num_rows, row_root, index)
@@ -274,7 +282,7 @@ class LogWriter:
         values = None
         if index is not None:
             footer[parts.INDEX_KEY] = index.hex().encode()
-            kept = record.values(table)
+            kept = tables.values(table)
             if wrong := beside.differing(kept, columns.column("commitment").to_pylist()):
                 raise ValueError(f"row {wrong[0]}: its values are not what it commits to")
             if kept.column("salt").null_count < kept.num_rows:

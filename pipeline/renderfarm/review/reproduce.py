@@ -34,11 +34,11 @@ from renderfarm.models import ModelSettings, beside, resolve
 from renderfarm.pictures import Pixels, decode, encode
 from renderfarm.render import CHUNK_END, Renderer
 from renderfarm.resolve import read_job_file
-from renderfarm.run.finish import as_older
-from renderfarm.run.workers import read_inputs
 from renderfarm.schema import PLAIN_VERSION, RECORD_FIELDS, Attempt, PlannedImage, Record, RenderInfo, forgotten, is_review
 from renderfarm.storage import Storage
 from renderfarm.watermark import VERSIONS, MarkKey, Payload, embed
+from renderfarm.workers.finish import as_older
+from renderfarm.workers.worker import read_inputs
 
 LEVELS_MAX = 2
 """Largest difference in any pixel, in grey levels of 255, that still counts as the same picture: batch (1) and mark (1)."""

@@ -23,19 +23,20 @@ from pathlib import Path
 from renderfarm import keys, notes
 from renderfarm.errors import KeysError, UserError
 from renderfarm.keys import KeySet
-from renderfarm.log import inbox, parts, reading
-from renderfarm.log.inbox import Letter
-from renderfarm.log.record import from_table
+from renderfarm.log import parts, reading
 from renderfarm.log.state import Counts, LogState
 from renderfarm.notes import Signer
 from renderfarm.notes import statement as statements
 from renderfarm.notes.statement import Statement, Value
+from renderfarm.records.tables import from_table
 from renderfarm.resolve import JobFile
-from renderfarm.run.finish import now_us
-from renderfarm.run.reviews import ReviewRules, look, moves, refuse, require_text, subject_of
-from renderfarm.run.statements import take_in
 from renderfarm.schema import REVIEW, AttemptOutcome, Record, is_review
+from renderfarm.statements import inbox
+from renderfarm.statements.inbox import Letter
+from renderfarm.statements.intake import take_in
+from renderfarm.statements.reviews import ReviewRules, look, moves, refuse, require_text, subject_of
 from renderfarm.storage import Storage
+from renderfarm.workers.finish import now_us
 
 WAITING_COLUMNS = (
     "kind", "statement", "image_id", "row_id", "index", "attempt", "outcome", "reason", "prompt", "text", "object_key", "media_type",

@@ -1,1 +1,1 @@
-"""One run of a job: loop, leases, budgets, stop, finish. Knows no Ray."""
+"""One run of a job: loop, leases of units, budgets, stop, the local engine. Knows no Ray."""

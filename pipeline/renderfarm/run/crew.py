@@ -12,7 +12,7 @@ from renderfarm.processes import Child
 from renderfarm.run.engine import Rendered
 from renderfarm.run.health import Seat, images_of
 from renderfarm.run.units import Unit
-from renderfarm.run.worker_process import Kind
+from renderfarm.workers.process import Kind
 
 FALSE_STARTS_MAX = 3
 """Workers in a row that die before they are ready: then they cannot load."""

@@ -16,11 +16,11 @@ from renderfarm.checks.duplicates import DuplicateIndex
 from renderfarm.errors import Stopped
 from renderfarm.job import JobSettings
 from renderfarm.log import reading
-from renderfarm.log.record import review_rows
 from renderfarm.log.state import LogState
-from renderfarm.run.finish import Checked
+from renderfarm.records.tables import review_rows
 from renderfarm.schema import PlannedImage, Verdict
 from renderfarm.storage import Storage
+from renderfarm.workers.finish import Checked
 
 if TYPE_CHECKING:
     import pyarrow as pa

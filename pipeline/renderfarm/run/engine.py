@@ -12,12 +12,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from renderfarm.errors import FarmLost, JobError
-from renderfarm.job import JobSettings
-from renderfarm.keys import KeySet
-from renderfarm.models import Resolved
-from renderfarm.run.finish import Checked, Decision, Finished
 from renderfarm.run.units import Unit
 from renderfarm.schema import RenderInfo
+from renderfarm.workers.finish import Checked, Decision, Finished
+from renderfarm.workers.worker import Order
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,16 +112,6 @@ class Engine(Protocol):
 
     def wait(self, timeout_s: float) -> list[Event]:
         """What happened, at least one event or the time is up. Raises: StorageAway, FarmLost."""
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """What workers are made from."""
-
-    job: JobSettings
-    plan_digest: str
-    weights: Resolved
-    keys: KeySet
 
 
 @dataclass(frozen=True, slots=True)

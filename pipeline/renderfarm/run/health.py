@@ -20,14 +20,15 @@ from __future__ import annotations
 import statistics
 from collections import defaultdict, deque
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import NamedTuple
 
 from renderfarm.logs import get_logger
 from renderfarm.retry import farm_fault
 from renderfarm.run.engine import CheckedUnit, Event, RenderLost
-from renderfarm.run.finish import Checked
 from renderfarm.run.units import Unit
+from renderfarm.workers.finish import Checked
+from renderfarm.workers.worker import Known
 
 log = get_logger()
 
@@ -50,24 +51,6 @@ class Seat(NamedTuple):
 
     host: str
     device: str
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """What a renderer made of the known picture.
-
-    `digest`: SHA-256 of its pixels; `levels`: some of them, one byte each; `span`: between its darkest and its brightest level; `kind`: GPU
-    and driver, or the CPU's kind; `device`: the GPU's own id, empty without one; `trouble`: why there is no picture, or what makes the GPU
-    itself unfit; `note`: what else it reports.
-    """
-
-    digest: str = ""
-    levels: bytes = b""
-    span: int = 255
-    kind: str = ""
-    device: str = ""
-    trouble: str = ""
-    note: str = ""
 
 
 def looks_broken(checked: Iterable[Checked]) -> bool:

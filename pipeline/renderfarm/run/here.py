@@ -7,9 +7,10 @@ from contextlib import contextmanager
 
 from renderfarm import machine
 from renderfarm.run.crew import BYTES_PER_WEIGHT, plan_crew
-from renderfarm.run.engine import Opened, Order
-from renderfarm.run.gpus import claimed
+from renderfarm.run.engine import Opened
 from renderfarm.run.local import LocalEngine
+from renderfarm.workers.gpus import claimed
+from renderfarm.workers.worker import Order
 
 
 @contextmanager

@@ -20,7 +20,6 @@ from renderfarm import processes
 from renderfarm.errors import FarmLost, Paused, Stopped, StorageAway, UserError
 from renderfarm.logs import get_logger
 from renderfarm.retry import farm_fault
-from renderfarm.run import worker_process
 from renderfarm.run.crew import FALSE_STARTS_MAX, HERE, Call, Crew, Flight, Worker
 from renderfarm.run.engine import (
     BYTES_IN_FLIGHT_MAX,
@@ -28,17 +27,17 @@ from renderfarm.run.engine import (
     CheckedUnit,
     Event,
     FinishLost,
-    Order,
     Rendered,
     RenderLost,
     StoredUnit,
     no_worker,
 )
-from renderfarm.run.finish import Checked, Decision
-from renderfarm.run.health import EXPECTED_S, Known, Seat, Ward
+from renderfarm.run.health import EXPECTED_S, Seat, Ward
 from renderfarm.run.units import Unit
-from renderfarm.run.worker_process import Begin, Done, Kind, Ready, Task
-from renderfarm.run.workers import RenderReply, Trouble
+from renderfarm.workers import process
+from renderfarm.workers.finish import Checked, Decision
+from renderfarm.workers.process import Begin, Done, Kind, Ready, Task
+from renderfarm.workers.worker import Known, Order, RenderReply, Trouble
 
 log = get_logger()
 
@@ -50,7 +49,7 @@ class LocalEngine:
         self,
         order: Order,
         crew: Crew,
-        module: str = worker_process.__name__,
+        module: str = process.__name__,
         gpus: Sequence[str] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:

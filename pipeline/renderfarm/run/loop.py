@@ -14,12 +14,13 @@ from typing import Protocol
 
 from renderfarm.job import JobSettings
 from renderfarm.log.parts import PART_ROWS_MAX
+from renderfarm.log.writer import Committer
 from renderfarm.logs import get_logger
 from renderfarm.retry import FARM_FAULT, judge, next_attempt, rank
 from renderfarm.run.engine import CheckedUnit, Engine, Event, FinishLost, Rendered, RenderLost, StoredUnit
-from renderfarm.run.finish import Checked, Decision, Finished, failed_record
 from renderfarm.run.units import Backlog, PendingAttempt, Unit, UnitQueue, halves
 from renderfarm.schema import PlannedImage, Record, Verdict
+from renderfarm.workers.finish import Checked, Decision, Finished, failed_record
 
 log = get_logger()
 
@@ -28,13 +29,6 @@ FIRST_COMMIT_S = 2.0
 WAIT_S = 0.5
 LOSSES_MAX = 2
 """Finishers that one unit may take down before it is rendered again in halves."""
-
-
-class Committer(Protocol):
-    """Where records go; returning means durable. Raises: Fenced, StorageAway."""
-
-    def append(self, records: Sequence[Record]) -> object:
-        """Commit the records as one part, in this order."""
 
 
 class Duplicates(Protocol):

@@ -12,11 +12,11 @@ import time
 from renderfarm.cache import cache_folder, recall, remember
 from renderfarm.errors import AlreadyStored, JobError, NotStored
 from renderfarm.job import JobSettings
+from renderfarm.log.lease import Lease
 from renderfarm.log.salts import SALT_BYTES
 from renderfarm.logs import get_logger
 from renderfarm.output import IMAGES, INBOX, JOB_FILE, JOB_FILE_BYTES_MAX, REPORT, REVIEW, SALT, THUMBS, VALUES
 from renderfarm.resolve import ResolvedJob
-from renderfarm.run.lease import Lease
 from renderfarm.storage import Probe, S3Storage, Storage, probe
 
 log = get_logger()

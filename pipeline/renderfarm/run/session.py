@@ -21,30 +21,32 @@ from renderfarm import keys
 from renderfarm.errors import INCOMPLETE, PAUSED, KeysError, LogDamaged, Paused, StorageRefused
 from renderfarm.job import JobSettings
 from renderfarm.keys import KeySet
-from renderfarm.log import inbox, reading
-from renderfarm.log.canonical import sealed
+from renderfarm.log import reading
+from renderfarm.log.lease import Lease
 from renderfarm.log.parts import PART_ROWS_MAX
 from renderfarm.log.rate import last_rate
 from renderfarm.log.salts import Salts, plain
 from renderfarm.log.state import Counts, LogState
-from renderfarm.log.writer import LogWriter
+from renderfarm.log.writer import Committer, LogWriter
 from renderfarm.logs import get_logger
 from renderfarm.plan import mixed_key, salted_row_digest
+from renderfarm.records.canonical import sealed
 from renderfarm.resolve import ResolvedJob
 from renderfarm.retry import cause_of, next_attempt, reopens
 from renderfarm.run import witness
 from renderfarm.run.duplicates import JobDuplicates
-from renderfarm.run.engine import OpenEngine, Order
-from renderfarm.run.finish import now_us
-from renderfarm.run.lease import Lease
-from renderfarm.run.loop import Committer, Hear, Loop, Stop, Tally
+from renderfarm.run.engine import OpenEngine
+from renderfarm.run.loop import Hear, Loop, Stop, Tally
 from renderfarm.run.opening import claim_output, output_salt, probed, take_lease, write_job_file
-from renderfarm.run.reviews import ReviewRules, people_of
-from renderfarm.run.statements import Inbox, take_in
 from renderfarm.run.units import PendingAttempt, UnitQueue
 from renderfarm.schema import Record
+from renderfarm.statements import inbox
+from renderfarm.statements.intake import Inbox, take_in
+from renderfarm.statements.reviews import ReviewRules, people_of
 from renderfarm.storage import Storage, open_storage
 from renderfarm.version import __version__
+from renderfarm.workers.finish import now_us
+from renderfarm.workers.worker import Order
 
 log = get_logger()
 

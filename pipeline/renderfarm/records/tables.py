@@ -20,8 +20,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from renderfarm.log.canonical import claim_digest
-from renderfarm.log.nested import as_one, empty, member_of, with_member, without_member
+from renderfarm.records.canonical import claim_digest
+from renderfarm.records.nested import as_one, empty, member_of, with_member, without_member
 from renderfarm.schema import (
     RECORD_FIELDS,
     RECORD_VERSION,

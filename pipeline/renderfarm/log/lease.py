@@ -18,9 +18,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from renderfarm.errors import AlreadyStored, Fenced, NotStored, StorageAway, StorageRefused
+from renderfarm.log.writer import Committer
 from renderfarm.logs import get_logger
 from renderfarm.output import LEASE
-from renderfarm.run.loop import Committer
 from renderfarm.schema import Record
 from renderfarm.storage import Storage
 

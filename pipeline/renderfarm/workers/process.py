@@ -1,4 +1,4 @@
-"""The process of one worker of the local engine: `python -P -m renderfarm.run.worker_process FD`.
+"""The process of one worker of the local engine: `python -P -m renderfarm.workers.process FD`.
 
 It reads an order and then tasks from the pipe FD, and answers each as soon as it is done; up to `overlap` at a time, each in its thread. It
 ends when the pipe closes, so that nothing outlives a driver that was killed. It says of each kind of work when it is ready for it, the
@@ -19,8 +19,7 @@ from typing import Any, Literal
 
 from renderfarm import processes
 from renderfarm.errors import UserError
-from renderfarm.run.engine import Order
-from renderfarm.run.workers import FinisherWorker, RendererWorker
+from renderfarm.workers.worker import FinisherWorker, Order, RendererWorker
 
 Kind = Literal["render", "finish"]
 
@@ -137,6 +136,6 @@ def main(descriptor: str, makers: Makers = WORKERS) -> None:
 
 
 if __name__ == "__main__":
-    from renderfarm.run import worker_process  # what is pickled names the module, not __main__
+    from renderfarm.workers import process  # what is pickled names the module, not __main__
 
-    worker_process.main(sys.argv[1])
+    process.main(sys.argv[1])

@@ -24,18 +24,18 @@ from dataclasses import dataclass
 
 from renderfarm.errors import Fenced, LogDamaged, Overtaken, StorageAway, StorageRefused, UserError
 from renderfarm.keys import KeySet
-from renderfarm.log import inbox, parts, reading
-from renderfarm.log.canonical import sealed
-from renderfarm.log.inbox import Letter
-from renderfarm.log.record import from_table
-from renderfarm.log.writer import LogWriter
+from renderfarm.log import parts, reading
+from renderfarm.log.lease import PEOPLE, Lease, held
+from renderfarm.log.writer import Committer, LogWriter
 from renderfarm.logs import get_logger
 from renderfarm.notes import Keys, NoteMalformed, NoteUntrusted
 from renderfarm.notes import statement as notes
-from renderfarm.run.lease import PEOPLE, Lease, held
-from renderfarm.run.loop import Committer
-from renderfarm.run.reviews import CHECK, Refused, ReviewRules, Waits, move, moves, people_of, plain_name, refuse, require_text
+from renderfarm.records.canonical import sealed
+from renderfarm.records.tables import from_table
 from renderfarm.schema import REVIEW, AttemptOutcome, Record, Subject, Verdict
+from renderfarm.statements import inbox
+from renderfarm.statements.inbox import Letter
+from renderfarm.statements.reviews import CHECK, Refused, ReviewRules, Waits, move, moves, people_of, plain_name, refuse, require_text
 from renderfarm.storage import Storage, put_if_absent_holds
 from renderfarm.version import __version__
 

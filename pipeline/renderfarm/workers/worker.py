@@ -15,25 +15,33 @@ from typing import TYPE_CHECKING, Literal
 from renderfarm import watermark
 from renderfarm.errors import MarkUnsupported, NotStored, Paused, RenderFailed, RenderfarmError, StorageRefused, UserError
 from renderfarm.job import JobSettings
+from renderfarm.keys import KeySet
 from renderfarm.models import Resolved
 from renderfarm.pictures import Pixels
 from renderfarm.plan import drawn_once
 from renderfarm.render.batching import DoesNotFit, out_of_memory
-from renderfarm.run import vitals
-from renderfarm.run.finish import Checked, Decision, Finished, Finisher, now_us, payload_of
-from renderfarm.run.health import Known
 from renderfarm.schema import Attempt, RenderInfo
 from renderfarm.storage import open_input, open_storage
 from renderfarm.watermark import MarkKey
+from renderfarm.workers import vitals
+from renderfarm.workers.finish import Checked, Decision, Finished, Finisher, now_us, payload_of
 
 if TYPE_CHECKING:
     import torch
 
-    from renderfarm.keys import KeySet
-
 
 KNOWN_LEVELS = 256
 """Levels of the known picture by which two are compared."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What workers are made from."""
+
+    job: JobSettings
+    plan_digest: str
+    weights: Resolved
+    keys: KeySet
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +71,24 @@ class RenderReply:
     started_us: int
     busy_s: float
     cpu_s: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What a renderer made of the known picture.
+
+    `digest`: SHA-256 of its pixels; `levels`: some of them, one byte each; `span`: between its darkest and its brightest level; `kind`: GPU
+    and driver, or the CPU's kind; `device`: the GPU's own id, empty without one; `trouble`: why there is no picture, or what makes the GPU
+    itself unfit; `note`: what else it reports.
+    """
+
+    digest: str = ""
+    levels: bytes = b""
+    span: int = 255
+    kind: str = ""
+    device: str = ""
+    trouble: str = ""
+    note: str = ""
 
 
 class RendererWorker:

@@ -20,10 +20,10 @@ from renderfarm.checks import registry
 from renderfarm.checks.base import Check
 from renderfarm.credential import Issuer, claim_for, xmp_for
 from renderfarm.job import JobSettings
-from renderfarm.log.canonical import sealed
-from renderfarm.log.record import record_id
 from renderfarm.output import delivered_key, kept_key, thumb_key
 from renderfarm.pictures import Fingerprint, Pixels, decode, encode, fingerprint, thumbnail
+from renderfarm.records.canonical import sealed
+from renderfarm.records.tables import record_id
 from renderfarm.retry import cause_of
 from renderfarm.schema import PLAIN_VERSION, Attempt, AttemptOutcome, PlannedImage, PromptRow, Record, RenderInfo, Verdict
 from renderfarm.storage import Storage

@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 from renderfarm import credential, watermark
 from renderfarm.errors import NotStored, UserError
 from renderfarm.keys import KeySet
-from renderfarm.log.canonical import record_bytes
 from renderfarm.log.state import LogState
 from renderfarm.log.tree import leaf_hash
 from renderfarm.notes import Keys
 from renderfarm.notes.statement import Statement
 from renderfarm.output import delivered_key, kept_key
 from renderfarm.pictures import decode
+from renderfarm.records.canonical import record_bytes
 from renderfarm.schema import AttemptOutcome, Record, Subject
 from renderfarm.storage import Storage
 from renderfarm.watermark import MarkKey

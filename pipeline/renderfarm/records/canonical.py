@@ -35,7 +35,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from renderfarm.log.column_bytes import NULL, encode, extend, offsets_of, scalar, sizes_of, spread
+from renderfarm.records.column_bytes import NULL, encode, extend, offsets_of, scalar, sizes_of, spread
 from renderfarm.schema import (
     AFTER_CREDENTIAL,
     RECORD_FIELDS,
@@ -53,7 +53,7 @@ from renderfarm.schema import (
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from renderfarm.log.column_bytes import Piece
+    from renderfarm.records.column_bytes import Piece
 
 _FLOATS = ("guidance", "strength")
 VALUES_MAGIC = b"renderfarm-values/1\n"
@@ -176,7 +176,7 @@ class ColumnBytes:
 
     @classmethod
     def of(cls, table: pa.Table | pa.RecordBatch, version: int = RECORD_VERSION) -> ColumnBytes:
-        """Encodes the rows of a table whose columns are those of `record.arrow_schema(version)`.
+        """Encodes the rows of a table whose columns are those of `tables.arrow_schema(version)`.
 
         Raises: ValueError when the bytes of the rows together pass 2 GB, or a column has an unexpected type.
         """
