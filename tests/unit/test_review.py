@@ -159,8 +159,23 @@ def test_a_picture_whose_mark_does_not_read_is_not_published(output: Output, tmp
 def test_a_row_and_index_name_an_image(output: Output) -> None:
     job = read_job_file(output.storage)
     assert review(output.storage, job, output.keys, "row-2:0", 2, Word("accepted", "Ada")).record.image_id == image_id(2)
-    with pytest.raises(UserError, match="no image 'row-2:1'"):
-        review(output.storage, job, output.keys, "row-2:1", 2, Word("accepted", "Ada"))
+
+
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        ("row-2:1", "no image 'row-2:1'"),
+        ("row-2:99999999999999999999", "not the name of an image"),
+        ("row-2:-1", "not the name of an image"),
+        ("row-2:²", "not the name of an image"),
+        ("row-2", "not the name of an image"),
+        ("", "not the name of an image"),
+        ("f" * 32, "no image"),
+    ],
+)
+def test_what_names_no_image_is_one_message(output: Output, name: str, what: str) -> None:
+    with pytest.raises(UserError, match=what):
+        review(output.storage, read_job_file(output.storage), output.keys, name, 2, Word("accepted", "Ada"))
 
 
 def test_a_crash_before_the_record_leaves_an_orphan_and_one_after_it_a_file_for_gc(output: Output) -> None:

@@ -44,7 +44,12 @@ def image_named(storage: Storage, name: str) -> str:
 
 
 def records_of(storage: Storage, images: frozenset[str], by: str = "image_id") -> Iterator[Record]:
-    """Every record of these images, in log order; `by`: "drawing_id" for every record of these drawings.
+    """As `placed_records_of`, without the parts."""
+    return (record for _, record in placed_records_of(storage, images, by))
+
+
+def placed_records_of(storage: Storage, images: frozenset[str], by: str = "image_id") -> Iterator[tuple[int, Record]]:
+    """Every record of these images with its part's number, in log order; `by`: "drawing_id" for every record of these drawings.
 
     Raises: LogDamaged for a part that cannot be read; StorageAway.
     """
@@ -58,9 +63,9 @@ def records_of(storage: Storage, images: frozenset[str], by: str = "image_id") -
         rows = pc.indices_nonzero(pc.is_in(table.column(by), value_set=wanted))
         return parts.read_part(reading.with_its_values(storage, number, file), number).table.take(rows) if len(rows) else None
 
-    for _, table in reading.decoded(storage, None, look, with_values=False):
+    for number, table in reading.decoded(storage, None, look, with_values=False):
         if table is not None:
-            yield from from_table(table)
+            yield from ((number, record) for record in from_table(table))
 
 
 def _at(storage: Storage, row_id: str, index: int) -> Iterator[tuple[list[str], list[tuple[str, str]]]]:

@@ -1,7 +1,7 @@
 """A person's word on one attempt: what waits for one, and how it is said.
 
 A review never changes an earlier record. It is a signed statement, which goes into the inbox and from there into the log
-(`run.statements`): at once where nobody else holds the log, else when the running job looks there. It names the attempt by the leaf hash
+(`statements.intake`): at once where nobody else holds the log, else when the running job looks there. It names the attempt by the leaf hash
 of its record, and the newest word on an attempt counts. The picture is moved byte for byte, so its credential and its mark stay those that
 were made with it:
 
@@ -23,12 +23,12 @@ from pathlib import Path
 from renderfarm import keys, notes
 from renderfarm.errors import KeysError, UserError
 from renderfarm.keys import KeySet
-from renderfarm.log import parts, reading
+from renderfarm.log import reading
+from renderfarm.log.find import image_named, placed_records_of
 from renderfarm.log.state import Counts, LogState
 from renderfarm.notes import Signer
 from renderfarm.notes import statement as statements
 from renderfarm.notes.statement import Statement, Value
-from renderfarm.records.tables import from_table
 from renderfarm.resolve import JobFile
 from renderfarm.schema import REVIEW, AttemptOutcome, Record, is_review
 from renderfarm.statements import inbox
@@ -42,7 +42,6 @@ WAITING_COLUMNS = (
     "kind", "statement", "image_id", "row_id", "index", "attempt", "outcome", "reason", "prompt", "text", "object_key", "media_type",
     "reviewer",
 )  # fmt: skip
-_HEX = frozenset("0123456789abcdef")
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,23 +219,9 @@ def brief(record: Record) -> dict[str, object]:
 
 def _records_of(storage: Storage, image: str, state: LogState) -> list[tuple[int, Record]]:
     """Every attempt and review of an image with the part that holds it, in log order. Raises: UserError where there is none."""
-    import pyarrow.compute as pc
-
-    row_id, colon, index = image.rpartition(":")
-    by_place = bool(colon) and index.isdecimal() and not (len(image) == 32 and set(image) <= _HEX)
-    matching: list[tuple[int, Record]] = []
-    for number, file in reading.fetch_parts(storage):
-        _, table = parts.read_columns(file, number, ("image_id", "row_id", "index"))
-        wanted = pc.equal(table.column("image_id"), image)
-        if by_place:
-            wanted = pc.and_(pc.equal(table.column("row_id"), row_id), pc.equal(table.column("index"), int(index)))
-        rows = pc.indices_nonzero(pc.fill_null(wanted, False))
-        if len(rows):
-            found = from_table(parts.read_part(file, number).table.take(rows))
-            matching += [(number, record) for record in found if record.kind == "attempt" or is_review(record)]
-    current = [(number, record) for number, record in matching if record.image_id and not state.image(record.image_id).superseded]
-    newest = [(number, record) for number, record in current if record.image_id == current[-1][1].image_id]
-    if not newest:
-        what = "this image is no longer in the plan" if matching else f"no image {image!r:.80} in this output"
+    placed = placed_records_of(storage, frozenset([image_named(storage, image)]))
+    records = [(number, record) for number, record in placed if record.kind == "attempt" or is_review(record)]
+    if not records or state.image(str(records[0][1].image_id)).superseded:
+        what = "this image is no longer in the plan" if records else f"no image {image!r:.80} in this output"
         raise UserError(what, storage.uri, "`renderfarm review OUTPUT --list` and the report show ids; a row is named as ROW:INDEX")
-    return newest
+    return records
