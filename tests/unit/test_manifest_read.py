@@ -18,7 +18,7 @@ from renderfarm.errors import ManifestError
 from renderfarm.manifest import Rules
 from renderfarm.manifest.duplicates import find_twins
 from renderfarm.manifest.rows import examine, forbidden_word, raw_digest, row_digest
-from renderfarm.schema import ObjectCount, PromptRow
+from renderfarm.schema import Doubt, Fault, ObjectCount, PromptRow
 
 Write = Callable[..., str]
 
@@ -364,3 +364,15 @@ def test_several_adapters_come_as_a_list_or_as_a_text(write: Write) -> None:
     assert "named twice" in only_fault(write(id=["a"], prompt=["x"], adapter=["lcm, lcm"]), rules)[2]
     both = write(id=["a"], prompt=["x"], adapter=["lcm"], adapters=[["lcm"]])
     assert "say the same" in str(next(manifest.check(both)))
+
+
+def test_warnings_stand_among_the_faults_and_are_not_faults(tmp_path: Path) -> None:
+    rows = [{"id": "a", "prompt": "[Name]"}, {"id": "b", "prompt": " "}, {"id": "c", "prompt": "a mug"}, {"id": "d", "prompt": "[Name]"}]
+    manifest.write_raw(tmp_path / "m.parquet", iter(rows))
+
+    def warner(row: PromptRow) -> list[manifest.Reason]:
+        return [("prompt", "a placeholder", "fill it in")] if row.prompt == "[Name]" else []
+
+    told = list(manifest.check(str(tmp_path / "m.parquet"), warners=[warner], places=[2, 5, 6, 9]))
+    assert [(type(fault), fault.row, fault.row_id) for fault in told] == [(Doubt, 0, "a"), (Fault, 1, "b"), (Doubt, 3, "d")]
+    assert str(told[0]) == "warning: row 0 (id 'a'), column prompt: a placeholder; fill it in"

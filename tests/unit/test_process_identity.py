@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from renderfarm.brief import build
 from renderfarm.farm import leftovers
-from renderfarm.manifest.build import build
 from renderfarm.schedule.serve import Adopted
 from renderfarm.schedule.state import Place
 

@@ -7,13 +7,13 @@ import json
 import sys
 from dataclasses import asdict
 
-from renderfarm import manifest
+from renderfarm import brief, manifest
 from renderfarm.cli import logs
 from renderfarm.cli.say import say, say_json
 from renderfarm.errors import NotStored, UserError
 from renderfarm.job import load_job
 from renderfarm.manifest import BadRow, Rules
-from renderfarm.schema import Fault
+from renderfarm.schema import Doubt, Fault
 
 
 def _rules(args: argparse.Namespace) -> Rules:
@@ -26,31 +26,44 @@ def _rules(args: argparse.Namespace) -> Rules:
 def build(args: argparse.Namespace) -> int:
     """Build a manifest; 2 with every fault when there is one, and then nothing is written."""
     logs.configure(quiet=True)
-    report = manifest.build(args.source, args.out)
-    for fault in report.faults:
+    report = brief.build(args.source, args.out, _rules(args), args.strict)
+    for note in report.notes:
+        say(f"{args.source}: {note}", file=sys.stderr)
+    for fault in sorted([*report.faults, *report.warnings], key=lambda fault: fault.row or 0):
         say(fault, file=sys.stderr)
-    if report.faults:
-        say(f"renderfarm: {len(report.faults)} fault(s), nothing was written", file=sys.stderr)
+    counts = _counts(len(report.faults), len(report.warnings))
+    if report.faults or (report.warnings and args.strict):
+        say(f"renderfarm: {counts}, nothing was written", file=sys.stderr)
         return UserError.exit_code
-    say(f"{args.out}: {report.rows} rows")
+    say(f"{args.out}: {report.rows} rows" + (f", {counts}" if report.warnings else ""))
     return 0
 
 
 def check(args: argparse.Namespace) -> int:
-    """All faults; 2 when there is one."""
+    """All faults and warnings; 2 when there is a fault, or with --strict a warning."""
     logs.configure(quiet=True)
-    count = 0
+    faults = warnings = 0
     try:
-        for fault in manifest.check(args.manifest, _rules(args)):
-            count += 1
-            say_json(asdict(fault)) if args.json else say(fault)
+        for fault in manifest.check(args.manifest, _rules(args), brief.warners()):
+            warned = isinstance(fault, Doubt)
+            faults, warnings = faults + (not warned), warnings + warned
+            _tell(fault, args.json)
     except NotStored:
-        count += 1
-        missing = Fault(None, None, None, f"no such manifest: {args.manifest}", "check the path")
-        say_json(asdict(missing)) if args.json else say(missing)
+        faults += 1
+        _tell(Fault(None, None, None, f"no such manifest: {args.manifest}", "check the path"), args.json)
     if not args.json:
-        say(f"{count} fault(s)" if count else f"{args.manifest}: {manifest.count(args.manifest)} rows, no fault")
-    return UserError.exit_code if count else 0
+        rows = "" if faults else f"{args.manifest}: {manifest.count(args.manifest)} rows, "
+        say(rows + (_counts(faults, warnings) if faults or warnings else "no fault"))
+    return UserError.exit_code if faults or (warnings and args.strict) else 0
+
+
+def _tell(fault: Fault, as_json: bool) -> None:
+    say_json({**asdict(fault), "warning": isinstance(fault, Doubt)}) if as_json else say(fault)
+
+
+def _counts(faults: int, warnings: int) -> str:
+    """What stands in the last line."""
+    return f"{faults} fault(s)" + (f", {warnings} warning(s)" if warnings else "")
 
 
 def show(args: argparse.Namespace) -> int:

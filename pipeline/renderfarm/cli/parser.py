@@ -167,11 +167,18 @@ def _manifest(commands: Subparsers) -> None:
     )
     build.add_argument("source", metavar="SRC", type=Path, help="a .csv, .jsonl, .yaml or .yml file")
     build.add_argument("-o", "--out", metavar="M", type=Path, required=True, help="the Parquet file to write")
+    build.add_argument("--job", metavar="JOB", type=Path, help="also check against this job's adapters and forbidden words")
+    _strict(build)
     check = add_command(
-        group, "check", "manifest:check", "report all faults of a manifest", "renderfarm manifest check manifests/mockups.parquet"
+        group,
+        "check",
+        "manifest:check",
+        "report all faults and warnings of a manifest",
+        "renderfarm manifest check manifests/mockups.parquet",
     )
     check.add_argument("manifest", metavar="M", help="a Parquet file or folder, or an s3:// URI")
     check.add_argument("--job", metavar="JOB", type=Path, help="also check against this job's adapters and forbidden words")
+    _strict(check)
     json_option(check)
     show = add_command(
         group, "show", "manifest:show", "print rows of a manifest", "renderfarm manifest show manifests/mockups.parquet -n 5"
@@ -180,6 +187,10 @@ def _manifest(commands: Subparsers) -> None:
     show.add_argument("-n", metavar="ROWS", type=bounded(1, 1_000_000), default=20, help="how many rows (default 20)")
     show.add_argument("--from", metavar="ROW", type=bounded(0, 1 << 40), default=0, dest="first", help="the first row, from 0")
     json_option(show)
+
+
+def _strict(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--strict", action="store_true", help="warnings are faults")
 
 
 def _check(commands: Subparsers) -> None:

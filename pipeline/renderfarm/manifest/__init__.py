@@ -1,22 +1,23 @@
-"""The manifest: Parquet to prompt rows and faults, and CSV, JSONL or a template to Parquet."""
+"""The manifest: Parquet to prompt rows, faults and warnings, and rows to Parquet."""
 
 from __future__ import annotations
 
-from renderfarm.manifest.build import build, write
 from renderfarm.manifest.cells import wanted_objects
 from renderfarm.manifest.columns import arrow_schema
 from renderfarm.manifest.read import Running, check, count, digest, raw_rows, read, read_on, show
 from renderfarm.manifest.rows import row_digest
-from renderfarm.manifest.types import BadRow, BuildReport, Rules, Shard
+from renderfarm.manifest.types import BadRow, BuildReport, Reason, Rules, Shard, Warner
+from renderfarm.manifest.write import write, write_raw
 
 __all__ = [
     "BadRow",
     "BuildReport",
+    "Reason",
     "Rules",
     "Running",
     "Shard",
+    "Warner",
     "arrow_schema",
-    "build",
     "check",
     "count",
     "digest",
@@ -27,4 +28,5 @@ __all__ = [
     "show",
     "wanted_objects",
     "write",
+    "write_raw",
 ]

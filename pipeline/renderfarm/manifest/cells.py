@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from renderfarm.manifest.columns import COLUMNS, FRACTIONS, LIST_OF_ADAPTERS, TEXTS
-from renderfarm.manifest.rows import Reason, object_reasons
+from renderfarm.manifest.rows import object_reasons
+from renderfarm.manifest.types import Reason
 from renderfarm.schema import ObjectCount
 
 TAG_PREFIX = "tag."

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from renderfarm.errors import ManifestError
 from renderfarm.manifest.columns import REQUIRED
 from renderfarm.manifest.files import ManifestFile, chunks, survey
 from renderfarm.manifest.rows import examine, legal_id, raw_digest
-from renderfarm.manifest.types import BadRow, Rules, Shard
-from renderfarm.schema import Fault, PromptRow
+from renderfarm.manifest.types import BadRow, Rules, Shard, Warner
+from renderfarm.schema import Doubt, Fault, PromptRow
 
 if TYPE_CHECKING:
     from renderfarm.manifest.duplicates import Twin, Twins
@@ -59,8 +59,9 @@ def _usable(uri: str) -> list[ManifestFile]:
     return files
 
 
-def check(uri: str, rules: Rules | None = None) -> Iterator[Fault]:
-    """Every fault of the manifest: first those of its files, then those of its rows, in order.
+def check(uri: str, rules: Rules | None = None, warners: Sequence[Warner] = (), places: Sequence[int] = ()) -> Iterator[Fault]:
+    """Every fault of the manifest: first those of its files, then those of its rows, in order; and among them, as `Doubt`, what `warners`
+    say of its good rows. `places`: the number of each row where people see it, if not its number here.
 
     Columns that can be read are judged even where others cannot. Raises: StorageRefused, StorageAway.
     """
@@ -74,11 +75,21 @@ def check(uri: str, rules: Rules | None = None) -> Iterator[Fault]:
     if not any(file.faults for file in files) and not sum(file.rows for file in files):
         yield _no_rows()
     try:
-        for shard in _shards(files, _twins(files), rules or Rules()):
-            for bad in shard.bad:
-                yield from bad.faults
+        for shard in _shards(files, _twins(files), rules or Rules(), places=places):
+            told = itertools.chain(_doubts(shard, warners), itertools.chain.from_iterable(bad.faults for bad in shard.bad))
+            yield from sorted(told, key=lambda fault: fault.row or 0)
     except ManifestError as error:
         yield Fault(None, None, None, f"{error.where}: {error.what}", error.remedy)
+
+
+def _doubts(shard: Shard, warners: Sequence[Warner]) -> Iterator[Doubt]:
+    """What the warners say of a shard's good rows. Bad rows have numbers too, so what is left are the numbers of the good ones."""
+    bad = {row.row for row in shard.bad}
+    numbers = (number for number in itertools.count(shard.first) if number not in bad)
+    for number, row in zip(numbers, shard.rows, strict=False):
+        for warner in warners:
+            for column, what, remedy in warner(row):
+                yield Doubt(number, row.id, column, what, remedy)
 
 
 class Running:
@@ -165,6 +176,7 @@ def _shards(
     rules: Rules,
     running: Running | None = None,
     passed: Callable[[list[dict[str, Any]]], bool] | None = None,
+    places: Sequence[int] = (),
 ) -> Iterator[Shard]:
     read = ((file, *chunk) for file in files for chunk in chunks(file))
     for number, (source, start, raws) in enumerate(read):
@@ -174,22 +186,25 @@ def _shards(
             rows: list[PromptRow] = []
             bad: list[BadRow] = []
             for row, raw in enumerate(raws, start):
-                judged = _judge(source, row, raw, twins.of(row), rules)
+                judged = _judge(source, row, raw, twins.of(row), rules, places)
                 if isinstance(judged, BadRow):
                     bad.append(judged)
                 else:
                     rows.append(judged)
             assert len(rows) + len(bad) == len(raws), "every row is in exactly one count"
-            yield Shard(number, tuple(rows), tuple(bad))
+            yield Shard(number, tuple(rows), tuple(bad), start)
 
 
-def _judge(file: ManifestFile, row: int, raw: dict[str, Any], twin: Twin | None, rules: Rules) -> PromptRow | BadRow:
+def _judge(
+    file: ManifestFile, row: int, raw: dict[str, Any], twin: Twin | None, rules: Rules, places: Sequence[int] = ()
+) -> PromptRow | BadRow:
     """One row as good or bad. What its file lacks as a whole is said once, for the file, and not again for each row."""
     good, reasons = examine(raw, rules)
     reasons = [reason for reason in reasons if reason[0] not in REQUIRED or reason[0] in file.columns]
     if twin is not None:
         more = f" and {twin.others - 1} more" if twin.others > 1 else ""
-        reasons.append(("id", f"row {twin.other}{more} has the same id", _TWIN_REMEDY))
+        other = places[twin.other] if places else twin.other
+        reasons.append(("id", f"row {other}{more} has the same id", _TWIN_REMEDY))
     if good is not None and not reasons:
         return good
     digest, row_id = raw_digest(raw), raw.get("id")

@@ -18,11 +18,8 @@ from typing import Any
 
 from renderfarm.manifest.adapters import Parts, parse
 from renderfarm.manifest.columns import FRACTIONS, REQUIRED, TEXTS, WHOLES, nearest
-from renderfarm.manifest.types import Rules
+from renderfarm.manifest.types import Reason, Rules
 from renderfarm.schema import ObjectCount, PromptRow
-
-Reason = tuple[str, str, str]
-"""(column, what is wrong, remedy)"""
 
 ID_CHARS_MAX = 200
 TAG_CHARS_MAX = 1000

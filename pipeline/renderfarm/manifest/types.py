@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from renderfarm.schema import Fault, PromptRow
+from renderfarm.schema import Doubt, Fault, PromptRow
+
+Reason = tuple[str, str, str]
+"""(column, what is wrong or doubtful, remedy)"""
+
+Warner = Callable[[PromptRow], Iterable[Reason]]
+"""What a person should see of a good row. One that remembers rows is made anew for each pass."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +49,7 @@ class BadRow:
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """A slice of the manifest in its order: what can be rendered, and what cannot.
+    """A slice of the manifest in its order: what can be rendered, and what cannot. `first`: the number of its first row.
 
     Numbers count from 0 without gaps.
     """
@@ -50,11 +57,18 @@ class Shard:
     number: int
     rows: tuple[PromptRow, ...]
     bad: tuple[BadRow, ...]
+    first: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class BuildReport:
-    """What `build` wrote: `rows` in the new manifest, or 0 and all `faults` when nothing was written."""
+    """What `build` wrote: `rows` in the new manifest, or 0 and all `faults` when nothing was written.
+
+    `warnings` come in either case; `notes` say in a line each how the source was understood; `seen`: rows that the source has.
+    """
 
     rows: int
     faults: tuple[Fault, ...]
+    warnings: tuple[Doubt, ...] = ()
+    notes: tuple[str, ...] = ()
+    seen: int = 0

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from renderfarm import manifest
+from renderfarm import brief, manifest
 from renderfarm.errors import ManifestError
 from renderfarm.manifest import BuildReport, wanted_objects
 from renderfarm.schema import ObjectCount, PromptRow
@@ -20,7 +20,7 @@ def built(tmp_path: Path, name: str, source: str | bytes) -> tuple[BuildReport, 
     """The report, and the rows that were written."""
     path, out = tmp_path / name, tmp_path / "out" / "m.parquet"
     path.write_bytes(source if isinstance(source, bytes) else textwrap.dedent(source).encode())
-    report = manifest.build(path, out)
+    report = brief.build(path, out)
     assert out.exists() is not bool(report.faults)
     assert not list(tmp_path.rglob("*.tmp"))
     rows = [row for shard in manifest.read(str(out)) for row in shard.rows] if out.exists() else []
@@ -104,7 +104,7 @@ def test_wanted_objects_that_may_mean_two_things_are_refused(cell: object, told:
         wanted_objects(cell)
 
 
-def test_every_fault_of_a_spreadsheet_with_its_line(tmp_path: Path) -> None:
+def test_every_fault_of_a_spreadsheet_with_its_row_there(tmp_path: Path) -> None:
     source = """\
         id,prompt,steps,width,objects
         a,"two
@@ -114,13 +114,13 @@ def test_every_fault_of_a_spreadsheet_with_its_line(tmp_path: Path) -> None:
         c,p,10,512,mug,too,many
         """
     assert told(tmp_path, "s.csv", source) == [
-        "0 steps '1.5' is no whole number (line 3 of s.csv)",
-        "0 id row 2 has the same id (line 3 of s.csv)",
-        "1 objects 'x' is no whole number (line 4 of s.csv)",
-        "1 prompt missing (line 4 of s.csv)",
-        "1 width 100 is no multiple of 8 (line 4 of s.csv)",
-        "2 id row 0 has the same id (line 5 of s.csv)",
-        "3 None 7 cells and only 5 columns; put texts with separators in quotation marks (line 6 of s.csv)",
+        "2 steps '1.5' is no whole number",
+        "2 id row 4 has the same id",
+        "3 objects 'x' is no whole number",
+        "3 prompt missing",
+        "3 width 100 is no multiple of 8",
+        "4 id row 2 has the same id",
+        "5 None 7 cells and only 5 columns; put texts with separators in quotation marks",
     ]
 
 
@@ -154,7 +154,7 @@ def test_sources_that_cannot_be_read_as_a_whole(tmp_path: Path, name: str, sourc
 
 def test_a_source_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match="no such file"):
-        manifest.build(tmp_path / "none.csv", tmp_path / "m.parquet")
+        brief.build(tmp_path / "none.csv", tmp_path / "m.parquet")
 
 
 def test_json_lines(tmp_path: Path) -> None:
@@ -182,18 +182,18 @@ def test_every_fault_of_json_lines(tmp_path: Path) -> None:
         """
     found = [line.split(" (")[0] for line in told(tmp_path, "s.jsonl", source)]
     assert found[:6] == [
-        "0 id 7 is no text",
-        "1 prompt holds half a character",
-        "2 steps True is no whole number",
-        "2 seed 9223372036854775808 is out of range",
-        "2 tags no map of tags",
-        "2 guidance inf is out of range",
+        "2 id 7 is no text",
+        "3 prompt holds half a character",
+        "4 steps True is no whole number",
+        "4 seed 9223372036854775808 is out of range",
+        "4 tags no map of tags",
+        "4 guidance inf is out of range",
     ]
     assert found[6:] == [
-        "3 None not JSON",
-        "4 None not JSON",
-        "5 None no JSON object; write {...} on one line",
-        "6 None no such column 'promptt': keep it as a tag",
+        "5 None not JSON",
+        "6 None not JSON",
+        "7 None no JSON object; write {...} on one line",
+        "8 None no such column 'promptt': keep it as a tag",
     ]
 
 
@@ -258,18 +258,18 @@ def test_an_indefinite_article(tmp_path: Path) -> None:
 def test_faults_leave_the_old_manifest_as_it_was(tmp_path: Path) -> None:
     source, out = tmp_path / "s.csv", tmp_path / "m.parquet"
     source.write_text("id,prompt\na,p\n")
-    assert manifest.build(source, out) == BuildReport(1, ())
+    assert brief.build(source, out) == BuildReport(1, (), seen=1)
     before = out.read_bytes()
     source.write_text("id,prompt\na,p\na,p\n")
-    assert [fault.row for fault in manifest.build(source, out).faults] == [0, 1]
+    assert [fault.row for fault in brief.build(source, out).faults] == [2, 3]
     source.write_text("id,prompt\n")
-    assert [fault.what for fault in manifest.build(source, out).faults] == ["holds no rows"]
+    assert [fault.what for fault in brief.build(source, out).faults] == ["holds no rows"]
     assert out.read_bytes() == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["m.parquet", "s.csv"]
 
 
 def test_the_example_is_built_from_its_source_and_is_what_it_says(tmp_path: Path) -> None:
-    report = manifest.build(ROOT / "manifests/mockups.yaml", tmp_path / "m.parquet")
+    report = brief.build(ROOT / "manifests/mockups.yaml", tmp_path / "m.parquet")
     assert report.faults == () and report.rows >= 60
     kept = str(ROOT / "manifests/mockups.parquet")
     assert manifest.digest(str(tmp_path / "m.parquet")) == manifest.digest(kept), "run `renderfarm manifest build` again"

@@ -9,17 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from renderfarm.brief.template import read_template
 from renderfarm.errors import ManifestError
 from renderfarm.manifest.cells import known_key
 from renderfarm.manifest.columns import unknown_remedy
-from renderfarm.manifest.template import read_template
 
 _CELL_CHARS_MAX = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class SourceRow:
-    """One row as it was said, and where: a line, or an entry of a template. `broken` says why nothing could be read."""
+    """One row as it was said, and where: a row, a line, or an entry of a template. `broken` says why nothing could be read."""
 
     place: int
     cells: dict[str, Any]
@@ -32,8 +32,8 @@ def open_source(source: Path) -> tuple[str, Iterator[SourceRow]]:
     Raises: ManifestError for a source that is not there or of no known kind.
     """
     kinds: dict[str, tuple[str, Callable[[Path], Iterator[SourceRow]]]] = {
-        ".csv": ("line", _read_csv),
-        ".tsv": ("line", _read_csv),
+        ".csv": ("row", _read_csv),
+        ".tsv": ("row", _read_csv),
         ".jsonl": ("line", _read_jsonl),
         ".ndjson": ("line", _read_jsonl),
         ".yaml": ("rows entry", _read_yaml),
@@ -69,9 +69,9 @@ def _read_csv(source: Path) -> Iterator[SourceRow]:
         try:
             header = [name.strip() for name in next(lines, [])]
             _refuse_unknown(source, header)
-            for cells in lines:
+            for number, cells in enumerate(lines, 2):
                 if any(cell.strip() for cell in cells):
-                    yield _csv_row(lines.line_num, header, cells)
+                    yield _csv_row(number, header, cells)
         except csv.Error as error:
             remedy = "mend the quotation marks there; one inside a cell is written twice"
             raise ManifestError(f"not CSV: {error}", f"{source}, line {lines.line_num}", remedy) from error

@@ -1,0 +1,14 @@
+"""What a person should see of a row before money is spent: all who warn, in the order in which they are shown.
+
+A warner takes a good row and gives (column, what, remedy) for each doubt. `manifest check` and `manifest build` show them with the row's
+place, and exit 0; with `--strict` they are faults. Whoever has a new one adds it to `warners`.
+"""
+
+from __future__ import annotations
+
+from renderfarm.manifest import Warner
+
+
+def warners() -> list[Warner]:
+    """All warners, made anew for one pass over a manifest: some remember rows."""
+    return []
