@@ -20,6 +20,7 @@ from typing import Any
 from renderfarm.job import JobSettings
 from renderfarm.manifest import adapters
 from renderfarm.manifest.rows import shortest
+from renderfarm.manifest.weighted import has_syntax
 from renderfarm.schema import Attempt, PlannedImage, PromptRow
 
 SEED_BITS = 48
@@ -115,6 +116,8 @@ def _image_id(image: PlannedImage, intent: Intent) -> str:
         content["lossy"] = intent.job.model.lossy.name
     if in_chunks(intent.job, image.prompt, image.negative_prompt):
         content["long_prompts"] = "chunk"
+    if intent.job.model.prompt_weights == "read" and weights_in(image.prompt, image.negative_prompt):
+        content["prompt_weights"] = "read"
     if image.salt:
         content["salt"] = image.salt
     return _digest("image 2" if image.salt else "image 1", content)[:32]
@@ -146,11 +149,12 @@ class ImageIds:
         init_json, mask_json = (_text(intent.input_digests.get(uri) if uri else None) for uri in (init, mask))
         control_json = f'"control":[{_text(intent.control)},{_text(intent.input_digests.get(control))}],' if control is not None else ""
         chunked = '"long_prompts":"chunk",' if in_chunks(job, raw["prompt"], negative) else ""
+        weighted = '"prompt_weights":"read",' if job.model.prompt_weights == "read" and weights_in(raw["prompt"], negative) else ""
         version, salt_json = (2, f'"salt":"{salt}",') if salt else (1, "")
         head = f'["renderfarm image {version}",{{"adapter":{adapter_json},{control_json}"guidance":{guidance!r},"index":'
         middle = (
             f',"init":{init_json},{chunked}{self._lossy}"mask":{mask_json},"negative_prompt":{_text(negative)},'
-            f'"prompt":{_text(raw["prompt"])},"row":{_text(row)},{salt_json}"scheduler":{self._scheduler},"seed":'
+            f'"prompt":{_text(raw["prompt"])},{weighted}"row":{_text(row)},{salt_json}"scheduler":{self._scheduler},"seed":'
         )
         tail = (
             f',"size":[{value("width") or defaults.width},{value("height") or defaults.height}],"steps":{value("steps") or defaults.steps},'
@@ -169,6 +173,11 @@ def in_chunks(job: JobSettings, prompt: str, negative: str) -> bool:
     """Whether the job's `long_prompts: chunk` may change this picture, as far as can be told without the tokenizer."""
     long = max(len(prompt.encode("utf-8", "surrogatepass")), len(negative.encode("utf-8", "surrogatepass"))) > SHORT_BYTES
     return long and job.model.long_prompts == "chunk"
+
+
+def weights_in(*texts: str) -> bool:
+    """Whether a text holds anything that who reads weights does not read as letters."""
+    return any(map(has_syntax, texts))
 
 
 def _text(value: str | None) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from compel import Compel, ReturnedEmbeddingsType, SplitLongTextMode
 from pydantic import ValidationError
 
 from renderfarm.errors import WeightsError
@@ -41,6 +42,19 @@ def in_chunks(tokenizer: Any, encoder: Any, text: str, count: int, *, last_but_o
         rows.append(out.hidden_states[-2] if last_but_one else out.last_hidden_state)
         pooled.append(out[0])
     return torch.cat(rows, dim=1), pooled[0]
+
+
+@pytest.mark.parametrize("last_but_one", [False, True])
+@torch.inference_mode()
+def test_the_reference_is_what_another_library_makes_of_it(last_but_one: bool) -> None:
+    """compel, told to cut where a chunk is full."""
+    pipe = plain.loaded(folder_of("sd"))
+    kind = ReturnedEmbeddingsType.PENULTIMATE_HIDDEN_STATES_NON_NORMALIZED
+    kind = kind if last_but_one else ReturnedEmbeddingsType.LAST_HIDDEN_STATES_NORMALIZED
+    options = {"truncate_long_prompts": False, "returned_embeddings_type": kind, "split_long_text_mode": SplitLongTextMode.BRUTAL}
+    theirs = Compel(pipe.tokenizer, pipe.text_encoder, **options).build_conditioning_tensor(LONG)
+    ours, _ = in_chunks(pipe.tokenizer, pipe.text_encoder, LONG, theirs.shape[1] // 77, last_but_one=last_but_one)
+    assert theirs.shape[1] > 77 and torch.allclose(ours, theirs, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["sd", "sdxl"])

@@ -142,6 +142,11 @@ class ModelSettings(Section):
         description="What becomes of a prompt that is longer than the model reads (75 tokens for CLIP). `cut`: its end is lost, which the "
         "plan and the record say. `chunk`: encoded in pieces, where CLIP alone reads it (Stable Diffusion 1/2, LCM, SDXL). `refuse`.",
     )
+    prompt_weights: Literal["refuse", "read", "letters"] = Field(
+        "refuse",
+        description="What becomes of `(word:1.3)` and `BREAK` in a prompt. `read`: weights as the front ends spell them, `(word)` and "
+        "`[word]` too, by compel, where CLIP alone reads prompts (needs `long_prompts: chunk`). `letters`: as they stand, as in diffusers.",
+    )
     slots: bool = Field(
         False,
         description="Images enter and leave the denoiser one by one, so that mixed steps and re-renders do not leave batches half "
@@ -170,6 +175,8 @@ class ModelSettings(Section):
             raise ValueError("adapters may change the text encoders: not with encoders elsewhere")
         if self.slots and (self.adapters or self.deterministic or self.lossy.reuse > 1):
             raise ValueError("slots mix images at different steps: not with adapters, deterministic or lossy.reuse")
+        if self.prompt_weights == "read" and self.long_prompts != "chunk":
+            raise ValueError("prompt_weights: read encodes prompts in chunks: set long_prompts: chunk too")
         if self.slots and self.long_prompts == "chunk":
             raise ValueError("slots hold prompts of one length: not with long_prompts: chunk")
         moving = self.memory in ("offload", "sequential")

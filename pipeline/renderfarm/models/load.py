@@ -58,6 +58,8 @@ class LoadedModel:
     variants: dict[tuple[Task, bool], Any] = field(default_factory=dict)
     long_prompts: str = "cut"
     """What becomes of prompts that are longer than the model reads (`model.long_prompts`)."""
+    prompt_weights: str = "refuse"
+    """Whether weights inside a prompt are read (`model.prompt_weights`)."""
     reader: Reader | None = None
     """What tells whether a prompt is."""
     tiles: dict[tuple[int, int], int] = field(default_factory=dict)
@@ -124,7 +126,7 @@ def load(resolved: Resolved, settings: ModelSettings) -> LoadedModel:
     control = None if resolved.control is None else load_control(resolved.control, dtype, device)
     reader = reader_of(folder, resolved.pipeline_class)
     model = LoadedModel(pipe, resolved, family, device, dtype, driver, scheduler, encoders, elsewhere, placement.mode, control, sampler)
-    model.long_prompts, model.reader = settings.long_prompts, reader
+    model.long_prompts, model.prompt_weights, model.reader = settings.long_prompts, settings.prompt_weights, reader
     return model
 
 

@@ -35,6 +35,9 @@ def refuse_modes(settings: ModelSettings, family: Family, scheduler: str) -> Non
     if settings.long_prompts == "chunk" and family.name not in ("sd", "lcm", "sdxl"):
         what = f"prompts of this family ({family.name}) are not read by CLIP alone, and cannot be encoded in chunks"
         raise WeightsError(what, "model.long_prompts", "set it to cut or refuse")
+    if settings.prompt_weights == "read" and family.name not in ("sd", "lcm", "sdxl"):
+        what = f"prompts of this family ({family.name}) are not read by CLIP alone, and their weights cannot be read"
+        raise WeightsError(what, "model.prompt_weights", "set it to letters or refuse")
     wanted = (settings.speed.compile != "off", settings.speed.graphs, settings.speed.fuse_qkv, settings.lossy.quantise != "none")
     if not family.modes and any(wanted):
         what = f"compiling, graphs, fused attention and 8 bits are not proven for this family ({family.name})"

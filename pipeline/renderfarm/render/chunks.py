@@ -11,15 +11,26 @@ from typing import Any
 
 import torch
 
+from renderfarm.manifest.weighted import has_syntax
 from renderfarm.models import LoadedModel
 
 
 def chunk_count(model: LoadedModel, *texts: str) -> int:
     """How many chunks the longest of these texts takes; 1 where nothing is encoded in chunks."""
-    if model.long_prompts != "chunk":
-        return 1
-    tokenizers = (tokenizer for tokenizer, _ in _encoders(model.encoders))
-    return max(len(_pieces(tokenizer, text)) for tokenizer in tokenizers for text in texts)
+    return max(_count(model, text) for text in texts) if model.long_prompts == "chunk" else 1
+
+
+def _count(model: LoadedModel, text: str) -> int:
+    if reads_weights(model, text):
+        from renderfarm.render.weighted import weighted_count
+
+        return weighted_count(model, text)
+    return max(len(_pieces(tokenizer, text)) for tokenizer, _ in _encoders(model.encoders))
+
+
+def reads_weights(model: LoadedModel, text: str) -> bool:
+    """Whether the weights in this text are read (`render.weighted`)."""
+    return model.prompt_weights == "read" and has_syntax(text)
 
 
 def encode_in_chunks(model: LoadedModel, text: str, count: int) -> tuple[torch.Tensor, ...]:

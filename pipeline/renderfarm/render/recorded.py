@@ -21,9 +21,11 @@ ELSEWHERE = frozenset({"weights", "config", "revision", "dtype", "device", "acce
 """Fields of the model's settings that the record tells otherwise, or that change no pixel."""
 
 
-def settings_of(model: LoadedModel, settings: ModelSettings, request: Request, *, long: bool, slots: bool) -> tuple[tuple[str, str], ...]:
+def settings_of(
+    model: LoadedModel, settings: ModelSettings, request: Request, *, long: bool, weighted: bool, slots: bool
+) -> tuple[tuple[str, str], ...]:
     """What changed the pixels of this batch beside the fields of the record, sorted by name. `slots`: it was stepped in slots; `long`: a
-    prompt in it was longer than the model reads."""
+    prompt in it was longer than the model reads; `weighted`: weights in one were read."""
     cuda, speed, lossy = model.device.type == "cuda", settings.speed, settings.lossy
     vae, control = getattr(model.pipe, "vae", None), model.resolved.control if request.controlled else None
     said: dict[str, object] = {
@@ -34,6 +36,7 @@ def settings_of(model: LoadedModel, settings: ModelSettings, request: Request, *
         "long_prompts": long and settings.long_prompts,
         "lossy.quantise": lossy.quantise != "none" and lossy.quantise,
         "lossy.reuse": lossy.reuse > 1 and lossy.reuse,
+        "prompt_weights": weighted and "read",
         "sampler": settings.scheduler,
         "slots": slots,
         "speed.channels_last": speed.channels_last is True or (speed.channels_last == "auto" and cuda),

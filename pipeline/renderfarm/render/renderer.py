@@ -267,6 +267,9 @@ class Renderer:
         import diffusers
         import torch
 
+        from renderfarm.render.chunks import reads_weights
+
+        weighted = any(reads_weights(self.model, text) for text in read)
         model = self.model
         return RenderInfo(
             weights=model.resolved.weights,
@@ -280,7 +283,7 @@ class Renderer:
             torch_version=str(torch.__version__),  # a class of torch otherwise, which whoever unpickles it must import
             diffusers_version=diffusers.__version__,
             batch=company,
-            settings=settings_of(model, self.settings, request, long=long, slots=slots),
+            settings=settings_of(model, self.settings, request, long=long, weighted=weighted, slots=slots),
             adapters=adapters_of(model, request),
         )
 

@@ -21,7 +21,7 @@ from renderfarm.models.adapters import switch_adapter
 from renderfarm.models.quiet import drop_foreign_warnings
 from renderfarm.models.reuse import begin_batch
 from renderfarm.render import tuning
-from renderfarm.render.chunks import encode_in_chunks
+from renderfarm.render.chunks import encode_in_chunks, reads_weights
 from renderfarm.render.inputs import read_control, read_inputs
 from renderfarm.render.lanes import Lanes
 from renderfarm.render.vae import decode, encode_pictures, quantise
@@ -135,7 +135,11 @@ def encode_one(model: LoadedModel, prompt: str, *, negative: bool, chunks: int =
     }
     if "complex_human_instruction" in known and not negative:
         wishes["complex_human_instruction"] = inspect.signature(type(pipe).__call__).parameters["complex_human_instruction"].default
-    if chunks > 1:
+    if reads_weights(model, prompt):
+        from renderfarm.render.weighted import encode_weighted  # its library takes a second to load
+
+        picked = encode_weighted(model, prompt, chunks)
+    elif chunks > 1:
         picked = encode_in_chunks(model, prompt, chunks)
     else:
         encoded = pipe.encode_prompt(**{name: value for name, value in wishes.items() if name in known})

@@ -22,6 +22,7 @@ from renderfarm import cache, manifest
 from renderfarm.errors import JobError, ManifestChanged, ManifestError, NotStored
 from renderfarm.job import JobSettings
 from renderfarm.manifest import Rules
+from renderfarm.manifest.weighted import WEIGHT_MAX, means_weights, pieces
 from renderfarm.models import Resolved
 from renderfarm.models.families import family_of
 from renderfarm.models.prompts import Reader, reader_of
@@ -108,6 +109,7 @@ def _look(job: JobSettings, rules: Rules, weights: Resolved) -> Survey:
                 masked.setdefault((row.init_image, row.mask_image), row.id)
             _refuse_size(row, job, weights)
             _refuse_task(row, job, weights)
+            _refuse_weights(row, job)
             if lost := _lost(row, job, reader):
                 long_count += 1
                 long += [(row.id, lost)][: LONG_MAX - len(long)]
@@ -190,6 +192,18 @@ def _refuse_task(row: PromptRow, job: JobSettings, weights: Resolved) -> None:
         what = "inpainting" if row.mask_image else "image-to-image"
         remedy = "remove its init_image and mask_image, or use weights of another family"
         raise JobError(f"{weights.pipeline_class} has no {what}", where, remedy)
+
+
+def _refuse_weights(row: PromptRow, job: JobSettings) -> None:
+    """What a front end would read as weights and these settings do not. Raises: JobError."""
+    where, wanted = f"row id {row.id!r}", job.model.prompt_weights
+    texts = (row.prompt, row.negative_prompt or "", job.negative_prompt or "")
+    if wanted == "refuse" and (meant := next(filter(None, map(means_weights, texts)), "")):
+        remedy = "set model.prompt_weights: read (Stable Diffusion 1/2, SDXL), or letters to have it drawn as it stands"
+        raise JobError(f"the prompt holds {shortened(meant)!r}, which diffusers does not read as a weight or a break", where, remedy)
+    weights = (weight for text in texts for piece in pieces(text) for _, weight in piece) if wanted == "read" else ()
+    if any(not 0 <= weight <= WEIGHT_MAX for weight in weights):
+        raise JobError("a weight in the prompt is none", where, f"weights go from 0 to {WEIGHT_MAX:g}")
 
 
 def _lost(row: PromptRow, job: JobSettings, reader: Reader | None) -> str:
