@@ -168,28 +168,29 @@ def test_an_adapter_draws_what_diffusers_draws_with_it(tmp_path: Path, kind: str
 
 def test_what_diffusers_would_leave_out_of_a_file_is_refused(tmp_path: Path) -> None:
     path, layer = tmp_path / "a.safetensors", "lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn1_to_q"
-    for extra in ("dora_scale", "hada_w1_a", "lokr_w1", "lora_mid.weight", "diff", "diff_b", "oft_blocks"):
+    for extra in ("dora_scale", "w_norm", "oft_blocks", "hada_w3_a"):
         kohya(path, SD_LAYERS, {f"{layer}.{extra}": torch.ones(4, 4)})
-        assert f"leave out, such as {layer}.{extra}" in refusal(folder_of("sd"), path)
+        assert f"left out, such as {layer}.{extra}" in refusal(folder_of("sd"), path)
+    for extra in ("hada_w1_a", "lokr_w1", "diff"):
+        kohya(path, SD_LAYERS, {f"{layer}.{extra}": torch.ones(4, 4)})
+        assert f"of {layer}" in refusal(folder_of("sd"), path)
     header_alpha(path, "unet", SD_LAYERS, init_lora_weights="pissa")
     assert "init_lora_weights to change the weights" in refusal(folder_of("sd"), path)
     lora(path, "unet", {"down_blocks.9.attentions.0.proj_in": (32, 32)})
-    assert "layer down_blocks.9.attentions.0.proj_in that these weights do not have" in refusal(folder_of("sd"), path)
+    assert "layer unet.down_blocks.9.attentions.0.proj_in that these weights do not have" in refusal(folder_of("sd"), path)
     lora(path, "unet", {"down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q": (16, 32)})
-    assert "reads [16]" in refusal(folder_of("sd"), path)
+    assert "reads 16 channels; these read 32" in refusal(folder_of("sd"), path)
     lora(path, "base_model.model", SD_LAYERS)
     (tmp_path / "adapter_config.json").write_text(json.dumps({"r": 4, "lora_alpha": 1}))
     assert "adapter_config.json" in refusal(folder_of("sd"), path)
 
 
-def test_layers_that_find_no_place_are_told(tmp_path: Path) -> None:
+def test_layers_that_are_named_twice_are_told(tmp_path: Path) -> None:
     """Names of two kinds in one file: diffusers takes the one and drops the other."""
     path = kohya(tmp_path / "a.safetensors", SD_LAYERS)
     both = load_file(path) | load_file(lora(tmp_path / "b.safetensors", "unet", SD_LAYERS))
     save_file({name: tensor for name, tensor in both.items() if not name.endswith(".alpha")}, path)
-    chosen = settings(folder_of("sd"), both={"path": str(path)})
-    with pytest.raises(WeightsError, match="has 4 layers, and diffusers finds a place for 2"):
-        load(resolve(chosen), chosen)
+    assert "attn1.to_q twice" in refusal(folder_of("sd"), path)
 
 
 def test_several_adapters_draw_what_diffusers_draws_with_them(tmp_path: Path) -> None:

@@ -3,14 +3,16 @@ them.
 
 All adapters of a job are loaded once. A batch has one adapter or none, and switching changes only which low-rank layers
 take part. Whether a file fits is told from its header alone, before anything renders: names say UNet or transformer,
-shapes say which one. A file is loaded as diffusers loads it, by its path, since the header holds the strength that it was trained with;
-what diffusers would leave out of it without a word is refused.
+shapes say which one. Whatever trained it (diffusers, kohya-ss, musubi, ai-toolkit, OneTrainer, XLabs, LyCORIS), a file is taken apart by
+its format, layer by layer (`deltas`, `layers`), and given to diffusers in the one form that all its loaders take. Files of diffusers' own,
+whose header holds the strength, go to it as they are. What cannot be said as a sum is refused.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,20 +21,11 @@ from renderfarm.cache import cache_folder
 from renderfarm.errors import WeightsError
 from renderfarm.job.model import AdapterSettings
 from renderfarm.manifest.adapters import parse
+from renderfarm.models.deltas import factors, incomplete, role_of, unknown_words
 from renderfarm.models.families import Family
 from renderfarm.models.fingerprint import file_sha256, fingerprint
+from renderfarm.models.layers import ENCODERS_OF, Shapes, Target, names_for, targets_of
 from renderfarm.models.layout import PICKLES, check_safetensors, pickle_error, read_header
-
-_DOWN = ("lora_A.weight", "lora_down.weight", "lora.down.weight", "lora_A.default.weight", "_lora.down.weight")
-"""How the tensor that reads a layer's input ends, in the spellings of peft, kohya-ss and diffusers."""
-
-_USED = (
-    *_DOWN,
-    *("lora_B.weight", "lora_up.weight", "lora.up.weight", "lora_B.default.weight", "_lora.up.weight", "lora_B.bias"),
-    *(".alpha", ".lora_magnitude_vector", ".lora_magnitude_vector.weight"),
-)
-"""How the names of tensors end that diffusers makes use of. Not among them: DoRA of kohya-ss (`dora_scale`, which it drops), LoHa, LoKr,
-LoCon's third matrix, whole differences."""
 
 METADATA = "lora_adapter_metadata"
 """Entry of the header in which the trainers of diffusers keep peft's configuration, and with it alpha, as JSON."""
@@ -58,8 +51,8 @@ class ResolvedAdapter:
     scale: float
 
 
-def resolve_adapter(name: str, settings: AdapterSettings, family: Family, folder: Path) -> ResolvedAdapter:
-    """Returns the adapter with its digest. `folder`: of the weights that it is for.
+def resolve_adapter(name: str, settings: AdapterSettings, family: Family, shapes: Shapes) -> ResolvedAdapter:
+    """Returns the adapter with its digest. `shapes`: of the weights that it is for.
 
     Raises WeightsError when it is missing, a pickle, damaged, or made for other weights.
     """
@@ -72,50 +65,86 @@ def resolve_adapter(name: str, settings: AdapterSettings, family: Family, folder
         raise WeightsError(f"adapter {name!r}: there is no such file", str(path), "check model.adapters")
     check_safetensors(path)
     header = read_header(path)
-    problem = misfit(header, family, folder) or _odd_strength(header, path)
+    problem = misfit(header, family, shapes) or _odd_strength(header, path)
     if problem:
         raise WeightsError(f"adapter {name!r} {problem}", str(path), "use an adapter that was trained on these weights")
     (entry,) = fingerprint(path.parent, [path.name], cache=cache_folder())
     return ResolvedAdapter(name, str(path), entry.sha256, settings.scale)
 
 
-def misfit(header: Mapping[str, Mapping[str, Any]], family: Family, folder: Path) -> str:
-    """Returns why an adapter with this safetensors header does not fit the weights in `folder`; empty if nothing speaks
-    against it."""
-    downs = {name: entry["shape"] for name, entry in header.items() if name.endswith(_DOWN) and entry["shape"]}
-    if not downs:
+def misfit(header: Mapping[str, Mapping[str, Any]], family: Family, shapes: Shapes) -> str:
+    """Returns why an adapter with this safetensors header does not fit weights with layers of these shapes; empty if nothing speaks
+    against it. Of a part that is not in `shapes` nothing is known."""
+    named = [name for name in header if name != "__metadata__"]
+    unused = [name for name in named if role_of(name) is None]
+    layers = layers_of(named)
+    if not layers:
         return "holds no LoRA layers"
-    unused = sorted(name for name in header if name != "__metadata__" and not name.endswith(_USED))
     if unused:
-        return f"holds {len(unused)} tensors that diffusers would leave out, such as {unused[0]}: the picture would not be the trained one"
-    of_unet = [name for name in downs if name.startswith(("unet.", "lora_unet_"))]
-    of_transformer = [name for name in downs if name.startswith(("transformer.", "lora_transformer_", "diffusion_model."))]
-    made_for = "unet" if of_unet and not of_transformer else "transformer" if of_transformer and not of_unet else None
-    if made_for is not None and made_for != family.denoiser:
-        return f"is for weights with a {made_for}; these have a {family.denoiser}"
-    expected = _input_width(family, folder)
-    layer = ("attn2.to_k.", "attn2_to_k.") if family.denoiser == "unet" else (".attn.to_q.",)
-    widths = {shape[1] for name, shape in downs.items() if any(part in name for part in layer)}
-    if expected is not None and widths and widths != {expected}:
-        return f"is for weights whose attention reads {', '.join(map(str, sorted(widths)))} channels; these read {expected}"
-    return _strange_layer(downs, family, folder)
-
-
-def _strange_layer(downs: Mapping[str, list[int]], family: Family, folder: Path) -> str:
-    """Returns in words which layer, named as diffusers names it, the denoiser in `folder` does not have; empty where none can be told."""
-    layers = {
-        name.removesuffix(".weight"): entry["shape"]
-        for file in sorted((folder / family.denoiser).glob("*.safetensors"))
-        for name, entry in read_header(file).items()
-    }
-    prefix, suffix = f"{family.denoiser}.", ".lora_A.weight"
-    named = {name: name.removeprefix(prefix).removesuffix(suffix) for name in downs if name.startswith(prefix) and name.endswith(suffix)}
-    for name, layer in sorted(named.items()) if layers else ():
-        if layer not in layers:
-            return f"is for a layer {layer} that these weights do not have"
-        if downs[name][1:] != layers[layer][1:]:
-            return f"reads {downs[name][1:]} at the layer {layer}; these weights read {layers[layer][1:]}"
+        return f"holds {unknown_words(unused)}: the picture would not be the trained one"
+    for layer, roles in sorted(layers.items()):
+        if missing := incomplete(roles):
+            return f"lacks {missing} of {layer}"
+    denoisers = {"unet.": "unet", "transformer.": "transformer", "lora_transformer_": "transformer"}
+    made_for = {part for prefix, part in denoisers.items() if any(layer.startswith(prefix) for layer in layers)}
+    if made_for and family.denoiser not in made_for:
+        return f"is for weights with a {made_for.pop()}; these have a {family.denoiser}"
+    if family.denoiser not in shapes:
+        return ""
+    names, taken = names_for(family.name, family.denoiser, shapes), dict[Target, str]()
+    for layer, roles in sorted(layers.items()):
+        for target in targets_of(layer, names, shapes):
+            if (other := taken.setdefault(target, layer)) != layer:
+                return f"changes {target.layer} twice, as {other} and as {layer}"
+        if problem := _misplaced(layer, roles, header, targets_of(layer, names, shapes), shapes, family):
+            return problem
     return ""
+
+
+def layers_of(names: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Layer, as the file names it → role → the tensor's name. Tensors of unknown roles are left out."""
+    layers: dict[str, dict[str, str]] = {}
+    for name in names:
+        if (known := role_of(name)) is not None:
+            layers.setdefault(known[0], {})[known[1]] = name
+    return layers
+
+
+def _misplaced(
+    layer: str, roles: Mapping[str, str], header: Mapping[str, Any], targets: tuple[Target, ...], shapes: Shapes, family: Family
+) -> str:
+    """Returns in words why these tensors do not go with the layers that they are for."""
+    if not targets:
+        return f"is for a layer {layer} that these weights do not have"
+    if targets[0].part.startswith("text_encoder") and targets[0].part not in ENCODERS_OF.get(family.name, ()):
+        return f"is for {layer}, and diffusers loads no adapters for that text encoder"
+    own = [shapes[target.part][target.layer] for target in targets]
+    inputs, outputs = own[0][1], sum(shape[0] for shape in own)
+    if "down" in roles and "mid" not in roles:
+        down, up = header[roles["down"]]["shape"], header[roles["up"]]["shape"]
+        if min(len(down), len(up)) < 2 or 0 in down + up:
+            return f"has no matrices at {layer}"
+        if down[1] != inputs:
+            return f"is for weights whose {layer} reads {down[1]} channels; these read {inputs}"
+        if up[0] != outputs or up[1] != down[0] or (len(own[0]) > 2 and len(down) > 2 and tuple(down[2:]) != own[0][2:]):
+            return f"gives {up} of {down} at {layer}, where these weights have {list(own[0])}"
+    if "diff" in roles and math.prod(header[roles["diff"]]["shape"]) != inputs * outputs * math.prod(own[0][2:]):
+        return f"changes {header[roles['diff']]['shape']} at {layer}, where these weights have {list(own[0])}"
+    return ""
+
+
+def shapes_in(folder: Path, family: Family, elsewhere: Iterable[str] = ()) -> Shapes:
+    """Layers and the shapes of their weights, of the parts in a folder that adapters change; without those whose weights lie elsewhere."""
+    return {
+        part: {
+            name.removesuffix(".weight"): tuple(entry["shape"])
+            for file in sorted((folder / part).glob("*.safetensors"))
+            for name, entry in read_header(file).items()
+            if name.endswith(".weight") and len(entry["shape"]) > 1
+        }
+        for part in (family.denoiser, "text_encoder", "text_encoder_2", "text_encoder_3")
+        if part not in elsewhere and any((folder / part).glob("*.safetensors"))
+    }
 
 
 def _odd_strength(header: Mapping[str, Mapping[str, Any]], path: Path) -> str:
@@ -137,40 +166,85 @@ def _odd_strength(header: Mapping[str, Mapping[str, Any]], path: Path) -> str:
     return ""
 
 
-def _input_width(family: Family, folder: Path) -> int | None:
-    """Returns how many channels the layer reads that tells models of one kind apart: 768 SD 1, 1024 SD 2, 2048 SDXL."""
-    try:
-        config = json.loads((folder / family.denoiser / "config.json").read_text())
-        if family.denoiser == "unet":
-            return int(config["cross_attention_dim"])
-        return int(config["num_attention_heads"]) * int(config["attention_head_dim"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def load_adapters(pipe: Any, adapters: tuple[ResolvedAdapter, ...]) -> None:
+def load_adapters(pipe: Any, adapters: tuple[ResolvedAdapter, ...], family: Family) -> None:
     """Loads every adapter beside the pipeline and switches all of them off. Raises WeightsError: changed, or does not
     fit."""
     for adapter in adapters:
-        where = f"adapter {adapter.name!r}"
+        where, path = f"adapter {adapter.name!r}", Path(adapter.path)
         if not hasattr(pipe, "load_lora_weights"):
             raise WeightsError(f"{where}: {type(pipe).__name__} takes no adapters", adapter.path, "remove model.adapters")
         try:
-            if file_sha256(Path(adapter.path)) != adapter.sha256:
+            if file_sha256(path) != adapter.sha256:
                 raise WeightsError(f"{where} is not the file that was resolved", adapter.path, "restore it, or start again")
-            pipe.load_lora_weights(adapter.path, adapter_name=_key(adapter.name), use_safetensors=True, local_files_only=True)
+            as_it_is = _diffusers_own(read_header(path))
+            tensors: Any = adapter.path if as_it_is else rewritten(path, pipe, family, where)
+            pipe.load_lora_weights(tensors, adapter_name=_key(adapter.name), use_safetensors=True, local_files_only=True)
         except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise WeightsError(f"{where} cannot be loaded: {reason}", adapter.path, "check what it was trained on") from error
         layers = {name for names in pipe.get_list_adapters().values() for name in names}
         if _key(adapter.name) not in layers:
             raise WeightsError(f"{where} has no layer of these weights", adapter.path, "check what it was trained on")
-        taken, held = _layers_of(pipe, _key(adapter.name)), sum(name.endswith(_DOWN) for name in read_header(Path(adapter.path)))
+        held = sum("lora_A" in name for name in tensors) if not as_it_is else len(layers_of(read_header(path)))
+        taken = _layers_of(pipe, _key(adapter.name))
         if taken < held:
             what = f"{where} has {held} layers, and diffusers finds a place for {taken}"
             raise WeightsError(what, adapter.path, "check what it was trained on")
     if adapters:
         pipe.disable_lora()
+
+
+def _diffusers_own(header: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Whether diffusers reads the file by itself as it was written: its own, with the strength in the header, or with peft's DoRA."""
+    return METADATA in header.get("__metadata__", {}) or any((role_of(name) or ("", ""))[1] == "magnitude" for name in header)
+
+
+def rewritten(path: Path, pipe: Any, family: Family, where: str) -> dict[str, Any]:
+    """Returns the adapter's tensors as diffusers names and takes them, for every layer that it is for, its strength worked in.
+
+    Raises WeightsError for a layer that the pipeline does not have."""
+    import torch
+    from safetensors.torch import load_file
+
+    tensors, parts = load_file(path), {name: part for name, part in pipe.components.items() if isinstance(part, torch.nn.Module)}
+    shapes = {part: shapes_of(module) for part, module in parts.items()}
+    names, made = names_for(family.name, family.denoiser, shapes), dict[str, Any]()
+    header = {name: {"shape": list(tensor.shape)} for name, tensor in tensors.items()}
+    for layer, roles in layers_of(tensors).items():
+        targets = targets_of(layer, names, shapes)
+        problem = _misplaced(layer, roles, header, targets, shapes, family)
+        if problem:
+            raise WeightsError(f"{where} {problem}", str(path), "check what it was trained on")
+        down, up, bias = factors({role: tensors[name] for role, name in roles.items()})
+        for target in targets:
+            prefix, shape = f"{target.part}.{target.layer}", shapes[target.part][target.layer]
+            if f"{prefix}.lora_A.weight" in made:
+                raise WeightsError(f"{where} changes {target.layer} twice", str(path), "check what it was trained on")
+            down = down if down.numel() else torch.zeros(1, *shape[1:])
+            own_up, own_bias = (None if rows is None else _own_rows(rows, target) for rows in (up, bias))
+            assert own_up is not None
+            made[f"{prefix}.lora_A.weight"] = down.reshape(-1, *shape[1:]).clone()
+            made[f"{prefix}.lora_B.weight"] = own_up.reshape(shape[0], -1, *(1,) * (len(shape) - 2)).contiguous()
+            if own_bias is not None:
+                made[f"{prefix}.lora_B.bias"] = own_bias.contiguous()
+    biased = {name.split(".")[0] for name in made if name.endswith("lora_B.bias")}
+    for name, up in list(made.items()):
+        if name.endswith("lora_B.weight") and name.split(".")[0] in biased:
+            made.setdefault(name.replace("lora_B.weight", "lora_B.bias"), torch.zeros(up.shape[0], dtype=up.dtype))
+    return made
+
+
+def _own_rows(rows: Any, target: Target) -> Any:
+    import torch
+
+    own = rows if target.rows is None else rows[slice(*target.rows)]
+    return torch.cat(own.chunk(2)[::-1]) if target.swapped else own
+
+
+def shapes_of(module: Any) -> dict[str, tuple[int, ...]]:
+    """Layers of a loaded part of a pipeline, and the shapes of their weights; those that an adapter wraps by their own names."""
+    named = ((name.replace(".base_layer.", "."), tensor) for name, tensor in module.named_parameters() if ".lora_" not in name)
+    return {name.removesuffix(".weight"): tuple(tensor.shape) for name, tensor in named if name.endswith(".weight") and tensor.dim() > 1}
 
 
 def _layers_of(pipe: Any, key: str) -> int:

@@ -108,7 +108,7 @@ def load(resolved: Resolved, settings: ModelSettings) -> LoadedModel:
     pipe = _from_pretrained(folder, resolved, dtype)
     sampler = _set_scheduler(pipe, settings, dict(resolved.sampler))
     pipe.set_progress_bar_config(disable=True)
-    load_adapters(pipe, resolved.adapters)
+    load_adapters(pipe, resolved.adapters, family_of(resolved.pipeline_class))
     _stop_training(pipe)
     family, scheduler = family_of(resolved.pipeline_class), type(pipe.scheduler).__name__
     if family.embeddings:  # else the pipeline decodes itself, and casts as it was written to

@@ -14,7 +14,7 @@ from renderfarm.cache import cache_folder
 from renderfarm.errors import WeightsError
 from renderfarm.job.model import STARTER, ModelSettings
 from renderfarm.models import hub
-from renderfarm.models.adapters import ResolvedAdapter, resolve_adapter
+from renderfarm.models.adapters import ResolvedAdapter, resolve_adapter, shapes_in
 from renderfarm.models.checkpoint import spoken_sampler, supplied_by, weights_in
 from renderfarm.models.control import COMPONENT, ResolvedControl, resolve_control
 from renderfarm.models.encoders import refuse_apart
@@ -101,6 +101,7 @@ def resolve(settings: ModelSettings) -> Resolved:
     refuse_modes(settings, family, scheduler)
     refuse_apart(settings.encoders, family)
     spoken = spoken_sampler(checkpoint, folder, scheduler) if checkpoint else {}
+    shapes = shapes_in(folder, family, supplied) if settings.adapters and family.adapters else {}
     control = None
     if settings.controlnet is not None:
         control = resolve_control(settings.controlnet, family, folder, accept_licence=settings.accept_licence)
@@ -121,7 +122,7 @@ def resolve(settings: ModelSettings) -> Resolved:
         parameters=layout.parameters
         + (weights_in(checkpoint) if checkpoint else ())
         + (((COMPONENT, control.parameters),) if control else ()),
-        adapters=tuple(resolve_adapter(key, value, family, folder) for key, value in sorted(settings.adapters.items())),
+        adapters=tuple(resolve_adapter(key, value, family, shapes) for key, value in sorted(settings.adapters.items())),
         warnings=(*_warnings(name, layout, licence), *(f"the file says that it was trained with {k}: {v}" for k, v in spoken.items())),
         checkpoint=str(checkpoint or ""),
         supplied=supplied,
