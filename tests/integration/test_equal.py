@@ -159,8 +159,8 @@ REFUSED: dict[str, tuple[Callable[[Path], tuple[Path, dict[str, Any]]], dict[str
     "a break in a negative prompt": (plainly("z_image"), {"negative_prompt": "text BREAK blur"}, "prompt_weights"),
     "weights where T5 reads too": (plainly("flux", prompt_weights="read", long_prompts="chunk"), {}, "read by CLIP alone"),
     "a weight below nothing": (plainly("sd", prompt_weights="read", long_prompts="chunk"), {"prompt": "a (red:-1) mug"}, "0 to 10"),
-    "an adapter's DoRA": (adapted("dora_scale"), {}, "leave out"),
-    "an adapter's LoHa": (adapted("hada_w1_a"), {}, "leave out"),
+    "an adapter's DoRA": (adapted("dora_scale"), {}, "left out"),
+    "an adapter of two methods": (adapted("hada_w1_a"), {}, "names two methods"),
     "scaled fp8": (single("sd", "model.diffusion_model.out.2.scale_weight"), {}, "quantised"),
     "zero SNR with a sampler that does not know it": (single("sd", "v_pred", "ztsnr"), {}, "does not know"),
 }

@@ -173,7 +173,7 @@ def test_what_diffusers_would_leave_out_of_a_file_is_refused(tmp_path: Path) -> 
         assert f"left out, such as {layer}.{extra}" in refusal(folder_of("sd"), path)
     for extra in ("hada_w1_a", "lokr_w1", "diff"):
         kohya(path, SD_LAYERS, {f"{layer}.{extra}": torch.ones(4, 4)})
-        assert f"of {layer}" in refusal(folder_of("sd"), path)
+        assert f"at {layer}" in refusal(folder_of("sd"), path)
     header_alpha(path, "unet", SD_LAYERS, init_lora_weights="pissa")
     assert "init_lora_weights to change the weights" in refusal(folder_of("sd"), path)
     lora(path, "unet", {"down_blocks.9.attentions.0.proj_in": (32, 32)})

@@ -84,7 +84,7 @@ def misfit(header: Mapping[str, Mapping[str, Any]], family: Family, shapes: Shap
         return f"holds {unknown_words(unused)}: the picture would not be the trained one"
     for layer, roles in sorted(layers.items()):
         if missing := incomplete(roles):
-            return f"lacks {missing} of {layer}"
+            return f"{missing} at {layer}"
     denoisers = {"unet.": "unet", "transformer.": "transformer", "lora_transformer_": "transformer"}
     made_for = {part for prefix, part in denoisers.items() if any(layer.startswith(prefix) for layer in layers)}
     if made_for and family.denoiser not in made_for:

@@ -77,7 +77,7 @@ def unknown_words(names: Iterable[str]) -> str:
 
 
 def incomplete(roles: Iterable[str]) -> str:
-    """What is missing for a layer with these roles; empty if nothing is."""
+    """What is wrong with these roles of a layer, in words; empty if nothing is."""
     held = set(roles)
     needed: tuple[tuple[str, ...], ...] = (("down", "up"),) if held & {"down", "up", "mid"} else ()
     if any(role.startswith("hada") for role in held):
@@ -88,11 +88,11 @@ def incomplete(roles: Iterable[str]) -> str:
         needed += (("hada_t1", "hada_t2"),)
     methods = {role[:4] for role in held if role[:4] in ("down", "hada", "lokr")} | ({"diff"} if "diff" in held else set())
     if len(methods) > 1:
-        return "one method (there are two)"
+        return "names two methods"
     missing = [role for group in needed for role in group if role not in held]
     if not needed and not held & {"diff", "diff_b"}:
-        return "the matrices of a layer"
-    return ", ".join(missing)
+        return "has no matrices"
+    return f"lacks {', '.join(missing)}" if missing else ""
 
 
 def factors(layer: Layer) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
