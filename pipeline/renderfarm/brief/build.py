@@ -1,13 +1,14 @@
-"""From what people write to a manifest: CSV, JSONL or a template in, Parquet out, or every fault and no file.
+"""From what people bring to a manifest: any source in, Parquet out, or every fault and no file.
 
-The rows are converted chunk by chunk into a file beside the target; that file is then checked like any other manifest,
-and takes the target's name only when it has no fault. A crash leaves a hidden `.tmp` file and the old manifest.
+The rows are made chunk by chunk into a file beside the target; that file is then checked like any other manifest, and takes the target's
+name only when it has no fault. A crash leaves a hidden `.tmp` file and the old manifest.
 """
 
 from __future__ import annotations
 
 import os
 import secrets
+import tempfile
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -15,69 +16,110 @@ from pathlib import Path
 from typing import Any
 
 from renderfarm import manifest
-from renderfarm.brief.sources import SourceRow, open_source
+from renderfarm.brief.rows import Maker
+from renderfarm.brief.sources import open_source
+from renderfarm.brief.types import Reading, Source
 from renderfarm.brief.warnings import warners
 from renderfarm.errors import ManifestError
-from renderfarm.manifest.cells import convert
 from renderfarm.manifest.types import BuildReport, Rules
 from renderfarm.schema import Doubt, Fault
+
+TOLD_MAX = 10_000
+"""Faults that are kept, and as many warnings; more are counted."""
 
 
 @dataclass(slots=True)
 class _Conversion:
     """What was learnt while converting: the place of every row in the source, and what could not be understood."""
 
+    unit: str
     places: array[int] = field(default_factory=lambda: array("q"))
     faults: list[Fault] = field(default_factory=list)
+    doubts: list[Doubt] = field(default_factory=list)
     told: set[tuple[int, str | None]] = field(default_factory=set)
+    seen: int = 0
+    faulty: int = 0
+    more_faults: int = 0
+    more_doubts: int = 0
+
+    def add(self, fault: Fault) -> None:
+        """Keeps it with its place in the source, which is what the person edits, or counts it."""
+        placed = fault if fault.row is None else replace(fault, row=self.places[fault.row], unit=self.unit)
+        if isinstance(placed, Doubt):
+            if len(self.doubts) < TOLD_MAX:
+                self.doubts.append(placed)
+            else:
+                self.more_doubts += 1
+        elif len(self.faults) < TOLD_MAX:
+            self.faults.append(placed)
+        else:
+            self.more_faults += 1
 
 
-def build(source: Path, out: Path, rules: Rules | None = None, strict: bool = False) -> BuildReport:
-    """Writes the manifest `out` from a .csv, .tsv, .jsonl or .yaml source; nothing when there is any fault, or with `strict` a warning.
+def build(
+    source: str | Path, out: Path, rules: Rules | None = None, *, strict: bool = False, reading: Reading | None = None
+) -> BuildReport:
+    """Writes the manifest `out` from any source; nothing when there is any fault, or with `strict` a warning.
 
     Raises: ManifestError for a source that cannot be read as a whole, or a target that cannot be written.
     """
-    label, rows = open_source(source)
     scratch = out.with_name(f".{out.name}.{secrets.token_hex(8)}.tmp")
-    conversion = _Conversion()
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        manifest.write_raw(scratch, _converted(rows, conversion))
-        told = sorted([*conversion.faults, *_checked(scratch, conversion, rules)], key=lambda fault: fault.row or 0)
-        placed = [_placed(fault, label, conversion.places) for fault in told]
-        warnings = tuple(fault for fault in placed if isinstance(fault, Doubt))
-        faults = tuple(fault for fault in placed if not isinstance(fault, Doubt))
-        if faults or (strict and warnings):
-            return BuildReport(0, faults, warnings, seen=len(conversion.places))
+        report = _made(str(source), scratch, rules, reading or Reading())
+        if report.faults or (strict and report.warnings):
+            return replace(report, rows=0)
         os.replace(scratch, out)
     except OSError as error:
         raise ManifestError(f"cannot be written: {error.strerror}", str(out), "name a file in a folder of yours") from error
     finally:
         scratch.unlink(missing_ok=True)
-    return BuildReport(len(conversion.places), (), warnings, seen=len(conversion.places))
+    return report
 
 
-def _converted(rows: Iterator[SourceRow], conversion: _Conversion) -> Iterator[dict[str, Any]]:
-    for number, row in enumerate(rows):
-        conversion.places.append(row.place)
-        values, reasons = convert(row.cells)
-        row_id = values.get("id") or None
-        if row.broken:
-            conversion.faults.append(Fault(number, None, None, row.broken, "then build again"))
-            conversion.told.add((number, None))
-        for column, what, remedy in reasons:
-            conversion.faults.append(Fault(number, row_id, column, what, remedy))
-            conversion.told.add((number, column))
-        yield values
+def check_source(source: str | Path, rules: Rules | None = None, reading: Reading | None = None) -> BuildReport:
+    """What `build` would say of a source; nothing is written. Raises: ManifestError."""
+    with tempfile.TemporaryDirectory(prefix="renderfarm-brief-") as folder:
+        return _made(str(source), Path(folder) / "m.parquet", rules, reading or Reading())
 
 
-def _checked(path: Path, conversion: _Conversion, rules: Rules | None) -> Iterator[Fault]:
-    """The faults and warnings of the written rows, less those that follow from what was told already."""
-    for fault in manifest.check(str(path), rules, warners(), conversion.places):
-        if fault.row is None or not {(fault.row, None), (fault.row, fault.column)} & conversion.told:
-            yield fault
+def _made(uri: str, scratch: Path, rules: Rules | None, reading: Reading) -> BuildReport:
+    with open_source(uri, reading) as source:
+        conversion = _Conversion(source.unit)
+        maker = Maker(reading, source)
+        manifest.write_raw(scratch, _converted(source, maker, conversion))
+        conversion.unit = source.unit
+    if not conversion.more_faults:
+        for fault in manifest.check(str(scratch), rules, warners(), conversion.places):
+            # What follows from what was told already is not told again.
+            if fault.row is None or not {(fault.row, None), (fault.row, fault.column)} & conversion.told:
+                conversion.add(fault)
+    notes = [*source.notes, *maker.notes()]
+    for more, what in ((conversion.more_faults, "fault"), (conversion.more_doubts, "warning")):
+        if more:
+            notes.append(f"{more} more {what}(s) are not shown")
+    faults, doubts = (
+        tuple(sorted(told, key=lambda fault: fault.row or 0)) for told in (conversion.faults, [*source.doubts, *conversion.doubts])
+    )
+    return BuildReport(len(conversion.places), faults, doubts, tuple(notes), conversion.seen)
 
 
-def _placed(fault: Fault, label: str, places: array[int]) -> Fault:
-    """The fault with its place in the source, which is what the person edits."""
-    return fault if fault.row is None else replace(fault, row=places[fault.row], unit=label)
+def _converted(source: Source, maker: Maker, conversion: _Conversion) -> Iterator[dict[str, Any]]:
+    for said in source.rows:
+        conversion.seen += 1
+        conversion.unit = source.unit
+        for made in maker.rows(said):
+            number = len(conversion.places)
+            conversion.places.append(made.place)
+            row_id = made.values.get("id") or None
+            told = [(column, what, remedy) for column, what, remedy in made.reasons]
+            if made.broken:
+                conversion.add(Fault(number, None, None, made.broken, "then build again"))
+                conversion.told.add((number, None))
+            for column, what, remedy in told:
+                conversion.add(Fault(number, row_id, column, what, remedy))
+                if len(conversion.told) < TOLD_MAX:
+                    conversion.told.add((number, column))
+            for column, what, remedy in made.doubts:
+                conversion.add(Doubt(number, row_id, column, what, remedy))
+            yield made.values

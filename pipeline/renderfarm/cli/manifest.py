@@ -6,13 +6,16 @@ import argparse
 import json
 import sys
 from dataclasses import asdict
+from pathlib import Path
+from typing import TextIO
 
 from renderfarm import brief, manifest
+from renderfarm.brief import Reading, parsed_mapping, plain
 from renderfarm.cli import logs
 from renderfarm.cli.say import say, say_json
-from renderfarm.errors import NotStored, UserError
+from renderfarm.errors import ManifestError, NotStored, UserError
 from renderfarm.job import load_job
-from renderfarm.manifest import BadRow, Rules
+from renderfarm.manifest import BadRow, BuildReport, Rules
 from renderfarm.schema import Doubt, Fault
 
 
@@ -23,25 +26,51 @@ def _rules(args: argparse.Namespace) -> Rules:
     return Rules(adapters=frozenset(job.model.adapters), forbidden_words=job.forbidden_words, control=job.model.controlnet is not None)
 
 
+def _reading(args: argparse.Namespace) -> Reading:
+    """How the source is to be read. Raises: UserError for a mapping that says nothing, or a file of it that cannot be read."""
+    said = list(args.map)
+    if args.map_from is not None:
+        try:
+            lines = args.map_from.read_text(encoding="utf-8-sig").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ManifestError("cannot be read as text", str(args.map_from), "write one NAME=COLUMN a line") from error
+        said = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")] + said
+    mapping = parsed_mapping(said)
+    if args.id_from and args.id_from not in ("row", "prompt"):
+        mapping[plain(args.id_from)] = "id"
+    job = load_job(args.job) if args.job is not None else None
+    return Reading(
+        mapping=mapping,
+        id_from=args.id_from if args.id_from in ("row", "prompt") else "",
+        sheet=args.sheet,
+        styles=args.styles,
+        wildcards=args.wildcards,
+        variants=args.variants,
+        variants_seed=args.variants_seed,
+        rows_made_max=args.variant_rows_max,
+        pixels=job.defaults.width * job.defaults.height if job else Reading().pixels,
+    )
+
+
 def build(args: argparse.Namespace) -> int:
     """Build a manifest; 2 with every fault when there is one, and then nothing is written."""
     logs.configure(quiet=True)
-    report = brief.build(args.source, args.out, _rules(args), args.strict)
-    for note in report.notes:
-        say(f"{args.source}: {note}", file=sys.stderr)
-    for fault in sorted([*report.faults, *report.warnings], key=lambda fault: fault.row or 0):
-        say(fault, file=sys.stderr)
+    report = brief.build(args.source, args.out, _rules(args), strict=args.strict, reading=_reading(args))
+    _say_report(report, args.source, sys.stderr)
     counts = _counts(len(report.faults), len(report.warnings))
     if report.faults or (report.warnings and args.strict):
-        say(f"renderfarm: {counts}, nothing was written", file=sys.stderr)
+        say(f"renderfarm: {report.seen} rows in, {counts}, nothing was written", file=sys.stderr)
         return UserError.exit_code
-    say(f"{args.out}: {report.rows} rows" + (f", {counts}" if report.warnings else ""))
+    said = f" of {report.seen} in the source" if report.seen != report.rows else ""
+    say(f"{args.out}: {report.rows} rows{said}" + (f", {counts}" if report.warnings else ""))
     return 0
 
 
 def check(args: argparse.Namespace) -> int:
     """All faults and warnings; 2 when there is a fault, or with --strict a warning."""
     logs.configure(quiet=True)
+    if _is_source(args.manifest):
+        return _check_source(args)
     faults = warnings = 0
     try:
         for fault in manifest.check(args.manifest, _rules(args), brief.warners()):
@@ -55,6 +84,37 @@ def check(args: argparse.Namespace) -> int:
         rows = "" if faults else f"{args.manifest}: {manifest.count(args.manifest)} rows, "
         say(rows + (_counts(faults, warnings) if faults or warnings else "no fault"))
     return UserError.exit_code if faults or (warnings and args.strict) else 0
+
+
+def _is_source(uri: str) -> bool:
+    """Whether this is something that `build` takes, and no manifest."""
+    path = Path(uri)
+    if path.suffix.lower() in ("", ".parquet"):
+        return path.is_dir() and not any(path.glob("**/*.parquet")) and any(path.glob("*.txt"))
+    return uri.startswith("s3://") or path.is_file()
+
+
+def _check_source(args: argparse.Namespace) -> int:
+    report = brief.check_source(args.manifest, _rules(args), _reading(args))
+    if args.json:
+        for fault in _in_order(report):
+            _tell(fault, as_json=True)
+    else:
+        _say_report(report, args.manifest, sys.stdout)
+        counts = _counts(len(report.faults), len(report.warnings)) if report.faults or report.warnings else "no fault"
+        say(f"{args.manifest}: {report.seen} rows, {counts}")
+    return UserError.exit_code if report.faults or (report.warnings and args.strict) else 0
+
+
+def _say_report(report: BuildReport, source: str, file: TextIO) -> None:
+    for note in report.notes:
+        say(f"{source}: {note}", file=file)
+    for fault in _in_order(report):
+        say(fault, file=file)
+
+
+def _in_order(report: BuildReport) -> list[Fault]:
+    return sorted([*report.faults, *report.warnings], key=lambda fault: fault.row or 0)
 
 
 def _tell(fault: Fault, as_json: bool) -> None:

@@ -19,6 +19,8 @@ from renderfarm.cli.options import (
 )
 from renderfarm.version import __version__
 
+SOURCES = ".xlsx, .csv, .tsv, .json, .jsonl, .parquet, .txt (a prompt a line) or .yaml; a folder of .txt; any of them on s3://"
+
 
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line."""
@@ -162,23 +164,17 @@ def _manifest(commands: Subparsers) -> None:
         group,
         "build",
         "manifest:build",
-        "CSV, JSONL or a YAML template → Parquet",
-        "renderfarm manifest build manifests/mockups.yaml -o manifests/mockups.parquet",
+        "spreadsheet, table, list of prompts or template → Parquet",
+        "renderfarm manifest build brief.xlsx -o manifests/brief.parquet",
     )
-    build.add_argument("source", metavar="SRC", type=Path, help="a .csv, .jsonl, .yaml or .yml file")
+    build.add_argument("source", metavar="SRC", help=SOURCES)
     build.add_argument("-o", "--out", metavar="M", type=Path, required=True, help="the Parquet file to write")
-    build.add_argument("--job", metavar="JOB", type=Path, help="also check against this job's adapters and forbidden words")
-    _strict(build)
+    _reading(build)
     check = add_command(
-        group,
-        "check",
-        "manifest:check",
-        "report all faults and warnings of a manifest",
-        "renderfarm manifest check manifests/mockups.parquet",
+        group, "check", "manifest:check", "all faults and warnings of a manifest", "renderfarm manifest check manifests/mockups.parquet"
     )
-    check.add_argument("manifest", metavar="M", help="a Parquet file or folder, or an s3:// URI")
-    check.add_argument("--job", metavar="JOB", type=Path, help="also check against this job's adapters and forbidden words")
-    _strict(check)
+    check.add_argument("manifest", metavar="M", help="a Parquet file or folder, or an s3:// URI; or any source that `build` takes")
+    _reading(check)
     json_option(check)
     show = add_command(
         group, "show", "manifest:show", "print rows of a manifest", "renderfarm manifest show manifests/mockups.parquet -n 5"
@@ -189,8 +185,31 @@ def _manifest(commands: Subparsers) -> None:
     json_option(show)
 
 
-def _strict(parser: argparse.ArgumentParser) -> None:
+def _reading(parser: argparse.ArgumentParser) -> None:
+    """How a source is read, and what its rows are held against."""
+    parser.add_argument("--job", metavar="JOB", type=Path, help="also check against this job's adapters and forbidden words")
     parser.add_argument("--strict", action="store_true", help="warnings are faults")
+    parser.add_argument(
+        "--map",
+        metavar="NAME=COLUMN",
+        action="append",
+        default=[],
+        help="what a column means: a column of the manifest, tag.NAME, or - to leave it out",
+    )
+    parser.add_argument("--map-from", metavar="FILE", type=Path, help="a file with one NAME=COLUMN a line")
+    parser.add_argument("--id-from", metavar="FROM", default="", help="where ids come from: row (its number), prompt, or a column's name")
+    parser.add_argument("--sheet", metavar="NAME", default="", help="the sheet of a workbook")
+    parser.add_argument("--styles", metavar="FILE", type=Path, help="a list of styles that the column `style` names: .csv or .json")
+    parser.add_argument(
+        "--wildcards", metavar="DIR", type=Path, help="a folder of lists for __name__ in prompts: name.txt, one text a line"
+    )
+    parser.add_argument(
+        "--variants", metavar="N", type=bounded(1, 1_000_000), help="of a prompt's {a|b} and __name__, N at random; default: all"
+    )
+    parser.add_argument("--variants-seed", metavar="S", type=bounded(0, 1 << 62), default=0, help="the seed of --variants (default 0)")
+    parser.add_argument(
+        "--variant-rows-max", metavar="ROWS", type=bounded(0, 1 << 31), default=100_000, help="rows that variants may add (default 100000)"
+    )
 
 
 def _check(commands: Subparsers) -> None:

@@ -93,8 +93,8 @@ def readable_columns(schema: pa.Schema) -> list[str]:
 
 def nearest(name: str, known: tuple[str, ...] | frozenset[str]) -> str | None:
     """The known name that a person most likely meant, or None."""
-    plain = {_plain(k): k for k in sorted(known)}
-    hits = difflib.get_close_matches(_plain(name), list(plain), n=1, cutoff=0.7)
+    plain = {_plain(k): k for k in sorted(known) if _plain(k)[:1] == _plain(name)[:1]}
+    hits = difflib.get_close_matches(_plain(name), list(plain), n=1, cutoff=0.8)
     return plain[hits[0]] if hits else None
 
 

@@ -61,7 +61,7 @@ def _usable(uri: str) -> list[ManifestFile]:
 
 def check(uri: str, rules: Rules | None = None, warners: Sequence[Warner] = (), places: Sequence[int] = ()) -> Iterator[Fault]:
     """Every fault of the manifest: first those of its files, then those of its rows, in order; and among them, as `Doubt`, what `warners`
-    say of its good rows. `places`: the number of each row where people see it, if not its number here.
+    say of its rows. `places`: the number of each row where people see it, if not its number here.
 
     Columns that can be read are judged even where others cannot. Raises: StorageRefused, StorageAway.
     """
@@ -75,21 +75,11 @@ def check(uri: str, rules: Rules | None = None, warners: Sequence[Warner] = (), 
     if not any(file.faults for file in files) and not sum(file.rows for file in files):
         yield _no_rows()
     try:
-        for shard in _shards(files, _twins(files), rules or Rules(), places=places):
-            told = itertools.chain(_doubts(shard, warners), itertools.chain.from_iterable(bad.faults for bad in shard.bad))
+        for shard in _shards(files, _twins(files), rules or Rules(), places=places, warners=warners):
+            told = itertools.chain(itertools.chain.from_iterable(bad.faults for bad in shard.bad), shard.doubts)
             yield from sorted(told, key=lambda fault: fault.row or 0)
     except ManifestError as error:
         yield Fault(None, None, None, f"{error.where}: {error.what}", error.remedy)
-
-
-def _doubts(shard: Shard, warners: Sequence[Warner]) -> Iterator[Doubt]:
-    """What the warners say of a shard's good rows. Bad rows have numbers too, so what is left are the numbers of the good ones."""
-    bad = {row.row for row in shard.bad}
-    numbers = (number for number in itertools.count(shard.first) if number not in bad)
-    for number, row in zip(numbers, shard.rows, strict=False):
-        for warner in warners:
-            for column, what, remedy in warner(row):
-                yield Doubt(number, row.id, column, what, remedy)
 
 
 class Running:
@@ -177,6 +167,7 @@ def _shards(
     running: Running | None = None,
     passed: Callable[[list[dict[str, Any]]], bool] | None = None,
     places: Sequence[int] = (),
+    warners: Sequence[Warner] = (),
 ) -> Iterator[Shard]:
     read = ((file, *chunk) for file in files for chunk in chunks(file))
     for number, (source, start, raws) in enumerate(read):
@@ -185,14 +176,30 @@ def _shards(
         if passed is None or not passed(raws):
             rows: list[PromptRow] = []
             bad: list[BadRow] = []
+            doubts: list[Doubt] = []
             for row, raw in enumerate(raws, start):
                 judged = _judge(source, row, raw, twins.of(row), rules, places)
                 if isinstance(judged, BadRow):
                     bad.append(judged)
                 else:
                     rows.append(judged)
+                if warners:
+                    doubts += _doubts(row, raw, judged, warners)
             assert len(rows) + len(bad) == len(raws), "every row is in exactly one count"
-            yield Shard(number, tuple(rows), tuple(bad), start)
+            yield Shard(number, tuple(rows), tuple(bad), tuple(doubts))
+
+
+def _doubts(number: int, raw: dict[str, Any], judged: PromptRow | BadRow, warners: Sequence[Warner]) -> Iterator[Doubt]:
+    """What the warners say of a row. Of a bad one they see the texts, and a column with a fault has enough said of it."""
+    row, faulty = judged, set[str | None]()
+    if isinstance(row, BadRow):
+        faulty = {fault.column for fault in row.faults}
+        texts = {name: raw[name] for name in ("negative_prompt", "text") if isinstance(raw.get(name), str)}
+        row = PromptRow(row.faults[0].row_id or "", raw["prompt"] if isinstance(raw.get("prompt"), str) else "", **texts)
+    for warner in warners:
+        for column, what, remedy in warner(row):
+            if column not in faulty:
+                yield Doubt(number, row.id or None, column, what, remedy)
 
 
 def _judge(

@@ -33,6 +33,13 @@ _ID_ILLEGAL = re.compile(f"[\x00-\x1f\x7f-\x9f{_BIDI}]")
 _ABSENT = {"id": "give the row an id of its own", "prompt": "say what the picture shows, or remove the row"}
 _CLASS_ILLEGAL = re.compile("[,;:\r\n]")
 """What separates classes and counts where people write them: inside one, it is two that were not told apart."""
+SPREADSHEET_ERRORS = frozenset({
+    "#REF!", "#N/A", "#NAME?", "#VALUE!", "#DIV/0!", "#NULL!", "#NUM!", "#SPILL!", "#CALC!", "#FIELD!", "#BLOCKED!", "#CONNECT!",
+    "#UNKNOWN!", "#BUSY!", "#PYTHON!", "#EXTERNAL!", "#ERROR!", "#GETTING_DATA", "#BEZUG!", "#NV", "#WERT!", "#ZAHL!", "#ÜBERLAUF!", "#NOM?", "#VALEUR!",
+    "#NOMBRE!", "#¡REF!", "#¿NOMBRE?", "#¡VALOR!", "#¡DIV/0!", "#¡NUM!", "#N/D", "#RIF!", "#NOME?", "#VALORE!", "Err:502", "Err:504",
+    "Err:508", "Err:509", "Err:510", "Err:511", "Err:522",
+})  # fmt: skip
+"""What a cell shows where its formula failed, in the languages of Excel, LibreOffice and Google's sheets."""
 _TEXT_ILLEGAL = re.compile("[\x00-\x08\x0e-\x1f\x7f]")
 
 
@@ -131,6 +138,8 @@ def _string_reasons(column: str, value: str) -> Iterator[Reason]:
         yield column, "empty", _ABSENT[column]
     elif bad := _TEXT_ILLEGAL.search(value):
         yield column, f"holds the control character {_named(bad.group())}", "remove it"
+    elif value.strip() in SPREADSHEET_ERRORS:
+        yield column, f"{value.strip()!r} is a spreadsheet's error", "mend the formula, or put its value there"
     elif value == "" and column in ("adapter", "init_image", "mask_image", "control_image"):
         yield column, "empty", "leave it null when there is none"
 
@@ -165,12 +174,9 @@ def _number_reasons(raw: Mapping[str, Any], rules: Rules) -> Iterator[Reason]:
 
 
 def _size_reasons(column: str, value: int, rules: Rules) -> Iterator[Reason]:
+    """A size that is no multiple of the model's step is drawn larger and cut: `brief.warnings` says so, and `resolve` who can."""
     if not rules.size_min <= value <= rules.size_max:
-        remedy = f"use a multiple of 8 from {-(-rules.size_min // 8) * 8} to {rules.size_max // 8 * 8}"
-        yield column, f"{value} pixels is out of range", remedy
-    elif value % 8:
-        remedy = f"use {value // 8 * 8 if value // 8 * 8 >= rules.size_min else -(-value // 8) * 8}"
-        yield column, f"{value} is no multiple of 8", remedy
+        yield column, f"{value} pixels is out of range", f"use {rules.size_min} to {rules.size_max}"
 
 
 def object_reasons(raw: Mapping[str, Any]) -> Iterator[Reason]:
@@ -205,6 +211,8 @@ def _tag_reasons(raw: Mapping[str, Any]) -> Iterator[Reason]:
         if not isinstance(value, str):
             written = "null" if value is None else "not UTF-8 text"
             yield "tags", f"the value of {key!r} is {written}", "give it a text, or leave the tag out"
+        elif value.strip() in SPREADSHEET_ERRORS:
+            yield "tags", f"the value of {key!r} is a spreadsheet's error {value.strip()!r}", "mend the formula, or empty the cell"
         elif max(len(key), len(value)) > TAG_CHARS_MAX or _TEXT_ILLEGAL.search(key + value):
             what = f"{key[:40]!r} is too long or holds a control character"
             yield "tags", what, f"use {TAG_CHARS_MAX} plain characters at most"

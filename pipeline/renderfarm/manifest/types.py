@@ -11,7 +11,7 @@ Reason = tuple[str, str, str]
 """(column, what is wrong or doubtful, remedy)"""
 
 Warner = Callable[[PromptRow], Iterable[Reason]]
-"""What a person should see of a good row. One that remembers rows is made anew for each pass."""
+"""What a person should see of a row; of a bad one only its texts. One that remembers rows is made anew for each pass."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class BadRow:
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """A slice of the manifest in its order: what can be rendered, and what cannot. `first`: the number of its first row.
+    """A slice of the manifest in its order: what can be rendered, what cannot, and what warners said.
 
     Numbers count from 0 without gaps.
     """
@@ -57,7 +57,7 @@ class Shard:
     number: int
     rows: tuple[PromptRow, ...]
     bad: tuple[BadRow, ...]
-    first: int = 0
+    doubts: tuple[Doubt, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,119 @@
+"""Texts that nobody meant: placeholders, a spreadsheet's leftovers, damaged letters, another tool's syntax. Pure."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterator
+
+from renderfarm.brief.types import words
+from renderfarm.manifest.types import Reason
+from renderfarm.schema import PromptRow
+from renderfarm.watermark import supported
+
+_HOLES = re.compile(
+    r"\{\{[^{}]*\}\}|\$\{[^{}]*\}|\{%[^{}]*%\}|\{[^{}|]{0,60}\}|<<[^<>]{1,60}>>|%%[^%]{1,60}%%|%[A-Za-z_]\w{1,40}%|@@\w[^@]{0,40}@@|\*\|[^|*]{1,40}\|\*"
+    r"|\[\[[^\[\]]{1,60}\]\]|<[A-Za-z][\w ./-]{0,60}>|\b__\w[\w /.-]*?__|(?<!\w)#[A-Z_]{2,30}#(?!\w)"
+)
+_SQUARE = re.compile(r"\[[^\[\]]{0,80}\]")
+_FILLERS = re.compile(
+    r"\b(?:lorem ipsum|TBD|TBC|TODO|FIXME|XXX+|placeholder|to be (?:defined|confirmed|determined)|insert [\w ]{1,30} here"
+    r"|your [\w ]{1,20} here|Platzhalter|Beispieltext|folgt noch)\b"
+)
+_NOTHING = words("nan null none nil undefined na n/a true false wahr falsch vrai faux nat <na> (null) (leer) (blank) - – — . ? ... … tbd")
+"""What programs and people leave in a cell that holds nothing."""
+_FORMULA = re.compile(r"=\s*(?:[A-Z]{1,3}\$?[0-9]|[A-Z.]{2,20}\(|\"|\$[A-Z])|=.*&")
+_INSIDE = re.compile(r"#(?:REF!|N/A|NAME\?|VALUE!|DIV/0!|NULL!|NUM!|SPILL!|CALC!|BEZUG!|NV\b|WERT!|NOM\?|VALEUR!)")
+_ENTITY = re.compile(r"&(?:[A-Za-z][A-Za-z0-9]{1,30}|#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6});")
+_TAG = re.compile(r"</?(?:br|p|b|i|u|em|strong|span|div|a|li|ul|ol|h[1-6]|font)\b[^<>]*>", re.I)
+_EDIT = re.compile(r"\[[^\[\]]*:[^\[\]]*:[\d.]+\]|\[[^\[\]|]*\|[^\[\]]*\]")
+_PART = re.compile(r"\S::-?[\d.]*(?=\s|$)")
+_LINK = re.compile(r"https?://\S+|\b\S+\.(?:png|jpe?g|webp|gif)\b", re.I)
+_EMBEDDING = re.compile(r"\bembedding:\S+|\btextual[_ ]inversion:\S+", re.I)
+_INVISIBLE = re.compile("[\u00ad\u200b-\u200d\u2060\ufeff]")
+_COLUMNS = ("prompt", "negative_prompt", "text")
+
+
+def placeholders(row: PromptRow) -> Iterator[Reason]:
+    """What somebody meant to fill in, and what programs leave where nothing was."""
+    for column, value in _texts(row):
+        bare = value.strip().strip("\"'")
+        if bare.casefold() in _NOTHING and not (column == "text" and bare.casefold() not in ("nan", "null", "undefined", "true", "<na>")):
+            yield column, f"{value!r} is what programs leave where nothing is", "say what is wanted, or empty the cell"
+        elif column == "prompt" and not any(char.isalpha() for char in value):
+            yield column, f"{value!r} holds no word", "say what the picture shows"
+        elif _FORMULA.match(value):
+            yield column, f"{value[:40]!r} is a formula that nobody computed", "put its value there"
+        if found := _INSIDE.search(value):
+            yield column, f"holds a spreadsheet's error {found.group()!r}", "mend the formula"
+        for found in _HOLES.finditer(value):
+            if not _TAG.fullmatch(found.group()):
+                yield column, f"{found.group()!r} looks like a placeholder", "put in what it stands for"
+        for found in _SQUARE.finditer(value):
+            # In lettering brackets are lettering, unless they are all of it.
+            meant = found.group() == bare if column == "text" else not _EDIT.fullmatch(found.group())
+            if meant and not _HOLES.match(value, found.start() - 1 if found.start() else 0):
+                yield column, f"{found.group()!r} looks like a placeholder", "put in what it stands for, or write it without brackets"
+        if found := _FILLERS.search(value):
+            yield column, f"{found.group()!r} says that something is missing", "put it in"
+
+
+def damaged(row: PromptRow) -> Iterator[Reason]:
+    """Letters that were read in a wrong encoding, entities and tags of HTML, characters that nobody sees."""
+    for column, value in _texts(row):
+        if "\ufffd" in value:
+            yield column, "holds the mark of a lost character (\ufffd)", "write the word anew"
+        elif (mended := _mended(value)) is not None:
+            yield column, f"letters that were read in a wrong encoding: {value[:60]!r}", f"did you mean {mended[:60]!r}?"
+        if found := next((e for e in _ENTITY.finditer(value) if html.unescape(e.group()) != e.group()), None):
+            yield column, f"{found.group()!r} is HTML for {html.unescape(found.group())!r}", "write the character itself"
+        if found := _TAG.search(value):
+            yield column, f"{found.group()!r} is a tag of HTML", "remove it"
+        if (
+            column != "negative_prompt"
+            and (found := _INVISIBLE.search(value))
+            and not re.search("[\u0900-\u0dff\u0600-\u06ff]|\u200d", value)
+        ):
+            yield column, f"holds an invisible character (U+{ord(found.group()):04X})", "remove it, if it is not meant"
+
+
+def foreign_syntax(row: PromptRow) -> Iterator[Reason]:
+    """Syntax of other tools that is not read here, and would be drawn or passed on as words."""
+    value = row.prompt
+    for pattern, what in (
+        (_EDIT, "changes words while it is drawn (A1111), which is not done here"),
+        (_PART, "weighs parts of a prompt (Midjourney), which is not done here"),
+        (_LINK, "names a picture or a page; nothing is fetched from a prompt"),
+        (_EMBEDDING, "names an embedding, which a job cannot load"),
+    ):
+        if found := pattern.search(value):
+            yield "prompt", f"{found.group()[:60]!r} {what}", "remove it, or say it in words"
+
+
+def too_small(row: PromptRow) -> Iterator[Reason]:
+    """Sizes that are drawn larger and cut, and those that cannot carry the mark."""
+    if row.width is None or row.height is None:
+        return
+    size = f"{row.width}x{row.height}"
+    if row.width % 8 or row.height % 8:
+        drawn = f"{-(-row.width // 8) * 8}x{-(-row.height // 8) * 8}"
+        yield "width", f"{size} is no multiple of 8: it is drawn as {drawn} and cut to {size}", f"write {drawn} if that is as good"
+    if not supported(row.width, row.height):
+        remedy = "use 256 pixels at least on the short side, or set mark.allow_unmarked: true in the job"
+        yield "width", f"{size} is too small to carry the mark", remedy
+
+
+def _texts(row: PromptRow) -> Iterator[tuple[str, str]]:
+    for column in _COLUMNS:
+        if value := getattr(row, column):
+            yield column, value
+
+
+def _mended(value: str) -> str | None:
+    """What ftfy makes of mojibake; None where there is none."""
+    if value.isascii():
+        return None
+    from ftfy import fix_encoding
+
+    mended = fix_encoding(value)
+    return mended if mended != value else None

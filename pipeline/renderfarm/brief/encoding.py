@@ -1,0 +1,135 @@
+"""In which encoding a text file is written: what its byte order mark says, else UTF-8, else a guess that is said.
+
+A file that is UTF-8 but for some bytes is refused: read otherwise, every other accent in it would be spoilt. The file is read once in
+pieces, so that its size does not matter.
+"""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from renderfarm.brief.types import Source
+from renderfarm.errors import ManifestError
+
+_PIECE = 1 << 20
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+_CANDIDATES = [
+    "cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp1255", "cp1256", "cp1257", "mac_roman", "koi8_r",
+    "cp932", "gb18030", "big5", "cp949", "euc_jp", "cp437", "cp850",
+]  # fmt: skip
+"""What spreadsheets and editors of the last decades have written."""
+_WESTERN = frozenset("ÀÁÂÃÄÅÆÇÈÉÊËÌÍÎÏÑÒÓÔÕÖØÙÚÛÜßàáâãäåæçèéêëìíîïñòóôõöøùúûüÿŒœŠšŽž“”‘’„‚«»‹›–—…€£™®©°·•×¡¿º½¼\xa0")
+_BINARY = (
+    (b"PK\x03\x04", "a zip archive, as workbooks are", "name it .xlsx if it is a workbook"),
+    (b"\xd0\xcf\x11\xe0", "an old or a password-protected Office file", "save it as .xlsx, or as 'CSV UTF-8'"),
+    (b"PAR1", "Parquet", "name it .parquet"),
+    (b"%PDF", "a PDF", "save the table as .xlsx, or as 'CSV UTF-8'"),
+    (b"\x1f\x8b", "compressed", "unpack it first"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Bad:
+    """The first byte that is no UTF-8, its line from 1, and how many characters beyond ASCII there were that are UTF-8."""
+
+    byte: int
+    line: int
+    sound: int
+
+
+def encoding_of(path: Path, source: Source) -> str:
+    """The encoding's name for Python; a guess is a doubt of the source.
+
+    Raises: ManifestError for what is no text, for UTF-8 with bytes in it that are none, and for what cannot be guessed; OSError.
+    """
+    with path.open("rb") as file:
+        head = file.read(4096)
+    for mark, name in _MARKS:
+        if head.startswith(mark):
+            return name
+    for mark, kind, remedy in _BINARY:
+        if head.startswith(mark):
+            raise ManifestError(f"this is no text but {kind}", str(path), remedy)
+    if head.count(0) > len(head) // 4:
+        even, odd = head[::2].count(0), head[1::2].count(0)
+        return "utf-16-be" if even > odd else "utf-16-le"
+    bad = _first_bad(path)
+    if bad is None:
+        return "utf-8"
+    if bad.sound:
+        what = f"UTF-8 but for some bytes: the first is {bad.byte:#04x} in line {bad.line}"
+        raise ManifestError(what, str(path), "write that line anew, or save the whole as 'CSV UTF-8'")
+    name = _guessed(path)
+    if name is None:
+        what = f"not UTF-8 text (byte {bad.byte:#04x} in line {bad.line}), nor of an encoding that can be told"
+        raise ManifestError(what, str(path), "save it as UTF-8; spreadsheets call it 'CSV UTF-8'")
+    what = f"read as {name.replace('cp125', 'Windows-125')}, which is a guess: byte {bad.byte:#04x} in line {bad.line} is no UTF-8"
+    source.doubt(what, "look at the accents in `manifest show`; spreadsheets save 'CSV UTF-8'")
+    return name
+
+
+def _first_bad(path: Path) -> _Bad | None:
+    """The first byte that is no UTF-8. What follows it is looked at too, for the characters that are."""
+    bad: tuple[int, int] | None = None
+    sound = 0
+    decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
+    line = 1
+    for piece in _pieces(path):
+        text = decoder.decode(piece)
+        if not text.isascii():
+            for char in text:
+                if char > "\x7f":
+                    if not "\udc80" <= char <= "\udcff":
+                        sound += 1
+                    elif bad is None:
+                        at = text.index(char)
+                        bad = (ord(char) - 0xDC00, line + text.count("\n", 0, at))
+        line += text.count("\n")
+    rest = decoder.decode(b"", True)
+    if bad is None and rest:
+        bad = (ord(rest[0]) - 0xDC00, line)
+    return _Bad(*bad, sound) if bad else None
+
+
+def _guessed(path: Path) -> str | None:
+    from charset_normalizer import from_bytes
+
+    told = bytearray()
+    for piece in _pieces(path):
+        told += b"\n".join(row for row in piece.split(b"\n") if not row.isascii())
+        if len(told) > 1 << 16:
+            break
+    sample = bytes(told[: 1 << 16])
+    if _is_western(sample):
+        return "cp1252"
+    best = from_bytes(sample, cp_isolation=_CANDIDATES).best()
+    return best.encoding if best else None
+
+
+def _is_western(sample: bytes) -> bool:
+    """Whether Windows-1252, the commonest by far, gives Latin words with Western letters and typographic marks only.
+
+    Asked first, because a detector of encodings takes its Eastern sister for `crème brûlée` (measured on charset-normalizer 3.5).
+    """
+    try:
+        text = sample.decode("cp1252")
+    except UnicodeDecodeError:
+        return False
+    other = [char for char in text if char > "\x7f"]
+    letters = sum(char.isalpha() and char <= "\x7f" for char in text)
+    return letters > 2 * sum(char.isalpha() for char in other) and all(char in _WESTERN for char in other)
+
+
+def _pieces(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while piece := file.read(_PIECE):
+            yield piece

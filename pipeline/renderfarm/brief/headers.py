@@ -1,0 +1,208 @@
+"""Which column of a manifest a header means: its own name in any spelling, a name that another tool gives it, or what a person says.
+
+What a source may say beside the manifest's columns: `size` (`story`, `1200x628`), `aspect` (`16:9`), `style` (a name in the list of styles)
+and `infotext` (prompt and settings in one block). Names that are known to be no setting of ours become tags. A name that is not known is
+refused, with what could be done about it: a column left out silently is money spent on the wrong picture. Pure.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from renderfarm.errors import ManifestError
+from renderfarm.manifest.cells import TAG_PREFIX
+from renderfarm.manifest.columns import COLUMNS, LIST_OF_ADAPTERS, nearest
+
+IGNORE = "-"
+"""What a mapping says of a column that is to be left out."""
+REST = "*"
+"""In a mapping: every column that is not known."""
+SIZE, ASPECT, STYLE, INFOTEXT, EXCLUDE = "size", "aspect", "style", "infotext", "exclude"
+SAID = (SIZE, ASPECT, STYLE, INFOTEXT)
+"""What a source may say beside the manifest's columns; `brief.rows` makes columns of it."""
+
+_SYNONYMS = {
+    "id": "name key rowid promptid itemid imageid imagename uid uuid identifier index idx no nr number",
+    "prompt": "prompts caption promptstring positiveprompt positive promptpositive prompttext promptcontent fullprompt imageprompt "
+    "textprompt promptdescription inputprompt prompten",
+    "negative_prompt": "negative neg negprompt negativeprompts promptnegative",
+    "seed": "seeds noiseseed baseseed",
+    "width": "w imagewidth breite pixelwidth",
+    "height": "h imageheight höhe hoehe pixelheight",
+    "steps": "step numinferencesteps samplingsteps numsteps schritte inferencesteps",
+    "guidance": "guidancescale cfg cfgscale scale cfgrescale classifierfreeguidance cfgguidance",
+    "images": "count numimages numberofimages imagecount n nimages variants variations batchcount numberresults numimagesperprompt",
+    "adapter": "lora loras",
+    "init_image": "image initimg initialimage inputimage sourceimage",
+    "mask_image": "mask inpaintmask",
+    "control_image": "control controlnetimage controlimage",
+    "strength": "denoisingstrength denoise denoisestrength",
+    "objects": "include",
+    ASPECT: "aspectratio ar ratio seitenverhältnis format aspectratios",
+    SIZE: "imagesize dimensions resolution outputsize formatsize adsize placement",
+    STYLE: "styles stylename stylepreset",
+    INFOTEXT: "parameters infotexts geninfo generationparameters suiimageparams",
+    "tag.filename": "filename file outputname outputfilename savename dateiname filenames outputfile",
+}
+_TAGGED = (
+    "sampler samplername samplerindex scheduler model modelname modelhash modelid checkpoint ckpt ckptname vae vaehash vaename clipskip "
+    "refinermodel refinerswitchat version appversion apiname generationmode username user userid author owner createdby createdat created "
+    "updatedat timestamp date time datetime uploadedat deadline due duedate imagensfw promptnsfw partid nsfw category "
+    "categories challenge note notes comment comments remark remarks campaign sku productid product productname brand client "
+    "customer locale language lang market country region channel platform status priority project team department season audience "
+    "persona source url link imageurl modifiers subset split type class tag tags2 label labels group difficulty length textlength "
+    "keywords theme topic collection placementname jobid messageid channelid guildid upvotes likes rank score rating"
+)
+
+
+def plain(name: str) -> str:
+    """A header without what people vary: case, blanks, underscores, points, hyphens, a byte order mark, a star or colon behind it."""
+    return re.sub(r"[\W_]+", "", name.casefold())
+
+
+_OWN = {plain(name): name for name in (*COLUMNS, LIST_OF_ADAPTERS)} | {name: name for name in SAID}
+_KNOWN = {word: target for target, words in _SYNONYMS.items() for word in words.split()} | {
+    word: f"{TAG_PREFIX}{word}" for word in _TAGGED.split()
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """What each column of a source means, in its order (None: nothing), and what is to be said of that."""
+
+    targets: tuple[str | None, ...]
+    notes: tuple[str, ...] = ()
+
+
+def meaning(name: str, mapping: Mapping[str, str]) -> str | None:
+    """What one header means by itself; None where that is not known. `-`: it is to be left out."""
+    name = name.strip().lstrip("\ufeff")
+    if (said := mapping.get(plain(name))) is not None:
+        return f"{TAG_PREFIX}{_tag(name)}" if said == TAG_PREFIX + REST else said
+    if name.casefold().startswith(TAG_PREFIX) and len(name) > len(TAG_PREFIX):
+        return TAG_PREFIX + name[len(TAG_PREFIX) :]
+    if known := _OWN.get(plain(name)) or _KNOWN.get(plain(name)):
+        return f"{TAG_PREFIX}{_tag(name)}" if known.startswith(TAG_PREFIX) and plain(name) in _TAGGED.split() else known
+    if rest := mapping.get(REST):
+        return f"{TAG_PREFIX}{_tag(name)}" if rest.startswith(TAG_PREFIX) else rest
+    return None
+
+
+def recognised(names: Sequence[str], mapping: Mapping[str, str]) -> int:
+    """How many of these cells are names of columns, if they were a header; 0 where none of them is the prompt."""
+    targets = {meaning(name, mapping) for name in names if name.strip()} - {None, IGNORE}
+    return len(targets) if targets & {"prompt", INFOTEXT} else 0
+
+
+def understood(names: Sequence[str], mapping: Mapping[str, str], where: str) -> Columns:
+    """What a header means as a whole. Raises: ManifestError for names that are doubled, unknown or missing, all of them at once."""
+    names = [name.strip().lstrip("\ufeff") for name in names]
+    _refuse_unused(names, mapping, where)
+    targets = [meaning(name, mapping) if name else None for name in names]
+    own = [
+        name if target in _OWN.values() and _is_own(name, target, mapping) else None for name, target in zip(names, targets, strict=True)
+    ]
+    for at, target in enumerate(targets):
+        # A synonym gives way to the name itself: `prompt` and `caption` side by side are a prompt and a tag.
+        if target and own[at] is None and target in [t for t, mine in zip(targets, own, strict=True) if mine]:
+            targets[at] = f"{TAG_PREFIX}{_tag(names[at])}"
+    wrong = [*_doubled(names, targets), *_unknown(names, targets)]
+    if not {"prompt", INFOTEXT} & set(targets):
+        wrong.append("the column 'prompt' is missing; name it so, or say which it is: --map NAME=prompt")
+    if wrong:
+        shown = [*wrong[:20], *([f"and {len(wrong) - 20} more"] if len(wrong) > 20 else [])]
+        raise ManifestError("the columns are wrong", where, "mend the row that names them, or say what they mean by --map", shown)
+    return Columns(tuple(target if target != IGNORE else None for target in targets), tuple(_said(names, targets)))
+
+
+def unknown_name_remedy(name: str, present: Iterable[str | None]) -> str:
+    """What to do about a column that is not known."""
+    if name.startswith("__index_level_"):
+        return "pandas wrote its index: call to_parquet(..., index=False)"
+    keep = f"keep it as a tag: --map {_quoted(name)}=tag.{_tag(name)}, or leave it out: --map {_quoted(name)}=-"
+    if plain(name) in ("weight", "loraweight"):
+        return f"write the weight behind the adapter's name (style:0.8), or {keep}"
+    meant = nearest(name, COLUMNS)
+    return f"did you mean {meant!r}? Else {keep}" if meant and meant not in set(present) else keep
+
+
+def parsed_mapping(texts: Iterable[str], where: str = "--map") -> dict[str, str]:
+    """`Headline=text` as a mapping. Raises: ManifestError for what is no such text, or a meaning that there is not."""
+    mapping: dict[str, str] = {}
+    for text in texts:
+        name, equals, target = (part.strip() for part in text.rpartition("="))
+        if not equals or not name or not target:
+            raise ManifestError(
+                f"{text!r} does not say what a column means", where, "write NAME=prompt, NAME=tag.sku, or NAME=- to leave it out"
+            )
+        target = _OWN.get(plain(target), target)
+        if target not in (*COLUMNS, LIST_OF_ADAPTERS, *SAID, IGNORE) and not (
+            target.startswith(TAG_PREFIX) and len(target) > len(TAG_PREFIX)
+        ):
+            meant = nearest(target, (*COLUMNS, *SAID))
+            remedy = f"use {meant!r}" if meant else f"use tag.NAME, - or one of: {', '.join((*COLUMNS, *SAID))}"
+            raise ManifestError(f"there is no column {target!r} that {name!r} could mean", where, remedy)
+        if name == REST and not (target == IGNORE or target.startswith(TAG_PREFIX)):
+            raise ManifestError(f"not every other column can be {target!r}", where, "write *=tag.* or *=-")
+        mapping[REST if name == REST else plain(name)] = target
+    return mapping
+
+
+def _is_own(name: str, target: str | None, mapping: Mapping[str, str]) -> bool:
+    return plain(name) in mapping or _OWN.get(plain(name)) == target
+
+
+def _refuse_unused(names: Sequence[str], mapping: Mapping[str, str], where: str) -> None:
+    """Raises: ManifestError for a mapping of a column that is not there."""
+    there = {plain(name) for name in names}
+    for name in mapping:
+        if name != REST and name not in there:
+            shown = ", ".join(repr(one) for one in names if one)[:300]
+            raise ManifestError(f"--map names a column {name!r} that is not there", where, f"the columns are {shown}")
+
+
+def _doubled(names: Sequence[str], targets: Sequence[str | None]) -> list[str]:
+    wrong = []
+    for target in dict.fromkeys(target for target in targets if target and target != IGNORE):
+        same = [name for name, other in zip(names, targets, strict=True) if other == target]
+        if len(same) > 1 and len(set(same)) == 1:
+            wrong.append(f"{same[0]!r} is there more than once; keep one of them")
+        elif len(same) > 1:
+            example = f"--map {_quoted(same[0])}={target} --map {_quoted(same[1])}=tag.{_tag(same[1])}"
+            wrong.append(f"{' and '.join(map(repr, same))} would all be {target!r}; say which is: {example}")
+    if "adapter" in targets and LIST_OF_ADAPTERS in targets:
+        wrong.append("'adapter' and 'adapters' say the same; keep one of them")
+    return wrong
+
+
+def _unknown(names: Sequence[str], targets: Sequence[str | None]) -> list[str]:
+    unknown = [name for name, target in zip(names, targets, strict=True) if name and target is None]
+    return [f"no such column {name!r}; {unknown_name_remedy(name, targets)}" for name in dict.fromkeys(unknown)]
+
+
+def _said(names: Sequence[str], targets: Sequence[str | None]) -> list[str]:
+    """One line for all names that were taken otherwise than they stand there."""
+    pairs = [(name, target) for name, target in zip(names, targets, strict=True) if name and target]
+    taken = [
+        f"{name!r} as {target}"
+        for name, target in pairs
+        if target != IGNORE and not target.startswith(TAG_PREFIX) and plain(name) != plain(target)
+    ]
+    tags = [f"{name!r}" for name, target in pairs if target.startswith(TAG_PREFIX) and name.casefold() != target]
+    out = [f"{name!r}" for name, target in pairs if target == IGNORE]
+    parts = [
+        *taken,
+        *([f"{', '.join(tags)} kept as tag{'s' if len(tags) > 1 else ''}"] if tags else []),
+        *([f"{', '.join(out)} left out"] if out else []),
+    ]
+    return [f"columns: {', '.join(parts)}"] if parts else []
+
+
+def _tag(name: str) -> str:
+    return re.sub(r"[\s.\-]+", "_", name.strip().lower()).strip("_") or "column"
+
+
+def _quoted(name: str) -> str:
+    return name if re.fullmatch(r"[\w.-]+", name) else f"'{name}'"
