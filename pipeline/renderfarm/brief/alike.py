@@ -1,7 +1,7 @@
 """Rows that ask for the same picture, told by sketches in memory that does not grow with the manifest.
 
-A sketch is 64 bits over the prompt's words without case, marks, accents and small words, and over all else that changes the picture. A table
-of fixed size keeps the newest row of each place: below a million rows hardly a pair is missed, beyond that more of those far apart.
+A sketch is 64 bits over the prompt's words without case, marks, accents and small words, and over all else that changes the picture. A
+table of fixed size keeps the newest row of each place: below a million rows hardly a pair is missed, beyond that more of those far apart.
 """
 
 from __future__ import annotations

@@ -98,10 +98,13 @@ def _made(uri: str, scratch: Path, rules: Rules | None, reading: Reading) -> Bui
     for more, what in ((conversion.more_faults, "fault"), (conversion.more_doubts, "warning")):
         if more:
             notes.append(f"{more} more {what}(s) are not shown")
-    faults, doubts = (
-        tuple(sorted(told, key=lambda fault: fault.row or 0)) for told in (conversion.faults, [*source.doubts, *conversion.doubts])
-    )
+    faults = tuple(sorted(conversion.faults, key=_place))
+    doubts = tuple(sorted([*source.doubts, *conversion.doubts], key=_place))
     return BuildReport(len(conversion.places), faults, doubts, tuple(notes), conversion.seen)
+
+
+def _place(fault: Fault) -> int:
+    return fault.row or 0
 
 
 def _converted(source: Source, maker: Maker, conversion: _Conversion) -> Iterator[dict[str, Any]]:

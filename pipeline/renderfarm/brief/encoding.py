@@ -68,13 +68,13 @@ def encoding_of(path: Path, source: Source) -> str:
     if bad.sound:
         what = f"UTF-8 but for some bytes: the first is {bad.byte:#04x} in line {bad.line}"
         raise ManifestError(what, str(path), "write that line anew, or save the whole as 'CSV UTF-8'")
-    name = _guessed(path)
-    if name is None:
+    guess = _guessed(path)
+    if guess is None:
         what = f"not UTF-8 text (byte {bad.byte:#04x} in line {bad.line}), nor of an encoding that can be told"
         raise ManifestError(what, str(path), "save it as UTF-8; spreadsheets call it 'CSV UTF-8'")
-    what = f"read as {name.replace('cp125', 'Windows-125')}, which is a guess: byte {bad.byte:#04x} in line {bad.line} is no UTF-8"
+    what = f"read as {guess.replace('cp125', 'Windows-125')}, which is a guess: byte {bad.byte:#04x} in line {bad.line} is no UTF-8"
     source.doubt(what, "look at the accents in `manifest show`; spreadsheets save 'CSV UTF-8'")
-    return name
+    return guess
 
 
 def _first_bad(path: Path) -> _Bad | None:

@@ -8,7 +8,7 @@ from typing import Any
 from renderfarm.brief.shown import Number
 
 _WHOLE = re.compile(r"[+-]?[0-9]{1,30}")
-_ZEROS = re.compile(r"([+-]?[0-9]{1,18})[.,]0{1,2}(?:0{2,10})?")
+_ZEROS = re.compile(r"([+-]?[0-9]{1,18})[.,](?:0{1,2}|0{4,12})")
 """512.0, 512.00, not 512.000: three zeros may be thousands."""
 _GROUPS = re.compile(r"[+-]?[0-9]{1,3}(?:([.,'’ \u00a0\u202f])[0-9]{3})+(?:[.,]0{1,2})?")
 _POWER = re.compile(r"[+-]?[0-9]+(?:[.,][0-9]+)?[eE][+-]?[0-9]+")

@@ -144,9 +144,8 @@ class Maker:
         try:
             words = variants.parsed(prompt, self._wildcards)
             number = variants.count(words)
-        except (variants.NoVariants, RecursionError) as error:
-            known = isinstance(error, variants.NoVariants)
-            row.reasons.append(("prompt", error.what, error.remedy) if known else ("prompt", "braces stand too deep", "write it simpler"))
+        except variants.NoVariants as error:
+            row.reasons.append(("prompt", error.what, error.remedy))
             return [None]
         wanted = number if self._reading.variants is None else min(number, self._reading.variants)
         self._extra += wanted - 1

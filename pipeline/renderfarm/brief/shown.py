@@ -34,8 +34,13 @@ class Number:
 
 
 def shown(value: float, code: str, epoch_1904: bool = False) -> Number:
-    """The number with its text. `code`: a format code, or the number of a built-in one."""
-    return Number(value, _shown(value, _BUILT_IN.get(code, "General" if code.isdigit() and int(code) < 164 else code), epoch_1904))
+    """The number with its text, by a format code."""
+    return Number(value, _shown(value, code, epoch_1904))
+
+
+def built_in(number: str) -> str:
+    """The code of a built-in format; of one that is not known, the plain one."""
+    return _BUILT_IN.get(number, "General")
 
 
 def general(value: float) -> str:

@@ -31,16 +31,16 @@ _DASH_FLAG = re.compile(r"(?:(?<=\s)|^)[—–](ar|aspect|seed|stylize|chaos|ver
 _DASH_DOUBT = re.compile(r"(?:(?<=\s)|^)[—–](no|style|sref|cref|raw|tile)\b")
 _QUOTED = re.compile(r"""\s*(?:"([^"]*)"|'([^']*)')\s*""")
 _FLAGS = {
-    "ar": "aspect", "aspect": "aspect", "aspect_ratio": "aspect", "seed": "seed", "no": "negative_prompt",
-    "negative_prompt": "negative_prompt", "negative": "negative_prompt", "neg": "negative_prompt", "width": "width", "height": "height", "steps": "steps", "cfg": "guidance",
-    "cfg_scale": "guidance", "scale": "guidance", "guidance_scale": "guidance", "size": "size", "n_iter": "images", "batch_size": "images",
-    "num_images": "images", "images": "images", "prompt": "prompt",
+    "ar": "aspect", "aspect": "aspect", "aspect_ratio": "aspect", "seed": "seed", "width": "width", "height": "height", "size": "size",
+    "no": "negative_prompt", "negative_prompt": "negative_prompt", "negative": "negative_prompt", "neg": "negative_prompt",
+    "steps": "steps", "cfg": "guidance", "cfg_scale": "guidance", "scale": "guidance", "guidance_scale": "guidance",
+    "n_iter": "images", "batch_size": "images", "num_images": "images", "images": "images", "prompt": "prompt",
 }  # fmt: skip
 _FOREIGN = words(
-    "v version niji style s stylize c chaos q quality weird w h iw sref cref cw sw sv p profile personalize stop repeat r tile fast relax "
-    "turbo draft raw hd video uplight upbeta test testp creative sampler sampler_name sampler_index scheduler model motion loop exp oref ow hq "
-    "vibe preset vae clip_skip subseed subseed_strength restore_faces tiling do_not_save_samples do_not_save_grid outpath_samples outpath_grid "
-    "prompt_for_display styles"
+    "v version niji style s stylize c chaos q quality weird w h iw sref cref cw sw sv p profile personalize stop repeat r tile fast"
+    " relax turbo draft raw hd video uplight upbeta test testp creative sampler sampler_name sampler_index scheduler model motion loop"
+    " exp oref ow hq vibe preset vae clip_skip subseed subseed_strength restore_faces tiling do_not_save_samples do_not_save_grid"
+    " outpath_samples outpath_grid prompt_for_display styles"
 )
 """Flags of Midjourney and of A1111's prompt files that a job decides, or that mean nothing here."""
 _ALONE = words("tile fast relax turbo draft raw hd video uplight upbeta test testp creative loop hq do_not_save_samples do_not_save_grid")

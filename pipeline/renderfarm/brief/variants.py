@@ -92,7 +92,10 @@ class Wildcards:
 
 def parsed(prompt: str, wildcards: Wildcards, depth: int = 0) -> _Words:
     """The prompt as words and choices. Raises: NoVariants."""
-    words, rest = _words(prompt, 0, wildcards, depth, inside=False)
+    try:
+        words, rest = _words(prompt, 0, wildcards, depth, inside=False)
+    except RecursionError:
+        raise NoVariants("braces stand too deep in each other", "write it simpler") from None
     assert rest == len(prompt), "outside of braces the whole text is read"
     return words
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import posixpath
 import re
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import IO
 from xml.etree import ElementTree as ET
 
 from renderfarm.brief.headers import recognised
-from renderfarm.brief.shown import Number, shown
+from renderfarm.brief.shown import built_in, shown
 from renderfarm.brief.types import CELL_CHARS_MAX, COLUMNS_MAX, Source, Unreadable
 from renderfarm.errors import ManifestError
 
@@ -28,7 +29,17 @@ _RATIO_FROM = 32 << 20
 _MACROS = re.compile(r"vbaProject|/macrosheets/|\.bin$", re.I)
 _ESCAPE = re.compile(r"_x([0-9A-Fa-f]{4})_")
 _REF = re.compile(r"([A-Z]{1,4})([0-9]{1,8})$")
-_BROKEN = (zipfile.BadZipFile, ET.ParseError, KeyError, ValueError, EOFError, NotImplementedError, RuntimeError, OverflowError)
+_BROKEN = (
+    zipfile.BadZipFile,
+    zlib.error,
+    ET.ParseError,
+    LookupError,
+    ValueError,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+    OverflowError,
+)
 """What a damaged archive or document makes of zipfile, zlib and expat."""
 
 
@@ -119,7 +130,7 @@ class Workbook:
         return sheets, epoch
 
     def _read_formats(self) -> list[str]:
-        """The number format of each cell style: a code, or the number of a built-in one."""
+        """The number format of each cell style, as a code."""
         if "xl/styles.xml" not in self._zip.namelist():
             return []
         codes: dict[str, str] = {}
@@ -132,7 +143,7 @@ class Workbook:
                 codes[element.get("numFmtId", "")] = element.get("formatCode", "")
             elif event == "end" and element.tag == "xf" and inside:
                 number = element.get("numFmtId", "0")
-                formats.append(codes.get(number, number))
+                formats.append(codes.get(number) or built_in(number))
         return formats
 
     def _read_texts(self) -> list[str]:
@@ -234,7 +245,7 @@ class Workbook:
         if kind in ("str", "d"):
             return _unescaped(value)
         style = int(cell.get("s", "0"))
-        return shown(float(value), self._formats[style] if style < len(self._formats) else "0", self._epoch_1904)
+        return shown(float(value), self._formats[style] if style < len(self._formats) else "General", self._epoch_1904)
 
 
 def _refuse_wrappings(path: Path, file: IO[bytes]) -> None:
@@ -296,6 +307,3 @@ def ranges(numbers: list[int]) -> str:
             runs.append([number])
     named = [f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs]
     return ", ".join(named[:10]) + (f" and {len(named) - 10} more" if len(named) > 10 else "")
-
-
-__all__ = ["Number", "Workbook"]

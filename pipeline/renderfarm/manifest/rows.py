@@ -35,9 +35,9 @@ _CLASS_ILLEGAL = re.compile("[,;:\r\n]")
 """What separates classes and counts where people write them: inside one, it is two that were not told apart."""
 SPREADSHEET_ERRORS = frozenset({
     "#REF!", "#N/A", "#NAME?", "#VALUE!", "#DIV/0!", "#NULL!", "#NUM!", "#SPILL!", "#CALC!", "#FIELD!", "#BLOCKED!", "#CONNECT!",
-    "#UNKNOWN!", "#BUSY!", "#PYTHON!", "#EXTERNAL!", "#ERROR!", "#GETTING_DATA", "#BEZUG!", "#NV", "#WERT!", "#ZAHL!", "#ÜBERLAUF!", "#NOM?", "#VALEUR!",
-    "#NOMBRE!", "#¡REF!", "#¿NOMBRE?", "#¡VALOR!", "#¡DIV/0!", "#¡NUM!", "#N/D", "#RIF!", "#NOME?", "#VALORE!", "Err:502", "Err:504",
-    "Err:508", "Err:509", "Err:510", "Err:511", "Err:522",
+    "#UNKNOWN!", "#BUSY!", "#PYTHON!", "#EXTERNAL!", "#ERROR!", "#GETTING_DATA", "#BEZUG!", "#NV", "#WERT!", "#ZAHL!", "#ÜBERLAUF!",
+    "#NOM?", "#VALEUR!", "#NOMBRE!", "#¡REF!", "#¿NOMBRE?", "#¡VALOR!", "#¡DIV/0!", "#¡NUM!", "#N/D", "#RIF!", "#NOME?", "#VALORE!",
+    "Err:502", "Err:504", "Err:508", "Err:509", "Err:510", "Err:511", "Err:522",
 })  # fmt: skip
 """What a cell shows where its formula failed, in the languages of Excel, LibreOffice and Google's sheets."""
 _TEXT_ILLEGAL = re.compile("[\x00-\x08\x0e-\x1f\x7f]")
