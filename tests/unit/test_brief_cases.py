@@ -15,7 +15,7 @@ from renderfarm.schema import PromptRow
 def built(tmp_path: Path, name: str, content: str | bytes, **said: object) -> tuple[BuildReport, list[PromptRow]]:
     path, out = tmp_path / name, tmp_path / "m.parquet"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    report = brief.build(path, out, reading=brief.Reading(**said))  # type: ignore[arg-type]
+    report = brief.build(path, out, reading=brief.ReadAs(**said))  # type: ignore[arg-type]
     rows = [row for shard in manifest.read(str(out)) for row in shard.rows] if not report.faults else []
     assert report.rows == len(rows)
     return report, rows

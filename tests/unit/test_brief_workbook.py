@@ -21,7 +21,7 @@ HEAD = ["id", "prompt", "seed", "tag.note"]
 def built(tmp_path: Path, data: bytes, **said: str) -> tuple[BuildReport, list[PromptRow]]:
     path, out = tmp_path / "brief.xlsx", tmp_path / "m.parquet"
     path.write_bytes(data)
-    report = brief.build(path, out, reading=brief.Reading(**said))
+    report = brief.build(path, out, reading=brief.ReadAs(**said))
     return report, [row for shard in manifest.read(str(out)) for row in shard.rows] if out.exists() else []
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from renderfarm.brief.build import build, check_source
 from renderfarm.brief.headers import parsed_mapping, plain
-from renderfarm.brief.types import Reading
+from renderfarm.brief.types import ReadAs
 from renderfarm.brief.warnings import warners
 
-__all__ = ["Reading", "build", "check_source", "parsed_mapping", "plain", "warners"]
+__all__ = ["ReadAs", "build", "check_source", "parsed_mapping", "plain", "warners"]

@@ -18,7 +18,7 @@ from typing import Any
 from renderfarm import manifest
 from renderfarm.brief.rows import Maker
 from renderfarm.brief.sources import open_source
-from renderfarm.brief.types import Reading, Source
+from renderfarm.brief.types import Brief, ReadAs
 from renderfarm.brief.warnings import warners
 from renderfarm.errors import ManifestError
 from renderfarm.manifest.types import BuildReport, Rules
@@ -56,9 +56,7 @@ class _Conversion:
             self.more_faults += 1
 
 
-def build(
-    source: str | Path, out: Path, rules: Rules | None = None, *, strict: bool = False, reading: Reading | None = None
-) -> BuildReport:
+def build(source: str | Path, out: Path, rules: Rules | None = None, *, strict: bool = False, reading: ReadAs | None = None) -> BuildReport:
     """Writes the manifest `out` from any source; nothing when there is any fault, or with `strict` a warning.
 
     Raises: ManifestError for a source that cannot be read as a whole, or a target that cannot be written.
@@ -66,7 +64,7 @@ def build(
     scratch = out.with_name(f".{out.name}.{secrets.token_hex(8)}.tmp")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        report = _made(str(source), scratch, rules, reading or Reading())
+        report = _made(str(source), scratch, rules, reading or ReadAs())
         if report.faults or (strict and report.warnings):
             return replace(report, rows=0)
         os.replace(scratch, out)
@@ -77,13 +75,13 @@ def build(
     return report
 
 
-def check_source(source: str | Path, rules: Rules | None = None, reading: Reading | None = None) -> BuildReport:
+def check_source(source: str | Path, rules: Rules | None = None, reading: ReadAs | None = None) -> BuildReport:
     """What `build` would say of a source; nothing is written. Raises: ManifestError."""
     with tempfile.TemporaryDirectory(prefix="renderfarm-brief-") as folder:
-        return _made(str(source), Path(folder) / "m.parquet", rules, reading or Reading())
+        return _made(str(source), Path(folder) / "m.parquet", rules, reading or ReadAs())
 
 
-def _made(uri: str, scratch: Path, rules: Rules | None, reading: Reading) -> BuildReport:
+def _made(uri: str, scratch: Path, rules: Rules | None, reading: ReadAs) -> BuildReport:
     with open_source(uri, reading) as source:
         conversion = _Conversion(source.unit)
         maker = Maker(reading, source)
@@ -107,7 +105,7 @@ def _place(fault: Fault) -> int:
     return fault.row or 0
 
 
-def _converted(source: Source, maker: Maker, conversion: _Conversion) -> Iterator[dict[str, Any]]:
+def _converted(source: Brief, maker: Maker, conversion: _Conversion) -> Iterator[dict[str, Any]]:
     for said in source.rows:
         conversion.seen += 1
         conversion.unit = source.unit

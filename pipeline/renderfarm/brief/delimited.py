@@ -14,7 +14,7 @@ from typing import TextIO
 
 from renderfarm.brief.encoding import encoding_of
 from renderfarm.brief.headers import recognised
-from renderfarm.brief.types import CELL_CHARS_MAX, Source
+from renderfarm.brief.types import CELL_CHARS_MAX, Brief
 from renderfarm.errors import ManifestError
 
 Grid = Iterator[tuple[int, Sequence[object]]]
@@ -24,7 +24,7 @@ _SEPARATORS = ",;\t|"
 _LOOKED_AT_CHARS = 1 << 16
 
 
-def grid_of(path: Path, source: Source, mapping: Mapping[str, str]) -> Grid:
+def grid_of(path: Path, source: Brief, mapping: Mapping[str, str]) -> Grid:
     """The rows of a CSV or TSV file, from 1. Raises: ManifestError, OSError; also while it is read."""
     encoding = encoding_of(path, source)
     with path.open(encoding=encoding, newline="") as file:

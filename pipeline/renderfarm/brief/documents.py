@@ -14,7 +14,7 @@ from typing import Any
 
 from renderfarm.brief.encoding import encoding_of
 from renderfarm.brief.headers import INFOTEXT, Columns, meaning, plain, understood
-from renderfarm.brief.types import CELL_CHARS_MAX, COLUMNS_MAX, Reading, Source, SourceRow
+from renderfarm.brief.types import CELL_CHARS_MAX, COLUMNS_MAX, Brief, ReadAs, SourceRow
 from renderfarm.errors import ManifestError
 
 DOCUMENT_BYTES_MAX = 256 << 20
@@ -26,7 +26,7 @@ _WRAPPERS = ("suiimageparams", "params", "metadata", "meta", "settings", "genera
 class _Headers:
     """What the keys of records mean; each set of keys is understood once."""
 
-    def __init__(self, source: Source, reading: Reading, where: str) -> None:
+    def __init__(self, source: Brief, reading: ReadAs, where: str) -> None:
         self._source, self._reading, self._where = source, reading, where
         self._known: dict[tuple[str, ...], Columns | str] = {}
         self._seen: set[str] = set()
@@ -71,7 +71,7 @@ class _Headers:
         return columns
 
 
-def json_lines(path: Path, source: Source, reading: Reading) -> Iterator[SourceRow]:
+def json_lines(path: Path, source: Brief, reading: ReadAs) -> Iterator[SourceRow]:
     """One JSON object a line; blank lines are skipped. Raises: ManifestError, OSError."""
     headers = _Headers(source, reading, str(path))
     with path.open(encoding=encoding_of(path, source)) as file:
@@ -98,7 +98,7 @@ def json_lines(path: Path, source: Source, reading: Reading) -> Iterator[SourceR
     headers.finish()
 
 
-def json_document(path: Path, source: Source, reading: Reading) -> Iterator[SourceRow]:
+def json_document(path: Path, source: Brief, reading: ReadAs) -> Iterator[SourceRow]:
     """The entries of a JSON document, counted from 1. Raises: ManifestError, OSError."""
     if path.stat().st_size > DOCUMENT_BYTES_MAX:
         raise ManifestError(
@@ -124,7 +124,7 @@ def json_document(path: Path, source: Source, reading: Reading) -> Iterator[Sour
     headers.finish()
 
 
-def parquet(path: Path, source: Source, reading: Reading) -> Iterator[SourceRow]:
+def parquet(path: Path, source: Brief, reading: ReadAs) -> Iterator[SourceRow]:
     """The rows of a Parquet file with any columns, counted from 1. Raises: ManifestError, OSError."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -145,7 +145,7 @@ def parquet(path: Path, source: Source, reading: Reading) -> Iterator[SourceRow]
         raise ManifestError(f"not Parquet, or damaged ({reason})", str(path), "write it again") from error
 
 
-def _records(content: Any, path: Path, reading: Reading) -> list[Any]:
+def _records(content: Any, path: Path, reading: ReadAs) -> list[Any]:
     """Raises: ManifestError for a document in which no list of prompts can be told."""
     if isinstance(content, list):
         return [{"prompt": entry} if isinstance(entry, str) else entry for entry in content]

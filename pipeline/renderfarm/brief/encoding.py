@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from renderfarm.brief.types import Source
+from renderfarm.brief.types import Brief
 from renderfarm.errors import ManifestError
 
 _PIECE = 1 << 20
@@ -46,7 +46,7 @@ class _Bad:
     sound: int
 
 
-def encoding_of(path: Path, source: Source) -> str:
+def encoding_of(path: Path, source: Brief) -> str:
     """The encoding's name for Python; a guess is a doubt of the source.
 
     Raises: ManifestError for what is no text, for UTF-8 with bytes in it that are none, and for what cannot be guessed; OSError.

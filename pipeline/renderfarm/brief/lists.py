@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from renderfarm.brief.encoding import encoding_of
-from renderfarm.brief.types import CELL_CHARS_MAX, Source, SourceRow
+from renderfarm.brief.types import CELL_CHARS_MAX, Brief, SourceRow
 from renderfarm.errors import ManifestError
 
 FILES_MAX = 1_000_000
 
 
-def lines(path: Path, source: Source) -> Iterator[SourceRow]:
+def lines(path: Path, source: Brief) -> Iterator[SourceRow]:
     """A prompt a line; blank lines and those that begin with `#` are left out, and the latter counted. Raises: ManifestError, OSError."""
     comments = 0
     with path.open(encoding=encoding_of(path, source)) as file:
@@ -39,7 +39,7 @@ def folder_files(folder: Path) -> list[Path]:
     return files
 
 
-def folder(files: list[Path], source: Source) -> Iterator[SourceRow]:
+def folder(files: list[Path], source: Brief) -> Iterator[SourceRow]:
     """One prompt a file, whose name is the id. Raises: ManifestError, OSError."""
     source.ids = True
     for number, path in enumerate(files, 1):

@@ -14,7 +14,7 @@ from typing import Any
 from renderfarm.brief import headers, ids, sizes, styles, syntax, variants
 from renderfarm.brief.numbers import NotOneNumber, fraction, whole
 from renderfarm.brief.shown import Number
-from renderfarm.brief.types import Reading, Source, SourceRow, Unreadable
+from renderfarm.brief.types import Brief, ReadAs, SourceRow, Unreadable
 from renderfarm.errors import ManifestError
 from renderfarm.manifest.adapters import parse, spelled
 from renderfarm.manifest.cells import TAG_PREFIX, convert, known_key
@@ -51,7 +51,7 @@ class _Row:
 class Maker:
     """Makes the rows of one source; `notes` says what was done, when all rows were made."""
 
-    def __init__(self, reading: Reading, source: Source) -> None:
+    def __init__(self, reading: ReadAs, source: Brief) -> None:
         """Raises: ManifestError for styles or wildcards that cannot be read."""
         self._reading, self._source = reading, source
         self._styles = styles.read_styles(reading.styles) if reading.styles else None

@@ -12,7 +12,7 @@ from renderfarm.brief import delimited, documents, lists
 from renderfarm.brief.headers import recognised
 from renderfarm.brief.tables import named_rows
 from renderfarm.brief.template import read_template
-from renderfarm.brief.types import Reading, Source, SourceRow
+from renderfarm.brief.types import Brief, ReadAs, SourceRow
 from renderfarm.errors import ManifestError, NotStored
 from renderfarm.storage import list_inputs, open_input
 
@@ -29,14 +29,14 @@ _UNITS = {".json": "entry", ".jsonl": "line", ".ndjson": "line", ".txt": "line",
 
 
 @contextmanager
-def open_source(uri: str, reading: Reading) -> Iterator[Source]:
+def open_source(uri: str, reading: ReadAs) -> Iterator[Brief]:
     """A source by its path or `s3://` URI. Its rows raise ManifestError for what is unusable.
 
     Raises: ManifestError for a source that is not there, of no known kind, or not to be opened.
     """
     with _local(uri) as path:
         if path.is_dir():
-            source = Source("file")
+            source = Brief("file")
             source.rows = _guarded(lists.folder(lists.folder_files(path), source), uri)
             yield source
             return
@@ -45,12 +45,12 @@ def open_source(uri: str, reading: Reading) -> Iterator[Source]:
         suffix = path.suffix.lower()
         if path.stat().st_size > SOURCE_BYTES_MAX:
             raise ManifestError(f"larger than {SOURCE_BYTES_MAX >> 30} GiB", uri, "split it, and make a folder of manifests")
-        source = Source(_UNITS.get(suffix, "row"))
+        source = Brief(_UNITS.get(suffix, "row"))
         source.rows = _guarded(_rows(path, suffix, source, reading), uri)
         yield source
 
 
-def _rows(path: Path, suffix: str, source: Source, reading: Reading) -> Iterator[SourceRow]:
+def _rows(path: Path, suffix: str, source: Brief, reading: ReadAs) -> Iterator[SourceRow]:
     if suffix in (".csv", ".tsv", ".tab"):
         return named_rows(delimited.grid_of(path, source, reading.mapping), source, reading, str(path))
     if suffix == ".xlsx":
@@ -70,7 +70,7 @@ def _rows(path: Path, suffix: str, source: Source, reading: Reading) -> Iterator
     raise ManifestError(f"no source of a known kind ({suffix or 'no suffix'})", str(path), remedy)
 
 
-def _sheet_rows(path: Path, source: Source, reading: Reading) -> Iterator[SourceRow]:
+def _sheet_rows(path: Path, source: Brief, reading: ReadAs) -> Iterator[SourceRow]:
     from renderfarm.brief.workbook import Workbook
 
     source.decimal_comma = True
@@ -78,9 +78,9 @@ def _sheet_rows(path: Path, source: Source, reading: Reading) -> Iterator[Source
         yield from named_rows(Workbook(path, file).grid(source, reading.sheet, reading.mapping), source, reading, str(path))
 
 
-def _text_rows(path: Path, source: Source, reading: Reading) -> Iterator[SourceRow]:
+def _text_rows(path: Path, source: Brief, reading: ReadAs) -> Iterator[SourceRow]:
     """A prompt a line; or the table with tabs that spreadsheets call Unicode text."""
-    for _, cells in delimited.grid_of(path, Source("row"), reading.mapping):
+    for _, cells in delimited.grid_of(path, Brief("row"), reading.mapping):
         first = [str(cell).strip() for cell in cells]
         if len(first) > 1 and recognised(first, reading.mapping):
             source.unit = "row"

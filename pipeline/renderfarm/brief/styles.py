@@ -10,7 +10,7 @@ from pathlib import Path
 
 from renderfarm.brief.delimited import grid_of
 from renderfarm.brief.headers import plain
-from renderfarm.brief.types import Source
+from renderfarm.brief.types import Brief
 from renderfarm.errors import ManifestError
 
 _HOLE = "{prompt}"
@@ -59,7 +59,7 @@ def chosen(text: str, styles: Mapping[str, Style]) -> list[Style] | None:
 
 
 def _table_records(path: Path) -> list[dict[str, object]]:
-    rows = [list(cells) for _, cells in grid_of(path, Source("row"), {}) if any(cells)]
+    rows = [list(cells) for _, cells in grid_of(path, Brief("row"), {}) if any(cells)]
     names = [plain(str(name)) for name in rows[0]] if rows else []
     return [dict(zip(names, cells, strict=False)) for cells in rows[1:]]
 

@@ -11,14 +11,14 @@ from typing import Any
 
 from renderfarm.brief.delimited import Grid
 from renderfarm.brief.headers import Columns, plain, recognised, understood
-from renderfarm.brief.types import CELL_CHARS_MAX, COLUMNS_MAX, Reading, Source, SourceRow, Unreadable
+from renderfarm.brief.types import CELL_CHARS_MAX, COLUMNS_MAX, Brief, ReadAs, SourceRow, Unreadable
 from renderfarm.errors import ManifestError
 
 _HEADER_WITHIN = 30
 """Rows that are looked at for the header."""
 
 
-def named_rows(grid: Grid, source: Source, reading: Reading, where: str) -> Iterator[SourceRow]:
+def named_rows(grid: Grid, source: Brief, reading: ReadAs, where: str) -> Iterator[SourceRow]:
     """The rows below the header. Raises: ManifestError for columns that are wrong, or far too many."""
     head = list(itertools.islice((row for row in grid if not _blank(row[1])), _HEADER_WITHIN))
     if not head:

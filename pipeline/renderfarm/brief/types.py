@@ -23,7 +23,7 @@ def words(text: str) -> frozenset[str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class ReadAs:
     """How a source is to be read, beyond what it says itself.
 
     `mapping`: a column's name, as `headers.plain` has it → what it means; `*` stands for every column that is not known. `id_from`: `row`,
@@ -59,7 +59,7 @@ class SourceRow:
 
 
 @dataclass(slots=True)
-class Source:
+class Brief:
     """A source that is open: its rows, and what is said of it as a whole while they are read.
 
     `unit`: what a place is called. `notes`: how it was understood, a line each; `doubts`: what a person should look at.

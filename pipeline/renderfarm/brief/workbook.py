@@ -18,7 +18,7 @@ from xml.etree import ElementTree as ET
 
 from renderfarm.brief.headers import recognised
 from renderfarm.brief.shown import built_in, shown
-from renderfarm.brief.types import CELL_CHARS_MAX, COLUMNS_MAX, Source, Unreadable
+from renderfarm.brief.types import CELL_CHARS_MAX, COLUMNS_MAX, Brief, Unreadable
 from renderfarm.errors import ManifestError
 
 PART_BYTES_MAX = 2 << 30
@@ -68,7 +68,7 @@ class Workbook:
         except _BROKEN as error:
             raise self._damaged(error) from error
 
-    def grid(self, source: Source, wanted: str, mapping: Mapping[str, str]) -> Iterator[tuple[int, list[object]]]:
+    def grid(self, source: Brief, wanted: str, mapping: Mapping[str, str]) -> Iterator[tuple[int, list[object]]]:
         """The rows of the sheet `wanted`, or of the one that has prompts, with their own numbers. Raises: ManifestError."""
         try:
             sheet = self._chosen(wanted, mapping)
@@ -180,14 +180,14 @@ class Workbook:
         return likely[0]
 
     def _has_header(self, sheet: _Sheet, mapping: Mapping[str, str]) -> bool:
-        for at, (_, cells) in enumerate(self._rows(sheet, Source("row"))):
+        for at, (_, cells) in enumerate(self._rows(sheet, Brief("row"))):
             if recognised([cell if isinstance(cell, str) else "" for cell in cells], mapping):
                 return True
             if at > 30:
                 break
         return False
 
-    def _rows(self, sheet: _Sheet, source: Source) -> Iterator[tuple[int, list[object]]]:
+    def _rows(self, sheet: _Sheet, source: Brief) -> Iterator[tuple[int, list[object]]]:
         number = 0
         hidden: list[int] = []
         hidden_columns, merged = 0, list[str]()
@@ -286,7 +286,7 @@ def _in_one_row(ref: str) -> bool:
     return len(set(rows)) <= 1
 
 
-def _say_hidden(source: Source, rows: list[int], columns: int, merged: list[str]) -> None:
+def _say_hidden(source: Brief, rows: list[int], columns: int, merged: list[str]) -> None:
     if rows:
         named = f"{ranges(rows)} {'is' if len(rows) == 1 else 'are'} hidden in the sheet and read like the others"
         source.doubt(f"row{'s' if len(rows) > 1 else ''} {named}", "delete what is not meant; a filter hides rows too")

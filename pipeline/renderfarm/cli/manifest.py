@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TextIO
 
 from renderfarm import brief, manifest
-from renderfarm.brief import Reading, parsed_mapping, plain
+from renderfarm.brief import ReadAs, parsed_mapping, plain
 from renderfarm.cli import logs
 from renderfarm.cli.say import say, say_json
 from renderfarm.errors import ManifestError, NotStored, UserError
@@ -26,7 +26,7 @@ def _rules(args: argparse.Namespace) -> Rules:
     return Rules(adapters=frozenset(job.model.adapters), forbidden_words=job.forbidden_words, control=job.model.controlnet is not None)
 
 
-def _reading(args: argparse.Namespace) -> Reading:
+def _reading(args: argparse.Namespace) -> ReadAs:
     """How the source is to be read. Raises: UserError for a mapping that says nothing, or a file of it that cannot be read."""
     said = list(args.map)
     if args.map_from is not None:
@@ -39,7 +39,7 @@ def _reading(args: argparse.Namespace) -> Reading:
     if args.id_from and args.id_from not in ("row", "prompt"):
         mapping[plain(args.id_from)] = "id"
     job = load_job(args.job) if args.job is not None else None
-    return Reading(
+    return ReadAs(
         mapping=mapping,
         id_from=args.id_from if args.id_from in ("row", "prompt") else "",
         sheet=args.sheet,
@@ -48,7 +48,7 @@ def _reading(args: argparse.Namespace) -> Reading:
         variants=args.variants,
         variants_seed=args.variants_seed,
         rows_made_max=args.variant_rows_max,
-        pixels=job.defaults.width * job.defaults.height if job else Reading().pixels,
+        pixels=job.defaults.width * job.defaults.height if job else ReadAs().pixels,
     )
 
 
