@@ -1,4 +1,4 @@
-"""One job from manifest to audit on real Ray, on a folder and on S3, and what a flipped byte does."""
+"""One job from manifest to audit, on a folder and on S3; an edited row; what a flipped byte does."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from renderfarm.storage import S3Storage, open_storage, put_if_absent_holds
 from tests.integration.conftest import Farm
 
 HOSTILE_ID = "../../etc/passwd"
-ROWS = [
+ROWS: list[dict[str, object]] = [
     {"id": "mug", "prompt": "a red mug", "images": 2, "tags": [("campaign", "spring")]},
     {"id": HOSTILE_ID, "prompt": "<script>alert(1)</script>"},
     {"id": "sign", "prompt": 'a sign that says "ZYXWV"'},
@@ -22,11 +22,7 @@ ROWS = [
 PLANNED = 5
 
 
-def rows() -> list[dict[str, object]]:
-    return [{"images": None, "seed": None, "tags": None, **row} for row in ROWS]
-
-
-def written(farm: Farm) -> None:
+def written(farm: Farm, rows: list[dict[str, object]] = ROWS) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -39,7 +35,7 @@ def written(farm: Farm) -> None:
             ("tags", pa.map_(pa.string(), pa.string())),
         ]
     )
-    pq.write_table(pa.Table.from_pylist(rows(), schema=schema), farm.folder / "rows.parquet")
+    pq.write_table(pa.Table.from_pylist(rows, schema=schema), farm.folder / "rows.parquet")
 
 
 def counts(answer: dict[str, int]) -> tuple[int, ...]:
@@ -77,6 +73,12 @@ def test_a_job_on_a_folder_end_to_end(farm: Farm) -> None:
     Image.effect_noise((300, 300), 40).save(other)
     farm.run("identify", other, "--in", out, expect=5)
 
+    written(farm, [*ROWS[:3], {**ROWS[3], "prompt": "a green lamp"}, {"id": "none", "prompt": ""}])
+    assert "row 4 (id 'none'), column prompt" in farm_error(farm, "render", job)
+    edited = farm.json("render", job, "--skip-invalid", expect=3)
+    assert (counts(edited), edited["attempts"]) == ((PLANNED + 1, 4, 1, 1, 0), 1), "its image is superseded, and nothing else is rendered"
+    assert farm.json("audit", out)["verdict"] == "passed"
+
     data = bytearray(picture.read_bytes())
     data[len(data) // 2] ^= 1
     picture.write_bytes(data)
@@ -109,17 +111,6 @@ def test_a_job_on_s3_over_http(farm: Farm, s3_env: dict[str, str], bucket: str) 
     storage.delete(key)
     found = farm.json("audit", uri, "--quick", expect=4)
     assert [finding["name"] for finding in found["findings"]] == ["object-missing"]
-
-
-def test_an_edited_row_supersedes_its_image_and_nothing_else_is_rendered(farm: Farm) -> None:
-    farm.manifest([{"id": "a", "prompt": "a red mug"}, {"id": "b", "prompt": "a blue mug"}])
-    job = farm.job()
-    assert counts(farm.json("render", job)) == (2, 2, 0, 0, 0)
-    farm.manifest([{"id": "a", "prompt": "a green mug"}, {"id": "b", "prompt": "a blue mug"}, {"id": "c", "prompt": ""}])
-    assert "row 2 (id 'c'), column prompt" in farm_error(farm, "render", job)
-    edited = farm.json("render", job, "--skip-invalid", expect=3)
-    assert (counts(edited), edited["attempts"]) == ((3, 2, 0, 1, 0), 1)
-    assert farm.json("audit", farm.folder / "out")["verdict"] == "passed"
 
 
 def farm_error(farm: Farm, *args: str | Path) -> str:

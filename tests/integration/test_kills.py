@@ -16,12 +16,12 @@ SCRIPT = Path(__file__).parents[2] / "scripts" / "chaos.py"
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize(("engine", "victims"), [("cluster", "renderer,finisher,driver"), ("local", "worker,driver,driver")])
-def test_three_kills_lose_nothing_and_render_nothing_committed_twice(engine: str, victims: str) -> None:
-    command = [sys.executable, str(SCRIPT), "--kills", "3", "--seed", "5", "--engine", engine, "--server", "moto", "--victims", victims]
+@pytest.mark.parametrize(("engine", "victims"), [("cluster", "renderer,driver"), ("local", "worker,driver")])
+def test_two_kills_lose_nothing_and_render_nothing_committed_twice(engine: str, victims: str) -> None:
+    command = [sys.executable, str(SCRIPT), "--kills", "2", "--seed", "5", "--engine", engine, "--server", "moto", "--victims", victims]
     done = subprocess.run(command, capture_output=True, text=True, timeout=880)
     assert done.returncode == 0, done.stdout + done.stderr
     summary = json.loads(done.stdout.splitlines()[-1])
-    assert summary["ok"] == summary["kills"] == 3
+    assert summary["ok"] == summary["kills"] == 2
     assert set(summary["victims"]) == set(victims.split(","))
     assert all(entry["lost"] == entry["recorded_twice"] == entry["committed_redone"] == 0 for entry in summary["rounds"])

@@ -29,7 +29,8 @@ def test_sigterm_drains_commits_and_pauses(farm: Farm) -> None:
 def test_sigterm_to_the_whole_group_drains_as_well(farm: Farm) -> None:
     """As `timeout` sends it: Ray's own processes must not end before the pictures in flight are committed."""
     farm.manifest([{"id": f"row {n}", "prompt": "a red mug", "images": 100} for n in range(3)])
-    process = farm.start("render", farm.job(model={"batch": 2}), "--json", start_new_session=True)
+    job = farm.job(model={"batch": 2}, farm={"engine": "ray", "renderers": 1, "finishers": 1})
+    process = farm.start("render", job, "--json", start_new_session=True)
     assert process.stderr is not None
     seen = next((line for line in process.stderr if "image.accepted" in line), None)
     assert seen is not None, "nothing was accepted before the end"
@@ -44,7 +45,7 @@ def test_sigterm_to_the_whole_group_drains_as_well(farm: Farm) -> None:
 
 def test_sigterm_to_the_whole_group_while_ray_starts_is_a_pause(farm: Farm) -> None:
     farm.manifest([{"id": "row", "prompt": "a red mug"}])
-    process = farm.start("render", farm.job(), "--json", start_new_session=True)
+    process = farm.start("render", farm.job(farm={"engine": "ray"}), "--json", start_new_session=True)
     assert process.stderr is not None
     seen = next((line for line in process.stderr if "plan.recorded" in line), None)
     assert seen is not None, "no plan was recorded"
