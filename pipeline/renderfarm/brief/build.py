@@ -6,6 +6,7 @@ name only when it has no fault. A crash leaves a hidden `.tmp` file and the old 
 
 from __future__ import annotations
 
+import itertools
 import os
 import secrets
 import tempfile
@@ -38,13 +39,15 @@ class _Conversion:
     doubts: list[Doubt] = field(default_factory=list)
     told: set[tuple[int, str | None]] = field(default_factory=set)
     seen: int = 0
-    faulty: int = 0
+    bad: bytearray = field(default_factory=bytearray)
     more_faults: int = 0
     more_doubts: int = 0
 
     def add(self, fault: Fault) -> None:
         """Keeps it with its place in the source, which is what the person edits, or counts it."""
         placed = fault if fault.row is None else replace(fault, row=self.places[fault.row], unit=self.unit)
+        if fault.row is not None and not isinstance(fault, Doubt):
+            self.bad[fault.row] = 1
         if isinstance(placed, Doubt):
             if len(self.doubts) < TOLD_MAX:
                 self.doubts.append(placed)
@@ -56,16 +59,28 @@ class _Conversion:
             self.more_faults += 1
 
 
-def build(source: str | Path, out: Path, rules: Rules | None = None, *, strict: bool = False, reading: ReadAs | None = None) -> BuildReport:
-    """Writes the manifest `out` from any source; nothing when there is any fault, or with `strict` a warning.
+def build(
+    source: str | Path,
+    out: Path,
+    rules: Rules | None = None,
+    *,
+    strict: bool = False,
+    skip_invalid: bool = False,
+    reading: ReadAs | None = None,
+) -> BuildReport:
+    """Writes the manifest `out` from any source; nothing when there is any fault, or with `strict` a warning. `skip_invalid`: rows with
+    faults are left out, and those that have none are written.
 
     Raises: ManifestError for a source that cannot be read as a whole, or a target that cannot be written.
     """
     scratch = out.with_name(f".{out.name}.{secrets.token_hex(8)}.tmp")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        report = _made(str(source), scratch, rules, reading or ReadAs())
-        if report.faults or (strict and report.warnings):
+        report, bad = _made(str(source), scratch, rules, reading or ReadAs())
+        if skip_invalid and 0 < sum(bad) < len(bad) and all(fault.row is not None for fault in report.faults):
+            _leave_out(scratch, bad)
+            report = replace(report, rows=len(bad) - sum(bad))
+        elif report.faults or (strict and report.warnings):
             return replace(report, rows=0)
         os.replace(scratch, out)
     except OSError as error:
@@ -78,27 +93,38 @@ def build(source: str | Path, out: Path, rules: Rules | None = None, *, strict: 
 def check_source(source: str | Path, rules: Rules | None = None, reading: ReadAs | None = None) -> BuildReport:
     """What `build` would say of a source; nothing is written. Raises: ManifestError."""
     with tempfile.TemporaryDirectory(prefix="renderfarm-brief-") as folder:
-        return _made(str(source), Path(folder) / "m.parquet", rules, reading or ReadAs())
+        return _made(str(source), Path(folder) / "m.parquet", rules, reading or ReadAs())[0]
 
 
-def _made(uri: str, scratch: Path, rules: Rules | None, reading: ReadAs) -> BuildReport:
+def _made(uri: str, scratch: Path, rules: Rules | None, reading: ReadAs) -> tuple[BuildReport, bytearray]:
+    """The rows at `scratch`, what is said of them, and which of them have faults (1)."""
     with open_source(uri, reading) as source:
         conversion = _Conversion(source.unit)
         maker = Maker(reading, source)
         manifest.write_raw(scratch, _converted(source, maker, conversion))
         conversion.unit = source.unit
-    if not conversion.more_faults:
-        for fault in manifest.check(str(scratch), rules, warners(), conversion.places):
-            # What follows from what was told already is not told again.
-            if fault.row is None or not {(fault.row, None), (fault.row, fault.column)} & conversion.told:
-                conversion.add(fault)
+    for fault in manifest.check(str(scratch), rules, warners(), conversion.places):
+        # What follows from what was told already is not told again.
+        if fault.row is None or not {(fault.row, None), (fault.row, fault.column)} & conversion.told:
+            conversion.add(fault)
     notes = [*source.notes, *maker.notes()]
     for more, what in ((conversion.more_faults, "fault"), (conversion.more_doubts, "warning")):
         if more:
             notes.append(f"{more} more {what}(s) are not shown")
     faults = tuple(sorted(conversion.faults, key=_place))
     doubts = tuple(sorted([*source.doubts, *conversion.doubts], key=_place))
-    return BuildReport(len(conversion.places), faults, doubts, tuple(notes), conversion.seen)
+    return BuildReport(len(conversion.places), faults, doubts, tuple(notes), conversion.seen), conversion.bad
+
+
+def _leave_out(scratch: Path, bad: bytearray) -> None:
+    """Writes the file again without its bad rows."""
+    good = scratch.with_name(f"{scratch.name}.good")
+    rows = itertools.chain.from_iterable(manifest.raw_rows(str(scratch)))
+    try:
+        manifest.write_raw(good, (row for row, wrong in zip(rows, bad, strict=True) if not wrong))
+        os.replace(good, scratch)
+    finally:
+        good.unlink(missing_ok=True)
 
 
 def _place(fault: Fault) -> int:
@@ -112,6 +138,7 @@ def _converted(source: Brief, maker: Maker, conversion: _Conversion) -> Iterator
         for made in maker.rows(said):
             number = len(conversion.places)
             conversion.places.append(made.place)
+            conversion.bad.append(0)
             row_id = made.values.get("id") or None
             told = [(column, what, remedy) for column, what, remedy in made.reasons]
             if made.broken:
@@ -119,7 +146,7 @@ def _converted(source: Brief, maker: Maker, conversion: _Conversion) -> Iterator
                 conversion.told.add((number, None))
             for column, what, remedy in told:
                 conversion.add(Fault(number, row_id, column, what, remedy))
-                if len(conversion.told) < TOLD_MAX:
+                if len(conversion.told) < 10 * TOLD_MAX:
                     conversion.told.add((number, column))
             for column, what, remedy in made.doubts:
                 conversion.add(Doubt(number, row_id, column, what, remedy))

@@ -30,6 +30,7 @@ class _Headers:
         self._source, self._reading, self._where = source, reading, where
         self._known: dict[tuple[str, ...], Columns | str] = {}
         self._seen: set[str] = set()
+        self._understood_any = False
 
     def row(self, place: int, record: Mapping[str, Any]) -> SourceRow:
         """One record as a row. What is wrong with its keys makes it a broken one."""
@@ -65,8 +66,9 @@ class _Headers:
             columns = understood(names, mapping, self._where)
         except ManifestError as error:
             return "; ".join(error.details)
-        if not self._known:
+        if not self._understood_any:
             self._source.ids = "id" in columns.targets
+            self._understood_any = True
         self._source.notes += [note for note in columns.notes if note not in self._source.notes][: 20 - len(self._source.notes)]
         return columns
 
@@ -156,6 +158,9 @@ def _records(content: Any, path: Path, reading: ReadAs) -> list[Any]:
             )
         meant = {meaning(name, reading.mapping) for name in content}
         lists = [name for name, value in content.items() if isinstance(value, list | dict) and plain(name) in _LISTS]
+        records = [name for name in lists if isinstance(content[name], list) and any(isinstance(entry, dict) for entry in content[name])]
+        if len(records) == 1:
+            return _records(content[records[0]], path, reading)
         if _by_columns(content, meant):
             return _turned(content)
         if len(lists) == 1:

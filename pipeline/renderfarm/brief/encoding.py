@@ -7,6 +7,7 @@ pieces, so that its size does not matter.
 from __future__ import annotations
 
 import codecs
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ from renderfarm.brief.types import Brief
 from renderfarm.errors import ManifestError
 
 _PIECE = 1 << 20
+_ESCAPED = re.compile("[\udc80-\udcff]")
+"""How Python writes a byte that is no UTF-8."""
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -39,11 +42,12 @@ _BINARY = (
 
 @dataclass(frozen=True, slots=True)
 class _Bad:
-    """The first byte that is no UTF-8, its line from 1, and how many characters beyond ASCII there were that are UTF-8."""
+    """The first byte that is no UTF-8 and its line from 1; how many characters beyond ASCII are UTF-8 (`sound`), and how many bytes are not."""
 
     byte: int
     line: int
     sound: int
+    bytes: int
 
 
 def encoding_of(path: Path, source: Brief) -> str:
@@ -65,7 +69,7 @@ def encoding_of(path: Path, source: Brief) -> str:
     bad = _first_bad(path)
     if bad is None:
         return "utf-8"
-    if bad.sound:
+    if bad.sound >= bad.bytes:
         what = f"UTF-8 but for some bytes: the first is {bad.byte:#04x} in line {bad.line}"
         raise ManifestError(what, str(path), "write that line anew, or save the whole as 'CSV UTF-8'")
     guess = _guessed(path)
@@ -79,25 +83,23 @@ def encoding_of(path: Path, source: Brief) -> str:
 
 def _first_bad(path: Path) -> _Bad | None:
     """The first byte that is no UTF-8. What follows it is looked at too, for the characters that are."""
-    bad: tuple[int, int] | None = None
-    sound = 0
+    first: tuple[int, int] | None = None
+    sound = bad = 0
     decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
     line = 1
     for piece in _pieces(path):
         text = decoder.decode(piece)
         if not text.isascii():
-            for char in text:
-                if char > "\x7f":
-                    if not "\udc80" <= char <= "\udcff":
-                        sound += 1
-                    elif bad is None:
-                        at = text.index(char)
-                        bad = (ord(char) - 0xDC00, line + text.count("\n", 0, at))
+            wrong = _ESCAPED.findall(text)
+            bad += len(wrong)
+            sound += sum(char > "\x7f" for char in text) - len(wrong)
+            if wrong and first is None:
+                first = (ord(wrong[0]) - 0xDC00, line + text.count("\n", 0, text.index(wrong[0])))
         line += text.count("\n")
     rest = decoder.decode(b"", True)
-    if bad is None and rest:
-        bad = (ord(rest[0]) - 0xDC00, line)
-    return _Bad(*bad, sound) if bad else None
+    if rest and first is None:
+        first = (ord(rest[0]) - 0xDC00, line)
+    return _Bad(*first, sound, bad + len(rest)) if first else None
 
 
 def _guessed(path: Path) -> str | None:

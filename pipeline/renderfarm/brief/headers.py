@@ -12,21 +12,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from renderfarm.errors import ManifestError
-from renderfarm.manifest.cells import TAG_PREFIX
+from renderfarm.manifest.cells import TAG_PREFIX, known_key
 from renderfarm.manifest.columns import COLUMNS, LIST_OF_ADAPTERS, nearest
 
 IGNORE = "-"
 """What a mapping says of a column that is to be left out."""
 REST = "*"
 """In a mapping: every column that is not known."""
-SIZE, ASPECT, STYLE, INFOTEXT, EXCLUDE = "size", "aspect", "style", "infotext", "exclude"
+SIZE, ASPECT, STYLE, INFOTEXT = "size", "aspect", "style", "infotext"
 SAID = (SIZE, ASPECT, STYLE, INFOTEXT)
 """What a source may say beside the manifest's columns; `brief.rows` makes columns of it."""
 
 _SYNONYMS = {
     "id": "name key rowid promptid itemid imageid imagename uid uuid identifier index idx no nr number",
     "prompt": "prompts caption promptstring positiveprompt positive promptpositive prompttext promptcontent fullprompt imageprompt "
-    "textprompt promptdescription inputprompt prompten",
+    "textprompt promptdescription inputprompt",
     "negative_prompt": "negative neg negprompt negativeprompts promptnegative",
     "seed": "seeds noiseseed baseseed",
     "width": "w imagewidth breite pixelwidth",
@@ -53,6 +53,7 @@ _TAGGED = (
     "categories challenge note notes comment comments remark remarks campaign sku productid product productname brand client "
     "customer locale language lang market country region channel platform status priority project team department season audience "
     "persona source url link imageurl modifiers subset split type class tag tags2 label labels group difficulty length textlength "
+    "promptlength "
     "keywords theme topic collection placementname jobid messageid channelid guildid upvotes likes rank score rating"
 )
 
@@ -66,6 +67,9 @@ _OWN = {plain(name): name for name in (*COLUMNS, LIST_OF_ADAPTERS)} | {name: nam
 _KNOWN = {word: target for target, words in _SYNONYMS.items() for word in words.split()} | {
     word: f"{TAG_PREFIX}{word}" for word in _TAGGED.split()
 }
+
+_LANGUAGE = re.compile("prompt(?:en|eng|english|cn|zh|chinese|de|german|fr|french|es|spanish|it|italian|pt|ja|jp|ko|ru|nl|pl|tr|ar)")
+"""Sets of prompts that come in several languages name the column by its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +87,10 @@ def meaning(name: str, mapping: Mapping[str, str]) -> str | None:
         return f"{TAG_PREFIX}{_tag(name)}" if said == TAG_PREFIX + REST else said
     if name.casefold().startswith(TAG_PREFIX) and len(name) > len(TAG_PREFIX):
         return TAG_PREFIX + name[len(TAG_PREFIX) :]
-    if known := _OWN.get(plain(name)) or _KNOWN.get(plain(name)):
+    if known := _OWN.get(plain(name)) or (plain(name) if known_key(plain(name)) else None) or _KNOWN.get(plain(name)):
         return f"{TAG_PREFIX}{_tag(name)}" if known.startswith(TAG_PREFIX) and plain(name) in _TAGGED.split() else known
+    if _LANGUAGE.fullmatch(plain(name)):
+        return "prompt"
     if rest := mapping.get(REST):
         return f"{TAG_PREFIX}{_tag(name)}" if rest.startswith(TAG_PREFIX) else rest
     return None

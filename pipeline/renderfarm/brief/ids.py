@@ -9,8 +9,12 @@ import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 _WORDS_MAX = 5
 _SLUG_CHARS_MAX = 32
+_PLACES, _PROBES = 1 << 22, 16
+"""32 MiB: room for three million ids."""
 
 
 def made_id(cells: Mapping[str, Any], id_from: str, place: int) -> str:
@@ -23,6 +27,34 @@ def made_id(cells: Mapping[str, Any], id_from: str, place: int) -> str:
         return f"row-{place}"
     said = prompt if id_from == "prompt" else json.dumps({k: cells[k] for k in sorted(cells)}, ensure_ascii=False, default=repr)
     return f"{slug(prompt)}-{digest(said)}".lstrip("-")
+
+
+class Repeated:
+    """Tells made ids apart that are the same, since their rows say the same: the second is `…-2`.
+
+    In memory that does not grow: what is forgotten in a table that is full is refused later, as one id of two rows.
+    """
+
+    def __init__(self) -> None:
+        self._seen = np.zeros(_PLACES, np.uint64)
+        self._counts: dict[str, int] = {}
+
+    def told_apart(self, made: str) -> str:
+        """The id, with its number where it was given before."""
+        if self._known(int.from_bytes(hashlib.blake2b(made.encode(), digest_size=8).digest(), "little") | 1):
+            self._counts[made] = self._counts.get(made, 1) + 1
+            return f"{made}-{self._counts[made]}"
+        return made
+
+    def _known(self, key: int) -> bool:
+        for step in range(_PROBES):
+            place = (key + step) % _PLACES
+            if int(self._seen[place]) == key:
+                return True
+            if not self._seen[place]:
+                self._seen[place] = key
+                return False
+        return False
 
 
 def variant_id(row_id: str, prompt: str) -> str:

@@ -61,6 +61,8 @@ class Maker:
         self._extra = 0
         self._counts: dict[str, int] = {}
         self._first_id = ""
+        self._repeated = ids.Repeated()
+        self._joined = [headers.meaning(name, reading.mapping) for name in reading.id_from.split(",")] if "," in reading.id_from else []
 
     def rows(self, row: SourceRow) -> Iterator[Made]:
         """What becomes of one row of the source. Raises: ManifestError where all rows together make too many."""
@@ -240,6 +242,8 @@ class Maker:
             return value.text
         if name == "id" and isinstance(value, int) and not isinstance(value, bool):
             return str(value)
+        if name == "text" and isinstance(value, list) and all(isinstance(line, str) for line in value):
+            return "\n".join(value)
         if name.startswith(TAG_PREFIX) and not isinstance(value, str):
             return json.dumps(value, ensure_ascii=False, default=str)
         return value
@@ -248,9 +252,12 @@ class Maker:
         """The id that is made for a row; None where it brings its own, or its column of ids is empty there."""
         if self._source.ids and not self._reading.id_from:
             return None
+        if self._joined:
+            parts = [_plain(cells.get(target or "", "")).strip() for target in self._joined]
+            return "-".join(parts) if all(parts) else ""
         if (own := cells.pop("id", None)) is not None:
             cells.setdefault(f"{TAG_PREFIX}id", str(own))
-        made = ids.made_id(cells, self._reading.id_from, place)
+        made = self._repeated.told_apart(ids.made_id(cells, self._reading.id_from, place))
         self._first_id = self._first_id or made
         return made
 

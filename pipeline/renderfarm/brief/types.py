@@ -27,7 +27,8 @@ class ReadAs:
     """How a source is to be read, beyond what it says itself.
 
     `mapping`: a column's name, as `headers.plain` has it → what it means; `*` stands for every column that is not known. `id_from`: `row`,
-    `prompt`, or "" (the column of ids, else the whole row). `pixels`: the area of a picture of which only the aspect is said.
+    `prompt`, names of columns with commas between, or "" (the column of ids, else the whole row). `pixels`: the area of a picture of
+    which only the aspect is said.
     """
 
     mapping: Mapping[str, str] = field(default_factory=dict)

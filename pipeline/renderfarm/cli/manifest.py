@@ -18,6 +18,9 @@ from renderfarm.job import load_job
 from renderfarm.manifest import BadRow, BuildReport, Rules
 from renderfarm.schema import Doubt, Fault
 
+SAME_SHOWN_MAX = 10
+"""How often the same is said of different rows."""
+
 
 def _rules(args: argparse.Namespace) -> Rules:
     if args.job is None:
@@ -36,12 +39,13 @@ def _reading(args: argparse.Namespace) -> ReadAs:
             raise ManifestError("cannot be read as text", str(args.map_from), "write one NAME=COLUMN a line") from error
         said = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")] + said
     mapping = parsed_mapping(said)
-    if args.id_from and args.id_from not in ("row", "prompt"):
+    made = args.id_from in ("row", "prompt") or "," in args.id_from
+    if args.id_from and not made:
         mapping[plain(args.id_from)] = "id"
     job = load_job(args.job) if args.job is not None else None
     return ReadAs(
         mapping=mapping,
-        id_from=args.id_from if args.id_from in ("row", "prompt") else "",
+        id_from=args.id_from if made else "",
         sheet=args.sheet,
         styles=args.styles,
         wildcards=args.wildcards,
@@ -55,14 +59,14 @@ def _reading(args: argparse.Namespace) -> ReadAs:
 def build(args: argparse.Namespace) -> int:
     """Build a manifest; 2 with every fault when there is one, and then nothing is written."""
     logs.configure(quiet=True)
-    report = brief.build(args.source, args.out, _rules(args), strict=args.strict, reading=_reading(args))
+    report = brief.build(args.source, args.out, _rules(args), strict=args.strict, skip_invalid=args.skip_invalid, reading=_reading(args))
     _say_report(report, args.source, sys.stderr)
     counts = _counts(len(report.faults), len(report.warnings))
-    if report.faults or (report.warnings and args.strict):
+    if not report.rows:
         say(f"renderfarm: {report.seen} rows in, {counts}, nothing was written", file=sys.stderr)
         return UserError.exit_code
     said = f" of {report.seen} in the source" if report.seen != report.rows else ""
-    say(f"{args.out}: {report.rows} rows{said}" + (f", {counts}" if report.warnings else ""))
+    say(f"{args.out}: {report.rows} rows{said}" + (f", {counts}" if report.warnings or report.faults else ""))
     return 0
 
 
@@ -109,8 +113,15 @@ def _check_source(args: argparse.Namespace) -> int:
 def _say_report(report: BuildReport, source: str, file: TextIO) -> None:
     for note in report.notes:
         say(f"{source}: {note}", file=file)
+    alike: dict[tuple[str, str, str], int] = {}
     for fault in _in_order(report):
-        say(fault, file=file)
+        kind = (type(fault).__name__, fault.what, fault.remedy)
+        alike[kind] = alike.get(kind, 0) + 1
+        if alike[kind] <= SAME_SHOWN_MAX:
+            say(fault, file=file)
+    for (_, what, _), number in alike.items():
+        if number > SAME_SHOWN_MAX:
+            say(f"and {number - SAME_SHOWN_MAX} more say: {what[:100]} (`manifest check --json` lists all)", file=file)
 
 
 def _in_order(report: BuildReport) -> list[Fault]:

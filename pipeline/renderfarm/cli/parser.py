@@ -169,6 +169,7 @@ def _manifest(commands: Subparsers) -> None:
     )
     build.add_argument("source", metavar="SRC", help=SOURCES)
     build.add_argument("-o", "--out", metavar="M", type=Path, required=True, help="the Parquet file to write")
+    build.add_argument("--skip-invalid", action="store_true", help="write the rows without faults, and say which were left out")
     _reading(build)
     check = add_command(
         group, "check", "manifest:check", "all faults and warnings of a manifest", "renderfarm manifest check manifests/mockups.parquet"
@@ -197,7 +198,12 @@ def _reading(parser: argparse.ArgumentParser) -> None:
         help="what a column means: a column of the manifest, tag.NAME, or - to leave it out",
     )
     parser.add_argument("--map-from", metavar="FILE", type=Path, help="a file with one NAME=COLUMN a line")
-    parser.add_argument("--id-from", metavar="FROM", default="", help="where ids come from: row (its number), prompt, or a column's name")
+    parser.add_argument(
+        "--id-from",
+        metavar="FROM",
+        default="",
+        help="where ids come from: row (its number), prompt, a column's name, or several with commas between",
+    )
     parser.add_argument("--sheet", metavar="NAME", default="", help="the sheet of a workbook")
     parser.add_argument("--styles", metavar="FILE", type=Path, help="a list of styles that the column `style` names: .csv or .json")
     parser.add_argument(
