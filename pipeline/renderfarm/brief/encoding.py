@@ -42,7 +42,7 @@ _BINARY = (
 
 @dataclass(frozen=True, slots=True)
 class _Bad:
-    """The first byte that is no UTF-8 and its line from 1; how many characters beyond ASCII are UTF-8 (`sound`), and how many bytes are not."""
+    """The first byte that is no UTF-8 and its line; how many characters beyond ASCII are UTF-8 (`sound`), and how many bytes are not."""
 
     byte: int
     line: int
