@@ -35,6 +35,8 @@ class Intent:
     weights_digest: str
     adapter_digests: Mapping[str, str] = field(default_factory=dict)
     input_digests: Mapping[str, str] = field(default_factory=dict)
+    embedding_digests: Mapping[str, str] = field(default_factory=dict)
+    """Word → digest of its textual inversion."""
     control: str = ""
     """The ControlNet's digest and scale; empty without one."""
 
@@ -114,6 +116,10 @@ def _image_id(image: PlannedImage, intent: Intent) -> str:
         content["control"] = [intent.control, image.control_digest]
     if intent.job.model.lossy.name:
         content["lossy"] = intent.job.model.lossy.name
+    if intent.job.model.altered:
+        content["model"] = intent.job.model.altered
+    if words := embedded(intent, image.prompt, image.negative_prompt):
+        content["embeddings"] = words
     if in_chunks(intent.job, image.prompt, image.negative_prompt):
         content["long_prompts"] = "chunk"
     if intent.job.model.prompt_weights == "read" and weights_in(image.prompt, image.negative_prompt):
@@ -133,6 +139,7 @@ class ImageIds:
         self._intent = intent
         model = intent.job.model
         self._lossy = f'"lossy":{_text(model.lossy.name)},' if model.lossy.name else ""
+        self._altered = f'"model":{_canonical(model.altered)},' if model.altered else ""
         self._tail = f'"weights":{_text(intent.weights_digest)}}}]'
         self._scheduler = _text(model.scheduler)
 
@@ -149,11 +156,13 @@ class ImageIds:
         init_json, mask_json = (_text(intent.input_digests.get(uri) if uri else None) for uri in (init, mask))
         control_json = f'"control":[{_text(intent.control)},{_text(intent.input_digests.get(control))}],' if control is not None else ""
         chunked = '"long_prompts":"chunk",' if in_chunks(job, raw["prompt"], negative) else ""
+        words = embedded(intent, raw["prompt"], negative) if intent.embedding_digests else {}
+        words_json = f'"embeddings":{_canonical(words)},' if words else ""
         weighted = '"prompt_weights":"read",' if job.model.prompt_weights == "read" and weights_in(raw["prompt"], negative) else ""
         version, salt_json = (2, f'"salt":"{salt}",') if salt else (1, "")
-        head = f'["renderfarm image {version}",{{"adapter":{adapter_json},{control_json}"guidance":{guidance!r},"index":'
+        head = f'["renderfarm image {version}",{{"adapter":{adapter_json},{control_json}{words_json}"guidance":{guidance!r},"index":'
         middle = (
-            f',"init":{init_json},{chunked}{self._lossy}"mask":{mask_json},"negative_prompt":{_text(negative)},'
+            f',"init":{init_json},{chunked}{self._lossy}"mask":{mask_json},{self._altered}"negative_prompt":{_text(negative)},'
             f'"prompt":{_text(raw["prompt"])},{weighted}"row":{_text(row)},{salt_json}"scheduler":{self._scheduler},"seed":'
         )
         tail = (
@@ -173,6 +182,11 @@ def in_chunks(job: JobSettings, prompt: str, negative: str) -> bool:
     """Whether the job's `long_prompts: chunk` may change this picture, as far as can be told without the tokenizer."""
     long = max(len(prompt.encode("utf-8", "surrogatepass")), len(negative.encode("utf-8", "surrogatepass"))) > SHORT_BYTES
     return long and job.model.long_prompts == "chunk"
+
+
+def embedded(intent: Intent, *texts: str) -> dict[str, str]:
+    """The textual inversions whose words stand in a text, with their digests."""
+    return {word: digest for word, digest in intent.embedding_digests.items() if any(word in text for text in texts)}
 
 
 def weights_in(*texts: str) -> bool:

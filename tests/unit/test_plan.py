@@ -173,3 +173,20 @@ def test_only_what_chunks_may_change_is_another_image() -> None:
         assert ImageIds(chunked).of(raw)[0].hex() == one(row, chunked).image_id
     assert one(ROW, chunked).image_id == one(ROW).image_id
     assert one(long, changed_job(model={"long_prompts": "refuse"})).image_id == one(long).image_id
+
+
+def test_settings_of_a_model_make_another_image_only_where_a_job_says_them() -> None:
+    plain_row, weighted, worded = ROW, replace(ROW, prompt="a (red:1.3) mug"), replace(ROW, prompt="a <cat> mug")
+    altered = changed_job(model={"sigmas": "karras", "clip_skip": 1, "guidance_rescale": 0.7})
+    read = changed_job(model={"prompt_weights": "read", "long_prompts": "chunk"})
+    worded_intent = replace(changed_job(), embedding_digests={"<cat>": "c" * 64})
+    for row, intent, differs in (
+        (plain_row, altered, True),
+        (plain_row, read, False),
+        (weighted, read, True),
+        (plain_row, worded_intent, False),
+        (worded, worded_intent, True),
+    ):
+        assert (one(row, intent).image_id != one(row).image_id) == differs
+        raw = {"id": row.id, "prompt": row.prompt, "images": 3}
+        assert ImageIds(intent).of(raw)[0].hex() == one(row, intent).image_id

@@ -19,6 +19,10 @@ COMMIT = re.compile(r"[0-9a-f]{40}")
 """A full Git commit hash, the only revision of a Hub repository that cannot move."""
 
 
+ALTERING = ("clip_skip", "guidance_rescale", "prediction_type", "shift", "sigmas", "true_cfg", "zero_snr")
+"""Settings that change pixels by intent, and enter an image's id only where a job says them."""
+
+
 class AdapterSettings(Section):
     """One LoRA adapter that rows of the manifest may ask for by its name."""
 
@@ -104,6 +108,32 @@ class ModelSettings(Section):
     scheduler: str | None = Field(
         None, description="Sampler, for example `euler`, `ddim`, `dpmpp_2m`, `unipc`, `lcm`. Empty: the weights' own."
     )
+    sigmas: Literal["karras", "exponential", "beta", "sgm_uniform"] | None = Field(
+        None,
+        description="How the sampler spaces its noise levels, as the front ends name it: diffusers' `use_karras_sigmas`, "
+        "`use_exponential_sigmas`, `use_beta_sigmas`, or `timestep_spacing: trailing` (sgm_uniform). Empty: as the sampler has it.",
+    )
+    prediction_type: Literal["epsilon", "v_prediction"] | None = Field(
+        None, description="What the denoiser was trained to predict, where the weights' own configuration does not say it."
+    )
+    zero_snr: bool | None = Field(None, description="Noise levels that end without signal (`rescale_betas_zero_snr`).")
+    shift: float | None = Field(None, gt=0, le=100, description="Shift of a flow's noise levels, where the weights' own does not do.")
+    guidance_rescale: float = Field(
+        0.0, ge=0, le=1, description="How much guidance is rescaled against over-exposure (0.7 with zero SNR). Stable Diffusion 1/2, SDXL."
+    )
+    clip_skip: int | None = Field(
+        None,
+        ge=1,
+        le=11,
+        description="Last layers of CLIP that are left out, as diffusers counts: 1 is what front ends call 2. Stable Diffusion, SDXL, LCM.",
+    )
+    true_cfg: float | None = Field(
+        None, ge=1, le=30, description="True guidance beside the distilled one, with negative prompts, above 1 (FLUX.1). Twice the time."
+    )
+    embeddings: dict[str, str] = Field(
+        default_factory=dict,
+        description="Textual inversions: the word that prompts use → its .safetensors file. Stable Diffusion 1/2, LCM, SDXL.",
+    )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto",
         description="Number format of the weights. `auto`: bfloat16 on CUDA (float16 before Ampere), float32 on the CPU.",
@@ -160,6 +190,19 @@ class ModelSettings(Section):
     def _revision_is_a_commit(cls, value: str | None) -> str | None:
         return _commit(value)
 
+    @property
+    def altered(self) -> dict[str, object]:
+        """What these settings change of the weights' own way of drawing, that no other field of a record or an image's id says."""
+        values = {name: getattr(self, name) for name in ALTERING}
+        return {name: value for name, value in values.items() if value is not None and value != 0.0}
+
+    @model_validator(mode="after")
+    def _embedded_words_are_words(self) -> Self:
+        for word in self.embeddings:
+            if not re.fullmatch(r"[^\s()\[\]:\\]{2,64}", word):
+                raise ValueError(f"embedding {word!r}: use a word of 2 to 64 characters without brackets, colons and spaces")
+        return self
+
     @model_validator(mode="after")
     def _adapter_names_are_plain(self) -> Self:
         for name in self.adapters:
@@ -177,6 +220,10 @@ class ModelSettings(Section):
             raise ValueError("slots mix images at different steps: not with adapters, deterministic or lossy.reuse")
         if self.prompt_weights == "read" and self.long_prompts != "chunk":
             raise ValueError("prompt_weights: read encodes prompts in chunks: set long_prompts: chunk too")
+        if self.prompt_weights == "read" and self.clip_skip is not None:
+            raise ValueError("prompt_weights: read reads CLIP's usual layer: not with clip_skip")
+        if self.slots and (named := [name for name in self.altered if name != "prediction_type"]):
+            raise ValueError(f"slots step by themselves: not with {', '.join(named)}")
         if self.slots and self.long_prompts == "chunk":
             raise ValueError("slots hold prompts of one length: not with long_prompts: chunk")
         moving = self.memory in ("offload", "sequential")

@@ -19,6 +19,7 @@ from typing import Any
 from renderfarm.errors import WeightsError
 from renderfarm.models.families import Family
 from renderfarm.models.layout import Component, check_safetensors, read_header, read_json
+from renderfarm.models.sampling import ZERO_SNR
 
 WHOLE = ("first_stage_model.", "vae.")
 """Tensor names of a VAE: the file holds a whole model."""
@@ -59,12 +60,6 @@ SPOKEN: dict[str, dict[str, object]] = {
 
 OTHER_NOISE = ("edm_vpred.sigma_max", "edm_mean")
 """Tensors of files that were trained on EDM's noise levels (CosXL, Playground 2.5)."""
-
-ZERO_SNR = frozenset(
-    {"DDIMScheduler", "DDPMScheduler", "DPMSolverMultistepScheduler", "EulerAncestralDiscreteScheduler", "EulerDiscreteScheduler"}
-    | {"LCMScheduler", "TCDScheduler", "UniPCMultistepScheduler"}
-)
-"""Samplers that know noise levels without signal (`rescale_betas_zero_snr`); others would leave that out without a word."""
 
 
 def spoken_sampler(file: Path, folder: Path, scheduler: str) -> dict[str, object]:

@@ -18,6 +18,7 @@ from renderfarm.models import speed
 from renderfarm.models.adapters import load_adapters
 from renderfarm.models.checkpoint import load_checkpoint
 from renderfarm.models.control import load_control
+from renderfarm.models.embeddings import load_embeddings
 from renderfarm.models.encoders import place_of, set_apart
 from renderfarm.models.families import SCHEDULERS, Family, family_of
 from renderfarm.models.fingerprint import combined
@@ -26,6 +27,7 @@ from renderfarm.models.memory import BESIDE, CPU_ENCODERS_MAX, Mode, Placement, 
 from renderfarm.models.prompts import Reader, reader_of
 from renderfarm.models.quiet import quieten
 from renderfarm.models.resolve import Resolved, digests, locate
+from renderfarm.models.sampling import sampler_changes
 
 if TYPE_CHECKING:
     import torch
@@ -60,6 +62,10 @@ class LoadedModel:
     """What becomes of prompts that are longer than the model reads (`model.long_prompts`)."""
     prompt_weights: str = "refuse"
     """Whether weights inside a prompt are read (`model.prompt_weights`)."""
+    clip_skip: int | None = None
+    guidance_rescale: float = 0.0
+    true_cfg: float = 0.0
+    """As the settings of the same names; 0: not at all."""
     reader: Reader | None = None
     """What tells whether a prompt is."""
     tiles: dict[tuple[int, int], int] = field(default_factory=dict)
@@ -108,6 +114,7 @@ def load(resolved: Resolved, settings: ModelSettings) -> LoadedModel:
     pipe = _from_pretrained(folder, resolved, dtype)
     sampler = _set_scheduler(pipe, settings, dict(resolved.sampler))
     pipe.set_progress_bar_config(disable=True)
+    load_embeddings(pipe, resolved.embeddings, family_of(resolved.pipeline_class))
     load_adapters(pipe, resolved.adapters, family_of(resolved.pipeline_class))
     _stop_training(pipe)
     family, scheduler = family_of(resolved.pipeline_class), type(pipe.scheduler).__name__
@@ -124,9 +131,10 @@ def load(resolved: Resolved, settings: ModelSettings) -> LoadedModel:
     if elsewhere is not None and elsewhere != device:
         driver += f"; text encoders: {driver_name(torch, elsewhere)}"
     control = None if resolved.control is None else load_control(resolved.control, dtype, device)
-    reader = reader_of(folder, resolved.pipeline_class)
+    reader = reader_of(folder, resolved.pipeline_class, {one.word: one.vectors for one in resolved.embeddings})
     model = LoadedModel(pipe, resolved, family, device, dtype, driver, scheduler, encoders, elsewhere, placement.mode, control, sampler)
     model.long_prompts, model.prompt_weights, model.reader = settings.long_prompts, settings.prompt_weights, reader
+    model.clip_skip, model.guidance_rescale, model.true_cfg = settings.clip_skip, settings.guidance_rescale, settings.true_cfg or 0.0
     return model
 
 
@@ -274,14 +282,12 @@ def _set_scheduler(pipe: Any, settings: ModelSettings, spoken: dict[str, object]
     """Replaces the sampler by the one that the settings name, configured from the weights' own; returns what was changed in that.
 
     `spoken`: what the weights' file says that their configuration does not."""
-    if settings.scheduler is None and not spoken:
-        return {}
     import diffusers
 
     config = pipe.scheduler.config
-    name, _, changes = SCHEDULERS[settings.scheduler] if settings.scheduler else (type(pipe.scheduler).__name__, None, {})
-    changes = {**spoken, **changes}
-    if "use_flow_sigmas" in changes:  # the same shift under another name
-        changes = {**changes, "flow_shift": config.get("shift", config.get("flow_shift", 1.0))}
+    changes = sampler_changes(settings, config, spoken)
+    if settings.scheduler is None and not changes:
+        return {}
+    name = SCHEDULERS[settings.scheduler][0] if settings.scheduler else type(pipe.scheduler).__name__
     pipe.scheduler = getattr(diffusers, name).from_config(config, **changes)
     return changes

@@ -39,17 +39,22 @@ class Reader:
 
     tokenizer: Any
     tokens_max: int
+    words: tuple[tuple[str, str], ...] = ()
+    """Words of textual inversions → the words, one a vector, that stand in their place."""
 
     def lost(self, text: str) -> str:
         """The end of a text that is not read; empty when all is."""
         if 2 * len(text.encode("utf-8", "replace")) <= self.tokens_max:  # no tokenizer makes two of a byte
             return ""
+        for word, spelled in self.words:
+            text = text.replace(word, spelled)
         encoded = self.tokenizer.encode(text, add_special_tokens=False)
         return text[encoded.offsets[self.tokens_max][0] :].strip() if len(encoded.ids) > self.tokens_max else ""
 
 
-def reader_of(folder: Path, pipeline_class: str) -> Reader | None:
-    """What reads prompts in the weights of a folder; None where that cannot be told. Raises WeightsError: a damaged tokenizer."""
+def reader_of(folder: Path, pipeline_class: str, embeddings: Mapping[str, int] | None = None) -> Reader | None:
+    """What reads prompts in the weights of a folder; None where that cannot be told. `embeddings`: words of textual inversions, and their
+    vectors. Raises WeightsError: a damaged tokenizer."""
     for name, tokens_max in READS.get(pipeline_class, ()):
         place = folder / name
         if not (place / "tokenizer_config.json").is_file():
@@ -58,7 +63,10 @@ def reader_of(folder: Path, pipeline_class: str) -> Reader | None:
         if pipeline_class in CLIP and isinstance(config.get("model_max_length"), int):
             tokens_max = min(tokens_max, config["model_max_length"] - 2)
         tokenizer = _tokenizer(place)
-        return tokenizer and Reader(tokenizer, tokens_max)
+        words = {word: " ".join([word, *(f"{word}_{at}" for at in range(1, count))]) for word, count in (embeddings or {}).items()}
+        if tokenizer and words:
+            tokenizer.add_tokens([one for spelled in words.values() for one in spelled.split()])
+        return tokenizer and Reader(tokenizer, tokens_max, tuple(words.items()))
     return None
 
 

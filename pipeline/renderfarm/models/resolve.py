@@ -17,11 +17,13 @@ from renderfarm.models import hub
 from renderfarm.models.adapters import ResolvedAdapter, resolve_adapter, shapes_in
 from renderfarm.models.checkpoint import spoken_sampler, supplied_by, weights_in
 from renderfarm.models.control import COMPONENT, ResolvedControl, resolve_control
+from renderfarm.models.embeddings import ResolvedEmbedding, resolve_embedding
 from renderfarm.models.encoders import refuse_apart
 from renderfarm.models.families import SCHEDULERS, Family, family_of, samplers_for
 from renderfarm.models.fingerprint import FileDigest, combined, fingerprint
 from renderfarm.models.layout import PICKLES, Layout, pickle_error, read_json, read_layout, read_parts
 from renderfarm.models.licence import Licence, read_licence
+from renderfarm.models.sampling import refuse_sampling
 from renderfarm.models.speed import refuse_modes
 
 STARTER_FOLDER = Path(__file__).resolve().parent.parent / "starter"
@@ -59,6 +61,7 @@ class Resolved:
     checkpoint: str = ""
     supplied: tuple[str, ...] = ()
     control: ResolvedControl | None = None
+    embeddings: tuple[ResolvedEmbedding, ...] = ()
     sampler: tuple[tuple[str, object], ...] = ()
     steps_max: int = 0
     side_max: int = 0
@@ -66,12 +69,14 @@ class Resolved:
     @property
     def beside(self) -> dict[str, str]:
         """Digests of what is loaded beside the weights, as `beside` names them."""
-        return beside({adapter.name: adapter.sha256 for adapter in self.adapters}, self.control.digest if self.control else None)
+        words = {one.word: one.sha256 for one in self.embeddings}
+        return beside({one.name: one.sha256 for one in self.adapters}, self.control.digest if self.control else None, words)
 
 
-def beside(adapters: Mapping[str, str], controlnet: str | None) -> dict[str, str]:
-    """Returns what is loaded beside the weights, by name: "adapter NAME" or "controlnet" → SHA-256."""
-    named = {f"adapter {name}": digest for name, digest in adapters.items()}
+def beside(adapters: Mapping[str, str], controlnet: str | None, embeddings: Mapping[str, str]) -> dict[str, str]:
+    """Returns what is loaded beside the weights, by name: "adapter NAME", "embedding WORD" or "controlnet" → SHA-256."""
+    named = {f"embedding {word}": digest for word, digest in embeddings.items()}
+    named |= {f"adapter {name}": digest for name, digest in adapters.items()}
     return named | ({"controlnet": controlnet} if controlnet else {})
 
 
@@ -99,6 +104,7 @@ def resolve(settings: ModelSettings) -> Resolved:
     files = digests(folder, layout.files, checkpoint, cache=cache_folder())
     scheduler = _scheduler(settings, layout)
     refuse_modes(settings, family, scheduler)
+    refuse_sampling(settings, family, folder, scheduler)
     refuse_apart(settings.encoders, family)
     spoken = spoken_sampler(checkpoint, folder, scheduler) if checkpoint else {}
     shapes = shapes_in(folder, family, supplied) if settings.adapters and family.adapters else {}
@@ -127,6 +133,7 @@ def resolve(settings: ModelSettings) -> Resolved:
         checkpoint=str(checkpoint or ""),
         supplied=supplied,
         control=control,
+        embeddings=tuple(resolve_embedding(word, file, family, folder) for word, file in sorted(settings.embeddings.items())),
         sampler=tuple(sorted(spoken.items())),
         steps_max=_steps_max(folder, scheduler),
         side_max=_side_max(folder, family),

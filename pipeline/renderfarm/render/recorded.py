@@ -7,6 +7,7 @@ Only what differs from a plain call of diffusers with the same weights is said. 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from renderfarm.job.model import ModelSettings
@@ -22,10 +23,10 @@ ELSEWHERE = frozenset({"weights", "config", "revision", "dtype", "device", "acce
 
 
 def settings_of(
-    model: LoadedModel, settings: ModelSettings, request: Request, *, long: bool, weighted: bool, slots: bool
+    model: LoadedModel, settings: ModelSettings, request: Request, *, texts: Sequence[str], long: bool, weighted: bool, slots: bool
 ) -> tuple[tuple[str, str], ...]:
-    """What changed the pixels of this batch beside the fields of the record, sorted by name. `slots`: it was stepped in slots; `long`: a
-    prompt in it was longer than the model reads; `weighted`: weights in one were read."""
+    """What changed the pixels of this batch beside the fields of the record, sorted by name. `texts`: its prompts; `slots`: it was stepped
+    in slots; `long`: a prompt in it was longer than the model reads; `weighted`: weights in one were read."""
     cuda, speed, lossy = model.device.type == "cuda", settings.speed, settings.lossy
     vae, control = getattr(model.pipe, "vae", None), model.resolved.control if request.controlled else None
     said: dict[str, object] = {
@@ -36,6 +37,9 @@ def settings_of(
         "long_prompts": long and settings.long_prompts,
         "lossy.quantise": lossy.quantise != "none" and lossy.quantise,
         "lossy.reuse": lossy.reuse > 1 and lossy.reuse,
+        "clip_skip": settings.clip_skip,
+        "guidance_rescale": settings.guidance_rescale > 0 and settings.guidance_rescale,
+        "true_cfg": settings.true_cfg,
         "prompt_weights": weighted and "read",
         "sampler": settings.scheduler,
         "slots": slots,
@@ -48,6 +52,9 @@ def settings_of(
         "vae.slicing": getattr(vae, "use_slicing", False),
         "vae.tiling": tile_of(model, request.size) or False,
     }
+    said |= {"sigmas": settings.sigmas, "shift": settings.shift, "zero_snr": settings.zero_snr}
+    said |= {"prediction_type": settings.prediction_type}
+    said |= {f"embeddings.{one.word}": one.sha256 for one in model.resolved.embeddings if any(one.word in text for text in texts)}
     stated = {name: value for name, value in said.items() if value is not None and value is not False}
     stated |= {f"sampler.{name}": value for name, value in model.sampler.items()}
     return tuple((name, json.dumps(stated[name], sort_keys=True, separators=(",", ":"), ensure_ascii=False)) for name in sorted(stated))

@@ -283,7 +283,7 @@ class Renderer:
             torch_version=str(torch.__version__),  # a class of torch otherwise, which whoever unpickles it must import
             diffusers_version=diffusers.__version__,
             batch=company,
-            settings=settings_of(model, self.settings, request, long=long, weighted=weighted, slots=slots),
+            settings=settings_of(model, self.settings, request, texts=read, long=long, weighted=weighted, slots=slots),
             adapters=adapters_of(model, request),
         )
 

@@ -124,6 +124,7 @@ def encode_one(model: LoadedModel, prompt: str, *, negative: bool, chunks: int =
     SDXL's base weights were trained with zeros for an empty unconditional prompt (`force_zeros_for_empty_prompt`).
     """
     pipe, family = model.encoders, model.family
+    clip_skip = None if negative else model.clip_skip  # diffusers leaves nothing out on the unconditional side
     known = inspect.signature(pipe.encode_prompt).parameters
     wishes = {
         "prompt": prompt,
@@ -132,6 +133,7 @@ def encode_one(model: LoadedModel, prompt: str, *, negative: bool, chunks: int =
         "device": pipe._execution_device if model.encoders_device is None else model.encoders_device,
         "num_images_per_prompt": 1,
         "do_classifier_free_guidance": False,
+        "clip_skip": clip_skip,
     }
     if "complex_human_instruction" in known and not negative:
         wishes["complex_human_instruction"] = inspect.signature(type(pipe).__call__).parameters["complex_human_instruction"].default
@@ -139,8 +141,8 @@ def encode_one(model: LoadedModel, prompt: str, *, negative: bool, chunks: int =
         from renderfarm.render.weighted import encode_weighted  # its library takes a second to load
 
         picked = encode_weighted(model, prompt, chunks)
-    elif chunks > 1:
-        picked = encode_in_chunks(model, prompt, chunks)
+    elif chunks > 1 or (clip_skip is not None and family.name != "sdxl"):  # there diffusers 0.42 fails with transformers 5
+        picked = encode_in_chunks(model, prompt, chunks, clip_skip)
     else:
         encoded = pipe.encode_prompt(**{name: value for name, value in wishes.items() if name in known})
         picked = tuple(encoded[i] for i in family.pick)
@@ -158,7 +160,7 @@ def guided(model: LoadedModel, guidance: float) -> bool:
     """Says whether this batch runs the unconditional side too (classifier-free guidance, Ho & Salimans 2022)."""
     denoiser = getattr(model.pipe, model.family.denoiser, None)
     distilled = getattr(getattr(denoiser, "config", None), "time_cond_proj_dim", None) is not None
-    return model.family.negative and guidance > 1 and not distilled
+    return (model.family.negative and guidance > 1 and not distilled) or model.true_cfg > 1
 
 
 def draw_noise(model: LoadedModel, generators: Sequence[torch.Generator], width: int, height: int) -> torch.Tensor:
@@ -202,6 +204,8 @@ def denoise(
         "height": request.height,
         "num_inference_steps": request.steps,
         "guidance_scale": request.guidance,
+        "guidance_rescale": model.guidance_rescale or None,
+        "true_cfg_scale": model.true_cfg or None,
         "output_type": "latent",
         "return_dict": False,
     }
@@ -223,7 +227,8 @@ def denoise(
         arguments["negative_prompt"] = None  # PixArt and Sana default to "", which excludes embeddings
     if "use_resolution_binning" in known:
         arguments["use_resolution_binning"] = False  # the size that was asked for, not the nearest of a table
-    arguments = {name: value for name, value in arguments.items() if name in known}
+    assert all(name in known for name in ("guidance_rescale", "true_cfg_scale") if arguments[name]), "refused at plan"
+    arguments = {name: value for name, value in arguments.items() if name in known and (value is not None or name not in OPTIONAL)}
     begin_batch(getattr(pipe, model.family.denoiser))
     latents: torch.Tensor = pipe(**arguments)[0]
     if pipe is not model.pipe:
@@ -232,6 +237,9 @@ def denoise(
         latents = model.pipe._unpack_latents(latents, request.height, request.width, model.pipe.vae_scale_factor)
     return latents
 
+
+OPTIONAL = ("guidance_rescale", "true_cfg_scale")
+"""Arguments whose absence means the pipeline's own default."""
 
 INPAINT_CHANNELS = (4, 9)
 """Of UNets that diffusers inpaints with: plain weights, and weights trained with mask and masked image as extra input."""
@@ -286,12 +294,13 @@ def plain_call(
     family, pipe = model.family, model.pipe_for(request.task)
     accepted = inspect.signature(type(pipe).__call__).parameters
     prompts, without = [prompt for prompt, _ in texts], family.empty_negative
-    guided_call = request.guidance > 1 and family.negative
+    guided_call = (request.guidance > 1 and family.negative) or model.true_cfg > 1
     negatives = [negative or without or "" for _, negative in texts]
     off = family.unguided is not None and request.guidance <= 1
     wishes: dict[str, Any] = {
         "prompt": prompts,
-        "negative_prompt": negatives if guided_call and (without or any(negatives)) else None,
+        "negative_prompt": negatives if guided_call and (without or any(negatives) or model.true_cfg) else None,
+        "true_cfg_scale": model.true_cfg or None,
         "width": request.width,
         "height": request.height,
         "num_inference_steps": request.steps,

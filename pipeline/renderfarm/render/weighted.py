@@ -18,12 +18,14 @@ Provider = Any
 
 def weighted_count(model: LoadedModel, text: str) -> int:
     """How many chunks the text takes."""
+    text = model.encoders.maybe_convert_prompt(text, model.encoders.tokenizer)
     return max(sum(_count(provider, piece) for piece in pieces(text)) for provider in _providers(model.encoders))
 
 
 def encode_weighted(model: LoadedModel, text: str, count: int) -> tuple[torch.Tensor, ...]:
     """As `render.chunks.encode_in_chunks`: (1, count * L, C), and for SDXL the pooled (1, C)."""
     pipe, sides = model.encoders, []
+    text = pipe.maybe_convert_prompt(text, pipe.tokenizer)
     for provider in _providers(pipe):
         parts = [provider.get_embeddings_for_weighted_prompt_fragments(*_batch(piece), device=provider.device) for piece in pieces(text)]
         missing = count - sum(part.shape[1] // provider.max_token_count for part in parts)

@@ -130,7 +130,8 @@ def resolve_job(job: JobSettings, *, skip_invalid: bool = False) -> ResolvedJob:
     _refuse_masks(read.masked, {uri: size for uri, (_, size) in inputs.items()})
     input_digests = {uri: digest for uri, (digest, _) in inputs.items()}
     adapters = {adapter.name: f"{adapter.sha256} at {adapter.scale}" for adapter in weights.adapters}
-    intent = Intent(job, weights.digest, adapters, input_digests, weights.control.identity if weights.control else "")
+    words = {one.word: one.sha256 for one in weights.embeddings}
+    intent = Intent(job, weights.digest, adapters, input_digests, words, weights.control.identity if weights.control else "")
     job_json = _job_json(job, weights, read.manifest_digest)
     settings_digest = hashlib.sha256(job_json).hexdigest()
     digest = plan_digest(read.manifest_digest, settings_digest, read.planned)
@@ -208,6 +209,7 @@ def _job_json(job: JobSettings, weights: Resolved, manifest_digest: str) -> byte
             "digest": weights.digest,
             "licence": weights.licence,
             "adapters": {adapter.name: adapter.sha256 for adapter in weights.adapters},
+            "embeddings": {one.word: one.sha256 for one in weights.embeddings},
             "controlnet": weights.control and {"name": weights.control.weights, "digest": weights.control.digest},
         },
     }

@@ -49,7 +49,7 @@ def read_job_file(storage: Storage) -> JobFile:
         named = keys if isinstance(keys, str) else None
         media_type, unmarked = f"image/{settings['output'].get('format', 'png')}", settings.get("mark", {}).get("allow_unmarked") is True
         model, checks, weights = dict(settings["model"]), dict(settings["checks"]), content.get("weights") or {}
-        loaded = beside(weights.get("adapters") or {}, (weights.get("controlnet") or {}).get("digest"))
+        loaded = beside(weights.get("adapters") or {}, (weights.get("controlnet") or {}).get("digest"), weights.get("embeddings") or {})
         return JobFile(str(content["name"]), attempts, quality, model, checks, named, media_type, unmarked, loaded)
     except (NotStored, ValueError, KeyError, TypeError, AttributeError) as error:
         remedy = "name the folder or prefix that a job wrote"

@@ -26,6 +26,7 @@ from renderfarm.manifest.weighted import WEIGHT_MAX, means_weights, pieces
 from renderfarm.models import Resolved
 from renderfarm.models.families import family_of
 from renderfarm.models.prompts import Reader, reader_of
+from renderfarm.models.sampling import RESCALED
 from renderfarm.render.renderer import STRENGTH
 from renderfarm.schema import PromptRow
 from renderfarm.storage import FileStamp, stamp
@@ -40,7 +41,7 @@ INPUTS_REMEMBERED_MAX = 10_000
 """A memory with more input pictures is not kept: they are read and hashed anew in any case, which takes longer than the look."""
 SETTLED_S = 3.0
 """Storages that tell times of change in whole seconds cannot tell two changes within one."""
-JUDGES = ("manifest/*.py", "resolve/*.py", "watermark/*.py", "models/families.py", "models/prompts.py", "schema.py")
+JUDGES = ("manifest/*.py", "resolve/*.py", "watermark/*.py", "models/families.py", "models/prompts.py", "models/sampling.py", "schema.py")
 """The code that a look follows from."""
 Stamp = tuple[FileStamp, ...]
 
@@ -98,7 +99,7 @@ def _look(job: JobSettings, rules: Rules, weights: Resolved) -> Survey:
     inputs: set[str] = set()
     masked: dict[tuple[str, str], str] = {}
     running = manifest.Running()
-    reader, long, long_count = reader_of(Path(weights.path), weights.pipeline_class), list[tuple[str, str]](), 0
+    reader, long, long_count = _reader(weights), list[tuple[str, str]](), 0
     for shard in manifest.read(job.manifest, rules, running):
         bad += len(shard.bad)
         for row in shard.rows:
@@ -117,6 +118,10 @@ def _look(job: JobSettings, rules: Rules, weights: Resolved) -> Survey:
     return Survey(running.hexdigest(), rows, bad, planned + bad, tuple(sorted(inputs)), pairs, tuple(long), long_count)
 
 
+def _reader(weights: Resolved) -> Reader | None:
+    return reader_of(Path(weights.path), weights.pipeline_class, {one.word: one.vectors for one in weights.embeddings})
+
+
 def _settled(files: Stamp, now: float) -> bool:
     """Whether the files lie there unchanged for a while, by this machine's clock; one that was put there with an old time does not."""
     changed = [max(file.modified_s, 0.0 if file.uri.startswith("s3://") else int(file.version.split()[0]) / 1e9) for file in files]
@@ -127,7 +132,16 @@ def _memory(job: JobSettings, weights: Resolved, files: Stamp) -> Path:
     """Where a look under these circumstances is remembered."""
     code = [path for name in JUDGES for path in sorted(Path(__file__).parents[1].glob(name))]
     written = [(path.name, stat.st_size, stat.st_mtime_ns) for path in code for stat in (path.stat(),)]
-    facts = [__version__, job.model_dump(mode="json"), weights.digest, weights.pipeline_class, weights.size_multiple, files, written]
+    facts = [
+        __version__,
+        job.model_dump(mode="json"),
+        weights.digest,
+        sorted(weights.beside.items()),
+        weights.pipeline_class,
+        weights.size_multiple,
+        files,
+        written,
+    ]
     return cache.cache_folder() / "manifests" / f"{hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]}.json"
 
 
@@ -171,9 +185,14 @@ def _refuse_task(row: PromptRow, job: JobSettings, weights: Resolved) -> None:
     """What the row asks for and the weights' pipeline would leave out without a word. Raises: JobError."""
     steps, family, where = row.steps or job.defaults.steps, family_of(weights.pipeline_class), f"row id {row.id!r}"
     rungs = [rung.negative_prompt for rung in job.checks.ladder]
-    if not family.negative and any((job.negative_prompt, row.negative_prompt, *rungs)):
+    takes_negatives = family.negative or (job.model.true_cfg or 0) > 1
+    if not takes_negatives and any((job.negative_prompt, row.negative_prompt, *rungs)):
         place = where if row.negative_prompt else "negative_prompt" if job.negative_prompt else "checks.ladder"
         raise JobError(f"{weights.pipeline_class} takes no negative prompt", place, "remove it, or say in the prompt what should be there")
+    task = "text" if row.init_image is None else "inpaint" if row.mask_image else "image"
+    if job.model.guidance_rescale and (row.control_image or task not in RESCALED.get(family.name, ())):
+        what = f"diffusers does not rescale guidance when {weights.pipeline_class} starts from a picture or has a ControlNet"
+        raise JobError(what, where, "remove model.guidance_rescale, or render these rows by a job of their own")
     if row.strength is not None and not family.by_strength:
         what = f"{weights.pipeline_class} looks at its init_image and does not start from it: strength has no meaning"
         raise JobError(what, where, "remove the strength")
