@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 RESNET = {"norm1": "in_layers.0", "conv1": "in_layers.2", "norm2": "out_layers.0", "conv2": "out_layers.3",
           "time_emb_proj": "emb_layers.1", "conv_shortcut": "skip_connection"}  # fmt: skip
@@ -22,7 +22,8 @@ def unet_names(unet: Any) -> dict[str, str]:
     layers, blocks = unet.config.layers_per_block, len(unet.config.block_out_channels)
     names = {"time_embedding.linear_1": "time_embed.0", "time_embedding.linear_2": "time_embed.2", "conv_in": "input_blocks.0.0",
              "conv_norm_out": "out.0", "conv_out": "out.2", "mid_block.attentions.0": "middle_block.1",
-             "mid_block.resnets.0": "middle_block.0", "mid_block.resnets.1": "middle_block.2"}  # fmt: skip
+             "mid_block.resnets.0": "middle_block.0", "mid_block.resnets.1": "middle_block.2",
+             "add_embedding.linear_1": "label_emb.0.0", "add_embedding.linear_2": "label_emb.0.2"}  # fmt: skip
     for i in range(blocks):
         for j in range(layers):
             at = i * (layers + 1) + j + 1
@@ -132,6 +133,11 @@ def write_sd3(pipe: Any, path: Path) -> Path:
     for name, part in {"clip_l": pipe.text_encoder, "clip_g": pipe.text_encoder_2, "t5xxl": pipe.text_encoder_3}.items():
         tensors |= {f"text_encoders.{name}.transformer.{k}": v.clone() for k, v in part.state_dict().items()}
     return _write(tensors, path)
+
+
+def write_without_encoders(pipe: Any, path: Path) -> Path:
+    """UNet and VAE, as people merge them."""
+    return _write(load_file(write_denoiser(pipe, path)) | vae_tensors(pipe.vae), path)
 
 
 def write_denoiser(pipe: Any, path: Path) -> Path:

@@ -20,7 +20,7 @@ from renderfarm.models.checkpoint import ZERO_SNR
 from renderfarm.models.families import SCHEDULERS
 from renderfarm.render import Renderer
 from tests import plain
-from tests.single_file import write_denoiser, write_sd3, write_whole
+from tests.single_file import write_denoiser, write_sd3, write_whole, write_without_encoders
 from tests.standins import attempt, folder_of
 
 
@@ -184,3 +184,24 @@ def test_a_part_that_is_quantised_by_what_is_not_installed_is_refused(tmp_path: 
     config = folder / "unet" / "config.json"
     config.write_text(json.dumps({**json.loads(config.read_text()), "quantization_config": {"quant_method": "none-such"}}))
     assert "quantised by none-such" in refusal(folder).what
+
+
+@pytest.mark.parametrize(("name", "held"), [("sd3", ("transformer", "vae")), ("sdxl", ("unet", "vae")), ("sd", ("unet", "vae"))])
+def test_a_file_without_encoders_takes_them_from_the_folder(tmp_path: Path, name: str, held: tuple[str, ...]) -> None:
+    pipe, file = plain.loaded(folder_of(name)), tmp_path / "own.safetensors"
+    if name == "sd3":
+        kept = {key: value for key, value in load_file(write_sd3(pipe, file)).items() if not key.startswith("text_encoders.")}
+        save_file(kept, file)
+    else:
+        write_without_encoders(pipe, file)
+    assert resolve(ModelSettings(weights=str(file), config=str(folder_of(name)))).supplied == held
+    assert plain.apart(pixels(file, folder_of(name)), plain.drawn(pipe)) <= 1
+
+
+def test_a_file_without_t5_takes_it_from_the_folder(tmp_path: Path) -> None:
+    pipe, file = plain.loaded(folder_of("sd3")), tmp_path / "own.safetensors"
+    save_file({key: value for key, value in load_file(write_sd3(pipe, file)).items() if "t5xxl" not in key}, file)
+    lacking = {"text_encoder_3": pipe.text_encoder_3, "tokenizer_3": pipe.tokenizer_3}
+    kind = diffusers.StableDiffusion3Pipeline
+    reference = kind.from_single_file(str(file), config=str(folder_of("sd3")), local_files_only=True, **lacking)
+    assert plain.apart(pixels(file, folder_of("sd3")), plain.drawn(reference)) <= 1

@@ -97,15 +97,18 @@ def load_checkpoint(pipeline_class: str, folder: Path, file: Path, supplied: tup
 
     single = {"config": str(folder), "local_files_only": True, "torch_dtype": dtype}
     kind = getattr(diffusers, pipeline_class)
-    if "vae" in supplied:
-        return kind.from_single_file(str(file), **single, **left_out)
-    (name,) = supplied
-    part = getattr(diffusers, _class_of(folder, name)).from_single_file(str(file), subfolder=name, **single)
-    return kind.from_pretrained(str(folder), dtype=dtype, use_safetensors=True, local_files_only=True, **{name: part}, **left_out)
+    own = {name: spec[1] for name, spec in read_json(folder / "model_index.json").items() if isinstance(spec, list) and spec[0] is not None}
+    if any(name.startswith("text_encoder") for name in supplied):  # which only the pipeline's own loader takes apart
+        lacking = [name for name in own if name.startswith("text_encoder") and name not in supplied]
+        parts = {name: _part(str(own[name]), folder, name, dtype) for name in lacking}
+        return kind.from_single_file(str(file), **single, **parts, **left_out)
+    parts = {name: getattr(diffusers, str(own[name])).from_single_file(str(file), subfolder=name, **single) for name in supplied}
+    return kind.from_pretrained(str(folder), dtype=dtype, use_safetensors=True, local_files_only=True, **parts, **left_out)
 
 
-def _class_of(folder: Path, name: str) -> str:
-    """Returns the diffusers class of a part, from its config."""
-    import json
+def _part(kind: str, folder: Path, name: str, dtype: Any) -> Any:
+    """A text encoder that the file lacks, from the folder."""
+    import transformers
 
-    return str(json.loads((folder / name / "config.json").read_text())["_class_name"])
+    options = {"subfolder": name, "use_safetensors": True, "local_files_only": True, "torch_dtype": dtype}
+    return getattr(transformers, kind).from_pretrained(str(folder), **options)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from renderfarm.cache import cache_folder
 from renderfarm.errors import WeightsError
@@ -73,7 +74,7 @@ class Resolved:
         return beside({one.name: one.sha256 for one in self.adapters}, self.control.digest if self.control else None, words)
 
 
-def beside(adapters: Mapping[str, str], controlnet: str | None, embeddings: Mapping[str, str]) -> dict[str, str]:
+def beside(adapters: Mapping[str, str], controlnet: str | None, embeddings: Mapping[str, str] = MappingProxyType({})) -> dict[str, str]:
     """Returns what is loaded beside the weights, by name: "adapter NAME", "embedding WORD" or "controlnet" → SHA-256."""
     named = {f"embedding {word}": digest for word, digest in embeddings.items()}
     named |= {f"adapter {name}": digest for name, digest in adapters.items()}
