@@ -62,14 +62,13 @@ def _run(args: argparse.Namespace, folder: Path, kept: Kept) -> None:
     with servers.s3_or_folder(args.server, folder) as base:
         log = args.keep.with_suffix(".log") if args.keep is not None else folder / "log.txt"
         ordeal = Ordeal(folder, base, args.engine, log)
-        seconds, wanted = ordeal.undisturbed()
-        print(f"undisturbed: {seconds:.1f} s, {len(wanted)} accepted\n{HEAD}", flush=True)
+        print(HEAD, flush=True)
         number = 0
         while len(kept.rounds) < args.kills:
             number += 1
             if number in kept.rounds:
                 continue
-            done = ordeal.round(number, args.seed, victims, wanted)
+            done = ordeal.round(number, args.seed, victims)
             if done is None:
                 print(f"{number:>5}  over before the kill: not counted", flush=True)
                 continue

@@ -9,7 +9,7 @@ another host joins). What must hold:
     redone           at most what one commit interval holds, and the units in flight
     redone, though   0   no attempt, accepted or rejected, that was committed before the kill is leased again
     committed
-    accepted set     that of an undisturbed run (the job-wide duplicate check is off)
+    accepted set     that of an undisturbed run: every row that wants no word (the job-wide duplicate check is off)
 """
 
 from __future__ import annotations
@@ -64,6 +64,8 @@ commit: {{images: 6, interval_s: 2}}
 farm: {farm}
 """
 FARM = {"local": "{engine: local}", "ray": "{engine: ray, renderers: 1, finishers: 1}"}
+ROWS = [{"id": f"row-{n:02}", "prompt": "a red mug", "text": "ZYXWV" if n % 6 == 3 else None} for n in range(IMAGES)]
+WANTED = [f"{row['id']}:0" for row in ROWS if row["text"] is None]
 Attempt = tuple[str, int]
 
 
@@ -188,13 +190,7 @@ class Ordeal:
         """Row and index of what the log accepted, sorted: ids are salted in each output, and marks, which name them, differ with them."""
         return sorted(f"{record.row_id}:{record.index}" for record in self.records(name) if record.outcome == "accepted")
 
-    def undisturbed(self) -> tuple[float, list[str]]:
-        """Seconds of a run that nobody disturbs, and what it accepts."""
-        begun = time.monotonic()
-        self.render("undisturbed").end()
-        return time.monotonic() - begun, self.accepted("undisturbed")
-
-    def round(self, number: int, seed: int, victims: tuple[str, ...], wanted: list[str]) -> Round | None:
+    def round(self, number: int, seed: int, victims: tuple[str, ...]) -> Round | None:
         """Kill, go on to the end, audit; None when the job was over before the kill."""
         rng, name = random.Random(f"{seed}/{number}"), f"round-{seed}-{number}"
         victim = victims[(number - 1) % len(victims)]
@@ -215,7 +211,7 @@ class Ordeal:
         else:
             final, after = driver.end(), driver.attempts()
             redone = len(after) - len(set(after))
-        return self._judge(name, number, victim, moment, killed_after_s, driver, final, committed, redone, after, wanted)
+        return self._judge(name, number, victim, moment, killed_after_s, driver, final, committed, redone, after)
 
     def _await_moment(self, driver: Driver, rng: random.Random) -> str:
         """Wait for the drawn moment: some time after the start, or after the k-th finished attempt."""
@@ -253,7 +249,7 @@ class Ordeal:
 
     def _judge(
         self, name: str, number: int, victim: str, moment: str, killed_after_s: float, driver: Driver, final: Any,
-        committed: set[Attempt], redone: int, after: list[Attempt], wanted: list[str],
+        committed: set[Attempt], redone: int, after: list[Attempt],
     ) -> Round:  # fmt: skip
         left_over = self._left_over() if self.cluster is None else 0
         storage = open_storage(f"{self.base}/{name}")
@@ -262,11 +258,10 @@ class Ordeal:
         seen = [_name(record) for record in self.records(name)]
         ended = final["accepted"] + final["exhausted"] + final["failed"]
         lost = final["planned"] - ended + (IMAGES - final["planned"])
-        got = self.accepted(name)
         redone_max = REDONE_MAX if victim == "driver" else UNITS_IN_FLIGHT * UNIT
         committed_redone = len(committed & set(after))
         twice = len(seen) - len(set(seen))
-        same = got == wanted
+        same = self.accepted(name) == WANTED
         unused = sum(1 for found in orphans(storage, time.time() + 60) if not found.key.startswith("thumbs/"))
         ok = report.ok and lost == twice == committed_redone == final["remaining"] == 0 and same and redone <= redone_max
         took_s = time.monotonic() - driver.begun
@@ -291,5 +286,4 @@ def write_manifest(path: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    rows = [{"id": f"row-{n:02}", "prompt": "a red mug", "text": "ZYXWV" if n % 6 == 3 else None} for n in range(IMAGES)]
-    pq.write_table(pa.Table.from_pylist(rows), path)
+    pq.write_table(pa.Table.from_pylist(ROWS), path)

@@ -28,7 +28,7 @@ def calm(seed: int, **more: float) -> World:
     return World(seed, machines=CALM, faults=NO_FAULTS, **{"poison": 0.0, **more})  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("first", range(0, 24, 8))
+@pytest.mark.parametrize("first", range(0, 16, 8))
 def test_every_image_ends_as_it_would_undisturbed(first: int) -> None:
     ends = {life.end for seed in range(first, first + 8) for life in run_seed(seed)}
     assert {"done", "killed"} <= ends
@@ -54,7 +54,7 @@ def test_a_ladder_is_climbed_by_rejections_alone_and_ends(seed: int) -> None:
 
 def test_a_seed_replays_exactly() -> None:
     with decoding_once():
-        assert [run_seed(seed) for seed in (1, 2, 3)] == [run_seed(seed) for seed in (1, 2, 3)]
+        assert [run_seed(seed) for seed in (1, 2)] == [run_seed(seed) for seed in (1, 2)]
 
 
 def test_an_undisturbed_run_renders_nothing_twice() -> None:
@@ -143,20 +143,20 @@ def test_after_a_kill_at_most_one_interval_and_the_units_in_flight_are_rendered_
 
 
 def test_of_two_drivers_exactly_one_goes_on() -> None:
-    """Fifty seeds without any other fault: one is done, the other one is fenced."""
+    """Twenty seeds without any other fault: one is done, the other one is fenced."""
     with decoding_once():
-        for seed in range(50):
+        for seed in range(20):
             world = calm(seed, images=20)
             ends = sorted(life.end for life in world.live_twice())
             assert ends == ["done", "fenced"], (seed, ends)
 
 
 def test_a_window_is_drained_before_its_end() -> None:
-    """Fifty seeded windows over a slow storage: no commit after the end, nothing in flight lost that had time to land, the rest goes on."""
+    """Twenty seeded windows over a slow storage: no commit after the end, nothing lost that had time to land, the rest goes on."""
     with decoding_once():
-        for seed in range(50):
+        for seed in range(20):
             world = World(seed, images=20, machines=Machines(0.0, 0.0, 0.1), faults={"": Faults(delay_s=2.0)}, poison=0.0)
-            first = world.live(window_s=11 + seed % 20)
+            first = world.live(window_s=11 + seed)
             assert first.closed_at is not None and all(at <= first.closed_at for at in first.commits), (seed, first)
             assert first.end in ("paused", "done"), (seed, first)
             last: Life = first if first.end == "done" else world.live()

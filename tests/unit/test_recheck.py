@@ -133,11 +133,11 @@ def test_each_check_judges_a_picture_as_recheck_judges_its_score(name: str, tmp_
     rows = [attempt(1, [], text=None, prompt="a mug"), attempt(2, [], text=""), attempt(3, [], prompt="two mugs", text="OPEN")]
     picture = np.random.default_rng(1).integers(0, 255, (256, 256, 3), np.uint8)
     picture[40:90, 40:90] = picture[140:190, 140:190] = 128 + np.arange(50, dtype=np.uint8)[:, None, None]
-    for at, row in enumerate(rows):
-        for bar in (0.05, 0.5, 0.999):
-            settings = ChecksSettings.model_validate({name: {"min_score": bar}})
-            check = next(c for c in registry.build(settings) if c.name == name)
-            assert isinstance(check, Check) and isinstance(check, Rejudged)
+    for bar in (0.05, 0.5, 0.999):
+        settings = ChecksSettings.model_validate({name: {"min_score": bar}})
+        check = next(c for c in registry.build(settings) if c.name == name)
+        assert isinstance(check, Check) and isinstance(check, Rejudged)
+        for at, row in enumerate(rows):
             prompt = recheck.PromptRow(str(at), row.prompt or "", text=row.text, objects=(ObjectCount("mug", 1),))
             bars = check.bars(prompt)
             verdict = check.check(picture, prompt)

@@ -69,7 +69,7 @@ def _strategy(field: pa.Field) -> st.SearchStrategy[Any]:
 
 
 RECORDS = st.fixed_dictionaries({field.name: _strategy(field) for field in view_schema()}).map(lambda fields: Record(**fields))
-SLOW = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+SLOW = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
 
 def test_the_schema_has_every_field_in_order_and_a_version() -> None:
