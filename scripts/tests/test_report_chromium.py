@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import functools
 import http.server
 import io
-import json
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -386,13 +386,14 @@ class TestDamaged:
 
 
 def test_the_list_is_saved_as_csv_without_formulas(browser: Browser, tmp_path: Path) -> None:
-    page = build(tmp_path, [attempt("=HYPERLINK(1)", prompt='say "hi", twice')])
+    page = build(tmp_path, [attempt("\n＝HYPERLINK(1)", prompt='say "hi", twice', text="SALE", tags=(("sku", "@7"),))])
     browser.open(page)
     browser.ask("""(() => {
         URL.createObjectURL = (blob) => { globalThis.saved = blob.text(); return 'data:,'; };
         document.querySelector('#save').click();
     })()""")
     saved = browser.ask("new Promise((done) => setTimeout(done, 100)).then(() => globalThis.saved)")
-    header, row = saved.removeprefix("\ufeff").splitlines()
-    assert json.loads(f"[{header}]") == ["row_id", "index", "image_id", "state", "attempts", "reasons", "prompt"]
-    assert row.startswith('"\'=HYPERLINK(1)","0",') and row.endswith('"say ""hi"", twice"')
+    (row,) = csv.DictReader(io.StringIO(saved.removeprefix("\ufeff"), newline=""))
+    assert list(row) == ["row_id", "index", "image_id", "state", "attempts", "reasons", "prompt", "text", "file", "tag.sku"]
+    assert (row["row_id"], row["prompt"], row["text"], row["tag.sku"]) == ("'\n＝HYPERLINK(1)", 'say "hi", twice', "SALE", "'@7")
+    assert row["file"] == "images/%0A%EF%BC%9DHYPERLINK%281%29/0-1-0123456789ab.webp"

@@ -21,7 +21,7 @@ from renderfarm.log.reading import records
 from renderfarm.log.writer import LogWriter
 from renderfarm.output import part_key
 from renderfarm.records.tables import from_table
-from renderfarm.schema import RECORD_FIELDS, VALUE_FIELDS, Input, Record, Verdict
+from renderfarm.schema import RECORD_FIELDS, VALUE_FIELDS, Adapter, Box, Input, Record, Verdict
 from renderfarm.storage import LocalStorage, Storage
 from tests.unit.test_writer import KEY, OTHER, SIGNER, attempt, image_id, plan
 
@@ -224,6 +224,25 @@ def test_what_is_exported_is_what_was_recorded(storage: Storage, tmp_path: Path)
     assert tuple(rows[0]) == RECORD_FIELDS
     assert rows[-1]["prompt"] == "'=SUM(A1)\n'\"", "a spreadsheet must not run a prompt"
     assert json.loads(rows[1]["tags"]) == [["campaign", "autumn"], ["sku", "1"]]
+
+
+@pytest.mark.parametrize("prompt", ["=1+1", "\n=1+1", " \r\n +1", "\u200b@SUM", "＝1+1", "－1", "＋1", "＠A", "\ta", "-1", "\ufeff=1"])
+def test_no_cell_begins_as_a_formula_would(tmp_path: Path, prompt: str) -> None:
+    made = LocalStorage(tmp_path / "out", create=True)
+    box = Box(0, 0, 8, 8)
+    full = attempt(
+        1, prompt=prompt, tags=(("=x", "y"),), settings=(("steps", "8"),), adapters=(Adapter("a", "0" * 64, 0.5),), crop=(box,),
+        inputs=(Input("init", "0" * 64, "s3://b/a.png", (box,)),), texts=(("de", "=1"),),
+        verdicts=(Verdict("text", "accepted", boxes=(box,)),),
+    )  # fmt: skip
+    LogWriter.open(made, "mugs", SIGNER).append([plan(1), full])
+    export(made, tmp_path / "log.csv", Filter())
+    with (tmp_path / "log.csv").open(encoding="utf-8-sig", newline="") as file:
+        row = list(csv.DictReader(file))[-1]
+    assert row["prompt"] == f"'{prompt}"
+    assert json.loads(row["crop"]) == [{"x0": 0, "y0": 0, "x1": 8, "y1": 8}] and json.loads(row["texts"]) == [{"name": "de", "value": "=1"}]
+    nested = ("objects", "tags", "settings", "adapters", "inputs", "crop", "texts", "batch", "verdicts", "subjects")
+    assert all(isinstance(json.loads(row[name]), list) for name in nested)
 
 
 def test_places_that_cannot_be_written(storage: Storage, tmp_path: Path) -> None:

@@ -31,6 +31,8 @@ _PART = re.compile(r"\S::-?[\d.]*(?=\s|$)")
 _LINK = re.compile(r"https?://\S+|\b\S+\.(?:png|jpe?g|webp|gif)\b", re.I)
 _EMBEDDING = re.compile(r"\bembedding:\S+|\btextual[_ ]inversion:\S+", re.I)
 _INVISIBLE = re.compile("[\u00ad\u200b-\u200d\u2060\ufeff]")
+_MAY_BE = re.compile(r"[][{}<>%@*#_$=]|\b(?:lorem|T[BO]|FIX|XXX|place|to be|insert|your|Platz|Beispiel|folgt)")
+"""Without any of it a text holds no placeholder: most are told by this alone."""
 _COLUMNS = ("prompt", "negative_prompt", "text")
 
 
@@ -44,6 +46,8 @@ def placeholders(row: PromptRow) -> Iterator[Reason]:
             yield column, f"{value!r} holds no word", "say what the picture shows"
         elif _FORMULA.match(value):
             yield column, f"{value[:40]!r} is a formula that nobody computed", "put its value there"
+        if not _MAY_BE.search(value):
+            continue
         if found := _INSIDE.search(value):
             yield column, f"holds a spreadsheet's error {found.group()!r}", "mend the formula"
         for found in _HOLES.finditer(value):
@@ -65,9 +69,9 @@ def damaged(row: PromptRow) -> Iterator[Reason]:
             yield column, "holds the mark of a lost character (\ufffd)", "write the word anew"
         elif (mended := _mended(value)) is not None:
             yield column, f"letters that were read in a wrong encoding: {value[:60]!r}", f"did you mean {mended[:60]!r}?"
-        if found := next((e for e in _ENTITY.finditer(value) if html.unescape(e.group()) != e.group()), None):
+        if "&" in value and (found := next((e for e in _ENTITY.finditer(value) if html.unescape(e.group()) != e.group()), None)):
             yield column, f"{found.group()!r} is HTML for {html.unescape(found.group())!r}", "write the character itself"
-        if found := _TAG.search(value):
+        if "<" in value and (found := _TAG.search(value)):
             yield column, f"{found.group()!r} is a tag of HTML", "remove it"
         if (
             column != "negative_prompt"

@@ -25,6 +25,8 @@ class Found:
     doubts: list[Reason] = field(default_factory=list)
 
 
+_MAY_FLAG = re.compile(r"(?:\s|^)(?:--|[—–])[A-Za-z]|^\s*/imagine")
+_IMAGINE = re.compile(r"^\s*/imagine\s+(?:prompt:)?\s*")
 _FLAG = re.compile(r"(?:(?<=\s)|^)--([A-Za-z][\w-]*)(?:=(?=\S))?")
 _DASH_FLAG = re.compile(r"(?:(?<=\s)|^)[—–](ar|aspect|seed|stylize|chaos|version|v|s|q|c|iw|niji)(?=[ =]+[\d.:]+(?:\s|$))")
 """`--ar` as text programs correct it: a dash, glued to a flag that a number follows."""
@@ -56,7 +58,9 @@ _NO_LETTERING = re.compile(r"(?:any )?(?:text|texts|words|letters|lettering|writ
 
 def flags(prompt: str) -> Found:
     """`--ar 16:9` and its like, of Midjourney and of A1111's prompt files."""
-    prompt = re.sub(r"^\s*/imagine\s+(?:prompt:)?\s*", "", prompt)
+    if not _MAY_FLAG.search(prompt):
+        return Found(prompt)
+    prompt = _IMAGINE.sub("", prompt)
     prompt = _DASH_FLAG.sub(r"--\1", prompt)
     found = Found(prompt)
     if match := _DASH_DOUBT.search(prompt):

@@ -10,6 +10,7 @@ import csv
 import datetime as dt
 import json
 import os
+import re
 import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -25,7 +26,8 @@ from renderfarm.storage import Storage
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA = re.compile("[\\s\u200b-\u200f\u2060\ufeff]*[=+\\-@\uff1d\uff0b\uff0d\uff20]|[\\t\\r\\n]")
+"""What a spreadsheet runs at a text's beginning, behind blanks, breaks and what nobody sees; East Asian ones take full-width signs too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,8 +147,8 @@ def _csv(file: IO[bytes], tables: Iterator[pa.Table]) -> int:
 
 
 def _cell(value: Any) -> Any:
-    if isinstance(value, list):
+    if isinstance(value, list | tuple | dict):
         return json.dumps(value, ensure_ascii=False)
-    if isinstance(value, str) and value.startswith(_FORMULA):
+    if isinstance(value, str) and _FORMULA.match(value):
         return "'" + value
     return value

@@ -202,14 +202,24 @@ Object.assign(renderfarm, (() => {
     byId("grid").replaceChildren(...(cards.length ? cards : [el("p", { className: "nothing" }, none)]));
   }
 
-  // RFC 4180; a leading =, +, - or @ gets an apostrophe, or a spreadsheet would run it.
+  // RFC 4180; what a spreadsheet would run as a formula, behind blanks and breaks too, gets an apostrophe. A tag has a column of its own.
   async function saveList(positions) {
-    const cell = (value) => `"${String(value).replace(/^[=+\-@\t\r]/, "'$&").replaceAll('"', '""')}"`;
-    const rows = [["row_id", "index", "image_id", "state", "attempts", "reasons", "prompt"]];
+    const formula = /^[\s\u200b-\u200f\u2060\ufeff]*[=+\-@\uff1d\uff0b\uff0d\uff20]|^[\t\r\n]/;
+    const cell = (value) => `"${(formula.test(value) ? `'${value}` : String(value)).replaceAll('"', '""')}"`;
+    const found = [];
+    const tags = new Set();
     for (const position of positions) {
-      const line = await renderfarm.line(position);
+      const [line, attempts] = await Promise.all([renderfarm.line(position), renderfarm.attempts(position)]);
+      const shown = attempts.find(({ record }) => record.outcome === "accepted") ?? attempts.at(-1);
+      for (const [name] of line[LINE.tags]) tags.add(name);
+      found.push([line, shown?.record.object_key ?? ""]);
+    }
+    const rows = [["row_id", "index", "image_id", "state", "attempts", "reasons", "prompt", "text", "file", ...[...tags].map((name) => `tag.${name}`)]];
+    for (const [line, file] of found) {
+      const values = new Map(line[LINE.tags]);
       rows.push([line[LINE.row_id], line[LINE.index], line[LINE.image_id], line[LINE.superseded] ? "superseded" : STATES[line[LINE.state]],
-        line[LINE.attempts], line[LINE.reasons].join("; "), line[LINE.prompt]]);
+        line[LINE.attempts], line[LINE.reasons].join("; "), line[LINE.prompt], line[LINE.text] ?? "", file,
+        ...[...tags].map((name) => values.get(name) ?? "")]);
     }
     const url = URL.createObjectURL(new Blob([`\ufeff${rows.map((row) => row.map(cell).join(",")).join("\r\n")}\r\n`], { type: "text/csv" }));
     el("a", { href: url, download: `${meta.job}.csv` }).click();
