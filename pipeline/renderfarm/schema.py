@@ -35,10 +35,32 @@ STATEMENTS = (REVIEW, APPROVAL, SAMPLE, DELIVERY, WITHDRAWAL, ERASURE)
 
 @dataclass(frozen=True, slots=True)
 class ObjectCount:
-    """One entry of `objects` (GenEval's `include`): `count` things of class `name` are wanted."""
+    """One entry of `objects`: `count` things of a class are wanted. The canonical `name` is the class, or the class with `:min` or `:max`
+    behind it where `count` is the least or the most (GenEval's `include` and `exclude`); no class holds a colon."""
 
     name: str
     count: int
+
+    @property
+    def thing(self) -> str:
+        """The class alone."""
+        return self.name.rpartition(":")[0] if self.name.endswith((":min", ":max")) else self.name
+
+    @property
+    def low(self) -> int:
+        """The fewest that are right."""
+        return 0 if self.name.endswith(":max") else self.count
+
+    @property
+    def high(self) -> int | None:
+        """The most that are right, None for any number of more."""
+        return None if self.name.endswith(":min") else self.count
+
+    def __str__(self) -> str:
+        if self.high == 0:
+            return f"no {self.thing}"
+        bound = "at least " if self.high is None else "at most " if self.low == 0 else ""
+        return f"{bound}{self.count} {self.thing}"
 
 
 @dataclass(frozen=True, slots=True)

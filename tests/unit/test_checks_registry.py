@@ -224,7 +224,7 @@ def test_wanted_objects_reach_the_checks(tmp_path: Path) -> None:
         ('{"path": "a", "promt": "b"}', "unknown key 'promt'"),
         ('{"path": "a", "text": 3}', "text is no text"),
         ('{"path": "a", "objects": 3}', "objects: no list of objects"),
-        ('{"path": "a", "objects": "mug:0"}', "objects: the count of 'mug' is 0"),
+        ('{"path": "a", "objects": "mug:101"}', "objects: the count of 'mug' is 101"),
         ('{"path": "a", "objects": "2 mug, 1 mug"}', "objects: 'mug' is named twice"),
         ('{"path": "a", "objects": "[{"}', "objects: no JSON list"),
     ],

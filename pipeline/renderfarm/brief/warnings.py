@@ -6,6 +6,7 @@ place, and exit 0; with `--strict` they are faults. Whoever has a new one adds i
 
 from __future__ import annotations
 
+from renderfarm.brief import asked
 from renderfarm.brief.alike import Alike
 from renderfarm.brief.doubtful import damaged, foreign_syntax, placeholders, too_small
 from renderfarm.manifest import Warner
@@ -13,4 +14,4 @@ from renderfarm.manifest import Warner
 
 def warners() -> list[Warner]:
     """All warners, made anew for one pass over a manifest: some remember rows."""
-    return [placeholders, damaged, foreign_syntax, too_small, Alike()]
+    return [placeholders, damaged, foreign_syntax, too_small, asked.lettering, asked.scripts, asked.objects, Alike()]

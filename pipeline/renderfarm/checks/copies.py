@@ -71,4 +71,4 @@ def score(copy: Copy | None) -> float:
 
 def several_wanted(row: PromptRow) -> bool:
     """Whether the row asks for things that may look alike."""
-    return any(wanted.count > 1 for wanted in row.objects) or bool(_SEVERAL.search(row.prompt))
+    return any(wanted.low > 1 or (wanted.high or 0) > 1 for wanted in row.objects) or bool(_SEVERAL.search(row.prompt))

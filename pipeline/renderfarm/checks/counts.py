@@ -1,4 +1,4 @@
-"""Whether the picture shows as many things as the row's `objects` ask for.
+"""Whether the picture shows as many things as the row's `objects` ask for: so many, at least or at most so many.
 
 An `ObjectCounter` counts the classes that it knows. Where none knows a class, or is not sure, the answer is `not_run` with the class named:
 nobody looked. Two detectors exist: an open-vocabulary one (Grounding DINO, OWLv2) whose weights the job names, and a small counter for
@@ -66,19 +66,27 @@ class CountsCheck:
         unknown: list[str] = []
         unsure: list[str] = []
         boxes: list[Box] = []
+        found: dict[str, Counted | None] = {}
         for wanted in row.objects:
-            detector = next((d for d in self.detectors if d.knows(wanted.name)), None)
-            counted = detector.count(image, wanted.name) if detector else None
+            detector = next((d for d in self.detectors if d.knows(wanted.thing)), None)
+            if wanted.thing not in found:  # one that has a least and a most is counted once
+                found[wanted.thing] = detector.count(image, wanted.thing) if detector else None
+            counted = found[wanted.thing]
             if counted is None:
-                (unsure if detector else unknown).append(wanted.name)
-            elif counted.count != wanted.count:
-                wrong.append(f"{counted.count} instead of {wanted.count} {wanted.name}")
+                (unsure if detector else unknown).append(wanted.thing)
+            elif counted.count < wanted.low or (wanted.high is not None and counted.count > wanted.high):
+                unwanted = f"{counted.count} {wanted.thing}, and none is wanted"
+                wrong.append(unwanted if wanted.high == 0 else f"{counted.count} instead of {wanted}")
                 boxes += counted.boxes
             else:
-                right.append(f"{counted.count} {wanted.name}")
+                right.append(f"{counted.count} {wanted.thing}")
         if unknown and not wrong:
-            return not_run(self.name, f"no detector that knows {', '.join(unknown)} is installed")
+            return not_run(self.name, f"no detector that knows {_list(unknown)} is installed")
         if unsure and not wrong:
-            return not_run(self.name, f"the detector cannot tell how many there are: {', '.join(unsure)}")
+            return not_run(self.name, f"the detector cannot tell how many there are: {_list(unsure)}")
         score = 1 - len(wrong) / len(row.objects)
-        return judge(self.name, score, bars, "; ".join(wrong), tuple(boxes), f"shows {', '.join(right)}")
+        return judge(self.name, score, bars, "; ".join(wrong), tuple(boxes), f"shows {_list(right)}")
+
+
+def _list(parts: list[str]) -> str:
+    return ", ".join(dict.fromkeys(parts))

@@ -57,7 +57,7 @@ UNSEEN_NAMED, UNSEEN = 0.7, 0.9
 
 def people_likely(row: PromptRow) -> bool:
     """Whether the row suggests that a hand may be seen. `handle`, `handmade` and the like do not."""
-    return bool(_PEOPLE.search(row.prompt)) or any(_PEOPLE.fullmatch(wanted.name) for wanted in row.objects)
+    return bool(_PEOPLE.search(row.prompt)) or any(_PEOPLE.fullmatch(wanted.thing) for wanted in row.objects if wanted.high != 0)
 
 
 @dataclass(frozen=True, slots=True)

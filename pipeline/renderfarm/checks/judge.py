@@ -23,7 +23,7 @@ from renderfarm.checks.wanted import expected_text
 from renderfarm.errors import Undelivered
 from renderfarm.job.checks import JudgeSettings
 from renderfarm.logs import get_logger
-from renderfarm.schema import Box, PromptRow, Verdict
+from renderfarm.schema import Box, ObjectCount, PromptRow, Verdict
 from renderfarm.web import PASSING, post_once
 
 log = get_logger()
@@ -146,9 +146,15 @@ class JudgeCheck:
         return answer
 
 
+def _wanted(one: ObjectCount) -> dict[str, Any]:
+    """One class with its count, as the judge is told of it."""
+    bound = {} if one.name == one.thing else {"bound": "at least" if one.high is None else "at most"}
+    return {"class": one.thing, "count": one.count, **bound}
+
+
 def _request(model: str, image: Image, row: PromptRow) -> dict[str, Any]:
     """The body of a chat completion that asks for a `JudgeAnswer` about uint8 (H, W, 3)."""
-    wanted = {"prompt": row.prompt, "objects": [{"class": o.name, "count": o.count} for o in row.objects], "text": expected_text(row)}
+    wanted = {"prompt": row.prompt, "objects": [_wanted(one) for one in row.objects], "text": expected_text(row)}
     content = [
         {"type": "text", "text": json.dumps(wanted, ensure_ascii=False)},
         {"type": "image_url", "image_url": {"url": _data_url(image)}},

@@ -15,6 +15,7 @@ from renderfarm.checks.wanted import expected_text
 from renderfarm.checks.words import SURE, UNSURE, Line, TextComparison, TextWord, compare
 from renderfarm.job.checks import TextSettings
 from renderfarm.schema import PromptRow, Verdict
+from renderfarm.wording.scripts import unread
 
 UNWANTED_BORDER = 0.5
 """Score below which a picture counts as lettered where no text is wanted; see `evidence`."""
@@ -40,7 +41,8 @@ class TextCheck:
             self._reader = LetterReader()
 
     def check(self, image: Image, row: PromptRow) -> Verdict:
-        """Judges uint8 (H, W, 3). `not_run` where the row says nothing about text, or wants letters that the reader does not know."""
+        """Judges uint8 (H, W, 3). `not_run` where the row says nothing about text; `flagged` without a score where it wants letters that no
+        reader here knows: nobody looked, so a person has to."""
         expected = expected_text(row)
         bars = self.bars(row)
         if bars is None:
@@ -53,7 +55,9 @@ class TextCheck:
         if not any(c.isalnum() for c in expected):
             return not_run(self.name, f"the wanted text {expected!r} has no letter or digit to read")
         if not self._reader.knows(expected):
-            return not_run(self.name, f"the text reader does not know all the letters of {expected!r}")
+            scripts = " and ".join(unread(expected))
+            why = f"no installed text reader reads {scripts}" if scripts else "the text reader does not know all of its letters"
+            return Verdict(self.name, "flagged", f"{expected!r} was not checked: {why}; look at it")
         return self._wanted(self._reader, image, row, expected, bars)
 
     def bars(self, row: PromptRow) -> Bars | None:
@@ -73,10 +77,10 @@ class TextCheck:
         return judge(self.name, score, bars, f"unwanted text: {quoted}", boxes, "no text")
 
     def _wanted(self, reader: LetterReader, image: Image, row: PromptRow, expected: str, bars: Bars) -> Verdict:
-        lines = reader.read(image, FIRST_SIDE)
+        lines = reader.read(image, FIRST_SIDE, expected)
         best = compare(expected, lines, row.prompt)
         if bars.outcome(best.score)[0] != "accepted" and self.settings.second_look:
-            enlarged = reader.read(image, SECOND_SIDE)
+            enlarged = reader.read(image, SECOND_SIDE, expected)
             second = compare(expected, enlarged, row.prompt)
             if second.score > best.score:
                 lines, best = enlarged, second

@@ -146,6 +146,8 @@ def show(args: argparse.Namespace) -> int:
         elif isinstance(row, BadRow):
             say(f"{number:>6}  {row.row_id}  BAD: " + "; ".join(str(fault) for fault in row.faults))
         else:
-            given = {name: value for name, value in asdict(row).items() if value not in (None, (), "") and name not in ("id", "prompt")}
+            given = {name: value for name, value in asdict(row).items() if value not in (None, ()) and name not in ("id", "prompt")}
+            if row.objects:
+                given["objects"] = [str(one) for one in row.objects]
             say(f"{number:>6}  {row.id}  {row.prompt}  {json.dumps(given, ensure_ascii=False) if given else ''}".rstrip())
     return 0

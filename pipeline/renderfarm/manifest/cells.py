@@ -5,6 +5,7 @@ Pure.
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from collections.abc import Mapping
@@ -14,23 +15,24 @@ from renderfarm.manifest.columns import COLUMNS, FRACTIONS, LIST_OF_ADAPTERS, TE
 from renderfarm.manifest.rows import object_reasons
 from renderfarm.manifest.types import Reason
 from renderfarm.schema import ObjectCount
+from renderfarm.wording.objects import NotCountedError, Wanted
+from renderfarm.wording.objects import wanted as wanted_in
+from renderfarm.wording.texts import says_none
 
 TAG_PREFIX = "tag."
 NO_TEXT = '""'
 """What a spreadsheet's cell holds to say: no text wanted. An empty cell says nothing."""
 
 _INT_BITS = {"seed": 63}
-_COUNT_FIRST = re.compile(r"([0-9]{1,9})(?:\s*[x×])?\s+(.*\S)")
-_OWN_NUMBER = re.compile(r"(?:^|(?<=\s))[0-9]+(?:\s+|$)")
-_NUMBERED = re.compile(
-    r"(?:seat|seater|piece|pack|door|drawer|tier|person|way|burner|wheel|inch|foot|ft|[cm]?m|[cm]?l|oz|k?g|lit(?:re|er))\s+\S", re.I
-)
-"""What a number before it counts within one thing (a 2 seater sofa, a 6 pack), as often as things."""
+LITERAL_CHARS_MAX = 20_000
+INCLUDE, EXCLUDE = "include", "exclude"
+"""GenEval's columns: at least so many of a class are right; so many or more are wrong."""
+_BESIDE = ("color", "position")
 
 
 def known_key(key: str) -> bool:
     """Whether a source may have a column of this name."""
-    return key in (*COLUMNS, LIST_OF_ADAPTERS) or (key.startswith(TAG_PREFIX) and len(key) > len(TAG_PREFIX))
+    return key in (*COLUMNS, LIST_OF_ADAPTERS, INCLUDE, EXCLUDE) or (key.startswith(TAG_PREFIX) and len(key) > len(TAG_PREFIX))
 
 
 def convert(cells: Mapping[str, Any]) -> tuple[dict[str, Any], list[Reason]]:
@@ -41,6 +43,7 @@ def convert(cells: Mapping[str, Any]) -> tuple[dict[str, Any], list[Reason]]:
     values: dict[str, Any] = {}
     reasons: list[Reason] = []
     tags: dict[str, str] = {}
+    excluded: Any = None
     for key, value in cells.items():
         if not known_key(key) or value is None:
             continue
@@ -51,10 +54,21 @@ def convert(cells: Mapping[str, Any]) -> tuple[dict[str, Any], list[Reason]]:
                 values["adapter"] = _text(key, ", ".join(map(str, value)) if isinstance(value, list) else value)
             elif key == "tags":
                 tags |= _tags(value)
+            elif key == INCLUDE:
+                values["objects"] = [*(values.get("objects") or []), *(_objects(value, ":min") or [])]
+                tags |= _beside(value)
+            elif key == EXCLUDE:
+                excluded = value
             else:
                 values[key] = _value(key, value)
         except _NotUnderstoodError as error:
-            reasons.append((key if key in COLUMNS else "tags", error.what, error.remedy))
+            column = "objects" if key in (INCLUDE, EXCLUDE) else key if key in COLUMNS else "tags"
+            reasons.append((column, error.what, error.remedy))
+    if excluded is not None:
+        try:
+            values["objects"] = _excluded(values.get("objects") or [], excluded)
+        except _NotUnderstoodError as error:
+            reasons.append(("objects", error.what, error.remedy))
     if tags:
         values["tags"] = list(tags.items())
     return values, reasons
@@ -82,11 +96,13 @@ def _value(column: str, value: Any) -> Any:
 
 
 def _text(column: str, value: Any) -> str | None:
+    if column == "text" and value is False:
+        return ""  # a spreadsheet's FALSE
     if not isinstance(value, str):
         raise _NotUnderstoodError(f"{value!r} is no text", "put it in quotation marks")
     _refuse_half_characters(value)
     if column == "text":
-        return "" if value.strip() == NO_TEXT else value
+        return "" if says_none(value.strip()) else value
     return value if value or column in ("id", "prompt", "objects") else None
 
 
@@ -132,40 +148,85 @@ def wanted_objects(value: Any) -> tuple[ObjectCount, ...]:
     return tuple(ObjectCount(entry["class"], entry["count"]) for entry in objects)
 
 
-def _objects(value: Any) -> list[dict[str, Any]] | None:
-    """`mug:2; box` or `2 mug, 1 box` or {"mug": 2} or [{"class": "mug", "count": 2}], the last two also as text. In a text `;`, `,` and a
-    new line separate alike, and each part may be said in either way."""
+def _objects(value: Any, bound: str = "") -> list[dict[str, Any]] | None:
+    """`mug:2; box` or `2 mugs, a box` or {"mug": 2} or [{"class": "mug", "count": 2}], the last two also as text. In a text `;`, `,` and a
+    new line separate alike, and each part may be said in either way. `bound`: what a plain count means, `:min` in GenEval's `include`."""
     if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
-        try:
-            value = json.loads(value)
-        except (ValueError, RecursionError):
-            raise _NotUnderstoodError("no JSON list of objects", 'write [{"class": "mug", "count": 2}], or mug:2; box:1') from None
+        value = _literal(value)
     if isinstance(value, str):
-        pairs = [_counted(part.strip()) for part in re.split(r"[;,\r\n]", value) if part.strip()]
-    elif isinstance(value, dict):
-        pairs = [(_text("objects", name) or "", number) for name, number in value.items()]
-    elif isinstance(value, list) and all(isinstance(o, dict) and set(o) == {"class", "count"} for o in value):
-        pairs = [(_text("objects", o["class"]) or "", o["count"]) for o in value]
-    else:
+        if says_none(value):
+            return None
+        wanted = [one for part in re.split(r"[;,\r\n]", value) if part.strip() for one in _counted(part)]
+        wanted = [Wanted(one.name, one.low, None if bound and one.high == one.low else one.high) for one in wanted]
+        return [entry for one in wanted for entry in _entries(one)] or None
+    if isinstance(value, dict):
+        bounds = ((name, number if isinstance(number, dict) else {"count": number}) for name, number in value.items())
+        value = [{"class": name, **said} for name, said in bounds]
+    if not isinstance(value, list) or not all(isinstance(entry, dict | str) for entry in value):
         raise _NotUnderstoodError("no list of objects", 'write "mug:2; box:1" in a cell, {"mug": 2, "box": 1} in JSON')
-    return [{"class": name, "count": _whole("objects", number)} for name, number in pairs] or None
+    entries: list[dict[str, Any]] = []
+    for entry in value:
+        entries += _objects(entry, bound) or [] if isinstance(entry, str) else _stated(entry, bound)
+    return entries or None
 
 
-def _counted(part: str) -> tuple[str, str]:
-    """(class, count) of `mug:2`, `2 mug`, `2x mug` or `mug`. Raises: _NotUnderstoodError where a number may be either."""
-    name, colon, number = part.rpartition(":")
-    if colon:
-        return name.strip(), number.strip()
-    counted = _COUNT_FIRST.fullmatch(part)
-    number, name = counted.groups() if counted else ("1", part)
-    inner = _OWN_NUMBER.search(name)
-    if inner or (counted and _NUMBERED.match(name)):
-        remedy = "write each class with its count behind a colon: mug:2; box:1"
-        if not (counted and inner):  # there is one number only
-            count, rest = (inner.group().strip(), name.replace(inner.group(), "").strip()) if inner else (number, name)
-            remedy = f"write {part}:1, or {rest or 'mug'}:{count}"
-        raise _NotUnderstoodError(f"in {part!r} a number may be a count or part of a name", remedy)
-    return name, number
+def _beside(value: Any) -> dict[str, str]:
+    """A tag that keeps what GenEval says beside counts: colours and positions, which the prompt speaks of as well."""
+    entries = [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
+    said = any(set(entry) & set(_BESIDE) for entry in entries)
+    return {INCLUDE: json.dumps(value, ensure_ascii=False, separators=(",", ":"))} if said else {}
+
+
+def _literal(text: str) -> Any:
+    """A list or an object in JSON, or as Python prints it, which is how pandas writes one into CSV."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        pass
+    try:
+        return ast.literal_eval(text) if len(text) <= LITERAL_CHARS_MAX else None
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        raise _NotUnderstoodError("no JSON list of objects", 'write [{"class": "mug", "count": 2}], or mug:2; box:1') from None
+
+
+def _stated(entry: dict[str, Any], bound: str) -> list[dict[str, Any]]:
+    """One object of JSON: a class with `count`, or with `min` and `max`. What GenEval says beside (`color`, `position`) is no count."""
+    if "class" not in entry or not set(entry) & {"count", "min", "max"} or set(entry) - {"class", "count", "min", "max", *_BESIDE}:
+        raise _NotUnderstoodError("no list of objects", 'write [{"class": "mug", "count": 2}], or {"class": "mug", "min": 1, "max": 2}')
+    name = _text("objects", entry["class"]) or ""
+    counts = {key: entry[key] for key in ("count", "min", "max") if key in entry and (key == "count" or entry[key] is not None)}
+    if "count" in counts and isinstance(counts["count"], str):
+        return [stated for one in _counted(f"{name}:{counts['count']}") for stated in _entries(one)]
+    suffix = {"count": ":max" if counts.get("count") == 0 and not bound else bound, "min": ":min", "max": ":max"}
+    return [{"class": name + suffix[key], "count": _whole("objects", number)} for key, number in counts.items()]
+
+
+def _counted(part: str) -> tuple[Wanted, ...]:
+    """What one part of a cell asks for. Raises: _NotUnderstoodError where a number may be either."""
+    try:
+        return wanted_in(part)
+    except NotCountedError as error:
+        raise _NotUnderstoodError(error.what, error.remedy) from None
+
+
+def _entries(one: Wanted) -> list[dict[str, Any]]:
+    """The manifest's entries for so many things of a class."""
+    if one.low == one.high and one.low:
+        return [{"class": one.name, "count": one.low}]
+    low = [{"class": f"{one.name}:min", "count": one.low}] if one.low else []
+    return low + ([] if one.high is None else [{"class": f"{one.name}:max", "count": one.high}])
+
+
+def _excluded(entries: list[dict[str, Any]], value: Any) -> list[dict[str, Any]]:
+    """Objects with GenEval's `exclude` over them: so many of a class, or more, are wrong."""
+    least = {entry["class"].removesuffix(":min"): entry["count"] for entry in entries}
+    for entry in _objects(value, ":min") or []:
+        name, most = entry["class"].removesuffix(":min"), entry["count"] - 1
+        if least.get(name) == most and f"{name}:max" not in least:
+            entries = [one for one in entries if one["class"] not in (name, f"{name}:min")] + [{"class": name, "count": most}]
+        else:
+            entries = [*entries, {"class": f"{name}:max", "count": most}]
+    return entries
 
 
 def _tags(value: Any) -> dict[str, str]:

@@ -180,22 +180,29 @@ def _size_reasons(column: str, value: int, rules: Rules) -> Iterator[Reason]:
 
 
 def object_reasons(raw: Mapping[str, Any]) -> Iterator[Reason]:
-    """What is wrong with the objects of a raw row."""
-    names: set[str] = set()
+    """What is wrong with the objects of a raw row. A class may have a least and a most (`mug:min`, `mug:max`), or one whole count."""
+    seen: dict[str, dict[str, int]] = {}
     for entry in _items(raw, "objects"):
         name = entry.get("class") if isinstance(entry, dict) else None
         count = entry.get("count") if isinstance(entry, dict) else None
-        if not isinstance(name, str) or not name.strip() or _TEXT_ILLEGAL.search(name):
+        thing, bound = (name[:-4], name[-4:]) if isinstance(name, str) and name.endswith((":min", ":max")) else (name, "")
+        least = 0 if bound == ":max" else 1
+        if not isinstance(thing, str) or not thing.strip() or _TEXT_ILLEGAL.search(thing):
             yield "objects", "an object has no readable class", "name what is to be counted, for example mug"
-        elif bad := _CLASS_ILLEGAL.search(name):
-            yield "objects", f"the class {name!r} holds {bad.group()!r}", "give each class an entry of its own: mug:2; box:1"
-        elif name in names:
-            yield "objects", f"{name!r} is named twice", "name each class once, with its whole count"
-        elif count is None or not 1 <= count <= OBJECT_COUNT_MAX:
+            continue
+        bounds = seen.setdefault(thing, {})
+        if bad := _CLASS_ILLEGAL.search(thing):
+            yield "objects", f"the class {thing!r} holds {bad.group()!r}", "give each class an entry of its own: mug:2; box:1"
+        elif bound in bounds or "" in bounds or (bound == "" and bounds):
+            yield "objects", f"{thing!r} is named twice", "name each class once, with its whole count"
+        elif count is None or not least <= count <= OBJECT_COUNT_MAX:
             written = "null" if count is None else str(count)
-            yield "objects", f"the count of {name!r} is {written}", f"use 1 to {OBJECT_COUNT_MAX}"
-        if isinstance(name, str):
-            names.add(name)
+            yield "objects", f"the count of {thing!r} is {written}", f"use {least} to {OBJECT_COUNT_MAX}"
+        else:
+            bounds[bound] = count
+            if bounds.get(":min", 0) > bounds.get(":max", OBJECT_COUNT_MAX):
+                yield "objects", f"of {thing!r} at least {bounds[':min']} and at most {bounds[':max']} are wanted", "turn them round"
+        bounds.setdefault(bound, 0)
 
 
 def _tag_reasons(raw: Mapping[str, Any]) -> Iterator[Reason]:

@@ -9,11 +9,12 @@ asks for lettering, its other quotations are taken for lettering too, if they lo
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from renderfarm.wording import cues
-from renderfarm.wording.notext import denials
+from renderfarm.wording.notext import Denial, denials
 from renderfarm.wording.quotes import BLANKLESS, Quotation, quotations, tidied
 
 Source = Literal["text", "prompt", ""]
@@ -24,11 +25,13 @@ _Sense = Literal["wanted", "none", "title", "named", "open"]
 SHOWN_MAX = 60
 CLAUSE_MAX = 240
 _ENDS = re.compile(r"[.!?](?=\s)|[。！？…；;\n]")
-_LIST = re.compile(r"\s*(?:[,;、，/&+|]\s*)*(?:and|or|und|oder|et|ou|y|o|e|en|of|i|oraz|och|eller|og|a|и|или|ve|veya|和|与|或|及|と|や|와|과|then)?\s*", re.IGNORECASE)
+_LIST = re.compile(
+    r"\s*(?:[,;、，/&+|]\s*)*(?:and|or|und|oder|et|ou|y|o|e|en|of|i|oraz|och|eller|og|a|и|или|ve|veya|和|与|或|及|と|や|와|과|then)?\s*",
+    re.IGNORECASE,
+)
 _BLANKLESS = re.compile(f"[{BLANKLESS}]")
 _PIECE = re.compile(rf"[{BLANKLESS}]{{1,2}}|[^\W_]+(?:['’-][^\W_]+)*")
-_AWAY = frozenset("about of for from by like to than über von für um sur pour sobre para de di per over van o от для about".split())
-_PUBLISHED = re.compile(r"(?:posters?|covers?|newspapers?|affiches?|plakat\w*|titelbild|cartel\w*|locandin\w+|海报|封面|ポスター|表紙|포스터|표지|плакат\w*|постер\w*)$")
+_AWAY = frozenset(cues.AWAY.split())
 _SPOKEN = 6
 """Words within which a cue speaks of a quotation in small letters."""
 _CLAUSE = 3
@@ -37,7 +40,7 @@ _FLAGS = re.compile(r"\s--?\w+(?:[ :=]\S+)?|https?://\S+")
 
 
 @dataclass(frozen=True, slots=True)
-class Doubt:
+class Question:
     """What may mean two things: the place as the prompt has it, and both readings in plain words."""
 
     what: str
@@ -54,7 +57,7 @@ class Reading:
     text: str | None
     source: Source = ""
     where: str = ""
-    doubts: tuple[Doubt, ...] = ()
+    doubts: tuple[Question, ...] = ()
 
 
 def from_prompt(prompt: str) -> Reading:
@@ -68,14 +71,14 @@ def from_prompt(prompt: str) -> Reading:
         return inner if inner.text is not None or not denials(outside) else from_prompt(outside)
     wanted = [quote for quote, sense in zip(found, senses, strict=True) if sense == "wanted"]
     denied = denials(_masked(prompt, found))
-    doubts = [_doubt(quote, prompt) for quote, sense in zip(found, senses, strict=True) if sense in ("title", "named", "open")]
+    doubts = [_question(quote, prompt) for quote, sense in zip(found, senses, strict=True) if sense in ("title", "named", "open")]
     if all(quote.mark in "《〈" for quote in wanted) and (rest := _unquoted(prompt)) is not None:
         if rest.text is not None:
             return rest
         if not wanted:
             return _denied(prompt, denied, [*doubts, *rest.doubts])
     if wanted:
-        doubts += [Doubt(f"{_cut(quote.words)!r} without a closing quotation mark", (f"lettering up to the prompt's end", "shorter lettering"))
+        doubts += [Question(f"{_cut(quote.words)!r} without a closing quotation mark", ("lettering up to the end", "less"))
                    for quote in wanted if not quote.closed]  # fmt: skip
         doubts += [_contradiction(prompt, denial) for denial in denied if denial.sure][:1]
         text = " ".join(quote.words.rstrip(",;") for quote in wanted)
@@ -83,22 +86,29 @@ def from_prompt(prompt: str) -> Reading:
     return _denied(prompt, denied, doubts)
 
 
-def _denied(prompt: str, denied: list, doubts: list[Doubt]) -> Reading:
+def _denied(prompt: str, denied: Sequence[Denial], doubts: list[Question]) -> Reading:
     """The reading of a prompt that has no lettering for sure."""
     sure = [denial for denial in denied if denial.sure]
     if sure:
         return Reading("", "prompt", prompt[sure[0].start : sure[0].end])
-    doubts = doubts + [Doubt(repr(_cut(prompt[d.start : d.end])), ("no lettering at all", "some lettering is allowed")) for d in denied[:1]]
+    doubts = doubts + [
+        Question(repr(_cut(prompt[d.start : d.end])), ("no lettering at all", "some lettering is allowed")) for d in denied[:1]
+    ]
     return Reading(None, "", "", tuple(doubts))
 
 
-def _contradiction(prompt: str, denial) -> Doubt:
-    return Doubt(repr(_cut(prompt[denial.start : denial.end])), ("no other lettering than what is in quotation marks", "no lettering at all"))
+def _contradiction(prompt: str, denial: Denial) -> Question:
+    return Question(
+        repr(_cut(prompt[denial.start : denial.end])), ("no other lettering than what is in quotation marks", "no lettering at all")
+    )
 
 
-def _doubt(quote: Quotation, prompt: str) -> Doubt:
+def _question(quote: Quotation, prompt: str) -> Question:
     shown = _cut(quote.words)
-    return Doubt(f"{_place(prompt, quote)!r}", (f"the picture shows the words {shown!r}", "a title, a name or a manner of speaking, and no lettering"))
+    return Question(
+        f"{_place(prompt, quote)!r}",
+        (f"the picture shows the words {shown!r}", "a title, a name or a manner of speaking, and no lettering"),
+    )
 
 
 def _place(prompt: str, quote: Quotation) -> str:
@@ -115,7 +125,8 @@ def _cut(text: str) -> str:
 
 def _unquoted(prompt: str) -> Reading | None:
     """Lettering without quotation marks."""
-    if (match := cues.FOLLOWING.search(prompt)) is not None:
+    colon = ":" in prompt or "：" in prompt
+    if colon and (match := cues.FOLLOWING.search(prompt)) is not None:
         rest = prompt[match.end() :].strip()
         if rest and cues.FIELD.match(rest):
             return Reading(rest, "prompt", prompt[match.start() : match.end()].strip())
@@ -123,14 +134,20 @@ def _unquoted(prompt: str) -> Reading | None:
             return Reading(None, "", "", (_bare(prompt[match.start() : match.end()].strip(), _ENDS.split(rest)[0]),))
     if (match := cues.SENTENCE_FIRST.match(prompt)) is not None:
         return Reading(match["words"], "prompt", prompt[match.start() : match.end()].strip())
-    if (match := cues.UNQUOTED.search(prompt)) is not None and (match["words"][:1].isupper() or match["words"][:1].isdigit()):
+    if (
+        cues.SAID.search(prompt)
+        and (match := cues.UNQUOTED.search(prompt)) is not None
+        and (match["words"][:1].isupper() or match["words"][:1].isdigit())
+    ):
         return Reading(None, "", "", (_bare(prompt[match.start() : match.start("words")].strip(), match["words"]),))
     return None
 
 
-def _bare(place: str, words: str) -> Doubt:
+def _bare(place: str, words: str) -> Question:
     shown = _cut(words.strip())
-    return Doubt(f"{_cut(place)!r} without quotation marks", (f"the picture shows the words {shown!r}", "a description, and no lettering"))
+    return Question(
+        f"{_cut(place)!r} without quotation marks", (f"the picture shows the words {shown!r}", "a description, and no lettering")
+    )
 
 
 def _masked(prompt: str, found: list[Quotation]) -> str:
@@ -138,7 +155,11 @@ def _masked(prompt: str, found: list[Quotation]) -> str:
     pieces: list[str] = []
     at = 0
     for quote in found:
-        ended = quote.words[-1:] in ".!?。！？" and prompt[quote.end : quote.end + 1].isspace() and prompt[quote.end + 1 : quote.end + 2].isupper()
+        ended = (
+            quote.words[-1:] in ".!?。！？"
+            and prompt[quote.end : quote.end + 1].isspace()
+            and prompt[quote.end + 1 : quote.end + 2].isupper()
+        )
         pieces += [prompt[at : quote.start], "\x00" * (quote.end - quote.start - 1), "." if ended else "\x00"]
         at = quote.end
     return "".join(pieces) + prompt[at:]
@@ -168,7 +189,8 @@ def _senses(prompt: str, found: list[Quotation]) -> list[_Sense]:
         return ["wanted" if sense == "named" else sense for sense in senses]
     upgraded = ("open", "named") if "wanted" in senses else ("open",) if cues.DESIGN.search(folded) else ()
     return [
-        "wanted" if sense in upgraded and (_looks_lettered(found[at]) or {at, at + 1} & linked) else sense for at, sense in enumerate(senses)
+        "wanted" if sense in upgraded and (_looks_lettered(found[at]) or {at, at + 1} & linked) else sense
+        for at, sense in enumerate(senses)
     ]
 
 
@@ -183,7 +205,13 @@ def _looks_lettered(quote: Quotation) -> bool:
 
 def _lower(words: str) -> bool:
     """Whether it is all in small letters of a script that has capitals."""
-    return words == words.lower() and words != words.upper() and not any(c in "@/" or c.isdigit() for c in words) and not re.search(r"\w\.\w", words) and not _BLANKLESS.search(words)
+    return (
+        words == words.lower()
+        and words != words.upper()
+        and not any(c in "@/" or c.isdigit() for c in words)
+        and not re.search(r"\w\.\w", words)
+        and not _BLANKLESS.search(words)
+    )
 
 
 def _sense(quote: Quotation, folded: str, listed: bool) -> _Sense:
@@ -275,8 +303,8 @@ def _led(kinds: list[str], matches: list[re.Match[str]], before: str, small: boo
                 return "named" if bearer == "person" else "wanted"
             return "wanted" if kind == "reads" else "named"
         if kind == "surface" and not (small and _AWAY.intersection(_gap(before, matches[at]))):
-            return "named" if _AWAY.intersection(_gap(before, matches[at])) and _PUBLISHED.search(matches[at].group()) else "wanted"
-        if kind == "thing" and (at < len(kinds) - 1 and kinds[at + 1] == "weak" or matches[at].end() == len(before.rstrip(" :"))):
+            return "named" if _AWAY.intersection(_gap(before, matches[at])) and cues.PUBLISHED.search(matches[at].group()) else "wanted"
+        if kind == "thing" and ((at < len(kinds) - 1 and kinds[at + 1] == "weak") or matches[at].end() == len(before.rstrip(" :"))):
             return "wanted"
     return "open"
 

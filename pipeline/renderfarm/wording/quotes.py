@@ -17,14 +17,14 @@ LONG_MAX = 4000
 SINGLE_MAX = 400
 TRIES_MAX = 32
 
-_DOUBLES = "\"“”„‟″"
+_DOUBLES = '"“”„‟″'
 _SINGLES = "'‘’‚`´"
 _CLOSERS = {
-    "“": "”\"″“",
-    "„": "“”\"‟",
-    "‟": "”\"",
-    "”": "”\"",
-    '"': "\"”“″",
+    "“": '”"″“',
+    "„": '“”"‟',
+    "‟": '”"',
+    "”": '”"',
+    '"': '"”“″',
     "«": "»",
     "»": "«»",
     "‹": "›",
@@ -75,14 +75,18 @@ def tidied(prompt: str) -> str:
     for _ in range(2):  # `&amp;quot;` was escaped twice
         if "&" in prompt:
             prompt = html.unescape(prompt)
-    prompt = prompt.replace('\\"', '"').replace("\\'", "'")
-    for doubled in _DOUBLED:
-        prompt = doubled.sub(r'"\1"', prompt)
+    if "\\" in prompt:
+        prompt = prompt.replace('\\"', '"').replace("\\'", "'")
+    if any(mark in prompt for mark in ('""', "''", "``")):
+        for doubled in _DOUBLED:
+            prompt = doubled.sub(r'"\1"', prompt)
     return prompt
 
 
 def quotations(text: str) -> list[Quotation]:
     """The quotations of a tidied prompt, in order. One inside another belongs to the outer one."""
+    if _MARKS.search(text) is None:
+        return []
     apostrophes = {at for match in _AND_SHORT.finditer(text) for at in range(*match.span()) if text[at] in _SINGLES}
     apostrophes |= {match.start() for match in _ELIDED.finditer(text)}
     found: list[Quotation] = []

@@ -94,7 +94,10 @@ Object.assign(renderfarm, (() => {
   function fieldText(name, value) {
     if (name === "text" && value === "") return "no text wanted";
     if (name === "tags") return value.map(([key, item]) => `${key}: ${item}`).join("\n");
-    if (name === "objects") return value.map(([item, count]) => `${count} × ${item}`).join("\n");
+    if (name === "objects") return value.map(([item, count]) => {
+      const [, thing, bound] = /^(.*?)(?::(min|max))?$/s.exec(item);
+      return `${{ min: "at least ", max: "at most " }[bound] ?? ""}${count} × ${thing}`;
+    }).join("\n");
     if (name === "batch") return value.join("\n");
     if (name.endsWith("_us")) return time(value);
     if (name === "file_bytes") return `${value.toLocaleString("en-GB")} bytes`;

@@ -1,0 +1,304 @@
+"""Which things a picture must show, and how many, as people write it: `two dogs`, `mug x2`, `1-2 mugs`, `a dozen eggs`, `no people`. Pure.
+
+One part of a cell (between separators) becomes (class, at least, at most), or is refused where it may mean two things: `2 seater sofa`,
+`about five mugs`, `dog|cat`. The class is what is left of the words; nothing is translated or made singular.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from renderfarm.wording.numbers import ARTICLES, GROUPS, NUMBERS, PLURALS, SINGULARS, number_of
+
+PART_CHARS_MAX = 200
+
+
+class NotCountedError(Exception):
+    """A part that cannot be understood; `what` is wrong, and `remedy` helps."""
+
+    def __init__(self, what: str, remedy: str) -> None:
+        super().__init__(what, remedy)
+        self.what = what
+        self.remedy = remedy
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """So many things of one class: `low` to `high`, None for any number of more."""
+
+    name: str
+    low: int
+    high: int | None
+
+
+_NUMBERED = re.compile(
+    r"(?:seat|seater|piece|pack|door|drawer|tier|person|way|burner|wheel|inch|foot|ft|[cm]?m|[cm]?l|oz|k?g|lit(?:re|er))\s+\S", re.I
+)
+"""What a number before it counts within one thing (a 2 seater sofa, a 6 pack), as often as things."""
+_OWN_NUMBER = re.compile(r"(?:^|(?<=\s))[0-9]+(?:\s+|$)")
+_BEHIND_COLON = "write each class with its count behind a colon: mug:2; box:1"
+_RANGE = re.compile(r"(?P<low>\S+?)\s*(?:-|–|—|\.\.\.?|…|\bto\b|\bbis\b|\bor\b|\boder\b|\bà\b|\bou\b|\ba\b|\bo\b|/)\s*(?P<high>\S+)", re.I)
+_LEAST = (
+    r"at least|min(?:imum|\.)?|not (?:less|fewer) than|no (?:less|fewer) than|>=|≥|mindestens|au moins|al menos|por lo menos|"
+    r"almeno|pelo menos|minstens|co najmniej|minst|mindst|alespoň|не менее|en az"
+)
+_MOST = (
+    r"at most|max(?:imum|\.)?|up to|no more than|not more than|<=|≤|höchstens|maximal|bis zu|au plus|jusqu['’]à|como máximo|hasta|"
+    r"al massimo|fino a|no máximo|até|hoogstens|maximaal|"
+)
+_MOST += r"co najwyżej|högst|højst|nejvýše|не более|en fazla"
+_ABOVE = r"more than|over|>|mehr als|plus de|más de|più di|mais de|meer dan|więcej niż|mer än|mere end|více než|более"
+_BELOW = r"fewer than|less than|under|<|weniger als|moins de|menos de|meno di|minder dan|mniej niż|färre än|færre end|méně než|менее"
+_EXACT = (
+    r"exactly|only|just|precisely|genau|nur|exactement|exactamente|esattamente|exatamente|precies|dokładnie|exakt|præcis|přesně|"
+    r"ровно|tam|=="
+)
+_BOUND = re.compile(
+    rf"(?:(?P<least>{_LEAST})|(?P<most>{_MOST})|(?P<above>{_ABOVE})|(?P<below>{_BELOW})|(?P<exact>{_EXACT}))(?:\s+|"
+    rf"(?<=[<>=≥≤.])\s*)(?P<rest>.+)",
+    re.I,
+)
+_NONE = re.compile(
+    r"(?:no|zero|without(?: any)?|not? any|kein(?:e|en|er)?|ohne|sans|pas d(?:e |['’])|aucune?|sin|ning[uú]n(?:a)?|senza|"
+    r"nessun[ao]?|sem|nenhuma?|geen|zonder|bez|żadn\w+|utan|ing(?:en|et|a)|"
+    r"uden|uten|žádn\w+|без|никак\w+)\s+(?P<name>.+)",
+    re.I,
+)
+_VAGUE = re.compile(
+    r"(?:about|around|approximately|approx\.?|circa|ca\.?|roughly|~|some|several|many|a few|few|lots? of|a lot of|various|"
+    r"multiple|numerous|plenty of|any|etwa|ungefähr|einige|mehrere|"
+    r"viele|ein paar|environ|quelques|plusieurs|beaucoup de|unos|unas|varios|varias|muchos|muchas|algunos|algunas|alcuni|"
+    r"alcune|molti|molte|vários|várias|alguns|algumas|enkele|"
+    r"meerdere|veel|kilka|wiele|några|flera|många|nogle|flere|mange|několik|mnoho|несколько|много)(?:\s+|(?<=~))(?P<name>.+)",
+    re.I,
+)
+_SIGNED = re.compile(r"(?P<name>[^<>≤≥=]*[^<>≤≥=\s])\s*(?P<number>(?:[<>]=?|≤|≥|==)\s*\S+)")
+_BEHIND = re.compile(
+    r"(?P<name>.*[^\s(\[=:])(?:(?:\s+[xX]|\s*[×*])\s*(?P<times>\S+)|\s*[(\[]\s*[xX×]?\s*(?P<inner>[^()\[\]]{1,20}?)\s*[xX×]?\s*[)\]]|"
+    r"\s*=\s*(?P<equals>\S.*))"
+)
+_SAID = r"\d{1,3}|" + "|".join(sorted(map(re.escape, NUMBERS), key=len, reverse=True))
+_TIMES_FIRST = re.compile(r"(?P<count>\d{1,9}(?:\.0+)?)\s*[x×]\s+(?P<name>\S.*)", re.I)
+_OF = re.compile(r"\s+(?:of|von|de|d['’]|di|van|av|af)\s+", re.I)
+_PLURAL = re.compile(r"[^\W\d_]*(?:[^\Wsiuc\d_]s|[^\W\d_]ies|(?:ch|sh|x|ss|z)es|[^\Ws]ces)$|people$|men$|women$|children$", re.I)
+
+
+def wanted(part: str) -> tuple[Wanted, ...]:
+    """What one part of a cell asks for. Two things are told apart where both are counted: `two dogs and a cat`.
+
+    Raises: NotCountedError.
+    """
+    part = " ".join(part.split())
+    if len(part) > PART_CHARS_MAX:
+        raise NotCountedError(f"{part[:40]!r}… is {len(part)} characters long", "name each thing in a word or two")
+    if "|" in part or re.search(r"[^\W\d_]/[^\W\d_]", part):
+        names = [name.strip() for name in re.split(r"[|/]", part) if name.strip()]
+        raise NotCountedError(
+            f"{part!r} may be two things or one of them", f"write {'; '.join(names)} for both, or leave out what may be missing"
+        )
+    pieces = re.split(r"\s+(?:and|und|et|y|e|en|i|och|og|a|и|ve|plus)\s+|\s*[&+]\s+", part)
+    if len(pieces) > 1 and all(_begins_counted(piece) for piece in pieces):
+        return tuple(_one(piece) for piece in pieces)
+    return (_one(part),)
+
+
+def _begins_counted(piece: str) -> bool:
+    first = piece.split(" ", 1)
+    return len(first) == 2 and (number_of(first[0]) is not None or first[0].casefold() in GROUPS or bool(_NONE.fullmatch(piece)))
+
+
+def _one(part: str) -> Wanted:
+    name, colon, number = part.rpartition(":")
+    if colon:
+        return _stated(name.strip(), number.strip(), part)
+    if none := _NONE.fullmatch(part):
+        return Wanted(none["name"], 0, 0)
+    if vague := _VAGUE.fullmatch(part):
+        name = " ".join(word for at, word in enumerate(vague["name"].split(" ")) if at or number_of(word) is None)
+        raise NotCountedError(f"{part!r} says no number", f"write at least 3 {name}, 2-4 {name}, or leave it out")
+    if bound := _BOUND.fullmatch(part):
+        return _bounded(bound, part)
+    if times := _TIMES_FIRST.fullmatch(part):
+        return _exactly(times["name"], times["count"], part)
+    if signed := _SIGNED.fullmatch(part):
+        return _stated(signed["name"], signed["number"], part)
+    if behind := _BEHIND.fullmatch(part):
+        number = behind["times"] or behind["inner"] or behind["equals"]
+        if behind["equals"] or _interval(number) is not None:
+            return _stated(behind["name"].strip(), number.strip(), part)
+    return _before(part)
+
+
+def _stated(name: str, number: str, part: str) -> Wanted:
+    """`mug:2`, `mug (2)`, `mug:at least 2`. An empty name is left to who examines rows."""
+    found = _interval(number)
+    if found is None and (bound := _BOUND.fullmatch(number)):
+        found = _limits(bound, number_of(bound["rest"].strip()))
+    if found is None and number.casefold() in ("no", "none"):
+        found = (0, 0)
+    if found is None:
+        raise NotCountedError(f"{number!r} is no whole number", "write digits only, for example 24")
+    return Wanted(name, *found)
+
+
+def _interval(number: str) -> tuple[int, int | None] | None:
+    """`2`, `2.0`, `two`, `2+`, `1-2`, `1 to 2` as (at least, at most), or None."""
+    exact = number_of(number)
+    if exact is not None:
+        return exact, exact
+    if number.endswith("+") and (least := number_of(number[:-1].strip())) is not None:
+        return least, None
+    if both := _RANGE.fullmatch(number):
+        low, high = number_of(both["low"]), number_of(both["high"])
+        if low is not None and high is not None and low <= high:
+            return low, high
+    return None
+
+
+def _limits(bound: re.Match[str], number: int | None) -> tuple[int, int | None] | None:
+    if number is None:
+        return None
+    if bound["least"]:
+        return number, None
+    if bound["most"]:
+        return 0, number
+    if bound["above"]:
+        return number + 1, None
+    if bound["below"]:
+        return (0, number - 1) if number else None
+    return number, number
+
+
+def _bounded(bound: re.Match[str], part: str) -> Wanted:
+    """`at least 2 mugs`."""
+    inner = _before(bound["rest"])
+    if inner.low != inner.high:
+        raise NotCountedError(f"{part!r} says two bounds", "write 1-2 mugs, or at least 2 mugs")
+    limits = _limits(bound, inner.low)
+    if limits is None:
+        raise NotCountedError(f"{part!r} leaves no number", "write no mugs for none")
+    return Wanted(inner.name, *limits)
+
+
+def _exactly(name: str, number: str, part: str) -> Wanted:
+    count = number_of(number)
+    if count is None:
+        raise NotCountedError(f"{number!r} is no whole number", "write digits only, for example 24")
+    _refuse_numbered(part, number, name, counted=True)
+    return Wanted(name, count, count)
+
+
+def _before(part: str) -> Wanted:
+    """`2 mugs`, `two dogs`, `1-2 mugs`, `a pair of shoes`, `half a dozen eggs`, `mug`, `mugs`."""
+    words = part.split(" ")
+    if len(words) > 1 and (grouped := _grouped(part)) is not None:
+        return grouped
+    for taken in (3, 1):  # `1 to 2 mugs`, `1-2 mugs`
+        head, name = " ".join(words[:taken]), " ".join(words[taken:])
+        found = _interval(head) if name else None
+        if found is not None and (taken == 1 or found[0] != found[1]):
+            _refuse_numbered(part, head, name, counted=True)
+            return Wanted(name, *found)
+    if len(words) > 1 and re.fullmatch(r"\d[\d.,]*", words[0]):
+        raise NotCountedError(f"{words[0]!r} is no whole number", "write digits only, for example 24")
+    _refuse_numbered(part, "1", part, counted=False)
+    bare = [word.casefold().strip("()[]") for word in words]
+    if any(word in GROUPS for word in bare[1:]) or (len(words) == 1 and number_of(part) is not None) or re.search(r"[(\[][^)\]]*\d", part):
+        raise NotCountedError(f"in {part!r} a number may be a count or part of a name", _BEHIND_COLON)
+    last = words[-1].casefold()
+    if _PLURAL.search(last) and last not in PLURALS and last not in SINGULARS:
+        return Wanted(part, 2, None)  # `mugs`: more than one
+    return Wanted(part, 1, 1)
+
+
+def _grouped(part: str) -> Wanted | None:
+    """`a dozen eggs`, `two pairs of shoes`, `a couple of mugs`."""
+    words = part.split(" ")
+    half = (
+        words[0].casefold() in ("half", "halbes", "ein") and len(words) > 2 and words[1].casefold() in ("a", "halbes", "dozen", "dutzend")
+    )
+    at = next((at for at in range(min(3, len(words) - 1)) if words[at].casefold() in GROUPS), None)
+    if at is None:
+        return None
+    before = [word.casefold() for word in words[:at]]
+    times = 1
+    for word in before:
+        number = number_of(word)
+        if number is None and word not in ("half", "halbes"):
+            return None
+        times *= number if number is not None else 1
+    name = _OF.sub(" ", " " + " ".join(words[at + 1 :]), count=1).strip() if words[at + 1].casefold() in _OFS else " ".join(words[at + 1 :])
+    if not name:
+        return None
+    group = words[at].casefold()
+    if group.startswith(("pair", "paar", "paire", "par", "paio", "pár", "para")) and name.split(" ")[-1].casefold() in PLURALS:
+        return Wanted(name, times, times)
+    count = times * GROUPS[group]
+    if half:
+        count //= 2
+    return Wanted(name, count, count)
+
+
+_OFS = frozenset({"of", "von", "de", "di", "van", "av", "af"})
+
+
+def _refuse_numbered(part: str, number: str, name: str, counted: bool) -> None:
+    """Raises: NotCountedError where a number may count things or be part of a name."""
+    inner = _OWN_NUMBER.search(name)
+    if not inner and not (counted and _NUMBERED.match(name)):
+        return
+    remedy = _BEHIND_COLON
+    if not (counted and inner):  # there is one number only
+        count, rest = (inner.group().strip(), name.replace(inner.group(), "").strip()) if inner else (number, name)
+        remedy = f"write {part}:1, or {rest or 'mug'}:{count}"
+    raise NotCountedError(f"in {part!r} a number may be a count or part of a name", remedy)
+
+
+def contradicted(prompt: str, name: str, low: int, high: int | None) -> int | None:
+    """How many things of a class a prompt speaks of, where that is another number than is wanted; None where it agrees or says nothing.
+
+    A prompt that counts them in several places (`two red mugs and a blue mug`) may mean any of these numbers, or their sum.
+    """
+    noun = _noun(name)
+    if noun is None:
+        return None
+    counts: list[int] = []
+    weighty: list[int] = []
+    for match in re.finditer(
+        rf"(?<![\w.,-])(?P<number>{_SAID})\s+(?:[^\W\d_]+[ -]){{0,3}}?{noun}(?![\w-])", prompt[:10_000], re.IGNORECASE
+    ):
+        number = number_of(match["number"])
+        if number is not None:
+            counts.append(number)
+            if match["number"].casefold() not in ARTICLES:
+                weighty.append(number)
+    possible = {*counts, sum(counts)}
+    if not weighty or any(low <= number and (high is None or number <= high) for number in possible):
+        return None
+    return weighty[0]
+
+
+_IRREGULAR = {
+    "person": "people",
+    "people": "person",
+    "man": "men",
+    "woman": "women",
+    "child": "children",
+    "foot": "feet",
+    "mouse": "mice",
+    "goose": "geese",
+    "tooth": "teeth",
+}
+
+
+def _noun(name: str) -> str | None:
+    """A regular expression for a class's name, singular or plural; None where there is nothing to look for."""
+    words = name.casefold().split()
+    if not words or not words[-1].isalpha():
+        return None
+    last = words[-1]
+    stem = re.sub(r"(?<=[^s])(?:ies|es|s|y)$", "", last) if len(last) > 3 else last
+    forms = [re.escape(stem) + r"(?:s|es|ies|y|e|n|en|er|i)?", re.escape(last)]
+    forms += [re.escape(other) for one, other in _IRREGULAR.items() if last in (one, other)]
+    return r"\s+".join([*map(re.escape, words[:-1]), f"(?:{'|'.join(forms)})"])

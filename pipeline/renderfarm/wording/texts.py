@@ -1,0 +1,99 @@
+"""What the column `text` says: the words that a picture must show, or that it must show none. Pure.
+
+People write `none`, `n/a`, `-` or `kein Text` for no lettering, put the words in quotation marks, and name the parts: in `Headline: SALE`
+the name is no lettering. Words that mean no text are lettered all the same where they stand in quotation marks: `"No"`.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+
+from renderfarm.wording.lettering import Question, Reading, from_prompt
+from renderfarm.wording.notext import denials
+from renderfarm.wording.quotes import Quotation, quotations, tidied
+from renderfarm.wording.tables import alternatives, table
+
+_TABLE = table("texts")
+_NONE = frozenset(alternatives(_TABLE["none"]).split("|"))
+_DASHES = re.compile(r"[\s\-–—_./]*|[xX×*]")
+_EMPTY = re.compile(r"[\s\"“”„‟'‘’«»「」『』]*")
+_POLITE = re.compile(
+    r"(?:please|bitte|s['’]il (?:te|vous) plaît|por favor|per favore|alstublieft|proszę|tack|prosím|пожалуйста|lütfen|at all|"
+    r"whatsoever|wanted|needed|required|here)"
+)
+_LOGOS = re.compile(
+    r"(?:no|or|nor|and|any|kein|keine|oder|und|ni|ou|ningún|e|o|without)?\s*(?:logos?|watermarks?|marks?|wasserzeichen|filigranes?|"
+    r"marcas? de agua|numbers?|zahlen)"
+)
+_NO_PART = re.compile(
+    r"(?:no|without|kein(?:e|en)?|ohne|sans|pas de|sin|senza|sem|geen|bez|utan|ingen|uden) (?:copy|headlines?|slogans?|claims?|cta|"
+    r"taglines?|overlays?|titles?|titel|titre)"
+)
+_LABELLED = re.compile(rf"\s*(?:[-*•]\s*)?(?P<label>{alternatives(_TABLE['labels'])})\s*[:：=]\s*(?P<words>.*)", re.IGNORECASE | re.DOTALL)
+_PARTS = re.compile(r"[\r\n;|]+")
+
+
+def from_text(cell: str) -> Reading:
+    """What a cell of `text` says. An empty one, and one with nothing but quotation marks, wants no lettering."""
+    shown = tidied(cell).strip()
+    if says_none(shown):
+        return Reading("", "text", cell.strip())
+    parts = [match for part in _PARTS.split(shown) if part.strip() for match in [_LABELLED.fullmatch(part)]]
+    if parts and all(parts):
+        values = [_bare(match["words"].strip()) for match in parts if match and not says_none(match["words"].strip())]
+        return Reading(" ".join(value for value in values if value), "text", cell.strip())
+    bare = _bare(shown)
+    if bare != shown:
+        return Reading(bare, "text", cell.strip())
+    unsure = [denial for denial in denials(shown) if not denial.sure]
+    if unsure and unsure[0].start == 0 and unsure[0].end == len(shown.rstrip(" .!")):
+        question = Question(repr(shown), ("the picture shows these very words", "some lettering is allowed, and none is required"))
+        return Reading(None, "text", shown, (question,))
+    said = from_prompt(shown) if quotations(shown) else None
+    if said is not None and said.text:
+        return Reading(
+            shown, "text", shown, (Question(repr(shown), ("the picture shows all of these words", f"it shows {said.text!r} only")),)
+        )
+    return Reading(shown, "text", shown)
+
+
+@functools.lru_cache(maxsize=4096)
+def reading(text: str | None, prompt: str) -> Reading:
+    """What lettering a row wants: its `text` decides, and without one the prompt."""
+    if text is None:
+        return from_prompt(prompt)
+    said = from_text(text)
+    if said.text is not None:
+        return said
+    asked = from_prompt(prompt)
+    return Reading(asked.text, asked.source, asked.where, (*said.doubts, *asked.doubts))
+
+
+def says_none(shown: str) -> bool:
+    """Whether it says that no lettering is wanted."""
+    if _EMPTY.fullmatch(shown) or _DASHES.fullmatch(shown):
+        return True
+    plain = " ".join(shown.casefold().strip(" .!…").split())
+    if plain in _NONE or shown.casefold() in _NONE or _NO_PART.fullmatch(plain):
+        return True
+    found = [denial for denial in denials(shown) if denial.sure]
+    if not found or (found[0].start > 0 and not _POLITE.fullmatch(shown[: found[0].start].casefold().strip(" ,"))):
+        return False
+    rest = shown.casefold()[max(denial.end for denial in found) :]
+    words = [part for part in re.split(r"[,.!;]|\s+(?=(?:or|and|nor|oder|und|ou|ni)\b)", rest) if part.strip()]
+    return all(_POLITE.fullmatch(part.strip()) or _LOGOS.fullmatch(part.strip()) for part in words)
+
+
+def _bare(words: str) -> str:
+    """The words without the quotation marks around them all; several quotations with nothing but separators between them are joined."""
+    found = quotations(words)
+    if found and not any(c.isalnum() for c in _outside(words, found)):
+        return " ".join(quote.words for quote in found)
+    return words
+
+
+def _outside(words: str, found: list[Quotation]) -> str:
+    ends = [0, *(quote.end for quote in found)]
+    starts = [*(quote.start for quote in found), len(words)]
+    return "".join(words[end:start] for end, start in zip(ends, starts, strict=True))

@@ -1,0 +1,289 @@
+"""Lettering: where quotation marks stand, what they mean, how people say that none is wanted, and what the column `text` says."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from renderfarm.wording import from_prompt, from_text, reading
+from renderfarm.wording.quotes import quotations, tidied
+
+QUOTED = [
+    ('a sign reading "OPEN"', ["OPEN"]),
+    ("a neon sign for 'Mama's Kitchen & Bakery Co.' at night", ["Mama's Kitchen & Bakery Co."]),
+    ("a shop sign that says ‘Anna’s Books’.", ["Anna’s Books"]),
+    ("ein Schild mit „Guten Tag“ am Tor", ["Guten Tag"]),
+    ("ein Schild ‚Offen‘ am Tor", ["Offen"]),
+    ("une affiche « Bonne année » rouge", ["Bonne année"]),
+    ("et skilt med »Åbent« på døren", ["Åbent"]),
+    ("en skylt med ”Öppet” på dörren", ["Öppet"]),
+    ("看板「営業中」と『本日休業』", ["営業中", "本日休業"]),
+    ('墙上写着"小心地滑"几个字', ["小心地滑"]),
+    ('"영업중"이라고 쓰인 간판', ["영업중"]),
+    ('two signs, "IN" and "OUT"', ["IN", "OUT"]),
+    ("a post: \"he said 'hello' twice\"", ["he said 'hello' twice"]),
+    ("the cats' bowl beside the dogs' beds", []),
+    ("a '90s diner with rock 'n' roll and the girls' coats", []),
+    ("the baker's dozen isn't twelve, it's thirteen", []),
+    ("a sign that says 'Fish 'n' Chips' by the sea", ["Fish 'n' Chips"]),
+    ("a sign 'Girls' Night Out' on a door", ["Girls' Night Out"]),
+    ("a sign 'NO DOGS', a mat 'HI'", ["NO DOGS", "HI"]),
+    ('a 24" x 36" frame on a wall', []),
+    ("a man 5'10\" tall by a 6' x 4' table", []),
+    ('a 24" poster reading "SALE" in red', ["SALE"]),
+    ('a 27" screen that shows "HELLO" beside a 32" one', ["HELLO"]),
+    ('the words “STAY" and "GO”', ["STAY", "GO"]),
+    ("a sign that reads &quot;OPEN&quot; and &#39;SHUT&#39;", ["OPEN", "SHUT"]),
+    ('a sign that reads \\"OPEN\\"', ["OPEN"]),
+    ('a sign ""OPEN"" in red', ["OPEN"]),
+    ('empty quotes "" and "..."', []),
+    ("an unclosed 'quote at the end", []),
+]
+
+
+@pytest.mark.parametrize(("prompt", "found"), QUOTED)
+def test_quotations_across_styles_and_not_apostrophes_or_inches(prompt: str, found: list[str]) -> None:
+    assert [quote.words for quote in quotations(tidied(prompt))] == found
+
+
+WANTED = [
+    ("a sign that says 'Rock 'n' Roll Diner'", "Rock 'n' Roll Diner"),
+    ('a 27" monitor that shows "GOOD MORNING"', "GOOD MORNING"),
+    ('a shop window with the words “SALE"', "SALE"),
+    ("a banner that reads &quot;WELCOME&quot;", "WELCOME"),
+    ('a mug with "Best Dad" on it', "Best Dad"),
+    ('a box labelled "Fragile"', "Fragile"),
+    ('"CLOSED" written on a door', "CLOSED"),
+    ('a "CLOSED" sign', "CLOSED"),
+    ('a story book titled "Winter Light" on the cover in gold letters', "Winter Light"),
+    ('a chalkboard menu with "Soup", "Salad" and "Tea"', "Soup Salad Tea"),
+    ("\"a sign that says 'OPEN'\"", "OPEN"),
+    ('text: "HELLO"', "HELLO"),
+    ("ein Schild, auf dem „Offen“ steht", "Offen"),
+    ("eine Tasse mit dem Schriftzug „Guten Morgen“", "Guten Morgen"),
+    ("un panneau qui dit « Ouvert »", "Ouvert"),
+    ('un letrero con las palabras "Se vende"', "Se vende"),
+    ('un cartello con la scritta "Aperto"', "Aperto"),
+    ('uma placa que diz "Aberto"', "Aberto"),
+    ("een bord waarop „Welkom” staat", "Welkom"),
+    ("tabliczka z napisem „Otwarte”", "Otwarte"),
+    ('en skylt där det står "Stängt"', "Stängt"),
+    ("et skilt hvor der står »Lukket«", "Lukket"),
+    ("cedule s nápisem „Otevřeno“", "Otevřeno"),
+    ("вывеска с надписью «Открыто»", "Открыто"),
+    ('üzerinde "Açık" yazan bir tabela', "Açık"),
+    ('看板に"営業中"と書いてある', "営業中"),
+    ("「本日休業」という文字の張り紙", "本日休業"),
+    ('招牌上有"恭喜发财"字样', "恭喜发财"),
+    ("'환영합니다'라는 문구가 있는 포스터", "환영합니다"),
+    ("a poster with the following text: Title: Autumn Fair\nDate: 3 May", "Title: Autumn Fair\nDate: 3 May"),
+]
+
+
+@pytest.mark.parametrize(("prompt", "text"), WANTED)
+def test_what_the_sentence_calls_lettering_is_wanted(prompt: str, text: str) -> None:
+    said = from_prompt(prompt)
+    assert (said.text, said.doubts) == (text, ()) and said.where
+
+
+NO_LETTERING = [
+    "“a product photo of a blue bottle in a bright kitchen”",
+    "'a cat on a sofa'",
+    "«красная кружка на столе»",
+    "「赤いマグカップの写真」",
+    'a "rustic" photo of a blue chair',
+    'a red lamp with a "retro" look',
+    "eine „gemütliche“ Lampe",
+    "une lampe « vintage » rouge",
+    'a dog named "Rex" in a park',
+    'a painting in the style of "Starry Night"',
+    "it's a rock 'n' roll poster",
+    'a 16" x 20" print on a wall',
+    "a red mug",
+]
+
+
+@pytest.mark.parametrize("prompt", NO_LETTERING)
+def test_a_prompt_an_adjective_a_name_or_a_style_in_quotation_marks_is_no_lettering(prompt: str) -> None:
+    said = from_prompt(prompt)
+    assert (said.text, said.doubts) == (None, ())
+
+
+UNCERTAIN = [
+    'a poster for the film "A Quiet Harbour"',
+    'the cover of a book called "Summer Rain"',
+    'an album cover for "Blue Moon"',
+    'the "Jaws" movie poster',
+    'a woman reading "War and Peace" on a bench',
+    'a cat saying "meow"',
+    'a logo for a coffee shop called "Bean There"',
+    "ein Filmplakat für „Der lange Weg“",
+    "la couverture du livre « Lumière d'hiver »",
+    'la portada de un libro titulado "Luz de invierno"',
+    'la locandina del film "La lunga strada"',
+    'o cartaz do filme "A Longa Estrada"',
+    'een poster voor de film "De lange weg"',
+    "plakat filmu „Długa droga”",
+    'en affisch för filmen "Den långa vägen"',
+    "plakát k filmu „Dlouhá cesta“",
+    "афиша фильма «Долгая дорога»",
+    '"Uzun Yol" filminin afişi',
+    "映画『長い道』のポスター",
+    "电影《长路》的海报",
+    '영화 "먼 길"의 포스터',
+    "a sign that says OPEN in red",
+    "a mug, no legible text",
+    "no additional lettering",
+    "no superimposed text",
+    "no German text",
+    "no text on the shirt",
+    "kein lesbarer Text",
+    "sans texte supplémentaire",
+    "sin texto adicional",
+    "senza testo leggibile",
+    "sem outro texto adicional",
+    "geen extra tekst",
+    "bez czytelnego tekstu",
+    "ingen läsbar text",
+    "ingen læsbar tekst",
+    "bez čitelného textu",
+    "без читаемого текста",
+    "okunabilir metin yok",
+    "読める文字なし",
+    "没有可读文字",
+    "다른 텍스트 없음",
+]
+
+
+@pytest.mark.parametrize("prompt", UNCERTAIN)
+def test_what_may_be_either_asks_for_nothing_and_is_told_with_both_readings(prompt: str) -> None:
+    said = from_prompt(prompt)
+    assert said.text is None and said.doubts
+    assert all(len(set(question.readings)) == 2 for question in said.doubts)
+
+
+NO_TEXT = """
+no watermark, logo, or text | a mug, no text | no letters or numbers | text-free backdrop | Do not include any text
+don't write any words | avoid any lettering | without any visible lettering or logos | free of text | devoid of writing
+no written text | there is no text in the picture | must not contain text | textless | keine Schrift oder Logos
+ohne Text | ohne jegliche Beschriftung | bitte keine Buchstaben | textfreier Hintergrund | kein sichtbarer Text
+sans texte | pas de mots | aucun texte | sans logo ni texte | ne pas ajouter de texte | sin letras | ningún texto
+sin logotipos ni texto | senza testo | nessuna scritta | non aggiungere testo | sem texto | nenhum texto
+geen woorden of letters | zonder tekst | bez napisów | brak tekstu | utan text | inga bokstäver | uden tekst
+ingen bogstaver | uten tekst | bez nápisů | žádný text | без надписей | никакого текста | yazı yok | metin olmadan
+yazısız | 文字を入れない | テキストなし | 文字は不要 | 不要文字 | 无文字 | 沒有文字 | 不要出现任何文字 | 글자 없음 | 텍스트 없이
+ilman tekstiä | szöveg nélkül
+fără text | χωρίς κείμενο | tanpa teks | không có chữ | بدون نص | ללא טקסט | ไม่มีข้อความ
+"""
+NO_TEXT_SAID = [wording.strip() for wording in NO_TEXT.replace("\n", "|").split("|") if wording.strip()]
+
+
+@pytest.mark.parametrize("wording", NO_TEXT_SAID)
+def test_no_text_in_the_wordings_of_many_languages(wording: str) -> None:
+    for prompt in (wording, f"a product photo of a red mug, {wording}", f"{wording[:1].upper()}{wording[1:]}."):
+        assert from_prompt(prompt).text == "" and not from_prompt(prompt).doubts
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    ["a context without texture", "Comic Sans text in blue", "no people, a sign with text", "no watermark", "a letter without an envelope"],
+)
+def test_other_negations_say_nothing_of_text(prompt: str) -> None:
+    assert from_prompt(prompt).text is None
+
+
+def test_quotations_win_over_no_other_text_and_a_contradiction_is_told() -> None:
+    assert from_prompt("a sign reading 'SALE', no other text") == reading(None, "a sign reading 'SALE', no other text")
+    assert from_prompt("a sign reading 'SALE', no other text").text == "SALE"
+    said = from_prompt("a sign reading 'SALE', no text")
+    assert said.text == "SALE" and len(said.doubts) == 1
+    assert from_prompt('a poster for the film "Jaws", no text').text == ""
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        *(
+            "none",
+            "n/a",
+            "N/A",
+            "-",
+            "—",
+            "no",
+            "No text",
+            "kein Text",
+            "FALSE",
+            "null",
+            '""',
+            "''",
+            "“”",
+            "ohne Text",
+            "aucun",
+            "sin texto",
+        ),
+        *(
+            "nessuno",
+            "sem texto",
+            "geen",
+            "brak",
+            "ingen",
+            "žádný",
+            "нет",
+            "yok",
+            "なし",
+            "无",
+            "없음",
+            "no text, no logo",
+            "no text please",
+        ),
+        *("No lettering", "No copy"),
+    ],
+)
+def test_cells_that_want_no_text(cell: str) -> None:
+    assert from_text(cell).text == "" and reading(cell, 'a sign "OPEN"').text == ""
+
+
+@pytest.mark.parametrize(
+    ("cell", "text"),
+    [
+        ("“CLOSED”", "CLOSED"),
+        ('"No"', "No"),
+        ("Headline: HALF PRICE\nCTA: Buy now", "HALF PRICE Buy now"),
+        ("Überschrift: Sommer; Button: keine", "Sommer"),
+        ("标题：春天", "春天"),
+        ("NO SMOKING", "NO SMOKING"),
+        ("Nothing is impossible", "Nothing is impossible"),
+        ("Say it without words", "Say it without words"),
+        ("Ben &amp; Jerry", "Ben & Jerry"),
+        ('24" TV', '24" TV'),
+    ],
+)
+def test_cells_that_hold_the_words(cell: str, text: str) -> None:
+    assert (from_text(cell).text, from_text(cell).doubts) == (text, ())
+
+
+def test_a_cell_that_tells_of_words_is_doubted_and_the_prompt_asked_where_it_says_none() -> None:
+    assert from_text('the words "OPEN"').text == 'the words "OPEN"' and from_text('the words "OPEN"').doubts
+    assert reading("no other text", 'a sign "OPEN"').text == "OPEN" and reading("no other text", "a mug").text is None
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "'a " * 3333,
+        "“a " * 3333,
+        "'" * 10_000,
+        '"' * 10_000,
+        "‘a" * 5000,
+        "no a " * 2500,
+        "无" * 5000,
+        "sign that says " * 700,
+        "a, " * 3300,
+    ],
+)
+def test_hostile_prompts_take_no_time(prompt: str) -> None:
+    begun = time.process_time()
+    from_prompt(prompt)
+    from_text(prompt)
+    assert time.process_time() - begun < 5
