@@ -65,7 +65,7 @@ class ObjectCount:
 
 @dataclass(frozen=True, slots=True)
 class PromptRow:
-    """One row of a manifest. None means: the job's setting. `text` None: taken from quotes in the prompt; "" means no text wanted."""
+    """One row of a manifest. None means: the job's setting. `text` None: taken from the prompt; "" means no text wanted."""
 
     id: str
     prompt: str

@@ -3,7 +3,7 @@
     python scripts/bench/lettering.py text_prompts.jsonl text_prompts_zh.jsonl text_content.csv text_content_zh.csv
     python scripts/bench/lettering.py --show 50 --seed 1 prompts.csv prompts/
 
-Takes LongText-Bench (JSON lines with `prompt` and a list `text`) and OneIG-Benchmark (CSV with `prompt_en` or `prompt_cn` and `text_content`):
+Takes LongText-Bench (JSON lines with `prompt` and a list `text`) and OneIG-Benchmark (CSV with `prompt_en` or `prompt_cn`, `text_content`):
 a prompt is right where the letters and digits wanted are the published ones, in their order, whatever lies between. Any other CSV with a
 `prompt`, and any text file or folder of them, has no right answers: `--show N` draws N prompts that hold quotation marks or are read as
 anything, for a person to judge. One JSON line at the end; `--misses` shows what was read otherwise than published.

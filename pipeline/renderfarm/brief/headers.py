@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from renderfarm.errors import ManifestError
-from renderfarm.manifest.cells import TAG_PREFIX, known_key
+from renderfarm.manifest.cells import EXCLUDE, INCLUDE, TAG_PREFIX, known_key
 from renderfarm.manifest.columns import COLUMNS, LIST_OF_ADAPTERS, nearest
 
 IGNORE = "-"
@@ -20,7 +20,7 @@ IGNORE = "-"
 REST = "*"
 """In a mapping: every column that is not known."""
 SIZE, ASPECT, STYLE, INFOTEXT = "size", "aspect", "style", "infotext"
-SAID = (SIZE, ASPECT, STYLE, INFOTEXT)
+SAID = (SIZE, ASPECT, STYLE, INFOTEXT, INCLUDE, EXCLUDE)
 """What a source may say beside the manifest's columns; `brief.rows` makes columns of it."""
 
 _SYNONYMS = {
@@ -39,7 +39,6 @@ _SYNONYMS = {
     "mask_image": "mask inpaintmask",
     "control_image": "control controlnetimage controlimage",
     "strength": "denoisingstrength denoise denoisestrength",
-    "objects": "include",
     ASPECT: "aspectratio ar ratio seitenverhältnis format aspectratios",
     SIZE: "imagesize dimensions resolution outputsize formatsize adsize placement",
     STYLE: "styles stylename stylepreset",

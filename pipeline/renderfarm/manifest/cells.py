@@ -28,6 +28,8 @@ LITERAL_CHARS_MAX = 20_000
 INCLUDE, EXCLUDE = "include", "exclude"
 """GenEval's columns: at least so many of a class are right; so many or more are wrong."""
 _BESIDE = ("color", "position")
+_PROGRAMS_NOTHING = frozenset({"nan", "null", "nil", "#n/a"})
+"""What programs write for nothing: no text is wanted, but the cell stays, so that somebody sees it."""
 
 
 def known_key(key: str) -> bool:
@@ -102,7 +104,7 @@ def _text(column: str, value: Any) -> str | None:
         raise _NotUnderstoodError(f"{value!r} is no text", "put it in quotation marks")
     _refuse_half_characters(value)
     if column == "text":
-        return "" if says_none(value.strip()) else value
+        return "" if says_none(value.strip()) and value.strip().casefold() not in _PROGRAMS_NOTHING else value
     return value if value or column in ("id", "prompt", "objects") else None
 
 
@@ -172,6 +174,8 @@ def _objects(value: Any, bound: str = "") -> list[dict[str, Any]] | None:
 
 def _beside(value: Any) -> dict[str, str]:
     """A tag that keeps what GenEval says beside counts: colours and positions, which the prompt speaks of as well."""
+    if isinstance(value, str) and value.lstrip()[:1] == "[":
+        value = _literal(value)
     entries = [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
     said = any(set(entry) & set(_BESIDE) for entry in entries)
     return {INCLUDE: json.dumps(value, ensure_ascii=False, separators=(",", ":"))} if said else {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from renderfarm.wording.lettering import Question, Reading, from_prompt
+from renderfarm.wording.lettering import Lettering, Question, from_prompt
 from renderfarm.wording.texts import from_text, reading
 
-__all__ = ["Question", "Reading", "from_prompt", "from_text", "reading"]
+__all__ = ["Lettering", "Question", "from_prompt", "from_text", "reading"]

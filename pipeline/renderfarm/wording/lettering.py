@@ -51,7 +51,7 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class Lettering:
     """The text that the picture must show; "" where none is wanted, None where nothing is said. `where`: the words it was read from."""
 
     text: str | None
@@ -60,7 +60,7 @@ class Reading:
     doubts: tuple[Question, ...] = ()
 
 
-def from_prompt(prompt: str) -> Reading:
+def from_prompt(prompt: str) -> Lettering:
     """What a prompt says about lettering. Several quotations are joined by blanks, in the order of the prompt."""
     prompt = tidied(prompt)
     found = quotations(prompt)
@@ -82,19 +82,19 @@ def from_prompt(prompt: str) -> Reading:
                    for quote in wanted if not quote.closed]  # fmt: skip
         doubts += [_contradiction(prompt, denial) for denial in denied if denial.sure][:1]
         text = " ".join(quote.words.rstrip(",;") for quote in wanted)
-        return Reading(text, "prompt", _place(prompt, wanted[0]), tuple(doubts))
+        return Lettering(text, "prompt", _place(prompt, wanted[0]), tuple(doubts))
     return _denied(prompt, denied, doubts)
 
 
-def _denied(prompt: str, denied: Sequence[Denial], doubts: list[Question]) -> Reading:
+def _denied(prompt: str, denied: Sequence[Denial], doubts: list[Question]) -> Lettering:
     """The reading of a prompt that has no lettering for sure."""
     sure = [denial for denial in denied if denial.sure]
     if sure:
-        return Reading("", "prompt", prompt[sure[0].start : sure[0].end])
+        return Lettering("", "prompt", prompt[sure[0].start : sure[0].end])
     doubts = doubts + [
         Question(repr(_cut(prompt[d.start : d.end])), ("no lettering at all", "some lettering is allowed")) for d in denied[:1]
     ]
-    return Reading(None, "", "", tuple(doubts))
+    return Lettering(None, "", "", tuple(doubts))
 
 
 def _contradiction(prompt: str, denial: Denial) -> Question:
@@ -123,23 +123,23 @@ def _cut(text: str) -> str:
     return text if len(text) <= SHOWN_MAX else text[: SHOWN_MAX - 1] + "…"
 
 
-def _unquoted(prompt: str) -> Reading | None:
+def _unquoted(prompt: str) -> Lettering | None:
     """Lettering without quotation marks."""
     colon = ":" in prompt or "：" in prompt
     if colon and (match := cues.FOLLOWING.search(prompt)) is not None:
         rest = prompt[match.end() :].strip()
         if rest and cues.FIELD.match(rest):
-            return Reading(rest, "prompt", prompt[match.start() : match.end()].strip())
+            return Lettering(rest, "prompt", prompt[match.start() : match.end()].strip())
         if rest and not match["facts"] and not match["fakta"]:
-            return Reading(None, "", "", (_bare(prompt[match.start() : match.end()].strip(), _ENDS.split(rest)[0]),))
+            return Lettering(None, "", "", (_bare(prompt[match.start() : match.end()].strip(), _ENDS.split(rest)[0]),))
     if (match := cues.SENTENCE_FIRST.match(prompt)) is not None:
-        return Reading(match["words"], "prompt", prompt[match.start() : match.end()].strip())
+        return Lettering(match["words"], "prompt", prompt[match.start() : match.end()].strip())
     if (
         cues.SAID.search(prompt)
         and (match := cues.UNQUOTED.search(prompt)) is not None
         and (match["words"][:1].isupper() or match["words"][:1].isdigit())
     ):
-        return Reading(None, "", "", (_bare(prompt[match.start() : match.start("words")].strip(), match["words"]),))
+        return Lettering(None, "", "", (_bare(prompt[match.start() : match.start("words")].strip(), match["words"]),))
     return None
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import re
 
-from renderfarm.wording.lettering import Question, Reading, from_prompt
+from renderfarm.wording.lettering import Lettering, Question, from_prompt
 from renderfarm.wording.notext import denials
 from renderfarm.wording.quotes import Quotation, quotations, tidied
 from renderfarm.wording.tables import alternatives, table
@@ -34,32 +34,32 @@ _LABELLED = re.compile(rf"\s*(?:[-*•]\s*)?(?P<label>{alternatives(_TABLE['labe
 _PARTS = re.compile(r"[\r\n;|]+")
 
 
-def from_text(cell: str) -> Reading:
+def from_text(cell: str) -> Lettering:
     """What a cell of `text` says. An empty one, and one with nothing but quotation marks, wants no lettering."""
     shown = tidied(cell).strip()
     if says_none(shown):
-        return Reading("", "text", cell.strip())
+        return Lettering("", "text", cell.strip())
     parts = [match for part in _PARTS.split(shown) if part.strip() for match in [_LABELLED.fullmatch(part)]]
     if parts and all(parts):
         values = [_bare(match["words"].strip()) for match in parts if match and not says_none(match["words"].strip())]
-        return Reading(" ".join(value for value in values if value), "text", cell.strip())
+        return Lettering(" ".join(value for value in values if value), "text", cell.strip())
     bare = _bare(shown)
     if bare != shown:
-        return Reading(bare, "text", cell.strip())
+        return Lettering(bare, "text", cell.strip())
     unsure = [denial for denial in denials(shown) if not denial.sure]
     if unsure and unsure[0].start == 0 and unsure[0].end == len(shown.rstrip(" .!")):
         question = Question(repr(shown), ("the picture shows these very words", "some lettering is allowed, and none is required"))
-        return Reading(None, "text", shown, (question,))
+        return Lettering(None, "text", shown, (question,))
     said = from_prompt(shown) if quotations(shown) else None
     if said is not None and said.text:
-        return Reading(
+        return Lettering(
             shown, "text", shown, (Question(repr(shown), ("the picture shows all of these words", f"it shows {said.text!r} only")),)
         )
-    return Reading(shown, "text", shown)
+    return Lettering(shown, "text", shown)
 
 
 @functools.lru_cache(maxsize=4096)
-def reading(text: str | None, prompt: str) -> Reading:
+def reading(text: str | None, prompt: str) -> Lettering:
     """What lettering a row wants: its `text` decides, and without one the prompt."""
     if text is None:
         return from_prompt(prompt)
@@ -67,7 +67,7 @@ def reading(text: str | None, prompt: str) -> Reading:
     if said.text is not None:
         return said
     asked = from_prompt(prompt)
-    return Reading(asked.text, asked.source, asked.where, (*said.doubts, *asked.doubts))
+    return Lettering(asked.text, asked.source, asked.where, (*said.doubts, *asked.doubts))
 
 
 def says_none(shown: str) -> bool:
