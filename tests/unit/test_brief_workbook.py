@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from renderfarm import brief, manifest
-from renderfarm.brief.shown import built_in, shown
 from renderfarm.errors import ManifestError
 from renderfarm.manifest import BuildReport
 from renderfarm.schema import PromptRow
+from renderfarm.sources.shown import built_in, shown
 from tests.workbooks import NS, sheet, workbook
 
 HEAD = ["id", "prompt", "seed", "tag.note"]

@@ -13,9 +13,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from renderfarm.brief.types import words
 from renderfarm.manifest.types import Reason
 from renderfarm.schema import PromptRow
+from renderfarm.sources.types import words
 
 PLACES = 1 << 21
 """32 MiB with the row of each."""

@@ -18,12 +18,12 @@ from typing import Any
 
 from renderfarm import manifest
 from renderfarm.brief.rows import Maker
-from renderfarm.brief.sources import open_source
-from renderfarm.brief.types import Brief, ReadAs
 from renderfarm.brief.warnings import warners
 from renderfarm.errors import ManifestError
 from renderfarm.manifest.types import BuildReport, Rules
 from renderfarm.schema import Doubt, Fault
+from renderfarm.sources.opening import open_source
+from renderfarm.sources.types import Brief, ReadAs
 
 TOLD_MAX = 10_000
 """Faults that are kept, and as many warnings; more are counted."""

@@ -6,9 +6,9 @@ import html
 import re
 from collections.abc import Iterator
 
-from renderfarm.brief.types import words
 from renderfarm.manifest.types import Reason
 from renderfarm.schema import PromptRow
+from renderfarm.sources.types import words
 from renderfarm.watermark import supported
 
 _HOLES = re.compile(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from renderfarm.brief.shown import Number
+from renderfarm.sources.shown import Number
 
 _WHOLE = re.compile(r"[+-]?[0-9]{1,30}")
 _ZEROS = re.compile(r"([+-]?[0-9]{1,18})[.,](?:0{1,2}|0{4,12})")

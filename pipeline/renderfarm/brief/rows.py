@@ -11,15 +11,16 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from renderfarm.brief import headers, ids, sizes, styles, syntax, variants
+from renderfarm.brief import ids, sizes, styles, syntax, variants
 from renderfarm.brief.numbers import NotOneNumber, fraction, whole
-from renderfarm.brief.shown import Number
-from renderfarm.brief.types import Brief, ReadAs, SourceRow, Unreadable
 from renderfarm.errors import ManifestError
 from renderfarm.manifest.adapters import parse, spelled
 from renderfarm.manifest.cells import TAG_PREFIX, convert, known_key
 from renderfarm.manifest.columns import FRACTIONS, LIST_OF_ADAPTERS, WHOLES
 from renderfarm.manifest.types import Reason
+from renderfarm.sources import headers
+from renderfarm.sources.shown import Number
+from renderfarm.sources.types import Brief, ReadAs, SourceRow, Unreadable
 
 
 @dataclass(slots=True)

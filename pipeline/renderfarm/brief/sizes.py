@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 
-from renderfarm.brief.headers import plain
+from renderfarm.sources.headers import plain
 
 NAMED: dict[str, tuple[int, int]] = {
     **dict.fromkeys(("story", "stories", "instagramstory", "facebookstory", "reel", "reels", "tiktok", "shorts", "snapchat"), (1080, 1920)),

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from renderfarm.brief.delimited import grid_of
-from renderfarm.brief.headers import plain
-from renderfarm.brief.types import Brief
 from renderfarm.errors import ManifestError
+from renderfarm.sources.delimited import grid_of
+from renderfarm.sources.headers import plain
+from renderfarm.sources.types import Brief
 
 _HOLE = "{prompt}"
 _FILE_BYTES_MAX = 64 << 20

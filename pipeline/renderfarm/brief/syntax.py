@@ -10,9 +10,9 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from renderfarm.brief.types import words
 from renderfarm.manifest.adapters import parse, spelled
 from renderfarm.manifest.types import Reason
+from renderfarm.sources.types import words
 
 
 @dataclass(slots=True)

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from renderfarm.brief.types import Brief
 from renderfarm.errors import ManifestError
+from renderfarm.sources.types import Brief
 
 _PIECE = 1 << 20
 _ESCAPED = re.compile("[\udc80-\udcff]")

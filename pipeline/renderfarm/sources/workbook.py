@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import IO
 from xml.etree import ElementTree as ET
 
-from renderfarm.brief.headers import recognised
-from renderfarm.brief.shown import built_in, shown
-from renderfarm.brief.types import CELL_CHARS_MAX, COLUMNS_MAX, Brief, Unreadable
 from renderfarm.errors import ManifestError
+from renderfarm.sources.headers import recognised
+from renderfarm.sources.shown import built_in, shown
+from renderfarm.sources.types import CELL_CHARS_MAX, COLUMNS_MAX, Brief, Unreadable
 
 PART_BYTES_MAX = 2 << 30
 TEXTS_CHARS_MAX = 256 << 20

@@ -9,10 +9,10 @@ import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from renderfarm.brief.delimited import Grid
-from renderfarm.brief.headers import Columns, plain, recognised, understood
-from renderfarm.brief.types import CELL_CHARS_MAX, COLUMNS_MAX, Brief, ReadAs, SourceRow, Unreadable
 from renderfarm.errors import ManifestError
+from renderfarm.sources.delimited import Grid
+from renderfarm.sources.headers import Columns, plain, recognised, understood
+from renderfarm.sources.types import CELL_CHARS_MAX, COLUMNS_MAX, Brief, ReadAs, SourceRow, Unreadable
 
 _HEADER_WITHIN = 30
 """Rows that are looked at for the header."""

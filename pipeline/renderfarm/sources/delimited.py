@@ -12,10 +12,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TextIO
 
-from renderfarm.brief.encoding import encoding_of
-from renderfarm.brief.headers import recognised
-from renderfarm.brief.types import CELL_CHARS_MAX, Brief
 from renderfarm.errors import ManifestError
+from renderfarm.sources.encoding import encoding_of
+from renderfarm.sources.headers import recognised
+from renderfarm.sources.types import CELL_CHARS_MAX, Brief
 
 Grid = Iterator[tuple[int, Sequence[object]]]
 """Rows of cells with the number of each where a person sees it."""

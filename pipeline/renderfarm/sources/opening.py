@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from renderfarm.brief import delimited, documents, lists
-from renderfarm.brief.headers import recognised
-from renderfarm.brief.tables import named_rows
-from renderfarm.brief.template import read_template
-from renderfarm.brief.types import Brief, ReadAs, SourceRow
 from renderfarm.errors import ManifestError, NotStored
+from renderfarm.sources import delimited, documents, lists
+from renderfarm.sources.headers import recognised
+from renderfarm.sources.tables import named_rows
+from renderfarm.sources.template import read_template
+from renderfarm.sources.types import Brief, ReadAs, SourceRow
 from renderfarm.storage import list_inputs, open_input
 
 SOURCE_BYTES_MAX = 4 << 30
@@ -71,7 +71,7 @@ def _rows(path: Path, suffix: str, source: Brief, reading: ReadAs) -> Iterator[S
 
 
 def _sheet_rows(path: Path, source: Brief, reading: ReadAs) -> Iterator[SourceRow]:
-    from renderfarm.brief.workbook import Workbook
+    from renderfarm.sources.workbook import Workbook
 
     source.decimal_comma = True
     with path.open("rb") as file:

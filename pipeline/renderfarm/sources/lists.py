@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from renderfarm.brief.encoding import encoding_of
-from renderfarm.brief.types import CELL_CHARS_MAX, Brief, SourceRow
 from renderfarm.errors import ManifestError
+from renderfarm.sources.encoding import encoding_of
+from renderfarm.sources.types import CELL_CHARS_MAX, Brief, SourceRow
 
 FILES_MAX = 1_000_000
 

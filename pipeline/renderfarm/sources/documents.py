@@ -12,10 +12,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from renderfarm.brief.encoding import encoding_of
-from renderfarm.brief.headers import INFOTEXT, Columns, meaning, plain, understood
-from renderfarm.brief.types import CELL_CHARS_MAX, COLUMNS_MAX, Brief, ReadAs, SourceRow
 from renderfarm.errors import ManifestError
+from renderfarm.sources.encoding import encoding_of
+from renderfarm.sources.headers import INFOTEXT, Columns, meaning, plain, understood
+from renderfarm.sources.types import CELL_CHARS_MAX, COLUMNS_MAX, Brief, ReadAs, SourceRow
 
 DOCUMENT_BYTES_MAX = 256 << 20
 """A JSON document is read as a whole. JSON lines may have any length."""
