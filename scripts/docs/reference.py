@@ -63,9 +63,11 @@ The word is signed into the log. `--accept` publishes the kept picture byte for 
     "provenance prove": "`ROW:INDEX` names the newest image of a row.",
     "provenance verify": "Needs neither the output nor a network. Exit 4 when the bundle does not prove what it says.",
     "manifest build": """\
-[Briefs](briefs.md) has the sources, what columns may be called, and what becomes of other tools' syntax. A YAML template multiplies lists ([`manifests/mockups.yaml`](../manifests/mockups.yaml) gives the example's rows). CSV takes `objects`
-as `mug:2; box:1` or `2 mug, 1 box`, mixed too (`2 seater sofa` may mean two things and is refused), and tags as columns `tag.campaign`.""",
-    "manifest check": "All faults and warnings, each with row, column and remedy. Exit 2 where there is a fault, with `--strict` also for a warning.",
+[Briefs](briefs.md) has the sources, what columns may be called, and what becomes of other tools' syntax. A YAML template multiplies
+lists ([`manifests/mockups.yaml`](../manifests/mockups.yaml) gives the example's rows). CSV takes `objects` as `mug:2; box:1` or
+`2 mug, 1 box`, mixed too (`2 seater sofa` may mean two things and is refused), and tags as columns `tag.campaign`.""",
+    "manifest check": """\
+All faults and warnings, each with row, column and remedy. Exit 2 where there is a fault, with `--strict` also for a warning.""",
     "check": "Every check's score, also after a rejection: later checks still look.",
     "watermark embed": """\
 A bad file is one line on stderr, the others go on, and the exit code is 2. Replaces no file: where one is there already, or two
