@@ -48,6 +48,15 @@ def test_quotations_across_styles_and_not_apostrophes_or_inches(prompt: str, fou
 
 
 WANTED = [
+    ("a sign that says 'Ladies' Room'", "Ladies' Room"),
+    ('a 32" TV with "LIVE" in the corner', "LIVE"),
+    ('a window with "Sale" and "New" stickers', "Sale New"),
+    ('a label with the brand name "Oak & Ash"', "Oak & Ash"),
+    ("eine Tafel, auf der “Heute frisch” steht", "Heute frisch"),
+    ('une affiche où il est écrit "Soldes"', "Soldes"),
+    ('"İndirim" yazılı afiş', "İndirim"),
+    ('"営業中"の看板', "営業中"),
+    ("「출구」라고 쓰인 표지판", "출구"),
     ("a sign that says 'Rock 'n' Roll Diner'", "Rock 'n' Roll Diner"),
     ('a 27" monitor that shows "GOOD MORNING"', "GOOD MORNING"),
     ('a shop window with the words “SALE"', "SALE"),
@@ -88,6 +97,10 @@ def test_what_the_sentence_calls_lettering_is_wanted(prompt: str, text: str) -> 
 
 
 NO_LETTERING = [
+    'an "L" shaped sofa',
+    "a '57 Chevy and a '90s jacket",
+    'Prompt: "a red mug"',
+    "in Comic Sans lettering",
     "“a product photo of a blue bottle in a bright kitchen”",
     "'a cat on a sofa'",
     "«красная кружка на столе»",
@@ -111,6 +124,9 @@ def test_a_prompt_an_adjective_a_name_or_a_style_in_quotation_marks_is_no_letter
 
 
 UNCERTAIN = [
+    'a film poster: "Night Train"',
+    'a newspaper clipping about the musical "Cats"',
+    "no gibberish text",
     'a poster for the film "A Quiet Harbour"',
     'the cover of a book called "Summer Rain"',
     'an album cover for "Blue Moon"',
@@ -164,6 +180,11 @@ def test_what_may_be_either_asks_for_nothing_and_is_told_with_both_readings(prom
 
 
 NO_TEXT = """
+refrain from adding text | text must not appear | nothing written on it | no text/logo | (no text) | image only, no text
+remove all lettering
+Text weglassen | auf Text verzichten | nicht beschriftet | no debe contener letras | non deve contenere scritte | não deve conter texto
+ne doit pas contenir de texte | nepřidávat text | без всяких надписей | текста нет
+yazı bulunmasın | 文字が入っていない | 文字情報なし | 画面中没有文字
 no watermark, logo, or text | a mug, no text | no letters or numbers | text-free backdrop | Do not include any text
 don't write any words | avoid any lettering | without any visible lettering or logos | free of text | devoid of writing
 no written text | there is no text in the picture | must not contain text | textless | keine Schrift oder Logos

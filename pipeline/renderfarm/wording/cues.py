@@ -38,7 +38,7 @@ AFTER_BLANKLESS = re.compile(
     r"^\s*(?:(?:这|那|這)?(?:句话|句話|句|几个字|幾個字|行字|一词|一詞|一语|段话)|(?:写|書|印|刻)(?:在|于|成|着)|用[^，。、“”]{0,14}(?:字母|字体|书写|写|拼)|"
     r"的?[^，。、“”\s]{0,4}(?:涂鸦|塗鴉|特别优惠|优惠|号召)|[一二两三四五六七八九十几\d]+个?(?:大|汉|英文|金)?字|[这几]?个?(?:大)?字|的?(?:字样|字樣|标语|標語|招牌|牌子|牌匾|横幅|海报|"
     r"标志|文字|标签|标识|按钮|路牌|广告牌|字体)|等字|几个大字|"
-    r"(?:と|って)(?:書|記|印刷|刻|表示|いう(?:文字|言葉|看板|ロゴ|タイトル|テキスト|文|メッセージ|見出し))|の(?:看板|文字|ロゴ|ポスター|ラベル|テキスト|標識|張り紙|のれん|タイトル)|"
+    r"(?:と|って)(?:書|記|印刷|プリント|刺繍|刻|表示|いう(?:文字|言葉|看板|ロゴ|タイトル|テキスト|文|メッセージ|見出し))|の(?:看板|文字|ロゴ|ポスター|ラベル|テキスト|標識|張り紙|のれん|タイトル)|"
     r"(?:이?라고|이?라는|라)\s?(?:쓰|쓴|적|새겨|인쇄|표시|문구|글|간판|텍스트|메시지|로고|표지판|제목)|(?:간판|문구|글자|글씨|로고|표지판))"
 )
 AS_ADJECTIVE = re.compile(
@@ -50,6 +50,7 @@ AS_ADJECTIVE = re.compile(
     r"artistically)\b)[^\W\d_]"
 )
 """What follows an adjective in quotation marks: a noun straight away."""
+SHAPED = re.compile(r"[\s-]+(?:shaped?|styled?|types?|sized?|like|förmige?[nrs]?)(?!\w)")
 AS_ADJECTIVE_BLANKLESS = re.compile(r"^(?:的|な|风|風|感|性|系|式|化)")
 SAID = re.compile(r"\b(?:says|saying|reads|reading|with the (?:words?|text|slogan|caption))\b", re.IGNORECASE)
 """Without one of these words, nothing is `UNQUOTED`; most prompts have none, and this is the cheaper search."""

@@ -263,6 +263,8 @@ def _descriptive(words: str) -> bool:
 
 def _adjective(quote: Quotation, behind: str) -> bool:
     """Whether it is one word or two that speak of the noun right behind: a "cozy" lamp."""
+    if cues.SHAPED.match(behind):
+        return True  # an "L" shaped sofa
     if cues.AS_ADJECTIVE_BLANKLESS.match(behind) and not cues.AFTER_BLANKLESS.match(behind) and len(quote.words) <= 3:
         return True
     return _lower(quote.words) and quote.words[-1:].isalnum() and len(quote.words.split()) <= 3 and bool(cues.AS_ADJECTIVE.match(behind))
@@ -303,7 +305,9 @@ def _led(kinds: list[str], matches: list[re.Match[str]], before: str, small: boo
                 return "named" if bearer == "person" else "wanted"
             return "wanted" if kind == "reads" else "named"
         if kind == "surface" and not (small and _AWAY.intersection(_gap(before, matches[at]))):
-            return "named" if _AWAY.intersection(_gap(before, matches[at])) and cues.PUBLISHED.search(matches[at].group()) else "wanted"
+            of_work = at > 0 and kinds[at - 1] == "work" and matches[at - 1].end() + 1 >= matches[at].start()  # a film poster "Night Train"
+            away = bool(_AWAY.intersection(_gap(before, matches[at])))
+            return "named" if (away or of_work) and cues.PUBLISHED.search(matches[at].group()) else "wanted"
         if kind == "thing" and ((at < len(kinds) - 1 and kinds[at + 1] == "weak") or matches[at].end() == len(before.rstrip(" :"))):
             return "wanted"
     return "open"
