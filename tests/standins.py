@@ -20,6 +20,7 @@ import numpy as np
 import torch
 import transformers
 from PIL import Image
+from tokenizers.processors import TemplateProcessing
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from renderfarm.schema import Attempt, PlannedImage
@@ -79,7 +80,7 @@ def folder_of(name: str) -> Path:
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the libraries' own deprecations while constructing
         torch.manual_seed(1)
-        BUILDERS[name]().save_pretrained(folder, safe_serialization=True)
+        (BUILDERS | MASKED)[name]().save_pretrained(folder, safe_serialization=True)
     return folder
 
 
@@ -516,6 +517,86 @@ def flux_kontext() -> Any:
     return diffusers.FluxKontextPipeline(**{k: v for k, v in flux().components.items() if v is not None})
 
 
+def lumina2() -> Any:
+    """Lumina 2: Gemma 2 reads the prompt behind a long sentence of its own, one stream of text and picture."""
+    words = (
+        "You are an assistant designed to generate superior images with the degree of image-text alignment based on textual prompts or user"
+    )
+    spelled = [*(f"{word}▁" for word in words.split()), "prompts.▁", "<Prompt▁", "Start>▁"]
+    merges = [(word[:at], word[at]) for word in spelled for at in range(1, len(word))]
+    vocabulary = ["<pad>", "<eos>", "<bos>", "<unk>", "▁", *map(chr, range(33, 127)), *dict.fromkeys(a + b for a, b in merges)]
+    tokenizer = transformers.GemmaTokenizer(
+        vocab={word: at for at, word in enumerate(vocabulary)}, merges=list(dict.fromkeys(merges)), model_max_length=512
+    )
+    config = transformers.Gemma2Config(
+        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, head_dim=8, query_pre_attn_scalar=8,
+    )  # fmt: skip
+    return diffusers.Lumina2Pipeline(
+        scheduler=diffusers.FlowMatchEulerDiscreteScheduler(shift=6.0),
+        vae=vae(4, scaling_factor=0.3611, shift_factor=0.1159, use_quant_conv=False, use_post_quant_conv=False),
+        text_encoder=transformers.Gemma2Model(config).eval(),
+        tokenizer=tokenizer,
+        transformer=_of_numbers(
+            diffusers.Lumina2Transformer2DModel(
+                sample_size=8, in_channels=4, hidden_size=32, num_layers=1, num_refiner_layers=1, num_attention_heads=2, num_kv_heads=1,
+                multiple_of=16, axes_dim_rope=(8, 4, 4), cap_feat_dim=32,
+            )
+        ),
+    )  # fmt: skip
+
+
+def cogview4() -> Any:
+    """CogView 4: GLM reads the prompt, sizes are conditions."""
+    tokenizer, begin = chat_tokenizer(), "<|im_start|>"
+    marks = [(begin, tokenizer.convert_tokens_to_ids(begin))]
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single=f"{begin} $A", special_tokens=marks)
+    config = transformers.GlmConfig(
+        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=32, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, head_dim=8, pad_token_id=0,
+    )  # fmt: skip
+    return diffusers.CogView4Pipeline(
+        tokenizer=tokenizer,
+        text_encoder=transformers.GlmModel(config).eval(),
+        vae=vae(4),
+        transformer=_of_numbers(
+            diffusers.CogView4Transformer2DModel(
+                in_channels=4, num_layers=1, attention_head_dim=8, num_attention_heads=4, out_channels=4, text_embed_dim=32,
+                time_embed_dim=8, condition_dim=4,
+            )
+        ),
+        scheduler=diffusers.FlowMatchEulerDiscreteScheduler(
+            base_shift=0.25, max_shift=0.75, base_image_seq_len=256, use_dynamic_shifting=True, time_shift_type="linear"
+        ),
+    )  # fmt: skip
+
+
+def sd_inpaint() -> Any:
+    """Stable Diffusion trained to fill masks: mask and masked picture are five more channels."""
+    base = sd(diffusers.DDIMScheduler(**SD_SCHEDULE), in_channels=9)
+    return diffusers.StableDiffusionInpaintPipeline(**base.components, requires_safety_checker=False)
+
+
+def sdxl_inpaint() -> Any:
+    parts = sdxl().components
+    options = {name: value for name, value in parts["unet"].config.items() if not name.startswith("_")}
+    parts["unet"] = diffusers.UNet2DConditionModel(**(options | {"in_channels": 9})).eval()
+    return diffusers.StableDiffusionXLInpaintPipeline(
+        **{name: part for name, part in parts.items() if part is not None}, add_watermarker=False, force_zeros_for_empty_prompt=True
+    )
+
+
+def flux_fill() -> Any:
+    """FLUX.1 Fill: FLUX with the masked picture and the mask (64 numbers a patch of 8×8) beside the latents."""
+    parts = {name: part for name, part in flux().components.items() if part is not None}
+    options = {name: value for name, value in parts["transformer"].config.items() if not name.startswith("_")}
+    parts["transformer"] = diffusers.FluxTransformer2DModel(**(options | {"in_channels": 16 + 16 + 256, "out_channels": 16})).eval()
+    return diffusers.FluxFillPipeline(**{name: part for name, part in parts.items() if name not in ("image_encoder", "feature_extractor")})
+
+
+MASKED: dict[str, Callable[[], Any]] = {"sd_inpaint": sd_inpaint, "sdxl_inpaint": sdxl_inpaint, "flux_fill": flux_fill}
+"""As `BUILDERS`, of weights that draw only inside masks."""
+
 BUILDERS: dict[str, Callable[[], Any]] = {
     "sd": sd_epsilon,
     "sd2": sd2,
@@ -533,5 +614,7 @@ BUILDERS: dict[str, Callable[[], Any]] = {
     "qwen_image": qwen_image,
     "chroma": chroma,
     "flux_kontext": flux_kontext,
+    "lumina2": lumina2,
+    "cogview4": cogview4,
 }
 """Stand-in → builder. Each has the architecture of its family, with layers of a few channels."""

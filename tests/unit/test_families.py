@@ -24,7 +24,7 @@ from renderfarm.models.families import FAMILIES, SCHEDULERS, family_of, samplers
 from renderfarm.models.quiet import drop_foreign_warnings
 from renderfarm.render import Renderer
 from tests import plain
-from tests.standins import BUILDERS, attempt, folder_of, png
+from tests.standins import BUILDERS, MASKED, attempt, folder_of, png
 
 PICTURES = {
     "i": png(np.arange(64 * 64 * 3, dtype=np.uint32).reshape(64, 64, 3).astype(np.uint8)),
@@ -36,7 +36,7 @@ NO_NEGATIVE = ("flux", "flux_schnell", "flux2", "lcm", "flux_kontext")
 """Stand-ins whose negative prompt has no effect."""
 
 
-MODES = [name for name in BUILDERS if name not in ("z_image", "qwen_image", "chroma", "flux_kontext")]
+MODES = [name for name in BUILDERS if name not in ("z_image", "qwen_image", "chroma", "flux_kontext", "lumina2", "cogview4")]
 """Stand-ins of families with encoders elsewhere, compiling and graphs; the others are drawn one by one."""
 
 
@@ -115,7 +115,7 @@ def test_in_a_batch_each_image_keeps_its_own_prompts_and_noise(name: str) -> Non
 
 
 def test_every_family_has_a_stand_in() -> None:
-    resolved = {resolve(ModelSettings(weights=str(folder))).family for folder in map(folder_of, BUILDERS)}
+    resolved = {resolve(ModelSettings(weights=str(folder))).family for folder in map(folder_of, BUILDERS | MASKED)}
     assert resolved == {family.name for family in FAMILIES}
 
 
@@ -194,7 +194,7 @@ def test_a_step_asks_nothing_of_the_host(name: str) -> None:
     assert seen.made == []
 
 
-@pytest.mark.parametrize("name", ["z_image", "qwen_image", "chroma"])
+@pytest.mark.parametrize("name", ["z_image", "qwen_image", "chroma", "lumina2", "cogview4"])
 def test_a_guidance_of_1_is_none(name: str) -> None:
     made = shared(name)
     pictures = [made.render([attempt(negative="blurry", guidance=guidance)])[0].tobytes() for guidance in (0.0, 1.0, 3.0)]
@@ -243,3 +243,35 @@ def test_a_class_that_is_not_known_is_refused_by_name(tmp_path: Path) -> None:
         index.write_text(json.dumps({**json.loads(index.read_text()), "_class_name": kind}))
         with pytest.raises(WeightsError, match=kind):
             resolve(ModelSettings(weights=str(folder)))
+
+
+@pytest.mark.parametrize("name", MASKED)
+def test_weights_that_fill_masks_fill_them_as_diffusers_does_and_draw_nothing_else(name: str) -> None:
+    made = shared(name)
+    one = attempt(steps=3, guidance=3.0, negative="" if name == "flux_fill" else "blurry")
+    masked = replace(one, image=replace(one.image, init_image="i", init_digest="i", mask_image="m", mask_digest="m", strength=0.8))
+    got, _ = made.render([masked, masked], inputs=PICTURES)
+    init, mask = Image.open(io.BytesIO(PICTURES["i"])), Image.open(io.BytesIO(PICTURES["m"]))
+    call: dict[str, Any] = {"image": init, "mask_image": mask, "num_inference_steps": 3, "guidance_scale": 3.0, "strength": 0.8}
+    call |= {} if name == "flux_fill" else {"negative_prompt": "blurry"}
+    want = np.where(np.asarray(mask)[..., None] > 127, plain.drawn(plain.loaded(folder_of(name)), **call), np.asarray(init))
+    assert plain.apart(got[0], want) <= 1 and plain.apart(got[1], want) <= 2 and got[0].std() > 10
+    with pytest.raises(RenderFailed, match="only inside masks"):
+        made.render([one])
+    picture, _ = made.known(64, 64)
+    assert picture.shape == (1, 64, 64, 3)
+
+
+@pytest.mark.parametrize("name", ["chroma", "flux2"])
+def test_a_start_is_as_the_class_of_diffusers_for_it_takes_it(name: str) -> None:
+    made, one = shared(name), attempt(steps=4, guidance=3.0)
+    strength = 0.5 if made.model.family.by_strength else None
+    one = replace(one, image=replace(one.image, init_image="i", init_digest="i", strength=strength))
+    got = made.render([one, replace(one, seed=8)], inputs=PICTURES)[0]
+    call: dict[str, Any] = {"image": Image.open(io.BytesIO(PICTURES["i"])), "num_inference_steps": 4, "guidance_scale": 3.0}
+    pipe = plain.loaded(folder_of(name))
+    if name == "chroma":
+        pipe, call["strength"] = diffusers.ChromaImg2ImgPipeline.from_pipe(pipe), 0.5
+        pipe.set_progress_bar_config(disable=True)
+    assert plain.apart(got[0], plain.drawn(pipe, **call)) <= 1 and plain.apart(got[1], plain.drawn(pipe, seed=8, **call)) <= 1
+    assert not np.array_equal(got[0], made.render([attempt(steps=4, guidance=3.0)])[0][0])

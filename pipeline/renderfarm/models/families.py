@@ -26,14 +26,16 @@ class Family:
     height in pixels must be multiples of it. `negative`: whether a negative prompt has an effect. `packed`: the latents travel
     as 2×2 patches in a sequence. `samplers`: the only ones that its pipeline can drive; empty: all that fit the prediction.
 
-    `image`, `inpaint`: whether it draws from an init image, and inside a mask. `adapters`: whether diffusers loads LoRA files for
-    it. `single_file`: whether diffusers reads its weights from one file. `reuse`: whether features can be reused between steps. `control`:
-    whether a ControlNet can guide it. `modes`: whether compiling, graphs, 8 bits and encoders elsewhere are proven for it.
+    `text`, `image`, `inpaint`: whether it draws from words alone, from an init image, and inside a mask. `adapters`: whether diffusers
+    loads LoRA files for it. `single_file`: whether diffusers reads its weights from one file. `reuse`: whether features can be reused
+    between steps. `control`: whether a ControlNet can guide it. `modes`: whether compiling, graphs, 8 bits and encoders elsewhere are
+    proven for it.
 
     Of the plain call: `guidance`: the argument that guidance is, and `unguided`: its value that switches guidance off; `empty_negative`:
     the negative prompt where a row has none and is guided (some pipelines are guided only if there is one); `together`: whether its
     prompts may share a call, else each picture is drawn alone; `by_strength`: whether an init image is where drawing starts, and not
-    something to look at; `always`: arguments that every call gets.
+    something to look at; `always`: arguments that every call gets; `as_pictures`: whether it takes init images as PIL has them;
+    `variants`: task → the diffusers class for it, where diffusers' automatic pipelines do not know it.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Family:
     negative: bool = True
     packed: bool = False
     samplers: tuple[str, ...] = ()
+    text: bool = True
     image: bool = True
     inpaint: bool = True
     adapters: bool = True
@@ -59,6 +62,8 @@ class Family:
     together: bool = False
     by_strength: bool = True
     always: tuple[tuple[str, object], ...] = ()
+    as_pictures: bool = False
+    variants: tuple[tuple[str, str], ...] = ()
 
 
 def _plain(name: str, kind: str, **facts: Any) -> Family:
@@ -80,6 +85,20 @@ FAMILIES: tuple[Family, ...] = (
         samplers=("lcm",),
     ),
     Family("sdxl", ("StableDiffusionXLPipeline",), "unet", "diffusion", ("prompt_embeds", "pooled_prompt_embeds"), (0, 2), control=True),
+    Family(
+        "sd", ("StableDiffusionInpaintPipeline",), "unet", "diffusion", ("prompt_embeds",), (0,), text=False, image=False, single_file=False
+    ),
+    Family(
+        "sdxl",
+        ("StableDiffusionXLInpaintPipeline",),
+        "unet",
+        "diffusion",
+        ("prompt_embeds", "pooled_prompt_embeds"),
+        (0, 2),
+        text=False,
+        image=False,
+        single_file=False,
+    ),
     Family(
         "sd3",
         ("StableDiffusion3Pipeline",),
@@ -111,15 +130,19 @@ FAMILIES: tuple[Family, ...] = (
         size_multiple=16,
         negative=False,
         samplers=("flow_euler",),
-        image=False,
         inpaint=False,
         single_file=False,
         together=True,
+        by_strength=False,
+        as_pictures=True,
     ),
     _plain("z_image", "ZImagePipeline", unguided=0.0),
     _plain("qwen_image", "QwenImagePipeline", guidance="true_cfg_scale", empty_negative=" "),
-    _plain("chroma", "ChromaPipeline", image=False, inpaint=False),
+    _plain("chroma", "ChromaPipeline", inpaint=False, variants=(("image", "ChromaImg2ImgPipeline"),)),
     _plain("flux_kontext", "FluxKontextPipeline", negative=False, inpaint=False, by_strength=False, always=(("_auto_resize", False),)),
+    _plain("flux_fill", "FluxFillPipeline", negative=False, text=False, image=False),
+    _plain("lumina2", "Lumina2Pipeline", image=False, inpaint=False),
+    _plain("cogview4", "CogView4Pipeline", image=False, inpaint=False),
     Family(
         "pixart",
         ("PixArtAlphaPipeline", "PixArtSigmaPipeline"),

@@ -83,7 +83,7 @@ class LoadedModel:
         Raises ValueError when the family has none for it."""
         import diffusers
 
-        if task == "text" and not controlled:
+        if not controlled and (task == "text" or not self.family.text):  # weights for masks alone have a pipeline for nothing else
             return self.pipe
         if (task, controlled) not in self.variants:
             auto: dict[Task, Any] = {
@@ -91,7 +91,9 @@ class LoadedModel:
                 "image": diffusers.AutoPipelineForImage2Image,
                 "inpaint": diffusers.AutoPipelineForInpainting,
             }
-            variant = auto[task].from_pipe(self.pipe, **({"controlnet": self.control} if controlled else {}))
+            own = dict(self.family.variants).get(task)
+            kind = auto[task] if own is None else getattr(diffusers, own)
+            variant = kind.from_pipe(self.pipe, **({"controlnet": self.control} if controlled else {}))
             variant.set_progress_bar_config(disable=True)
             self.variants[task, controlled] = variant
         return self.variants[task, controlled]

@@ -13,7 +13,10 @@ from typing import Any
 from renderfarm.errors import WeightsError
 from renderfarm.models.layout import read_json
 
-CLIP = ("StableDiffusionPipeline", "LatentConsistencyModelPipeline", "StableDiffusionXLPipeline")
+CLIP = (
+    *("StableDiffusionPipeline", "LatentConsistencyModelPipeline", "StableDiffusionXLPipeline"),
+    *("StableDiffusionInpaintPipeline", "StableDiffusionXLInpaintPipeline"),
+)
 """Pipelines whose prompts only CLIP reads: long ones can be encoded in chunks."""
 
 READS: Mapping[str, tuple[tuple[str, int], ...]] = {
@@ -21,7 +24,10 @@ READS: Mapping[str, tuple[tuple[str, int], ...]] = {
     "StableDiffusion3Pipeline": (("tokenizer_3", 255), ("tokenizer", 75)),
     "FluxPipeline": (("tokenizer_2", 511),),
     "FluxKontextPipeline": (("tokenizer_2", 511),),
+    "FluxFillPipeline": (("tokenizer_2", 511),),
     "ChromaPipeline": (("tokenizer", 511),),
+    "Lumina2Pipeline": (("tokenizer", 255),),
+    "CogView4Pipeline": (("tokenizer", 1022),),
     "PixArtAlphaPipeline": (("tokenizer", 119),),
     "PixArtSigmaPipeline": (("tokenizer", 299),),
     "SanaPipeline": (("tokenizer", 298),),
@@ -33,23 +39,33 @@ READS: Mapping[str, tuple[tuple[str, int], ...]] = {
 `max_sequence_length` of the class's `encode_prompt` in diffusers 0.42 without special tokens and what its template puts before."""
 
 
+BEFORE: Mapping[str, str] = {
+    "Lumina2Pipeline": "You are an assistant designed to generate superior images with the superior degree of image-text "
+    "alignment based on textual prompts or user prompts. <Prompt Start> ",
+}
+"""Class → what diffusers puts before every prompt, and what takes of the tokens that are read."""
+
+
 @dataclass(frozen=True, slots=True)
 class Reader:
     """What reads prompts: a tokenizer (of the library `tokenizers`), and how many tokens of one are read."""
 
     tokenizer: Any
     tokens_max: int
+    before: str = ""
     words: tuple[tuple[str, str], ...] = ()
     """Words of textual inversions → the words, one a vector, that stand in their place."""
 
     def lost(self, text: str) -> str:
         """The end of a text that is not read; empty when all is."""
-        if 2 * len(text.encode("utf-8", "replace")) <= self.tokens_max:  # no tokenizer makes two of a byte
+        if not self.before and 2 * len(text.encode("utf-8", "replace")) <= self.tokens_max:  # no tokenizer makes two of a byte
             return ""
         for word, spelled in self.words:
             text = text.replace(word, spelled)
-        encoded = self.tokenizer.encode(text, add_special_tokens=False)
-        return text[encoded.offsets[self.tokens_max][0] :].strip() if len(encoded.ids) > self.tokens_max else ""
+        encoded = self.tokenizer.encode(self.before + text, add_special_tokens=False)
+        if len(encoded.ids) <= self.tokens_max:
+            return ""
+        return text[max(encoded.offsets[self.tokens_max][0] - len(self.before), 0) :].strip()
 
 
 def reader_of(folder: Path, pipeline_class: str, embeddings: Mapping[str, int] | None = None) -> Reader | None:
@@ -66,7 +82,7 @@ def reader_of(folder: Path, pipeline_class: str, embeddings: Mapping[str, int] |
         words = {word: " ".join([word, *(f"{word}_{at}" for at in range(1, count))]) for word, count in (embeddings or {}).items()}
         if tokenizer and words:
             tokenizer.add_tokens([one for spelled in words.values() for one in spelled.split()])
-        return tokenizer and Reader(tokenizer, tokens_max, tuple(words.items()))
+        return tokenizer and Reader(tokenizer, tokens_max, BEFORE.get(pipeline_class, ""), tuple(words.items()))
     return None
 
 

@@ -41,6 +41,13 @@ def read_inputs(image: PlannedImage, inputs: Mapping[str, bytes]) -> tuple[torch
     return _tensor(init, size), None if mask is None else _tensor(mask, size)
 
 
+def as_picture(levels: torch.Tensor) -> Picture:
+    """The picture (3, H, W), float32 in 0..1, as PIL has it."""
+    from PIL import Image
+
+    return Image.fromarray((levels.cpu().numpy() * 255).round().astype(np.uint8).transpose(1, 2, 0))
+
+
 def read_control(image: PlannedImage, inputs: Mapping[str, bytes]) -> torch.Tensor | None:
     """Returns the control image (3, H, W), float32 in 0..1, of one planned image; None where it has none. As `read_inputs`."""
     if image.control_digest is None:

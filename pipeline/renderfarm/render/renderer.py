@@ -103,8 +103,9 @@ class Renderer:
         if self.settings.speed.compile == "off" and not self.settings.speed.graphs:
             multiple = self.model.family.size_multiple
             width, height = (max(multiple, min(side, KNOWN_SIDE) // multiple * multiple) for side in (width, height))
-        request = self._stages.Request(width, height, KNOWN_STEPS, 5.0)
-        pictures, finite = self._stages.render_batch(self.model, self._prompts, self.lanes, request, [("a photo of a mug", "")], [0])
+        request, given = self._stages.blank(self.model, self._stages.Request(width, height, KNOWN_STEPS, 5.0), 1)
+        text = ("a photo of a mug", "")
+        pictures, finite = self._stages.render_batch(self.model, self._prompts, self.lanes, request, [text], [0], given)
         with self.lanes.behind():
             if not bool(finite.all()):
                 raise RenderFailed("the known picture: the pixels are not finite numbers", 0)
@@ -246,6 +247,8 @@ class Renderer:
             raise RenderFailed("a mask_image needs an init_image to be inpainted")
         task: Task = "inpaint" if has_mask else "image" if has_init else "text"
         strength = STRENGTH[task] if wanted is None else wanted
+        if task == "text" and not self.model.family.text:
+            raise RenderFailed(f"{self.model.resolved.pipeline_class} draws only inside masks: it needs an init_image and a mask_image")
         if task == "text":
             return task, strength, bool(controlled)
         if int(steps * strength) < 1:

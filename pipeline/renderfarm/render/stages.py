@@ -10,25 +10,27 @@ import inspect
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
-from renderfarm.models import LoadedModel, Task
+from renderfarm.models import LoadedModel
 from renderfarm.models.adapters import switch_adapter
 from renderfarm.models.quiet import drop_foreign_warnings
 from renderfarm.models.reuse import begin_batch
 from renderfarm.render import tuning
 from renderfarm.render.chunks import encode_in_chunks, reads_weights
-from renderfarm.render.inputs import read_control, read_inputs
+from renderfarm.render.inputs import as_picture
 from renderfarm.render.lanes import Lanes
+from renderfarm.render.request import Pictures, Request, blank, stack_pictures
 from renderfarm.render.vae import decode, encode_pictures, quantise
-from renderfarm.schema import PlannedImage
 
 Encoded = tuple[torch.Tensor, ...]
 """One encoded prompt: one tensor (1, ...) for each name in `Family.embeddings`."""
+
+__all__ = ["Pictures", "PromptCache", "Request", "blank", "render_batch", "stack_pictures"]
 
 ENCODED_BYTES_MAX = 256 << 20
 """Prompts remembered, in bytes on the device: hundredths of a card's memory, which no estimate of a batch counts. What comes again comes
@@ -36,48 +38,6 @@ soon (a job's negative prompt, a row's images, their next attempts): 60 prompts 
 
 TIMED_STEPS = 4
 """Steps of a timed batch: enough that denoising outweighs decoding, as it does at 25."""
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What the images of one batch share. Size in pixels; `strength`: how far from the init image, 0..1."""
-
-    width: int
-    height: int
-    steps: int
-    guidance: float
-    adapter: str | None = None
-    task: Task = "text"
-    strength: float = 1.0
-    controlled: bool = False
-    chunks: int = 1
-    """In which every prompt of the batch is encoded."""
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Width and height."""
-        return self.width, self.height
-
-
-@dataclass(frozen=True, slots=True)
-class Pictures:
-    """What a batch starts from and is guided by, float32 in 0..1: init images (B, 3, H, W), masks (B, 1, H, W) where white is drawn
-    anew, control images (B, 3, H, W)."""
-
-    init: torch.Tensor | None
-    mask: torch.Tensor | None
-    control: torch.Tensor | None = None
-
-    def of(self, at: int) -> Pictures:
-        """Those of one image of the batch."""
-        return Pictures(*(None if kind is None else kind[at : at + 1] for kind in (self.init, self.mask, self.control)))
-
-
-def stack_pictures(images: Sequence[PlannedImage], inputs: Mapping[str, bytes]) -> Pictures:
-    """Returns the pictures that a batch's images name. Raises RenderFailed for one that cannot be read."""
-    read = [(*read_inputs(image, inputs), read_control(image, inputs)) for image in images]
-    inits, masks, controls = ([picture for picture in kind if picture is not None] for kind in zip(*read, strict=True))
-    return Pictures(*(torch.stack(kind) if kind else None for kind in (inits, masks, controls)))
 
 
 @dataclass(slots=True)
@@ -288,7 +248,7 @@ def plain_call(
     """Returns pictures (B, 3, H, W) in -1..1 of a pipeline whose prompts are not encoded here, through its own call.
 
     `texts`: prompt and negative prompt of each image. Families whose prompts sway each other in a call are drawn one by one."""
-    if len(texts) > 1 and not model.family.together:
+    if len(texts) > 1 and not (model.family.together and pictures is None):
         single = [None if pictures is None else pictures.of(at) for at in range(len(texts))]
         return torch.cat([plain_call(model, request, [text], [one], own) for text, one, own in zip(texts, generators, single, strict=True)])
     family, pipe = model.family, model.pipe_for(request.task)
@@ -312,7 +272,8 @@ def plain_call(
         **dict(family.always),
     }
     if pictures is not None and pictures.init is not None:
-        wishes |= {"image": pictures.init, "mask_image": pictures.mask, "strength": request.strength if family.by_strength else None}
+        image = [as_picture(one) for one in pictures.init] if family.as_pictures else pictures.init
+        wishes |= {"image": image, "mask_image": pictures.mask, "strength": request.strength if family.by_strength else None}
     if model.encoders_device is not None:
         encode = model.encoders.encode_prompt
         wishes["prompt_embeds"], wishes["negative_prompt_embeds"] = (
@@ -384,15 +345,15 @@ def time_batch(
 
     On a CPU, of this thread's own time, which neighbours on the machine do not lengthen.
     """
-    request = Request(width, height, TIMED_STEPS, 5.0)
+    request, pictures = blank(model, Request(width, height, TIMED_STEPS, 5.0), count)
     texts, seeds = [("a photo of a mug", "")] * count, list(range(count))
     own = time.thread_time if model.device.type == "cpu" and torch.get_num_threads() == 1 else time.perf_counter
     clock, took = clock or own, list[float]()
     for _ in range(3):
         started = clock()
-        pictures, _ = render_batch(model, cache, lanes, request, texts, seeds)
+        drawn, _ = render_batch(model, cache, lanes, request, texts, seeds, pictures)
         with lanes.behind():
-            lanes.to_host(pictures)
+            lanes.to_host(drawn)
         took.append(clock() - started)
         if len(took) > 1 and took[-1] > tuning.SLOW_S:
             break
