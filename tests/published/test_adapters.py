@@ -32,6 +32,8 @@ LAYERS: dict[str, list[str]] = {
     "flux2": ["transformer_blocks.0.attn.to_q", "transformer_blocks.0.ff.linear_in", "single_transformer_blocks.0.attn.to_out"],
     "z_image": ["layers.0.attention.to_q", "layers.0.attention.to_v", "noise_refiner.0.attention.to_out.0"],
     "qwen_image": ["transformer_blocks.0.attn.to_q", "transformer_blocks.0.img_mlp.net.0.proj", "transformer_blocks.0.attn.to_add_out"],
+    "lumina2": ["layers.0.attn.to_q", "layers.0.feed_forward.linear_1", "noise_refiner.0.attn.to_out.0"],
+    "cogview4": ["transformer_blocks.0.attn1.to_q", "transformer_blocks.0.attn1.to_out.0"],
     "sana": ["transformer_blocks.0.attn1.to_q", "transformer_blocks.0.attn2.to_k"],
 }  # fmt: skip
 ENCODERS = {"sd": ("te", 1), "sdxl": ("te1", 2), "sd3": ("te1", 2), "flux": ("te1", 1)}
@@ -62,6 +64,10 @@ AUTHORS: dict[str, list[tuple[str, list[str]]]] = {
         ("double_blocks.0.img_attn.qkv", [f"transformer_blocks.0.attn.to_{one}" for one in "qkv"]),
         ("double_blocks.0.img_mlp.2", ["transformer_blocks.0.ff.linear_out"]),
         ("single_blocks.0.linear1", ["single_transformer_blocks.0.attn.to_qkv_mlp_proj"]),
+    ],
+    "lumina2": [
+        ("layers.0.attention.qkv", [f"layers.0.attn.to_{one}" for one in "qkv"]),
+        ("layers.0.feed_forward.w2", ["layers.0.feed_forward.linear_2"]),
     ],
     "z_image": [
         ("layers.0.attention.qkv", [f"layers.0.attention.to_{one}" for one in "qkv"]),

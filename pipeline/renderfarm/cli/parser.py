@@ -51,6 +51,7 @@ def build_parser() -> argparse.ArgumentParser:
         _watermark,
         _keys,
         _job,
+        _models,
     ):
         add(commands)
     return parser
@@ -273,6 +274,18 @@ def _job(commands: Subparsers) -> None:
     group = command_group(commands, "job", "the job file")
     schema = add_command(group, "schema", "tools:job_schema", "every field of a job file", "renderfarm job schema")
     json_option(schema)
+
+
+def _models(commands: Subparsers) -> None:
+    json_option(add_command(commands, "models", "models:models", "which pipelines are known, equal and refused", "renderfarm models"))
+    group = command_group(commands, "model", "weights, before a job names them")
+    example = "renderfarm model check own.safetensors --config sdxl/ --adapter style.safetensors"
+    checked = add_command(group, "check", "models:check", "what weights are and how they would be loaded, without loading them", example)
+    checked.add_argument("weights", metavar="WEIGHTS", help="a local folder, a .safetensors file, or a Hub id")
+    checked.add_argument("--adapter", metavar="FILE", action="append", default=[], help="an adapter that must fit them; may be given again")
+    checked.add_argument("--config", metavar="DIR", help="for a single file: a local diffusers folder with what it lacks")
+    checked.add_argument("--revision", metavar="COMMIT", help="for a Hub id: the full commit hash")
+    json_option(checked)
 
 
 def commands_of(parser: argparse.ArgumentParser, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:

@@ -211,13 +211,31 @@ SCHEDULERS: dict[str, tuple[str, frozenset[Prediction], dict[str, object]]] = {
 configuration."""
 
 
+UNKNOWN_CLASSES: dict[str, str] = {
+    "HiDreamImagePipeline": "draws another size than is asked for, unless that has a million pixels",
+    "HunyuanImagePipeline": "is guided by a part of its own, and a row's guidance would have no effect",
+    "KolorsPipeline": "reads prompts by sentencepiece, which is not installed with renderfarm",
+    "KolorsImg2ImgPipeline": "reads prompts by sentencepiece, which is not installed with renderfarm",
+    "QwenImageEditPipeline": "looks at its picture by a processor that is not installed with renderfarm (torchvision)",
+    "QwenImageEditPlusPipeline": "looks at its pictures by a processor that is not installed with renderfarm (torchvision)",
+}
+"""Classes of pictures that people have and renderfarm does not draw, with the reason."""
+
+FILM = ("Wan", "Video", "LTX", "CogVideo", "Mochi", "Allegro", "Latte", "AnimateDiff", "SkyReels", "Helios", "Cosmos", "Kandinsky5", "Lucy")
+SOUND = ("Audio", "AceStep", "MusicLDM", "Dance")
+
+
 def family_of(pipeline_class: str) -> Family:
     """Returns the family of a diffusers pipeline class. Raises WeightsError when it is not in the table."""
     for family in FAMILIES:
         if pipeline_class in family.classes:
             return family
     known = ", ".join(sorted(kind for family in FAMILIES for kind in family.classes))
-    raise WeightsError("what this pipeline draws is not known to be what is asked of it", pipeline_class, f"use weights for one of {known}")
+    reason = UNKNOWN_CLASSES.get(pipeline_class, "")
+    if not reason and any(part in pipeline_class for part in (*FILM, *SOUND)):
+        reason = "draws films" if any(part in pipeline_class for part in FILM) else "makes sound"
+    what = f"this pipeline {reason}" if reason else "what this pipeline draws is not known to be what is asked of it"
+    raise WeightsError(what, pipeline_class, f"use weights for one of {known}")
 
 
 def samplers_for(family: Family) -> list[str]:
