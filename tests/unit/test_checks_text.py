@@ -121,6 +121,8 @@ def test_a_drawn_sign_is_read_and_judged(reader: LetterReader) -> None:
     assert _judge(reader, "FRESH COFFFE", "a sign 'FRESH COFFEE'") == ("rejected", "the sign reads COFFFE, expected COFFEE", 1)
     assert _judge(reader, "FRESH COFFEE", "a mug", "") == ("rejected", "unwanted text: FRESH COFFEE", 1)
     assert _judge(reader, "FRESH COFFEE", "a mug", unstated="flag")[0] == "flagged"
+    assert _judge(reader, "FRESH COFFEE", "a mug", unstated="reject")[0] == "rejected"
+    assert _judge(reader, "FRESH COFFEE", 'a poster for the film "Fresh Coffee"', unstated="reject")[0] == "flagged"
     assert _judge(reader, "FRESH COFFFE", "a sign 'FRESH COFFEE'", on_fail="flag")[0] == "flagged"
 
 

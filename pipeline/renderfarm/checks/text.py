@@ -15,6 +15,7 @@ from renderfarm.checks.wanted import expected_text
 from renderfarm.checks.words import SURE, UNSURE, Line, TextComparison, TextWord, compare
 from renderfarm.job.checks import TextSettings
 from renderfarm.schema import PromptRow, Verdict
+from renderfarm.wording import reading
 from renderfarm.wording.scripts import unread
 
 UNWANTED_BORDER = 0.5
@@ -61,13 +62,17 @@ class TextCheck:
         return self._wanted(self._reader, image, row, expected, bars)
 
     def bars(self, row: PromptRow) -> Bars | None:
-        """Wanted text has the job's bar, unwanted text a fixed one; None where the row says nothing and the job ignores that."""
-        expected = expected_text(row)
+        """Wanted text has the job's bar, unwanted text a fixed one; None where the row says nothing and the job ignores that. A row
+        that may mean either is flagged at most: nothing is refused on a reading that may be wrong."""
+        said = reading(row.text, row.prompt)
+        expected = said.text
         if expected:
             return Bars.one(self.settings.min_score, self.settings.on_fail)
         if expected == "":
             return Bars.one(UNWANTED_BORDER, self.settings.on_fail)
-        return None if self.settings.unstated == "ignore" else Bars.one(UNWANTED_BORDER, self.settings.unstated)
+        if self.settings.unstated == "ignore":
+            return None
+        return Bars.one(UNWANTED_BORDER, "flag" if said.doubts else self.settings.unstated)
 
     def _unwanted(self, lines: Sequence[Line], bars: Bars) -> Verdict:
         guilty = [line for line in lines if evidence(line) > 1 - UNWANTED_BORDER]

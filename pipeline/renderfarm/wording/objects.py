@@ -6,6 +6,7 @@ One part of a cell (between separators) becomes (class, at least, at most), or i
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass
 
@@ -260,14 +261,12 @@ def contradicted(prompt: str, name: str, low: int, high: int | None) -> int | No
 
     A prompt that counts them in several places (`two red mugs and a blue mug`) may mean any of these numbers, or their sum.
     """
-    noun = _noun(name)
-    if noun is None:
+    spoken = _spoken(name)
+    if spoken is None:
         return None
     counts: list[int] = []
     weighty: list[int] = []
-    for match in re.finditer(
-        rf"(?<![\w.,-])(?P<number>{_SAID})\s+(?:[^\W\d_]+[ -]){{0,3}}?{noun}(?![\w-])", prompt[:10_000], re.IGNORECASE
-    ):
+    for match in spoken.finditer(prompt[:10_000]):
         number = number_of(match["number"])
         if number is not None:
             counts.append(number)
@@ -290,6 +289,14 @@ _IRREGULAR = {
     "goose": "geese",
     "tooth": "teeth",
 }
+
+
+@functools.lru_cache(maxsize=4096)
+def _spoken(name: str) -> re.Pattern[str] | None:
+    """Finds a number of a class, with up to three words between that are none; None where there is nothing to look for."""
+    noun = _noun(name)
+    word = rf"(?!(?:{_SAID})[ -])[^\W\d_]+[ -]"
+    return None if noun is None else re.compile(rf"(?<![\w.,-])(?P<number>{_SAID})\s+(?:{word}){{0,3}}?{noun}(?![\w-])", re.IGNORECASE)
 
 
 def _noun(name: str) -> str | None:
