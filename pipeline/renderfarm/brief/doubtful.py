@@ -29,6 +29,7 @@ _TAG = re.compile(r"</?(?:br|p|b|i|u|em|strong|span|div|a|li|ul|ol|h[1-6]|font)\
 _EDIT = re.compile(r"\[[^\[\]]*:[^\[\]]*:[\d.]+\]|\[[^\[\]|]*\|[^\[\]]*\]")
 _PART = re.compile(r"\S::-?[\d.]*(?=\s|$)")
 _LINK = re.compile(r"https?://\S+|\b\S+\.(?:png|jpe?g|webp|gif)\b", re.I)
+_MAY_BE_FOREIGN = re.compile(r"\[|::|://|\.(?:png|jpe?g|webp|gif)\b|embedding:|inversion:", re.I)
 _EMBEDDING = re.compile(r"\bembedding:\S+|\btextual[_ ]inversion:\S+", re.I)
 _INVISIBLE = re.compile("[\u00ad\u200b-\u200d\u2060\ufeff]")
 _MAY_BE = re.compile(r"[][{}<>%@*#_$=]|\b(?:lorem|T[BO]|FIX|XXX|place|to be|insert|your|Platz|Beispiel|folgt)")
@@ -84,11 +85,13 @@ def damaged(row: PromptRow) -> Iterator[Reason]:
 def foreign_syntax(row: PromptRow) -> Iterator[Reason]:
     """Syntax of other tools that is not read here, and would be drawn or passed on as words."""
     value = row.prompt
+    if not _MAY_BE_FOREIGN.search(value):
+        return
     for pattern, what in (
         (_EDIT, "changes words while it is drawn (A1111), which is not done here"),
         (_PART, "weighs parts of a prompt (Midjourney), which is not done here"),
         (_LINK, "names a picture or a page; nothing is fetched from a prompt"),
-        (_EMBEDDING, "names an embedding, which a job cannot load"),
+        (_EMBEDDING, "names an embedding as ComfyUI does; a job names it under model.embeddings, and a prompt by its word alone"),
     ):
         if found := pattern.search(value):
             yield "prompt", f"{found.group()[:60]!r} {what}", "remove it, or say it in words"

@@ -110,7 +110,7 @@ def _text(column: str, value: Any) -> str | None:
 
 def _refuse_half_characters(value: str) -> None:
     """Raises: _NotUnderstoodError for a surrogate without its other half, which JSON can say and UTF-8 cannot."""
-    if any("\ud800" <= char <= "\udfff" for char in value):
+    if not value.isascii() and any("\ud800" <= char <= "\udfff" for char in value):
         raise _NotUnderstoodError("holds half a character (a lone surrogate)", "remove it")
 
 
