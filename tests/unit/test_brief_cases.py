@@ -230,6 +230,7 @@ def test_strict_makes_warnings_faults(tmp_path: Path) -> None:
         "=CONCAT(A1;B1)", "a mug #N/A", "Gr\u00c3\u00bc\u00c3\u009fe", "caf&#233;", "a mug<br>red", "a\u200bmug", "a [red:blue:0.5] mug",
         "a mug::2 box",
         "a mug https://x.example/a.png", "a mug embedding:bad", "a mug —no text", "a mug --stylize 250",
+        "a %s mug", "two\\nlines", 'a sign ""SALE"" in red', "a :product_name: mug", "M?ller mug",
     ],
 )  # fmt: skip
 def test_each_of_these_prompts_is_warned_of(tmp_path: Path, prompt: str) -> None:
@@ -255,3 +256,31 @@ def test_rows_that_ask_for_the_same_picture_are_said(tmp_path: Path) -> None:
     source = "id,prompt,seed\na,A red mug on the table,\nb,a blue mug on the table,\nc,red mug on a table!,\nd,a red mug on the table,7\n"
     report, _ = built(tmp_path, "s.csv", source)
     assert [(doubt.row, doubt.what) for doubt in report.warnings] == [(4, "asks for nearly the same picture as the row with id 'a'")]
+
+
+def test_ids_and_article_numbers_that_a_spreadsheet_changed_are_said(tmp_path: Path) -> None:
+    report, _ = built(tmp_path, "s.csv", 'id,prompt,SKU\n4.00638E+12,a mug,x\nb,a box,"4,00638E+12"\nnan,a cup,x\n'.replace('\\"', '"'))
+    assert warned(report) == [(2, "id"), (3, "tags"), (4, "id")]
+    assert told(built(tmp_path, "s.csv", "id,prompt\n#N/A,a mug\n")[0]) == [(2, "id")]
+
+
+@pytest.mark.parametrize("source", [",id,prompt\n0,a,m\n1,b,n\n", "Unnamed: 0,id,prompt\n0,a,m\n1,b,n\n"])
+def test_the_index_that_pandas_writes_is_left_out(tmp_path: Path, source: str) -> None:
+    assert built(tmp_path, "s.csv", source)[1] == [PromptRow("a", "m"), PromptRow("b", "n")]
+
+
+def test_remarks_in_headers_and_blanks_behind_quoted_cells(tmp_path: Path) -> None:
+    _, rows = built(tmp_path, "s.csv", 'ID (unique), Prompt (EN) , Width (px),Seed (optional)\n"a" , "a mug, ""red"" , big" ,512,-1\n')
+    assert rows == [PromptRow("a", 'a mug, "red" , big', width=512)]
+
+
+def test_a_list_without_a_header_is_told_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(ManifestError, match=r"save it as \.txt"):
+        built(tmp_path, "s.csv", "a red mug\na blue mug\n")
+
+
+@pytest.mark.parametrize("end", ["\r", "\n", "\r\n"])
+def test_every_kind_of_line_end(tmp_path: Path, end: str) -> None:
+    assert len(built(tmp_path, "s.csv", f"id,prompt{end}a,m{end}{end}b,x{end}")[1]) == 2
+    assert len(built(tmp_path, "s.tsv", f"id\tprompt{end}a\tm{end}b\tx")[1]) == 2
+    assert len(built(tmp_path, "s.txt", f"a mug{end}{end}a box")[1]) == 2

@@ -31,6 +31,7 @@ def built(tmp_path: Path, prompt: str, more: str = "", **said: object) -> tuple[
             "a mug --width 512 --height 768 --steps 20 --cfg_scale 7.5",
             PromptRow("a", "a mug", width=512, height=768, steps=20, guidance=7.5),
         ),
+        ("**a red mug --ar 1:1 --no blur** - <@123> (fast)", PromptRow("a", "a red mug", "blur", width=1024, height=1024)),
         ("a mug --seed=7 on a table", PromptRow("a", "a mug on a table", seed=7)),
         ("a mug <lora:style:.8>", PromptRow("a", "a mug", adapter="style:0.8")),
         ("<lora:b:1> a mug, <lora:x/a.safetensors:-0.5>, red", PromptRow("a", "a mug, red", adapter="a:-0.5, b:1.0")),

@@ -14,6 +14,7 @@ from renderfarm.watermark import supported
 _HOLES = re.compile(
     r"\{\{[^{}]*\}\}|\$\{[^{}]*\}|\{%[^{}]*%\}|\{[^{}|]{0,60}\}|<<[^<>]{1,60}>>|%%[^%]{1,60}%%|%[A-Za-z_]\w{1,40}%|@@\w[^@]{0,40}@@|\*\|[^|*]{1,40}\|\*"
     r"|\[\[[^\[\]]{1,60}\]\]|<[A-Za-z][\w ./-]{0,60}>|\b__\w[\w /.-]*?__|(?<!\w)#[A-Z_]{2,30}#(?!\w)"
+    r"|(?<![\w%])%[sd]\b|(?<!\w):[a-z]+_[a-z_]+:(?!\w)"
 )
 _SQUARE = re.compile(r"\[[^\[\]]{0,80}\]")
 _FILLERS = re.compile(
@@ -25,6 +26,10 @@ _NOTHING = words("nan null none nil undefined na n/a true false wahr falsch vrai
 _FORMULA = re.compile(r"=\s*(?:[A-Z]{1,3}\$?[0-9]|[A-Z.]{2,20}\(|\"|\$[A-Z])|=.*&")
 _INSIDE = re.compile(r"#(?:REF!|N/A|NAME\?|VALUE!|DIV/0!|NULL!|NUM!|SPILL!|CALC!|BEZUG!|NV\b|WERT!|NOM\?|VALEUR!)")
 _ENTITY = re.compile(r"&(?:[A-Za-z][A-Za-z0-9]{1,30}|#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6});")
+_ROUNDED = re.compile(r"[0-9](?:[.,][0-9]+)?E\+[0-9]{1,3}")
+_LOST = re.compile(r"[^\W\d_]\?[a-zà-ÿ]")
+_ESCAPES = re.compile(r"\\[nrt]|_x000[DA9]_|\\u[0-9a-fA-F]{4}")
+_DOUBLED = re.compile(r'""(?=\w)[^"]*(?<=\w)""')
 _TAG = re.compile(r"</?(?:br|p|b|i|u|em|strong|span|div|a|li|ul|ol|h[1-6]|font)\b[^<>]*>", re.I)
 _EDIT = re.compile(r"\[[^\[\]]*:[^\[\]]*:[\d.]+\]|\[[^\[\]|]*\|[^\[\]]*\]")
 _PART = re.compile(r"\S::-?[\d.]*(?=\s|$)")
@@ -57,10 +62,19 @@ def placeholders(row: PromptRow) -> Iterator[Reason]:
         for found in _SQUARE.finditer(value):
             # In lettering brackets are lettering, unless they are all of it.
             meant = found.group() == bare if column == "text" else not _EDIT.fullmatch(found.group())
-            if meant and not _HOLES.match(value, found.start() - 1 if found.start() else 0):
+            if meant and any(map(str.isalpha, found.group())) and not _HOLES.match(value, found.start() - 1 if found.start() else 0):
                 yield column, f"{found.group()!r} looks like a placeholder", "put in what it stands for, or write it without brackets"
         if found := _FILLERS.search(value):
             yield column, f"{found.group()!r} says that something is missing", "put it in"
+
+
+def identity(row: PromptRow) -> Iterator[Reason]:
+    """Ids, and numbers of articles in tags, that a spreadsheet has changed."""
+    for column, value in (("id", row.id), *(("tags", value) for _, value in row.tags)):
+        if _ROUNDED.fullmatch(value.strip()):
+            yield column, f"{value!r} is a longer number that the spreadsheet rounded", "format its cells as text, and write it anew"
+        elif column == "id" and value.strip().casefold() in _NOTHING:
+            yield column, f"{value!r} is what programs leave where nothing is", "give the row an id of its own"
 
 
 def damaged(row: PromptRow) -> Iterator[Reason]:
@@ -70,6 +84,8 @@ def damaged(row: PromptRow) -> Iterator[Reason]:
             yield column, "holds the mark of a lost character (\ufffd)", "write the word anew"
         elif (mended := _mended(value)) is not None:
             yield column, f"letters that were read in a wrong encoding: {value[:60]!r}", f"did you mean {mended[:60]!r}?"
+        if found := _LOST.search(value) or _ESCAPES.search(value) or _DOUBLED.search(value):
+            yield column, f"{found.group()!r} looks like a letter that was lost, or a mark that was never read", "write it as it is meant"
         if "&" in value and (found := next((e for e in _ENTITY.finditer(value) if html.unescape(e.group()) != e.group()), None)):
             yield column, f"{found.group()!r} is HTML for {html.unescape(found.group())!r}", "write the character itself"
         if "<" in value and (found := _TAG.search(value)):

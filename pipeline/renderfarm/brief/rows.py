@@ -236,7 +236,9 @@ class Maker:
     def _cell(self, name: str, value: Any) -> Any:
         """One value as its column has it: numbers read, a spreadsheet's numbers as shown in texts. Raises: NotOneNumber."""
         if name in WHOLES:
-            return whole(value)
+            number = whole(value)
+            # Other tools draw a seed of their own for -1.
+            return None if name == "seed" and number in (-1, "-1") else number
         if name in FRACTIONS:
             return fraction(value, self._source.decimal_comma)
         if isinstance(value, Number):

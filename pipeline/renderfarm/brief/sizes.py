@@ -46,6 +46,7 @@ _STEP = 16
 
 def size_of(text: str, pixels: int) -> tuple[int, int]:
     """Width and height of a named format, a size, or an aspect at about `pixels`. Raises: ValueError in words."""
+    text = re.sub(r"\s*\([^()]*\)", "", text)
     if named := NAMED.get(plain(text)):
         return named
     if both := _TWO.get(plain(text)):

@@ -48,7 +48,11 @@ _FOREIGN = words(
 _ALONE = words("tile fast relax turbo draft raw hd video uplight upbeta test testp creative loop hq do_not_save_samples do_not_save_grid")
 _ANGLE = re.compile(r"<\s*([A-Za-z]\w*)\s*:\s*([^<>]*)>")
 _BLOCK = re.compile(r"(?:\s|^)(Negative prompt:\s|Steps:\s*\d+\s*,\s*[A-Z][\w ]*:)")
-_SETTING = re.compile(r'\s*([A-Za-z][\w \-/]*?):\s*("(?:\\.|[^"\\])*"|[^,]*)(?:,|$)')
+_SETTING = re.compile(
+    r'\s*([A-Za-z][\w \-/]*?):\s*("(?:\\.|[^"\\])*"|\[.*?\](?=\s*,\s*[A-Z]|\s*$)|\{.*?\}(?=\s*,\s*[A-Z]|\s*$)|[^,]*)(?:,|$)'
+)
+_DISCORD = re.compile(r"\*\*(.+?)\*\*\s*-\s*(?:<@!?\d+>|@\S+).*", re.S)
+"""A message of Midjourney's bot: the prompt in bold, then who asked."""
 _SETTINGS = {
     "steps": "steps", "cfg scale": "guidance", "distilled cfg scale": "guidance", "seed": "seed", "size": "size",
     "denoising strength": "strength",
@@ -58,6 +62,8 @@ _NO_LETTERING = re.compile(r"(?:any )?(?:text|texts|words|letters|lettering|writ
 
 def flags(prompt: str) -> Found:
     """`--ar 16:9` and its like, of Midjourney and of A1111's prompt files."""
+    if message := _DISCORD.fullmatch(prompt.strip()):
+        prompt = message.group(1)
     if not _MAY_FLAG.search(prompt):
         return Found(prompt)
     prompt = _IMAGINE.sub("", prompt)

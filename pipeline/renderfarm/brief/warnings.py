@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from renderfarm.brief import asked
 from renderfarm.brief.alike import Alike
-from renderfarm.brief.doubtful import damaged, foreign_syntax, placeholders, too_small
+from renderfarm.brief.doubtful import damaged, foreign_syntax, identity, placeholders, too_small
 from renderfarm.manifest import Warner
 
 
 def warners() -> list[Warner]:
     """All warners, made anew for one pass over a manifest: some remember rows."""
-    return [placeholders, damaged, foreign_syntax, too_small, asked.lettering, asked.scripts, asked.objects, Alike()]
+    return [placeholders, damaged, identity, foreign_syntax, too_small, asked.lettering, asked.scripts, asked.objects, Alike()]

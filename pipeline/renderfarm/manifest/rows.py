@@ -147,6 +147,8 @@ def _string_reasons(column: str, value: str) -> Iterator[Reason]:
 def _id_reasons(value: str) -> Iterator[Reason]:
     if value == "":
         yield "id", "empty", _ABSENT["id"]
+    elif value.strip() in SPREADSHEET_ERRORS:
+        yield "id", f"{value.strip()!r} is a spreadsheet's error", "mend the formula, or put its value there"
     if len(value) > ID_CHARS_MAX:
         yield "id", f"{len(value)} characters long", f"use {ID_CHARS_MAX} at most"
     if bad := _ID_ILLEGAL.search(value):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import itertools
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TextIO
@@ -36,8 +37,8 @@ def grid_of(path: Path, source: Brief, mapping: Mapping[str, str]) -> Grid:
         if stated is None:
             file.seek(0)
         source.decimal_comma = separator != ","
-        number = 1 if stated is None else 2
-        yield from _tab_rows(file, number) if separator == "\t" else _csv_rows(file, separator, path, number)
+        # Excel does not show the line that states the separator: the header is row 1 for it.
+        yield from _tab_rows(file, path) if separator == "\t" else _csv_rows(file, separator, path)
 
 
 def _stated(line: str) -> str | None:
@@ -69,12 +70,12 @@ def _head_rows(head: str, separator: str) -> list[list[str]]:
         return []
 
 
-def _csv_rows(file: TextIO, separator: str, path: Path, first: int) -> Grid:
+def _csv_rows(file: TextIO, separator: str, path: Path) -> Grid:
     csv.field_size_limit(CELL_CHARS_MAX)
-    lines = csv.reader(file, delimiter=separator, strict=True, skipinitialspace=True)
+    lines = csv.reader(_tidied(file, separator), delimiter=separator, strict=True, skipinitialspace=True)
     begun = 0
     try:
-        for number, cells in enumerate(lines, first):
+        for number, cells in enumerate(lines, 1):
             yield number, cells
             begun = lines.line_num
     except csv.Error as error:
@@ -84,9 +85,16 @@ def _csv_rows(file: TextIO, separator: str, path: Path, first: int) -> Grid:
         raise ManifestError(f"not CSV: {what}", f"{path}, line {begun + 1}", remedy) from error
 
 
-def _tab_rows(file: TextIO, number: int) -> Grid:
+def _tidied(file: TextIO, separator: str) -> Iterator[str]:
+    """The lines without blanks between a closing mark and the separator: inside a cell a single mark stands nowhere."""
+    blanks = re.compile(rf'(?<=[^"\s{re.escape(separator)}])"[ \t]+(?={re.escape(separator)}|[\r\n]|$)')
+    for line in file:
+        yield blanks.sub('"', line) if '" ' in line or '"\t' in line else line
+
+
+def _tab_rows(file: TextIO, path: Path) -> Grid:
     """Fields between tabs. A field that is opened by a mark and closed further down, with no tab before that, holds line breaks."""
-    columns = 0
+    columns, number = 0, 1
     lines = iter(file)
     waiting: list[str] = []
     while (line := waiting.pop(0) if waiting else next(lines, None)) is not None:
@@ -95,7 +103,7 @@ def _tab_rows(file: TextIO, number: int) -> Grid:
             joined, waiting = _continued(fields, lines, waiting, columns)
             fields = joined or fields
         if any(len(one) > CELL_CHARS_MAX for one in fields):
-            raise ManifestError(f"a cell of more than {CELL_CHARS_MAX} characters", f"row {number}", "shorten it")
+            raise ManifestError(f"a cell of more than {CELL_CHARS_MAX} characters", f"{path}, row {number}", "shorten it")
         columns = columns or len(fields)
         yield number, [_unquoted(one) for one in fields]
         number += 1

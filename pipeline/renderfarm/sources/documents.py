@@ -15,7 +15,7 @@ from typing import Any
 from renderfarm.errors import ManifestError
 from renderfarm.sources.encoding import encoding_of
 from renderfarm.sources.headers import INFOTEXT, Columns, meaning, plain, understood
-from renderfarm.sources.types import CELL_CHARS_MAX, COLUMNS_MAX, Brief, ReadAs, SourceRow
+from renderfarm.sources.types import CELL_CHARS_MAX, COLUMNS_MAX, STYLES, STYLES_REMEDY, Brief, ReadAs, SourceRow
 
 DOCUMENT_BYTES_MAX = 256 << 20
 """A JSON document is read as a whole. JSON lines may have any length."""
@@ -47,6 +47,8 @@ class _Headers:
             for target, value in zip(columns.targets, record.values(), strict=True)
             if target and (_said(value) or (target == "text" and value == ""))
         }
+        if "{prompt}" in str(cells.get("prompt", "")) and "name" in map(plain, names):
+            raise ManifestError(STYLES, self._where, STYLES_REMEDY)
         long = next((name for name, value in cells.items() if isinstance(value, str) and len(value) > CELL_CHARS_MAX), None)
         return SourceRow(place, {}, f"{long} has more than {CELL_CHARS_MAX} characters; shorten it") if long else SourceRow(place, cells)
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from renderfarm.errors import ManifestError
-from renderfarm.manifest.cells import EXCLUDE, INCLUDE, TAG_PREFIX, known_key
+from renderfarm.manifest.cells import EXCLUDE, INCLUDE, TAG_PREFIX
 from renderfarm.manifest.columns import COLUMNS, LIST_OF_ADAPTERS, nearest
 
 IGNORE = "-"
@@ -67,6 +67,10 @@ _KNOWN = {word: target for target, words in _SYNONYMS.items() for word in words.
     word: f"{TAG_PREFIX}{word}" for word in _TAGGED.split()
 }
 
+_TAGS = frozenset(_TAGGED.split())
+_REMARK = re.compile(r"\(.*?\)|\[.*?\]")
+_INDEX = re.compile(r"Unnamed: \d+(?:\.\d+)?|__index_level_\d+__")
+"""What pandas calls its index, and columns without a name."""
 _LANGUAGE = re.compile("prompt(?:en|eng|english|cn|zh|chinese|de|german|fr|french|es|spanish|it|italian|pt|ja|jp|ko|ru|nl|pl|tr|ar)")
 """Sets of prompts that come in several languages name the column by its own."""
 
@@ -86,10 +90,13 @@ def meaning(name: str, mapping: Mapping[str, str]) -> str | None:
         return f"{TAG_PREFIX}{_tag(name)}" if said == TAG_PREFIX + REST else said
     if name.casefold().startswith(TAG_PREFIX) and len(name) > len(TAG_PREFIX):
         return TAG_PREFIX + name[len(TAG_PREFIX) :]
-    if known := _OWN.get(plain(name)) or (plain(name) if known_key(plain(name)) else None) or _KNOWN.get(plain(name)):
-        return f"{TAG_PREFIX}{_tag(name)}" if known.startswith(TAG_PREFIX) and plain(name) in _TAGGED.split() else known
-    if _LANGUAGE.fullmatch(plain(name)):
-        return "prompt"
+    if _INDEX.fullmatch(name):
+        return IGNORE
+    for bare in dict.fromkeys((plain(name), plain(_REMARK.sub("", name)))):  # `Width (px)`, `Seed (optional)`
+        if known := _OWN.get(bare) or _KNOWN.get(bare):
+            return f"{TAG_PREFIX}{_tag(name)}" if bare in _TAGS else known
+        if _LANGUAGE.fullmatch(bare):
+            return "prompt"
     if rest := mapping.get(REST):
         return f"{TAG_PREFIX}{_tag(name)}" if rest.startswith(TAG_PREFIX) else rest
     return None
@@ -124,8 +131,6 @@ def understood(names: Sequence[str], mapping: Mapping[str, str], where: str) -> 
 
 def unknown_name_remedy(name: str, present: Iterable[str | None]) -> str:
     """What to do about a column that is not known."""
-    if name.startswith("__index_level_"):
-        return "pandas wrote its index: call to_parquet(..., index=False)"
     keep = f"keep it as a tag: --map {_quoted(name)}=tag.{_tag(name)}, or leave it out: --map {_quoted(name)}=-"
     if plain(name) in ("weight", "loraweight"):
         return f"write the weight behind the adapter's name (style:0.8), or {keep}"

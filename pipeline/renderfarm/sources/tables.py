@@ -12,7 +12,7 @@ from typing import Any
 from renderfarm.errors import ManifestError
 from renderfarm.sources.delimited import Grid
 from renderfarm.sources.headers import Columns, plain, recognised, understood
-from renderfarm.sources.types import CELL_CHARS_MAX, COLUMNS_MAX, Brief, ReadAs, SourceRow, Unreadable
+from renderfarm.sources.types import CELL_CHARS_MAX, COLUMNS_MAX, STYLES, STYLES_REMEDY, Brief, ReadAs, SourceRow, Unreadable
 
 _HEADER_WITHIN = 30
 """Rows that are looked at for the header."""
@@ -25,6 +25,9 @@ def named_rows(grid: Grid, source: Brief, reading: ReadAs, where: str) -> Iterat
         return
     at = max(range(len(head)), key=lambda n: (recognised(_texts(head[n][1], where), reading.mapping), -n))
     number, names = head[at][0], _texts(head[at][1], where)
+    if not recognised(names, reading.mapping) and len([name for name in names if name]) == 1:
+        remedy = "write `prompt` above the list, or save it as .txt: a prompt a line"
+        raise ManifestError("no row names the column", where, remedy)
     columns = understood(names, reading.mapping, where)
     if at:
         above = "; ".join(" ".join(text for text in _texts(cells, where) if text)[:60] for _, cells in head[:at])
@@ -48,10 +51,18 @@ def _named(place: int, names: Sequence[str], columns: Columns, cells: Sequence[o
         if at >= len(names):
             return SourceRow(place, {}, f"{len(cells)} cells and only {len(names)} columns; put texts with separators in quotation marks")
         if not names[at]:
+            if at == 0 and _counts(value, place):
+                continue
             return SourceRow(place, {}, f"column {at + 1} holds {str(value)[:40]!r} and has no name; name it, or empty the cell")
         if (target := columns.targets[at]) is not None:
             named[target] = value
     return SourceRow(place, named)
+
+
+def _counts(value: object, place: int) -> bool:
+    """Whether a nameless first column only counts the rows, as pandas writes its index."""
+    text = value if isinstance(value, str) else getattr(value, "text", "")
+    return text.isdecimal() and len(text) < 10 and int(text) <= place
 
 
 def _blank(cells: Sequence[object]) -> bool:
@@ -66,7 +77,7 @@ def _texts(cells: Sequence[object], where: str) -> list[str]:
 
 def _refuse_styles(names: Sequence[str], rows: Sequence[tuple[int, Sequence[object]]], where: str) -> None:
     """Raises: ManifestError for a list of styles: what it holds goes around prompts and is none."""
-    if {plain(name) for name in names if name} >= {"name", "prompt"}:
-        what = "a list of styles (a name, and what goes around a prompt), and no prompts"
-        if any("{prompt}" in str(cell) for _, cells in rows for cell in cells):
-            raise ManifestError(what, where, "give it as --styles, beside a source whose column `style` names them")
+    if {plain(name) for name in names if name} >= {"name", "prompt"} and any(
+        "{prompt}" in str(cell) for _, cells in rows for cell in cells
+    ):
+        raise ManifestError(STYLES, where, STYLES_REMEDY)

@@ -17,6 +17,10 @@ ROWS_MADE_MAX = 100_000
 """Rows that `{a|b}` and wildcards may make, unless more are asked for."""
 
 
+STYLES = "a list of styles (a name, and what goes around a prompt), and no prompts"
+STYLES_REMEDY = "give it as --styles, beside a source whose column `style` names them"
+
+
 def words(text: str) -> frozenset[str]:
     """A list of words that is written as one text."""
     return frozenset(text.split())
