@@ -44,7 +44,10 @@ from renderfarm.wording.objects import contradicted
         ("dos perros\nuna taza", "2 perros, 1 taza"),
         ("три собаки", "3 собаки"),
         ("two dogs and a cat", "2 dogs, 1 cat"),
-        ("salt and pepper shaker", "1 salt and pepper shaker"),
+        ("salt and pepper shaker:1; dog + cat", "1 salt and pepper shaker, 1 dog, 1 cat"),
+        ("x2 mug, (3) box, 2 * jar", "2 mug, 3 box, 2 jar"),
+        ("over ear headphones", "1 over ear headphones"),
+        ([{"class": "mug", "count": 2.0}], "2 mug"),
         ("a mug, lens, sunglasses", "1 mug, 1 lens, 1 sunglasses"),
         ("mugs", "at least 2 mugs"),
         ("none", ""),
@@ -62,6 +65,7 @@ def test_counts_are_read_as_a_person_reads_them(cell: Any, asked: str) -> None:
 @pytest.mark.parametrize(
     "cell",
     [
+        *("mug x2 box x1", "mug (2) box (1)", "2x mug 1x box", "two dogs three cats", "dog and cat", "mug & box", "mug/2", "mug #2"),
         *("cat|cow", "cat/dog", "about five mugs", "some mugs", "several cats", "2.5 mugs", "1,5 mugs", "two", "eggs dozen", "mug (2 red)"),
         *("mug:3; mug:min 2", "mug:2, at least 3 mug", {"cat": {"min": 3, "max": 2}}, {"cat": {"around": 2}}, "mug:-1", "m" * 300),
     ],

@@ -115,6 +115,8 @@ def _refuse_half_characters(value: str) -> None:
 
 
 def _whole(column: str, value: Any) -> int:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)  # JSON and spreadsheets write 2.0
     if isinstance(value, str) and re.fullmatch(r"[+-]?[0-9]{1,30}", value):
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int):
@@ -153,6 +155,8 @@ def wanted_objects(value: Any) -> tuple[ObjectCount, ...]:
 def _objects(value: Any, bound: str = "") -> list[dict[str, Any]] | None:
     """`mug:2; box` or `2 mugs, a box` or {"mug": 2} or [{"class": "mug", "count": 2}], the last two also as text. In a text `;`, `,` and a
     new line separate alike, and each part may be said in either way. `bound`: what a plain count means, `:min` in GenEval's `include`."""
+    if isinstance(value, str) and len(value) > LITERAL_CHARS_MAX:
+        raise _NotUnderstoodError(f"{len(value)} characters of objects", f"use {LITERAL_CHARS_MAX} at most")
     if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
         value = _literal(value)
     if isinstance(value, str):
@@ -188,7 +192,7 @@ def _literal(text: str) -> Any:
     except (ValueError, RecursionError):
         pass
     try:
-        return ast.literal_eval(text) if len(text) <= LITERAL_CHARS_MAX else None
+        return ast.literal_eval(text)
     except (ValueError, SyntaxError, RecursionError, MemoryError):
         raise _NotUnderstoodError("no JSON list of objects", 'write [{"class": "mug", "count": 2}], or mug:2; box:1') from None
 

@@ -80,7 +80,13 @@ _BEHIND = re.compile(
     r"\s*=\s*(?P<equals>\S.*))"
 )
 _SAID = r"\d{1,3}|" + "|".join(sorted(map(re.escape, NUMBERS), key=len, reverse=True))
-_TIMES_FIRST = re.compile(r"(?P<count>\d{1,9}(?:\.0+)?)\s*[x×]\s+(?P<name>\S.*)", re.I)
+_TIMES_FIRST = re.compile(
+    r"(?:(?P<count>\d{1,9}(?:\.0+)?)\s*[x×*]|[x×]\s*(?P<after>\d{1,9})|[(\[]\s*(?P<inner>\d{1,9})\s*[x×]?\s*[)\]])\s+(?P<name>\S.*)", re.I
+)
+_JOINED = re.compile(r"\s+(?:and|und|et|y|e|en|i|och|og|a|и|ve|plus)\s+|\s*&\s+", re.I)
+_AND = re.compile(r"\s(?:and|und|et|och|og|и|ve|plus)\s|\s&\s", re.I)
+"""What joins two things, or two parts of a name (salt and pepper shaker); the others of `_JOINED` are too common in names."""
+_COUNT_LEFT = re.compile(r"(?<!\w)[x×]\s?\d|\d\s?[x×](?!\w)|[(\[]\s*[x×]?\s*\d+\s*[)\]]|[=/#]\s?\d|[→]", re.I)
 _OF = re.compile(r"\s+(?:of|von|de|d['’]|di|van|av|af)\s+", re.I)
 _PLURAL = re.compile(r"[^\W\d_]*(?:[^\Wsiuc\d_]s|[^\W\d_]ies|(?:ch|sh|x|ss|z)es|[^\Ws]ces)$|people$|men$|women$|children$", re.I)
 
@@ -98,10 +104,21 @@ def wanted(part: str) -> tuple[Wanted, ...]:
         raise NotCountedError(
             f"{part!r} may be two things or one of them", f"write {'; '.join(names)} for both, or leave out what may be missing"
         )
-    pieces = re.split(r"\s+(?:and|und|et|y|e|en|i|och|og|a|и|ve|plus)\s+|\s*[&+]\s+", part)
-    if len(pieces) > 1 and all(_begins_counted(piece) for piece in pieces):
-        return tuple(_one(piece) for piece in pieces)
-    return (_one(part),)
+    pieces = [piece for joined in _JOINED.split(part) for piece in joined.split(" + ")]
+    if len(pieces) > 1 and (all(_begins_counted(piece) for piece in pieces) or " + " in part):
+        return tuple(_settled(_one(piece), piece) for piece in pieces)
+    if len(pieces) > 1 and ":" not in part and _AND.search(part):
+        raise NotCountedError(f"{part!r} may be one thing or two", f"write {'; '.join(pieces)} for two, {part}:1 for one")
+    return (_settled(_one(part), part),)
+
+
+def _settled(one: Wanted, part: str) -> Wanted:
+    """The same. Raises: NotCountedError where the class still holds what looks like a count: `mug x2 box`, `dogs three cats`."""
+    words = one.name.split(" ")
+    later = any((number_of(word) or 0) > 1 and not word[0].isdigit() for word in words[1:])
+    if ":" not in part and (later or _COUNT_LEFT.search(one.name)):
+        raise NotCountedError(f"in {part!r} a number may be a count or part of a name", _BEHIND_COLON)
+    return one
 
 
 def _begins_counted(piece: str) -> bool:
@@ -118,10 +135,10 @@ def _one(part: str) -> Wanted:
     if vague := _VAGUE.fullmatch(part):
         name = " ".join(word for at, word in enumerate(vague["name"].split(" ")) if at or number_of(word) is None)
         raise NotCountedError(f"{part!r} says no number", f"write at least 3 {name}, 2-4 {name}, or leave it out")
-    if bound := _BOUND.fullmatch(part):
+    if (bound := _BOUND.fullmatch(part)) and (_interval(bound["rest"].split(" ")[0]) or bound["rest"].split(" ")[0].casefold() in GROUPS):
         return _bounded(bound, part)
     if times := _TIMES_FIRST.fullmatch(part):
-        return _exactly(times["name"], times["count"], part)
+        return _exactly(times["name"], times["count"] or times["after"] or times["inner"], part)
     if signed := _SIGNED.fullmatch(part):
         return _stated(signed["name"], signed["number"], part)
     if behind := _BEHIND.fullmatch(part):

@@ -33,9 +33,16 @@ _NO_PART = re.compile(
 _LABELLED = re.compile(rf"\s*(?:[-*•]\s*)?(?P<label>{alternatives(_TABLE['labels'])})\s*[:：=]\s*(?P<words>.*)", re.IGNORECASE | re.DOTALL)
 _PARTS = re.compile(r"[\r\n;|]+")
 
+NONE_CHARS_MAX = 200
+"""Nobody says that there is no text in more characters."""
+READ_CHARS_MAX = 10_000
+"""Characters of a cell that are looked at for what they mean; as many as a prompt may have. A longer one is the lettering as it stands."""
+
 
 def from_text(cell: str) -> Lettering:
     """What a cell of `text` says. An empty one, and one with nothing but quotation marks, wants no lettering."""
+    if len(cell) > READ_CHARS_MAX:
+        return Lettering(cell.strip(), "text", cell.strip()[:60])
     shown = tidied(cell).strip()
     if says_none(shown):
         return Lettering("", "text", cell.strip())
@@ -72,6 +79,8 @@ def reading(text: str | None, prompt: str) -> Lettering:
 
 def says_none(shown: str) -> bool:
     """Whether it says that no lettering is wanted."""
+    if len(shown) > NONE_CHARS_MAX:
+        return False
     if _EMPTY.fullmatch(shown) or _DASHES.fullmatch(shown):
         return True
     plain = " ".join(shown.casefold().strip(" .!…").split())
