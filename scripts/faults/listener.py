@@ -89,7 +89,9 @@ def main(job_file: str, pause_ms: str) -> int:
     try:
         session = farm.open_session(resolve_job(load_job(Path(job_file), [])))
         rules = farm.rules_of(session.job, session.keys)
-        session.inbox = Inbox(session.storage, session.writer, people_of(session.keys), rules, session.committer, look_s=LOOK_S)
+        session.inbox = Inbox(
+            session.storage, session.writer, people_of(session.keys), rules, session.committer, look_s=LOOK_S, lease=session.lease
+        )
         result = farm.run(session, farm.RunOptions(), opened, StopSignals(), lambda tally: None)
     except RenderfarmError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)

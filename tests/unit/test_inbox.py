@@ -7,7 +7,6 @@ import itertools
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -24,43 +23,24 @@ from renderfarm.records.canonical import sealed
 from renderfarm.schema import Record, is_review
 from renderfarm.statements import inbox
 from renderfarm.statements.inbox import Letter
-from renderfarm.statements.intake import LOOK_S, Inbox, take_in
-from renderfarm.statements.reviews import ReviewRules, people_of
-from renderfarm.storage import LocalStorage, Storage
-from tests import outputs, reviewed
+from renderfarm.statements.intake import LOOK_S, take_in
+from renderfarm.storage import LocalStorage
+from tests import inboxed, outputs, reviewed
+from tests.inboxed import RULES, opened
 from tests.outputs import Output, attempt_record, image_id
 from tests.statements import letter, note, person, review_letter
 
 ADA, EVE = person("Ada"), person("Eve")
-RULES = ReviewRules(outputs.JOB, 2, "image/png", False)
 
 
 @pytest.fixture(scope="module")
 def key_set(tmp_path_factory: pytest.TempPathFactory) -> keys.KeySet:
-    made = keys.init(tmp_path_factory.mktemp("inbox") / "keys")
-    from renderfarm import notes
-
-    (made.folder / "trust" / "ada.person").write_text(notes.verifier_key(ADA.name, ADA.public_key) + "\n")
-    return made
+    return inboxed.trusting(tmp_path_factory.mktemp("inbox") / "keys", ADA)
 
 
 @pytest.fixture
 def output(key_set: keys.KeySet, tmp_path: Path) -> Output:
-    """Images 1 and 2 exhausted after two attempts, image 3 rejected once and open; no pictures."""
-    LocalStorage(tmp_path / "out", create=True)
-    made = Output(tmp_path / "out", key_set, key_set.trust())
-    made.storage.put("job.json", reviewed.job_json())
-    writer = LogWriter.open(made.storage, outputs.JOB, made.signer)
-    writer.append([outputs.plan_record(3, reviewed.job_json())])
-    writer.append([attempt_record(number, attempt, "rejected") for number in (1, 2) for attempt in (1, 2)])
-    writer.append([attempt_record(3, 1, "rejected")])
-    return made
-
-
-def opened(output: Output, storage: Storage | None = None, **more: Any) -> tuple[LogWriter, Inbox]:
-    storage = storage or output.storage
-    writer = LogWriter.open(storage, outputs.JOB, output.signer)
-    return writer, Inbox(storage, writer, people_of(output.keys), RULES, **more)
+    return inboxed.build(tmp_path / "out", key_set)
 
 
 def tried(number: int, attempt: int = 1) -> Record:
@@ -88,7 +68,8 @@ def put(output: Output, *letters: Letter) -> None:
 
 def test_statements_are_taken_in_by_time_whatever_their_type(output: Output) -> None:
     later = review_letter(ADA, tried(1), "rejected", 2, "blurred", unknown_field=[1])
-    new = letter(note("photo-credit", ADA, (tried(1), tried(2, 2)), at=1, words="by Ada"), "by Ada")
+    salt = str(tried(2).salt)
+    new = letter(note("photo-credit", ADA, (tried(1), tried(2, 2)), at=1, words="by Ada", salt=salt), "by Ada", salt)
     put(output, later, new, letter(note("approval", ADA, at=3, stage="legal")))
     assert opened(output)[1].take() == 3 and waiting(output) == []
     first, second, third = said(output)

@@ -11,14 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from renderfarm import keys
+from renderfarm import keys, notes
 from renderfarm.cli import main
-from renderfarm.errors import AlreadyStored, KeysError
+from renderfarm.errors import AlreadyStored, KeysError, UserError
 from renderfarm.notes import NoteMalformed, NoteUntrusted, Signer
 from renderfarm.notes.statement import Statement, parse, person_key_name, person_name, sign, verify, words_commitment
 from renderfarm.output import INBOX
 from renderfarm.schema import Subject
 from renderfarm.statements import inbox
+from renderfarm.statements.reviews import require_speaker
 from renderfarm.storage import LocalStorage
 from tests.statements import letter, note, person
 
@@ -78,6 +79,11 @@ HOSTILE = {
     "a field named as a line": TEXT.replace("attempt 2", "attempt 2\nby 3").encode(),
     "a value with blanks": TEXT.replace('[1,"two"', '[1, "two"').encode(),
     "a float": TEXT.replace("attempt 2", "attempt 2.0").encode(),
+    "65 bits": TEXT.replace("attempt 2", f"attempt {1 << 63}").encode(),
+    "400 digits": TEXT.replace("attempt 2", f"attempt {'9' * 400}").encode(),
+    "5000 digits": TEXT.replace("attempt 2", f"attempt {'9' * 5000}").encode(),
+    "a by_name that is a number": TEXT.replace("attempt 2", "attempt 2\nby_name 5").encode(),
+    "4097 items": TEXT.replace("attempt 2", f"attempt [{','.join('1' * 4097)}]").encode(),
     "minus zero": TEXT.replace("attempt 2", "attempt -0").encode(),
     "NaN": TEXT.replace("attempt 2", "attempt NaN").encode(),
     "an object": TEXT.replace("attempt 2", 'attempt {"a":1}').encode(),
@@ -203,3 +209,38 @@ def test_a_person_may_not_be_named_as_a_log(tmp_path: Path) -> None:
     (trust / "eve.person").write_bytes((trust / "log.vkey").read_bytes())
     with pytest.raises(KeysError, match="are both named"):
         made.trust()
+
+
+def test_a_person_may_change_their_key_and_what_the_old_one_signed_still_counts(tmp_path: Path) -> None:
+    made, new = keys.init(tmp_path / "keys"), dataclasses.replace(BOB, name=ADA.name)
+    for name, one in (("ada", ADA), ("ada-2027", new), ("ada-again", new)):
+        (made.folder / "trust" / f"{name}.person").write_text(notes.verifier_key(one.name, one.public_key) + "\n")
+    people = made.trust().people
+    assert len(people) == 3
+    for one in (ADA, new):
+        assert verify(note("review", one), people) == ADA.name
+    with pytest.raises(NoteUntrusted, match="no known person's key"):
+        verify(note("review", dataclasses.replace(person("Eve"), name=ADA.name)), people)
+
+
+ODD_NAMES = ["%41da", "%FF", "A%0Ad", "%7f", "A%C2%85", "Ada%2fx", "Ada%", ""]
+
+
+@pytest.mark.parametrize("name", ODD_NAMES)
+def test_a_person_has_one_key_name(tmp_path: Path, name: str) -> None:
+    odd = dataclasses.replace(BOB, name=f"renderfarm-person/{name}")
+    with pytest.raises(NoteMalformed, match="not how a person's key is named"):
+        note("review", odd)
+    made = keys.init(tmp_path / "keys")
+    (made.folder / "trust" / "odd.person").write_text(notes.verifier_key(odd.name, odd.public_key) + "\n")
+    with pytest.raises(KeysError, match="not how a person's key is named"):
+        made.trust()
+
+
+@pytest.mark.parametrize("by", ["Ada Lovelace", "ada  lovelace", "\uff21da Lovelace"])
+def test_another_key_does_not_speak_as_a_person_who_has_one(by: str) -> None:
+    log_key = dataclasses.replace(BOB, name="renderfarm-development/1")
+    with pytest.raises(UserError, match="has a key of their own"):
+        require_speaker(note("review", log_key, by_name=by), {**KNOWN, log_key.name: log_key.public_key})
+    require_speaker(note("review", log_key, by_name="Grace"), KNOWN)
+    require_speaker(SAID, KNOWN)

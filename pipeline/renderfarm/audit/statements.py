@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from renderfarm.audit.findings import AuditReport
-from renderfarm.errors import NotStored
+from renderfarm.errors import UserError
 from renderfarm.keys import Trust
 from renderfarm.log import parts, reading
 from renderfarm.log.state import statement_key
@@ -20,9 +20,9 @@ from renderfarm.notes import NoteMalformed, NoteUntrusted
 from renderfarm.notes import statement as notes
 from renderfarm.notes.statement import Statement
 from renderfarm.output import part_key
+from renderfarm.records import spoken
 from renderfarm.records.tables import from_table
-from renderfarm.schema import REVIEW, Record
-from renderfarm.statements import inbox
+from renderfarm.statements import inbox, reviews
 from renderfarm.storage import Storage
 
 if TYPE_CHECKING:
@@ -48,36 +48,13 @@ def of_part(table: pa.Table) -> Iterator[Said]:
 
     rows = pc.indices_nonzero(pc.equal(table.column("kind"), "statement")).to_pylist()
     for row, record in zip(rows, from_table(table.take(rows)) if rows else (), strict=True):
-        if record.signed is None:
-            yield Said(row, None, "statement-unsigned", "its record keeps no signed note")
-            continue
         try:
-            statement = notes.parse(record.signed.encode())
-        except (NoteMalformed, UnicodeEncodeError) as error:
-            yield Said(row, None, "statement-malformed", str(error))
+            statement = spoken.kept(record)
+        except NoteMalformed as error:
+            yield Said(row, None, "statement-unsigned" if record.signed is None else "statement-malformed", str(error))
             continue
-        wrong = differing(record, statement)
+        wrong = spoken.differing(record, statement)
         yield Said(row, record.signed, "statement-differs" if wrong else None, wrong)
-
-
-def differing(record: Record, statement: Statement) -> str:
-    """What the record says otherwise than the note that it keeps; "" for nothing."""
-    stated: dict[str, tuple[object, object]] = {
-        "type": (record.statement, statement.kind),
-        "subjects": (record.subjects, statement.subjects),
-        "time": (record.finished_us, statement.time_us),
-        "speaker": (record.reviewer, statement.speaker),
-    }
-    if statement.kind == REVIEW and record.outcome is not None:
-        about = statement.subjects[0].image_id if len(statement.subjects) == 1 else None
-        stated["image"] = (record.image_id, about)
-        stated |= {name: (getattr(record, name), statement.get(name)) for name in ("attempt", "outcome")}
-    elif record.outcome is not None or record.image_id is not None:
-        return "its record says how an image came out"
-    if record.salt is not None or record.commitment is None:
-        words = None if not record.reason else notes.words_commitment(record.salt or "", record.reason)
-        stated["words"] = (words, statement.words)
-    return ", ".join(name for name, (here, there) in stated.items() if here != there)
 
 
 class Statements:
@@ -88,6 +65,7 @@ class Statements:
         self._people = trust.people if trust is not None and trust.log_keys else None
         self._by_name = trust is not None and bool(trust.person_keys)
         """Whether people are trusted by name: then a stranger's statement is no statement."""
+        self._borrowed = 0
         self._seen: set[bytes] = set()
         self._strangers: Counter[str] = Counter()
         self._subjects: dict[str, list[tuple[str, int, int]]] = defaultdict(list)
@@ -116,11 +94,13 @@ class Statements:
 
     def _verify(self, where: str, statement: Statement) -> None:
         people = self._people or {}
-        if statement.key_name not in people:
+        if notes.known_key(statement.signer, people) is None:
             self._strangers[statement.signer] += 1
             if self._by_name:
                 self._report.add("statement-untrusted", where, f"signed by {statement.signer}")
             return
+        if reviews.borrowed(statement, people):
+            self._borrowed += 1
         try:
             notes.verify(statement, people)
         except NoteUntrusted as error:
@@ -131,6 +111,9 @@ class Statements:
         if self._strangers and not self._by_name:
             said = f"{self._strangers.total()} statements of {len(self._strangers)} people"
             self._report.notes.append(f"{said}: no key of people is trusted (*.person), so who signed them was not judged")
+        if self._borrowed:
+            what = "name a person who has a key of their own, and are signed by another: they say only who was named"
+            self._report.notes.append(f"{self._borrowed} statements {what}")
         if whole and self._subjects:
             self._find(storage)
         self._look_into_inbox(storage)
@@ -170,8 +153,10 @@ class Statements:
                     notes.verify(letter.statement, self._people)
             except NoteMalformed as error:
                 troubles[f"malformed: {error}"] += 1
-            except (NoteUntrusted, NotStored) as error:
+            except NoteUntrusted as error:
                 troubles[str(error)] += 1
+            except UserError as error:  # one object that may not be read, or was put into an archive
+                troubles[error.what] += 1
         if keys:
             self._report.notes.append(f"{len(keys)} statements of people wait in the inbox")
         for why, count in troubles.most_common(5):

@@ -15,6 +15,7 @@ from renderfarm.errors import StorageRefused, UserError
 from renderfarm.log import reading
 from renderfarm.log.orphans import orphans, still_old
 from renderfarm.log.rate import last_rate
+from renderfarm.report.encode import FORGOTTEN
 from renderfarm.resolve import read_job_file
 from renderfarm.statements import inbox
 from renderfarm.storage import Storage, leftovers, open_storage
@@ -65,7 +66,7 @@ def status(args: argparse.Namespace) -> int:
     for name, count in state.rejects.most_common():
         say(f"  rejected by {name}: {count}")
         for reason, times in [(reason, times) for check, reason, times in summary.reasons if check == name][:REASONS_EACH]:
-            say(f"    {times:>6} × {reason}")
+            say(f"    {times:>6} × {reason or FORGOTTEN}")
     if state.reviews:
         say(f"{state.reviews} verdicts by people")
     if inboxed:
@@ -86,6 +87,8 @@ def _removed(storage: Storage, key: str) -> tuple[bool, str]:
         storage.delete(key)
     except StorageRefused as error:
         return False, f"kept, as the storage refuses to remove it: {error.what}"
+    except ValueError:
+        return False, "kept, as no program of ours names an object so: remove it by hand"
     return True, ""
 
 

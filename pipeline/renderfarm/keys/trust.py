@@ -15,12 +15,15 @@ from renderfarm import notes
 from renderfarm.errors import KeysError
 from renderfarm.keys import files
 from renderfarm.keys.certificates import load_certificates
+from renderfarm.notes.statement import PERSON, is_person
 from renderfarm.watermark.types import MarkKey
 
 
 @dataclass(frozen=True, slots=True)
 class Trust:
     """What an auditor believes: log keys by their note key name, root certificates, watermark keys; keys of witnesses and of people.
+
+    Of a person with several keys, the further ones stand under name, `+`, key id (`notes.statement.known_key`).
 
     `folder`: where all of it was read from, None for one that was put together otherwise.
     """
@@ -42,7 +45,8 @@ def load_trust(folder: Path) -> Trust:
     """What a trust folder, or the one inside a key set's folder, says.
 
     Anchors and watermark keys may be absent: less can be checked then. A rotated log key has a new name, as C2SP
-    signed-note advises. Raises: KeysError when there is no log key, two have one name, or a file is malformed.
+    signed-note advises; a person's keys may have one. Raises: KeysError when there is no log key, two others have one name, or a file is
+    malformed.
     """
     folder = folder.expanduser().absolute()
     if (folder / files.TRUST).is_dir():
@@ -60,7 +64,7 @@ def load_trust(folder: Path) -> Trust:
         anchors += text.rstrip("\n") + "\n"
     marks = {key.key_id: key for key in (files.parse_mark(line, where) for line, where in _lines(folder, "*.markkey", private=True))}
     witnesses = _note_keys(folder, "*.witness", "witness key", notes.COSIGNATURE)
-    people = _note_keys(folder, "*.person", "person's key", notes.ED25519)
+    people = _people(folder)
     if twice := sorted(set(people) & set(log_keys)):
         raise KeysError(f"a person's key and a log key are both named {twice[0]!r}", str(folder), "make the person a key of its own")
     trust = Trust(log_keys, anchors.encode(), tuple(marks.values()), witnesses, people)
@@ -87,6 +91,19 @@ def _note_keys(folder: Path, pattern: str, what: str, kind: bytes) -> dict[str, 
         name, public = files.parse_public(line, where, kind)
         if found.setdefault(name, public) != public:
             raise KeysError(f"two {what}s are named {name!r}", where, f"give each {what} a name of its own")
+    return found
+
+
+def _people(folder: Path) -> dict[str, Ed25519PublicKey]:
+    """Keys of people by name, further ones of a name by name, `+`, id: who changes their key leaves the old one for what it signed."""
+    found: dict[str, Ed25519PublicKey] = {}
+    for line, where in _lines(folder, "*.person"):
+        name, public = files.parse_public(line, where, notes.ED25519)
+        if name.startswith(PERSON) and not is_person(name):
+            remedy = "`renderfarm keys person NAME` makes a key with its name as it should be"
+            raise KeysError(f"not how a person's key is named: {name[:60]!r}", where, remedy)
+        if found.setdefault(name, public) != public:
+            found[f"{name}+{notes.key_id(name, public).hex()}"] = public
     return found
 
 

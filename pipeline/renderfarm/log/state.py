@@ -13,7 +13,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -22,7 +21,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from renderfarm.errors import LogDamaged
-from renderfarm.log.salts import KnownSalts, row_hash
+from renderfarm.log.pdqs import Pdqs
+from renderfarm.log.salts import KnownSalts
 from renderfarm.schema import PLAIN_VERSION, REVIEW
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 COLUMNS = (
     "kind", "version", "plan_digest", "manifest_digest", "settings_digest", "planned", "statement", "signed",
-    "image_id", "row_id", "salt", "attempt", "outcome", "verdicts", "pdq",
+    "image_id", "row_id", "salt", "attempt", "outcome", "verdicts", "pdq", "finished_us",
 )  # fmt: skip
 """The record columns that a state is folded from."""
 
@@ -39,7 +39,6 @@ _ACCEPTED, _FAILED, _SUPERSEDED = 1, 2, 4
 _REJECTED_SHIFT, _LAST_SHIFT, _CHOSEN_SHIFT = 3, 23, 43
 """An image in 63 bits: flags, rejected attempts, the last attempt's number, the accepted attempt's number; 20 bits each."""
 _COUNT = 0xFFFFF
-_TAIL_MAX = 50_000
 REASONS_MAX = 5_000
 
 Standing = Literal["accepted", "exhausted", "failed", "remaining"]
@@ -121,9 +120,11 @@ class LogState:
         """Attempts of version 4 or later whose values are gone."""
         self.statements: set[bytes] = set()
         """What people said, by the first 16 bytes of the SHA-256 of each signed note."""
+        self._spoken: dict[bytes, int] = {}
+        """Of each image that a person reviewed, the time of the newest review."""
         self._images: dict[bytes, int] = {}
         self._interned: dict[int, int] = {}
-        self._pdqs = _Pdqs()
+        self._pdqs = Pdqs()
 
     def fold(self, rows: pa.Table) -> None:
         """Takes in the rows of the next part; `rows` has at least `COLUMNS`.
@@ -177,7 +178,7 @@ class LogState:
         if not isinstance(number, int) or not 0 <= number < 1 << 20:
             raise LogDamaged(f"attempt {number} of image {row['image_id']}")
         packed = self._images.get(key, 0)
-        if row["version"] != PLAIN_VERSION and not packed:
+        if row["version"] != PLAIN_VERSION and (not packed or self.forgotten):  # an earlier record's values may be gone, and this one's not
             self.salts.add(row["row_id"], row["salt"])
         self.forgotten += isinstance(row["version"], int) and row["version"] > PLAIN_VERSION and row["salt"] is None
         rejected, last = packed >> _REJECTED_SHIFT & _COUNT, max(packed >> _LAST_SHIFT & _COUNT, number)
@@ -204,6 +205,8 @@ class LogState:
         if not isinstance(number, int) or not 0 < number < 1 << 20 or outcome not in ("accepted", "rejected"):
             raise LogDamaged(f"a review of attempt {number} of image {row['image_id']} with outcome {outcome!r}")
         self.reviews += 1
+        if isinstance(time_us := row["finished_us"], int):
+            self._spoken[key] = max(time_us, self._spoken.get(key, 0))
         rejected, chosen = image.rejected, image.chosen
         if outcome == "accepted" and number != chosen:
             if chosen and len(self.twice) < 100:
@@ -242,6 +245,8 @@ class LogState:
             **self._pdqs.dump(),
             **self.salts.dump(),
             "statements": statements,
+            "spoken_images": np.frombuffer(b"".join(self._spoken), np.uint8).reshape(-1, 16),
+            "spoken": np.fromiter(self._spoken.values(), np.int64, len(self._spoken)),
         }
 
     @classmethod
@@ -254,15 +259,22 @@ class LogState:
         state.attempts, state.failed_attempts, state.reviews = sums["attempts"], sums["failed"], sums["reviews"]
         state.salted, state.forgotten, state.salts = sums["salted"], sums["forgotten"], KnownSalts.restore(arrays)
         state.statements = {key.tobytes() for key in arrays["statements"]}
+        if state.reviews:  # a snapshot of an earlier program lacks their times: it is not used
+            spoken = arrays["spoken_images"].tobytes()
+            state._spoken = {spoken[16 * place : 16 * place + 16]: time_us for place, time_us in enumerate(arrays["spoken"].tolist())}
         keys = arrays["images"].tobytes()
         for place, packed in enumerate(arrays["states"].tolist()):
             state._set(keys[16 * place : 16 * place + 16], packed)
-        state._pdqs = _Pdqs.restore(arrays)
+        state._pdqs = Pdqs.restore(arrays)
         return state
 
     def image(self, image_id: str) -> ImageState:
         """What the log says of one image; an empty state for one it does not know."""
         return _unpack(self._images.get(_image_key(image_id), 0))
+
+    def spoken(self, image_id: str) -> int:
+        """When the newest review of this image was signed, in microseconds since 1970 UTC; 0 where nobody reviewed it."""
+        return self._spoken.get(_image_key(image_id), 0)
 
     def images(self) -> Iterator[tuple[str, ImageState]]:
         """Every image of the log, superseded ones too, in the order of their first record."""
@@ -347,54 +359,3 @@ def _image_key(image_id: object) -> bytes:
     if len(key) != 16 or key.hex() != image_id:
         raise LogDamaged(f"not an image id: {image_id!r:.60}")
     return key
-
-
-class _Pdqs:
-    """PDQ hashes by row, 56 bytes each: a sorted body for binary search and a short unsorted tail."""
-
-    def __init__(self) -> None:
-        self._rows = array("Q")
-        self._images = bytearray()
-        self._hashes = bytearray()
-        self._sorted = np.zeros(0, np.uint64)
-        self._order = np.zeros(0, np.int64)
-
-    def add(self, row_id: object, image: bytes, pdq: object) -> None:
-        if not isinstance(pdq, str):
-            return
-        try:
-            raw = bytes.fromhex(pdq)
-        except ValueError:
-            raw = b""
-        if len(raw) != 32:
-            raise LogDamaged(f"not a PDQ hash: {pdq!r:.80}")
-        self._rows.append(row_hash(row_id) if isinstance(row_id, str) else 0)
-        self._images += image
-        self._hashes += raw
-
-    def dump(self) -> dict[str, np.ndarray]:
-        hashes = {"pdq_images": self._images, "pdq_hashes": self._hashes}
-        rows = np.array(self._rows, np.uint64)
-        return {"pdq_rows": rows, **{name: np.frombuffer(bytes(data), np.uint8) for name, data in hashes.items()}}
-
-    @classmethod
-    def restore(cls, arrays: Mapping[str, np.ndarray]) -> _Pdqs:
-        pdqs = cls()
-        pdqs._rows = array("Q", arrays["pdq_rows"].astype(np.uint64).tobytes())
-        pdqs._images, pdqs._hashes = bytearray(arrays["pdq_images"].tobytes()), bytearray(arrays["pdq_hashes"].tobytes())
-        return pdqs
-
-    def of_row(self, row_id: str) -> Iterator[tuple[bytes, bytes]]:
-        """Image keys and hashes of one row's images, in log order."""
-        rows = np.frombuffer(self._rows, np.uint64) if self._rows else np.zeros(0, np.uint64)
-        if len(rows) - len(self._sorted) > _TAIL_MAX:
-            self._order = np.argsort(rows, kind="stable")
-            self._sorted = rows[self._order]
-        wanted = np.uint64(row_hash(row_id))
-        first, last = np.searchsorted(self._sorted, wanted, "left"), np.searchsorted(self._sorted, wanted, "right")
-        tail = np.nonzero(rows[len(self._sorted) :] == wanted)[0] + len(self._sorted)
-        for index in (*self._order[first:last].tolist(), *tail.tolist()):
-            yield bytes(self._images[16 * index : 16 * index + 16]), bytes(self._hashes[32 * index : 32 * index + 32])
-
-    def all(self) -> np.ndarray:
-        return np.frombuffer(bytes(self._hashes), np.uint8).reshape(-1, 32)

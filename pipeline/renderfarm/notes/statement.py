@@ -12,8 +12,8 @@
     outcome "accepted"
 
 One signature, by the key that the text names: so nobody makes a second note of one by adding or renaming a line. A value is text, a whole
-number, true, false, null, or a list of these. A statement has one spelling; any other is malformed. Types are open: one that this program
-does not know is kept and shown. Whether a signer is known is the caller's to say.
+number of 64 bits, true, false, null, or a list of these. A statement has one spelling; any other is malformed. Types are open: one that
+this program does not know is kept and shown. Whether a signer is known is the caller's to say.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from dataclasses import dataclass, field, replace
 from urllib.parse import quote, unquote
 
 from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from renderfarm.notes import note
 from renderfarm.notes.keys import Keys, Signer, key_id
@@ -44,6 +45,7 @@ SALT = re.compile(r"[0-9a-f]{32}")
 _TYPE, _NAME = re.compile(r"[a-z-]{1,40}"), re.compile(r"[a-z_]{1,40}")
 _RESERVED = frozenset({"by", "time", "nonce", "words", "subject"})
 _SUBJECT = re.compile(r"subject ([0-9a-f]{32}) ([0-9a-f]{64})")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _HEAD = (
     re.compile(r"by ([^\s+]+\+[0-9a-f]{8})"),
     re.compile(r"time ([1-9][0-9]{0,15})"),
@@ -105,6 +107,17 @@ def person_name(key_name: str) -> str:
     return unquote(key_name.removeprefix(PERSON)) if key_name.startswith(PERSON) else key_name
 
 
+def is_person(key_name: str) -> bool:
+    """Whether it is the one key name of a person: of a name without control characters, each byte as `person_key_name` writes it."""
+    name = person_name(key_name)
+    return key_name == person_key_name(name) and bool(name) and not _CONTROL.search(name)
+
+
+def person_of(key: str) -> str | None:
+    """Whose key this is, of a key name or of a key name with `+` and id; None for one that is no person's."""
+    return person_name(key.partition("+")[0]) if key.startswith(PERSON) else None
+
+
 def words_commitment(salt: str, words: str) -> str:
     """What stands in the note for words that are kept elsewhere, 64 hex digits; salt: 32 hex digits."""
     return hashlib.sha256(WORDS_MAGIC + salt.encode() + words.encode()).hexdigest()
@@ -118,17 +131,23 @@ def sign(statement: Statement, signer: Signer) -> Statement:
     return replace(unsigned, signatures=(Signature(signer.name, identity, signer.sign(unsigned.text())),))
 
 
+def known_key(signer: str, keys: Keys) -> Ed25519PublicKey | None:
+    """The one of these keys that `signer` names, by its name and its id. A person's further keys stand under name, `+`, id."""
+    name = signer.rpartition("+")[0]
+    found = (keys.get(signer), keys.get(name))
+    return next((key for key in found if key is not None and f"{name}+{key_id(name, key).hex()}" == signer), None)
+
+
 def verify(statement: Statement, keys: Keys) -> str:
     """The key name of who signed it. Raises: NoteUntrusted when that is none of these keys, or its signature is bad."""
-    name = statement.key_name
-    public_key = keys.get(name)
-    if public_key is None or f"{name}+{key_id(name, public_key).hex()}" != statement.signer:
+    public_key = known_key(statement.signer, keys)
+    if public_key is None:
         raise NoteUntrusted(f"signed by {statement.signer}, which is no known person's key")
     try:
         public_key.verify(statement.signatures[0].value, statement.text())
     except InvalidSignature as error:
-        raise NoteUntrusted(f"the signature by {name} is bad") from error
-    return name
+        raise NoteUntrusted(f"the signature by {statement.key_name} is bad") from error
+    return statement.key_name
 
 
 def parse(data: bytes) -> Statement:
@@ -149,6 +168,11 @@ def parse(data: bytes) -> Statement:
     names = [name for name, _ in fields]
     if len(subjects) > SUBJECTS_MAX or len(fields) > FIELDS_MAX or names != sorted(set(names)):
         raise NoteMalformed(f"more than {SUBJECTS_MAX} subjects or {FIELDS_MAX} fields, or fields that are not sorted and different")
+    if not isinstance(dict(fields).get("by_name", ""), str):
+        raise NoteMalformed("a by_name that is no text")
+    key_name = signer.rpartition("+")[0]
+    if key_name.startswith(PERSON) and not is_person(key_name):
+        raise NoteMalformed(f"{key_name[:60]!r} is not how a person's key is named")
     committed = None if words == "-" else words
     made = Statement(origin, kind, signer, int(time), nonce, committed, tuple(subjects), fields, signatures)
     if [f"{item.name}+{item.key_id.hex()}" for item in signatures] != [signer]:
@@ -168,8 +192,8 @@ def _field(line: str) -> tuple[str, Value]:
         raise NoteMalformed(f"the value of {name} is no JSON") from error
     plain = tuple(value) if isinstance(value, list) else value
     items = plain if isinstance(plain, tuple) else (plain,)
-    if len(items) > ITEMS_MAX or not all(item is None or isinstance(item, str | bool | int) for item in items):
-        raise NoteMalformed(f"the value of {name} is neither text, whole number, true, false or null, nor a list of these")
+    if len(items) > ITEMS_MAX or not all(item is None or isinstance(item, str | bool) or _is_int(item) for item in items):
+        raise NoteMalformed(f"the value of {name} is neither text, whole number of 64 bits, true, false or null, nor a list of these")
     try:
         if _spelled(plain) != text:
             raise NoteMalformed(f"the value of {name} is not compact JSON")
@@ -177,6 +201,10 @@ def _field(line: str) -> tuple[str, Value]:
     except UnicodeEncodeError as error:
         raise NoteMalformed(f"the value of {name} is no text") from error
     return name, plain
+
+
+def _is_int(value: object) -> bool:
+    return type(value) is int and -(1 << 63) <= value < 1 << 63
 
 
 def _spelled(value: Value) -> str:

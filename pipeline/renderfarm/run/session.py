@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from renderfarm import keys
-from renderfarm.errors import INCOMPLETE, PAUSED, KeysError, LogDamaged, Paused, StorageRefused
+from renderfarm.errors import INCOMPLETE, PAUSED, LogDamaged, Paused, StorageRefused, UserError
 from renderfarm.job import JobSettings
 from renderfarm.keys import KeySet
 from renderfarm.log import reading
@@ -144,7 +144,7 @@ def open_session(resolved: ResolvedJob, storage: Storage | None = None) -> Sessi
         if writer.state.salted:
             resolved = resolved.salted(output_salt(storage))
         session = Session(resolved, storage, key_set, writer, notes, lease)
-        session.inbox = Inbox(storage, writer, people_of(key_set), rules_of(job, key_set), session.committer)
+        session.inbox = Inbox(storage, writer, people_of(key_set), rules_of(job, key_set), session.committer, lease=lease)
         _record_plan(session)
         write_job_file(storage, resolved)
     except BaseException:
@@ -278,14 +278,14 @@ def run(session: Session, options: RunOptions, open_engine: OpenEngine, stop: St
     finally:
         if session.lease is not None:
             session.lease.release()
-    _answer_latecomers(session)
+    answer_latecomers(session)
     if session.inbox is not None and session.inbox.troubles:
         some = "; ".join(sorted(set(session.inbox.troubles.values()))[:3])
         session.notes.append(f"{len(session.inbox.troubles)} statements in the inbox cannot be taken in: {some}")
     return RunResult(session.counts(), tally, paused, tuple(session.notes))
 
 
-def _answer_latecomers(session: Session) -> None:
+def answer_latecomers(session: Session) -> None:
     """Whoever left a statement after the last look, and saw that a driver was still there, counts on being heard."""
     found = session.inbox
     if found is None or found.closed():
@@ -293,7 +293,7 @@ def _answer_latecomers(session: Session) -> None:
     try:
         if set(inbox.keys(session.storage)) - found.waiting - set(found.troubles):
             take_in(session.storage, session.keys, rules_of(session.job, session.keys))
-    except (Paused, KeysError, LogDamaged) as error:
+    except (Paused, UserError, LogDamaged) as error:  # what is rendered is committed: nothing here ends the run otherwise
         session.notes.append(f"statements of people wait in the inbox: {error}")
 
 
@@ -301,7 +301,7 @@ def _tell_witnesses(session: Session) -> None:
     """Everything is committed by now: a witness that does not answer is said, and asked again after the next run."""
     try:
         told = witness.tell(session.writer, session.storage, session.job.witness, session.keys.trust().witness_keys)
-    except (Paused, KeysError) as error:
+    except (Paused, UserError) as error:
         session.notes.append(f"witnesses were not told: {error}")
         return
     for trouble in told.troubles if told is not None else ():

@@ -5,7 +5,8 @@
 
 `note` is the signed note (`notes.statement`). `words` is what its commitment stands for, with the `salt`; null where there is none. `parts`
 says of each subject in which part its record lies: a lead, which nobody signs and which only saves a search. Putting one again is no
-second statement; neither is one that comes back late from the network: the log knows the note (`state.statements`).
+second statement; neither is one that comes back late from the network: the log knows the note (`state.statements`). Whoever may write to
+the output may write anything here: nothing of it is believed before the note's signature.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from renderfarm.notes import NoteMalformed
 from renderfarm.notes import statement as notes
 from renderfarm.notes.statement import Statement
 from renderfarm.output import INBOX, inbox_key
-from renderfarm.storage import Storage
+from renderfarm.storage import Storage, checked_key
 
 BYTES_MAX = 2 << 20
 _NAMES = {"note", "words", "salt", "parts"}
@@ -45,8 +46,7 @@ class Letter:
     @property
     def leads(self) -> tuple[int | None, ...]:
         """For each subject the part where its record should lie; None where that is not said."""
-        subjects = len(self.statement.subjects)
-        return self.parts if len(self.parts) == subjects else (None,) * subjects
+        return self.parts or (None,) * len(self.statement.subjects)
 
     @property
     def name(self) -> bytes:
@@ -80,9 +80,11 @@ def keys(storage: Storage) -> Iterator[str]:
 
 
 def read(storage: Storage, key: str) -> Letter | None:
-    """What waits there; None when it was taken in meanwhile. Raises: NoteMalformed, StorageAway."""
+    """What waits there; None when it was taken in meanwhile. Raises: NoteMalformed; StorageRefused (it may not be read); StorageAway."""
     try:
-        data = storage.get(key, BYTES_MAX)
+        data = storage.get(checked_key(key), BYTES_MAX)
+    except ValueError as error:  # a name that no storage of ours would write
+        raise NoteMalformed("its name is not that of an object here") from error
     except NotStored:
         return None
     return parse(key, data)
@@ -105,7 +107,8 @@ def parse(key: str, data: bytes) -> Letter:
         raise NoteMalformed("a salt that is not 32 hex digits")
     if not isinstance(parts, list) or not all(type(number) is int and 0 <= number < 10**8 for number in parts):
         raise NoteMalformed("parts that are no numbers of parts")
-    letter = Letter(statement, signed, _checked_words(statement, words, salt), salt, tuple(parts))
+    leads = tuple(parts) if len(parts) == len(statement.subjects) else ()
+    letter = Letter(statement, signed, _checked_words(statement, words, salt), salt, leads)
     if letter.key != key:
         raise NoteMalformed("its name is not that of what it holds")
     return letter
@@ -115,7 +118,7 @@ def _checked_words(statement: Statement, words: object, salt: str | None) -> str
     if statement.words is None and words is None:
         return None
     try:
-        fits = isinstance(words, str) and len(words.encode()) <= notes.WORDS_BYTES_MAX and salt is not None
+        fits = isinstance(words, str) and 0 < len(words.encode()) <= notes.WORDS_BYTES_MAX and salt is not None
     except UnicodeEncodeError:
         fits = False
     if not fits or statement.words is None or notes.words_commitment(str(salt), str(words)) != statement.words:

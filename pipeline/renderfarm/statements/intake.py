@@ -2,18 +2,20 @@
 
     copy     (a review that publishes or takes back) the picture under its new key; a crash after it leaves an orphan
     record   the part is the commit; a crash after it leaves objects whose statements the log knows: the next holder removes them
-    remove   the withdrawn picture, then the object of the inbox
+    remove   the withdrawn picture, then the object of the inbox. Who is not at the log's end any more leaves the picture to `gc`:
+             a later word may have published it again
 
 Statements are taken in by the order of their names, at most one about an image in a part. A review of an image that is in work, or will be
-drawn again, waits until that image is final. One that no longer applies then, say because another attempt was accepted meanwhile, is still
-recorded, as a word without outcome: it changes nothing. What cannot be taken in (nobody known signed it, it is about no record of this log,
-it is malformed, its picture is gone) stays where it is, and is said once. Nothing of this ends a run.
+drawn again, waits until that image is final. One that no longer applies then, say because another attempt was accepted meanwhile or a newer
+word is in the log, is still recorded, as a word without outcome: it changes nothing. What cannot be taken in (it cannot be read or is
+malformed, nobody known signed it, it is about no record of this log, its picture is gone) stays where it is, and is said once. Nothing of
+this ends a run.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import itertools
 import math
 import secrets
 import time
@@ -24,20 +26,35 @@ from dataclasses import dataclass
 
 from renderfarm.errors import Fenced, LogDamaged, Overtaken, StorageAway, StorageRefused, UserError
 from renderfarm.keys import KeySet
-from renderfarm.log import parts, reading
 from renderfarm.log.lease import PEOPLE, Lease, held
 from renderfarm.log.writer import Committer, LogWriter
 from renderfarm.logs import get_logger
 from renderfarm.notes import Keys, NoteMalformed, NoteUntrusted
 from renderfarm.notes import statement as notes
+from renderfarm.notes.statement import Statement
+from renderfarm.output import part_key
+from renderfarm.records import spoken
 from renderfarm.records.canonical import sealed
-from renderfarm.records.tables import from_table
-from renderfarm.schema import REVIEW, AttemptOutcome, Record, Subject, Verdict
+from renderfarm.schema import REVIEW, AttemptOutcome, Record, Verdict
 from renderfarm.statements import inbox
 from renderfarm.statements.inbox import Letter
-from renderfarm.statements.reviews import CHECK, Refused, ReviewRules, Waits, move, moves, people_of, plain_name, refuse, require_text
+from renderfarm.statements.reviews import (
+    CHECK,
+    Refused,
+    ReviewRules,
+    Waits,
+    blank,
+    delivered_place,
+    move,
+    moves,
+    people_of,
+    refuse,
+    require_speaker,
+    require_text,
+    reviewed,
+)
+from renderfarm.statements.subjects import Subjects
 from renderfarm.storage import Storage, put_if_absent_holds
-from renderfarm.version import __version__
 
 log = get_logger()
 
@@ -47,8 +64,11 @@ ROWS_MAX = 500
 """Statements in a part."""
 LETTERS_MAX = 500
 """Statements that are looked at in one go; a run does its other work before it looks at the next ones."""
+HEAR_S = 5.0
+"""A run's other work waits no longer for statements than this, and one more."""
+AHEAD_S = 3600.0
+"""How far the clock of who speaks may be ahead of ours: a word from later on would stand above every word until then."""
 READ_AHEAD = 16
-PARTS_KEPT = 4
 ROUNDS_MAX = 20
 """How often what others took in at the same time is looked at again, before the rest waits for the next holder."""
 
@@ -59,6 +79,10 @@ class _Taken:
 
     letter: Letter
     record: Record
+
+
+class TakenAlready(Exception):
+    """A log that keeps no notes holds this review already."""
 
 
 class Inbox:
@@ -73,6 +97,7 @@ class Inbox:
         committer: Committer | None = None,
         clock: Callable[[], float] = time.monotonic,
         look_s: float = LOOK_S,
+        lease: Lease | None = None,
     ) -> None:
         self.closed: Callable[[], bool] = lambda: False
         """Whether nothing may be taken in any more: what waits is for the next holder."""
@@ -85,22 +110,24 @@ class Inbox:
         self._storage, self._writer, self._people, self._rules = storage, writer, people, rules
         self._committer: Committer = committer or writer
         self._clock, self._look_s, self._looked = clock, look_s, -math.inf
-        self._parts: dict[int, tuple[parts.Part, dict[str, int]]] = {}
+        self._lease, self._until = lease, math.inf
+        self._subjects = Subjects(storage, writer)
         self._after = ""
         """The last key that was looked at, where there are more behind it."""
         self._held: set[str] = set()
         """Images of which a review waits: no later one overtakes it."""
-        self._holding: dict[str, list[int]] = {}
-        """The parts that speak of an image, for statements that do not say it."""
 
     def hear(self, in_work: Callable[[], set[str]]) -> Counter[str]:
-        """Takes in the next LETTERS_MAX, every `look_s`, for a run that has other work and goes on whatever the storage answers.
+        """Takes in the next LETTERS_MAX, or what HEAR_S is enough for, every `look_s`, for a run that has other work and goes on whatever
+        the storage answers.
 
         How many images came to, or left, each standing. Raises: Fenced.
         """
         if self._clock() - self._looked < self._look_s:
             return Counter()
+        self._until = self._clock() + HEAR_S
         moved = self._patiently(lambda moved: self._page(in_work, moved))
+        self._until = math.inf
         self._looked = -math.inf if self._after else self._clock()
         return moved
 
@@ -164,6 +191,8 @@ class Inbox:
                 if about & held or about & (busy or set()):
                     raise Waits("its image is in work")
                 record = self._record(letter)
+            except TakenAlready:
+                self._finish(letter)
             except Waits:
                 held |= about
                 self.waiting.add(letter.key)
@@ -176,41 +205,53 @@ class Inbox:
             yield batch
 
     def _letters(self) -> Iterator[Letter]:
-        """What waits and is not in the log yet; what is, was left by a crash and goes. Raises: StorageAway."""
-        known = self._known_reviews() if self._writer.record_version < 4 else set()
+        """What waits, is by somebody known and not in the log yet; what is, was left by a crash and goes. Raises: StorageAway."""
         there = [key for key in inbox.keys(self._storage) if key > self._after and key not in self.troubles]
         self._after = there[LETTERS_MAX - 1] if len(there) > LETTERS_MAX else ""
         with ThreadPoolExecutor(READ_AHEAD, "inbox") as pool:
             found = list(pool.map(self._read, there[:LETTERS_MAX]))
         letters = [letter for letter in found if isinstance(letter, Letter)]
         for key, error in zip(there, found, strict=False):
-            if isinstance(error, NoteMalformed):
+            if isinstance(error, Exception):
                 self._say(key, error)
-        self._holding.clear()
-        self._look_for({subject.image_id for letter in letters if not letter.parts for subject in letter.statement.subjects})
+        self._subjects.expect(subject.image_id for letter in letters if not letter.parts for subject in letter.statement.subjects)
         for letter in letters:
-            if letter.name in self._writer.state.statements or plain_name(letter.statement) in known:
-                self._remove(letter.key)
+            if letter.name in self._writer.state.statements:
+                self._finish(letter)
             else:
                 yield letter
+            if self._clock() > self._until and letter is not letters[-1]:
+                self._after = letter.key
+                break
 
-    def _read(self, key: str) -> Letter | NoteMalformed | None:
+    def _read(self, key: str) -> Letter | Exception | None:
+        """What waits there, or why it cannot be taken in; only what the log holds or somebody known signed is kept. Raises: StorageAway."""
         try:
-            return inbox.read(self._storage, key)
-        except NoteMalformed as error:
+            letter = inbox.read(self._storage, key)
+            if letter is not None and letter.name not in self._writer.state.statements:
+                self._require_known(letter.statement)
+            return letter
+        except (NoteMalformed, NoteUntrusted, UserError) as error:
             return error
 
-    def _known_reviews(self) -> set[tuple[object, ...]]:
-        """What people said in a log that keeps no notes: who, when, of which attempt."""
-        if next(inbox.keys(self._storage), None) is None:
-            return set()
-        names = ("kind", "image_id", "attempt", "outcome", "finished_us")
-        found = set()
-        for _, table in reading.tables(self._storage, names):
-            for kind, *said in zip(*(table.column(name).to_pylist() for name in names), strict=True):  # type: ignore[attr-defined]
-                if kind == "review":
-                    found.add(tuple(said))
-        return found
+    def _require_known(self, statement: Statement) -> None:
+        """Raises: UserError or NoteUntrusted for a statement that is not for this log, by nobody known, or from a time to come."""
+        if statement.origin != self._writer.origin:
+            raise UserError(f"it is for the log {statement.origin}")
+        notes.verify(statement, self._people)
+        require_speaker(statement, self._people)
+        if statement.time_us > (time.time() + AHEAD_S) * 1e6:
+            raise UserError("its time is still to come: the clock of who signed it, or of this machine, is off")
+
+    def _finish(self, letter: Letter) -> None:
+        """What a crash kept from being removed: the picture that a rejection took back, if none is accepted since, and the object."""
+        statement, (about, *_) = letter.statement, (*letter.statement.subjects, None)
+        if about is not None and statement.kind == REVIEW and statement.get("outcome") == "rejected":
+            with contextlib.suppress(UserError, LogDamaged):
+                tried = self._subjects.find(about, letter.leads[0])
+                if tried.object_key is not None and not self._writer.state.image(about.image_id).accepted:
+                    self._withdraw(delivered_place(tried))
+        self._remove(letter.key)
 
     def _say(self, key: str, error: Exception) -> None:
         self.troubles[key] = error.what if isinstance(error, UserError) else str(error)
@@ -223,6 +264,22 @@ class Inbox:
         except StorageRefused as error:
             self.troubles[key] = error.what
             log.warning("statement.not_removed", key=key, reason=error.what)
+
+    def _withdraw(self, key: str) -> None:
+        """Takes away a picture that is delivered no more, unless somebody wrote behind us: then a later word may deliver it again.
+
+        Raises: StorageAway.
+        """
+        try:
+            if self._lease is not None:
+                self._lease.hold()
+            behind = self._storage.stat(part_key(self._writer.size)) is not None
+        except Fenced:
+            behind = True
+        if behind:
+            log.warning("picture.left_for_gc", key=key)
+        else:
+            self._remove(key)
 
     def _append(self, batch: Sequence[_Taken], moved: Counter[str]) -> int:
         """The commit, and what is removed after it. Raises: Overtaken, Fenced, StorageAway."""
@@ -237,141 +294,66 @@ class Inbox:
             self.taken.append(item.record)
             log.info("statement.taken_in", kind=item.letter.statement.kind, by=item.record.reviewer, image=item.record.image_id)
             if item.record.withdrawn_key is not None:
-                self._remove(item.record.withdrawn_key)
+                self._withdraw(item.record.withdrawn_key)
             self._remove(item.letter.key)
         return len(batch)
 
     def _record(self, letter: Letter) -> Record:
         """The record that a statement becomes; a picture that moves has been copied by then.
 
-        Raises: Waits; UserError, NoteUntrusted or LogDamaged for what cannot be taken in; StorageAway.
+        Raises: Waits; TakenAlready; UserError, NoteUntrusted or LogDamaged for what cannot be taken in; StorageAway.
         """
-        statement = letter.statement
-        if statement.origin != self._writer.origin:
-            raise UserError(f"it is for the log {statement.origin}")
-        notes.verify(statement, self._people)
-        found = [self._find(subject, lead) for subject, lead in zip(statement.subjects, letter.leads, strict=True)]
+        statement, plain = letter.statement, self._writer.record_version < 4
+        if plain and self._subjects.holds(statement):
+            raise TakenAlready
+        found = [self._subjects.find(subject, lead) for subject, lead in zip(statement.subjects, letter.leads, strict=True)]
+        salts = {record.salt for record in found if record.salt is not None}
+        if letter.words is not None and salts and letter.salt not in salts:
+            raise UserError("its words are salted with another salt than its row's")
         if statement.kind == REVIEW:
             return self._review(letter, found)
-        if self._writer.record_version < 4:
+        if plain:
             raise UserError(f"this log, of record version {self._writer.record_version}, keeps reviews only")
-        return sealed(self._blank(letter))
+        return sealed(self._repeating(self._blank(letter), statement))
 
     def _blank(self, letter: Letter) -> Record:
-        """A statement that changes no image's state."""
-        statement, plan = letter.statement, self._writer.state.plan
-        return Record(
-            "statement",
-            version=self._writer.record_version,
-            job=self._rules.job,
-            plan_digest=plan.plan_digest if plan is not None else "",
-            statement=statement.kind,
-            subjects=statement.subjects,
-            signed=letter.signed,
-            reviewer=statement.speaker,
-            salt=letter.salt if letter.words is not None else None,
-            reason=letter.words,
-            renderfarm_version=__version__,
-            finished_us=statement.time_us,
-        )
+        return blank(letter, self._rules, self._writer.state, self._writer.record_version)
+
+    def _repeating(self, record: Record, statement: Statement) -> Record:
+        """The record, if it says what the audit will hold it to. Raises: UserError."""
+        if self._writer.record_version >= 4 and (wrong := spoken.differing(record, statement)):
+            raise UserError(f"a record cannot repeat its {wrong}")
+        return record
 
     def _review(self, letter: Letter, found: Sequence[Record]) -> Record:
         """A review with its picture in its new place, or one without effect. Raises: as `_record`."""
         statement = letter.statement
-        if len(found) != 1 or found[0].kind != "attempt" or statement.get("attempt") != found[0].attempt:
+        if (
+            len(found) != 1
+            or found[0].kind != "attempt"
+            or (int, found[0].attempt) != (type(statement.get("attempt")), statement.get("attempt"))
+        ):
             raise UserError("a review is about one attempt, which it names")
         (tried,), outcome = found, statement.get("outcome")
         if outcome not in ("accepted", "rejected"):
             raise UserError(f"a review accepts or rejects; this one says {outcome!r:.40}")
         require_text(statement.speaker, letter.words or "")
-        if letter.words is not None and tried.salt is not None and letter.salt != tried.salt:
-            raise UserError("its words are salted with another salt than its row's")
         accepts: AttemptOutcome = "accepted" if outcome == "accepted" else "rejected"
         try:
+            if statement.time_us < self._writer.state.spoken(str(tried.image_id)):
+                raise Refused("a newer word on this image is in the log")
             refuse(self._writer.state, self._rules.attempts, tried, accepts)
         except Refused as error:
             if self._writer.record_version < 4:
                 raise
             blank, why = self._blank(letter), Verdict(CHECK, "not_run", f"too late: {error.what}")
             return sealed(dataclasses.replace(blank, salt=tried.salt or letter.salt or secrets.token_hex(16), verdicts=(why,)))
-        record = self._reviewed(letter, tried, accepts)
+        record = self._repeating(reviewed(letter, tried, accepts, self._writer.state, self._writer.record_version), statement)
         if moves(self._writer.state, tried, accepts):
             file = {name: getattr(tried, name) for name in ("media_type", "file_sha256", "file_bytes", "thumb_key")}
             placed = move(self._storage, self._rules, tried, accepts)
             record = dataclasses.replace(record, **file, object_key=placed.key, withdrawn_key=placed.withdrawn)
         return sealed(record)
-
-    def _reviewed(self, letter: Letter, tried: Record, outcome: AttemptOutcome) -> Record:
-        """The review before its picture is moved. It repeats the attempt, whose end it takes as its own start."""
-        statement, salted = letter.statement, self._writer.record_version >= 4
-        said = f"by {statement.speaker}: {letter.words}" if letter.words else f"by {statement.speaker}"
-        plan = self._writer.state.plan
-        return dataclasses.replace(
-            tried,
-            kind="statement" if salted else "review",
-            version=self._writer.record_version,
-            plan_digest=plan.plan_digest if plan else tried.plan_digest,
-            renderfarm_version=__version__,
-            outcome=outcome,
-            reason=letter.words or None,
-            verdicts=(Verdict(CHECK, outcome, said),),  # type: ignore[arg-type]
-            salt=(tried.salt or letter.salt or secrets.token_hex(16)) if salted else tried.salt,
-            started_us=tried.finished_us,
-            finished_us=statement.time_us,
-            statement=REVIEW if salted else None,
-            subjects=statement.subjects if salted else (),
-            signed=letter.signed if salted else None,
-            reviewer=statement.speaker,
-            reviewed_digest=tried.claim_digest,
-            withdrawn_key=None,
-            claim_digest=None,
-            media_type=None,
-            file_sha256=None,
-            file_bytes=None,
-            object_key=None,
-            thumb_key=None,
-        )
-
-    def _find(self, subject: Subject, lead: int | None) -> Record:
-        """The record that a statement is about. Raises: UserError where the log has none with this hash; StorageAway."""
-        numbers = [] if lead is None or lead >= self._writer.size else [lead]
-        for number in itertools.chain(numbers, self._holders(subject.image_id)):
-            part, rows = self._part(number)
-            if subject.digest in rows:
-                (record,) = from_table(part.table.slice(rows[subject.digest], 1))
-                if record.image_id == subject.image_id:
-                    return record
-        raise UserError("it is about a record that this log does not hold")
-
-    def _holders(self, image_id: str) -> Iterator[int]:
-        """The parts that speak of an image."""
-        if image_id not in self._holding:
-            self._look_for({image_id})
-        yield from self._holding[image_id]
-
-    def _look_for(self, images: set[str]) -> None:
-        """Which parts speak of these images: one walk over one column of the log, for statements whose lead is wrong, or that have none."""
-        import pyarrow as pa
-        import pyarrow.compute as pc
-
-        self._holding |= {image: [] for image in images}
-        wanted = pa.array(sorted(images), pa.string())
-        for number, file in reading.fetch_parts(self._storage, range(self._writer.size), with_values=False) if images else ():
-            column = parts.read_columns(file, number, ["image_id"])[1].column("image_id")
-            for image in column.filter(pc.is_in(column, value_set=wanted)).unique().to_pylist():
-                self._holding[image].append(number)
-
-    def _part(self, number: int) -> tuple[parts.Part, dict[str, int]]:
-        """A part, and its rows by the hex of their leaf hashes. Raises: LogDamaged for one that cannot be read or is gone; StorageAway."""
-        if number not in self._parts:
-            file = reading.fetch_part(self._storage, number)
-            if file is None:
-                raise LogDamaged(f"part {number} is gone")
-            part = parts.read_part(file, number)
-            while len(self._parts) >= PARTS_KEPT:
-                del self._parts[next(iter(self._parts))]
-            self._parts[number] = part, {leaf.hex(): row for row, leaf in enumerate(part.encoded.leaves())}
-        return self._parts[number]
 
 
 def take_in(storage: Storage, key_set: KeySet, rules: ReviewRules) -> list[Record] | None:
@@ -390,7 +372,7 @@ def take_in(storage: Storage, key_set: KeySet, rules: ReviewRules) -> list[Recor
             if not lease.offer():
                 return None
             writer = LogWriter.open(storage, rules.job, key_set.signer(), key_set.trust().log_keys)
-            found = Inbox(storage, writer, people_of(key_set), rules, lease.guard(writer))
+            found = Inbox(storage, writer, people_of(key_set), rules, lease.guard(writer), lease=lease)
             found.take()
         except Fenced:
             return None

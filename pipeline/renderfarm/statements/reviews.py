@@ -6,22 +6,27 @@ reject   images/… → review/…    an accepted image is open again, or exhaus
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
+import secrets
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from renderfarm import credential, watermark
-from renderfarm.errors import NotStored, UserError
+from renderfarm.errors import AlreadyStored, NotStored, UserError
 from renderfarm.keys import KeySet
 from renderfarm.log.state import LogState
 from renderfarm.log.tree import leaf_hash
 from renderfarm.notes import Keys
-from renderfarm.notes.statement import Statement
+from renderfarm.notes.statement import PERSON, Statement, person_of
 from renderfarm.output import delivered_key, kept_key
 from renderfarm.pictures import decode
 from renderfarm.records.canonical import record_bytes
-from renderfarm.schema import AttemptOutcome, Record, Subject
+from renderfarm.schema import REVIEW, AttemptOutcome, Record, Subject, Verdict
+from renderfarm.statements.inbox import Letter
 from renderfarm.storage import Storage
+from renderfarm.version import __version__
 from renderfarm.watermark import MarkKey
 
 CHECK = "person"
@@ -97,7 +102,10 @@ class Placed:
 def move(storage: Storage, rules: ReviewRules, tried: Record, outcome: AttemptOutcome) -> Placed:
     """Puts the picture of an attempt under its new key. Raises: UserError for one that cannot be published; StorageAway."""
     placed = look(storage, rules, tried, outcome)
-    storage.put_new(placed.key, placed.data, str(tried.media_type))
+    try:
+        storage.put_new(placed.key, placed.data, str(tried.media_type))
+    except AlreadyStored as error:
+        raise UserError("something else lies where its picture is to go", placed.key, "move it away") from error
     return placed
 
 
@@ -106,10 +114,10 @@ def look(storage: Storage, rules: ReviewRules, tried: Record, outcome: AttemptOu
     if tried.object_key is None or tried.file_sha256 is None or tried.file_bytes is None:
         remedy = "choose another attempt; output.rejected: all keeps every picture"
         raise UserError("no picture of this attempt was kept", "--attempt", remedy)
-    if tried.media_type != rules.media_type:
+    if outcome == "accepted" and tried.outcome != "accepted" and tried.media_type != rules.media_type:
         remedy = f"choose another attempt; output.kept: delivery keeps {rules.media_type}, which is delivered here"
         raise UserError(f"of this attempt only a preview was kept ({tried.media_type})", tried.object_key, remedy)
-    delivered, kept = _places(tried, rules.media_type)
+    delivered, kept = _places(tried)
     data = _bytes_of(storage, tried, (tried.object_key, kept, delivered))
     if outcome == "rejected":
         return Placed(kept, delivered, data)
@@ -117,9 +125,14 @@ def look(storage: Storage, rules: ReviewRules, tried: Record, outcome: AttemptOu
     return Placed(delivered, None, data)
 
 
-def _places(tried: Record, media_type: str) -> tuple[str, str]:
+def delivered_place(tried: Record) -> str:
+    """Where the picture of an attempt lies while it is delivered."""
+    return _places(tried)[0]
+
+
+def _places(tried: Record) -> tuple[str, str]:
     """Where the picture lies while it is delivered, and while it is not; as the attempt's own record names it, where it does."""
-    digest, own = str(tried.file_sha256), str(tried.object_key)
+    digest, own, media_type = str(tried.file_sha256), str(tried.object_key), str(tried.media_type)
     if tried.outcome == "accepted":
         return own, kept_key(tried, digest, media_type)
     return delivered_key(tried, digest, media_type), own
@@ -161,10 +174,73 @@ def _refuse_unprovable(data: bytes, tried: Record, rules: ReviewRules) -> None:
         raise UserError("its watermark does not read back", where, "choose another attempt: every delivered picture is marked")
 
 
-def plain_name(statement: Statement) -> tuple[object, ...]:
-    """What names a review in a log that keeps no notes: the image, the attempt, the outcome, and when."""
-    image_id = statement.subjects[0].image_id if statement.subjects else None
-    return image_id, statement.get("attempt"), statement.get("outcome"), statement.time_us
+def blank(letter: Letter, rules: ReviewRules, state: LogState, version: int) -> Record:
+    """The record of a statement that changes no image's state."""
+    statement = letter.statement
+    return Record(
+        "statement",
+        version=version,
+        job=rules.job,
+        plan_digest=state.plan.plan_digest if state.plan is not None else "",
+        statement=statement.kind,
+        subjects=statement.subjects,
+        signed=letter.signed,
+        reviewer=statement.speaker,
+        salt=letter.salt if letter.words is not None else None,
+        reason=letter.words,
+        renderfarm_version=__version__,
+        finished_us=statement.time_us,
+    )
+
+
+def reviewed(letter: Letter, tried: Record, outcome: AttemptOutcome, state: LogState, version: int) -> Record:
+    """The record of a review before its picture is moved. It repeats the attempt, whose end it takes as its own start."""
+    statement, salted = letter.statement, version >= 4
+    said = f"by {statement.speaker}" + ("" if letter.words is None else f": {letter.words}")
+    return dataclasses.replace(
+        tried,
+        kind="statement" if salted else "review",
+        version=version,
+        plan_digest=state.plan.plan_digest if state.plan else tried.plan_digest,
+        renderfarm_version=__version__,
+        outcome=outcome,
+        reason=letter.words,
+        verdicts=(Verdict(CHECK, outcome, said),),  # type: ignore[arg-type]
+        salt=(tried.salt or letter.salt or secrets.token_hex(16)) if salted else tried.salt,
+        started_us=tried.finished_us,
+        finished_us=statement.time_us,
+        statement=REVIEW if salted else None,
+        subjects=statement.subjects if salted else (),
+        signed=letter.signed if salted else None,
+        reviewer=statement.speaker,
+        reviewed_digest=tried.claim_digest,
+        withdrawn_key=None,
+        claim_digest=None,
+        media_type=None,
+        file_sha256=None,
+        file_bytes=None,
+        object_key=None,
+        thumb_key=None,
+    )
+
+
+def require_speaker(statement: Statement, people: Keys) -> None:
+    """Raises: UserError for a name that is none, or one of a person with a key of their own under what another key signed."""
+    require_text(statement.speaker, "")
+    if borrowed(statement, people):
+        what = f"{statement.speaker} has a key of their own, and did not sign it"
+        raise UserError(what, "--by", "sign with that key (--key), or name somebody else")
+
+
+def borrowed(statement: Statement, people: Keys) -> bool:
+    """Whether it speaks as a person of these who has a key of their own, and is signed by a key that is no person's."""
+    own = map(_folded, filter(None, map(person_of, people)))
+    return not statement.key_name.startswith(PERSON) and _folded(statement.speaker) in own
+
+
+def _folded(name: str) -> str:
+    """A name as people tell names apart."""
+    return " ".join(unicodedata.normalize("NFKC", name).casefold().split())
 
 
 def people_of(key_set: KeySet) -> Keys:

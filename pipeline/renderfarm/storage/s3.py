@@ -247,6 +247,8 @@ class S3Storage:
         while True:
             page = self._call(lambda: self.client.list_objects_v2(Bucket=self.bucket, Prefix=self.prefix + prefix, **token), prefix)  # noqa: B023
             for entry in page.get("Contents", []):
+                if entry["Key"].endswith("/") and not entry["Size"]:
+                    continue  # a folder, as consoles draw them
                 yield Stored(entry["Key"][len(self.prefix) :], int(entry["Size"]), entry["LastModified"].timestamp()), str(entry["ETag"])
             if not page.get("IsTruncated"):
                 return
