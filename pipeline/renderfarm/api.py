@@ -25,7 +25,7 @@ from renderfarm.audit.fanout import Cores
 from renderfarm.audit.findings import AuditReport
 from renderfarm.cache import cache_folder
 from renderfarm.engines import engine_for, fan_out_on
-from renderfarm.errors import UserError
+from renderfarm.errors import LogDamaged, UserError
 from renderfarm.identify.identify import Answer, identify_all, pictures_in
 from renderfarm.job import JobSettings, load_job
 from renderfarm.keys import Trust
@@ -162,7 +162,10 @@ class Job:
             reason = "; ".join(map(str, budget.crossed.values())) if budget.pauses and result.counts.remaining else ""
             if reason:
                 result = replace(result, paused=True, notes=(*result.notes, reason))
-            page = _page_after(session)
+            try:
+                page = _page_after(session)
+            except LogDamaged as error:  # what was rendered is committed all the same
+                page, result = None, replace(result, notes=(*result.notes, f"the page was not written: {error}"))
             teller.ended(result, reason)
         rejects = dict(session.state.rejects.most_common())
         return Run(session.storage.uri, result.counts, result.tally, result.paused, result.exit_code, result.notes, rejects, page)
@@ -210,11 +213,9 @@ class Output:
             raise UserError(f"no such column: {', '.join(sorted(unknown))}", "records", "docs/formats.md lists them")
 
         def verified(number: int, file: parts.PartFile) -> tuple[parts.Footer, pa.Table]:
-            part = parts.read_part(file, number)
+            part = parts.trusted_values(file, number)
             parts.check_head(part.footer, parts.embedded_keys(part.footer))
             parts.check_rows(part)
-            if part.values is not None:
-                raise part.values
             return part.footer, part.table.select(chosen)
 
         tables, grown = [], Frontier()

@@ -10,6 +10,7 @@ from renderfarm.api import Output
 from renderfarm.cli import logs
 from renderfarm.cli.say import say, say_json
 from renderfarm.errors import UserError
+from renderfarm.report.encode import FORGOTTEN
 from renderfarm.resolve import JobFile, read_job_file
 from renderfarm.review import review as reviews
 from renderfarm.review.recheck import Outlook, Recheck, Rejudgement
@@ -50,7 +51,7 @@ def _print_outlook(job: str, overrides: list[str], shown: list[Rejudgement], out
         for (check, was, now), count in sorted(outlook.verdicts.items()):
             say(f"  {check:<12} {was:<9} {now:<9} {count:>8}")
     for one in shown:
-        say(f"{one.row_id} #{one.index} attempt {one.attempt}  {one.image_id}  {one.was} → {one.now}")
+        say(f"{_row(one.row_id)} #{one.index} attempt {one.attempt}  {one.image_id}  {one.was} → {one.now}")
         for change in one.changes:
             score = "" if change.score is None else f" score {change.score:g}"
             bars = "" if change.new_threshold is None else f" (threshold {_bar(change.threshold)} → {_bar(change.new_threshold)})"
@@ -93,7 +94,7 @@ def review(args: argparse.Namespace) -> int:
     if args.json:
         say_json({**reviews.brief(record), "standing": done.standing, "waits": done.waits, "counts": asdict(counts)})
         return 0
-    where = f"{record.row_id} #{record.index} attempt {record.attempt}"
+    where = f"{_row(record.row_id)} #{record.index} attempt {record.attempt}"
     if done.waits:
         say(f"{where}: {record.outcome} by {record.reviewer}; recorded in the inbox, from which the running job takes it in")
         return 0
@@ -108,6 +109,11 @@ def review(args: argparse.Namespace) -> int:
     return 0
 
 
+def _row(row_id: str | None) -> str:
+    """A row as people know it, where its values are there."""
+    return row_id if row_id is not None else FORGOTTEN
+
+
 def _list(storage: Storage, job: JobFile, as_json: bool) -> int:
     count = 0
     for image in reviews.waiting(storage, job):
@@ -116,11 +122,11 @@ def _list(storage: Storage, job: JobFile, as_json: bool) -> int:
             say_json(asdict(image))
             continue
         wanted = "" if image.text is None else f"  text {image.text!r}"
-        say(f"{image.row_id} #{image.index}  {image.image_id}  {image.prompt}{wanted}")
+        say(f"{_row(image.row_id)} #{image.index}  {image.image_id}  {image.prompt}{wanted}")
         for one in image.attempts:
             state = f"rejected by {one.reviewer}; " if one.reviewer else ""
             place = one.object_key or "no picture kept"
-            say(f"  attempt {one.attempt}  {state}{one.reason}  {place}{'' if one.publishable else ' (cannot be published)'}")
+            say(f"  attempt {one.attempt}  {state}{one.reason or FORGOTTEN}  {place}{'' if one.publishable else ' (cannot be published)'}")
     if not as_json:
         say(f"{count} images wait for a person" if count else "no image waits for a person")
     return 0

@@ -128,6 +128,8 @@ def matches(
         except parts.PartDamaged as error:
             notes.append(f"{storage.uri}: {error}")
             continue
+        if whole.values is not None:
+            notes.append(f"{storage.uri}: {whole.values}")
         log = _log_state(whole, trust)
         for place, row, how in wanted[number]:
             (record,) = from_table(whole.table.slice(row, 1))

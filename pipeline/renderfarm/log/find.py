@@ -1,6 +1,6 @@
 """Which image a person means, and its records. Only the columns that say so are read, so millions of records take seconds.
 
-Nothing is verified here: `audit` and `proofs` do that.
+What values say (rows, prompts) is held against what the records commit to; nothing else is verified here: `audit` and `proofs` do that.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ _HEX = frozenset("0123456789abcdef")
 def image_named(storage: Storage, name: str) -> str:
     """The id of the image that is meant: by its id, 32 hex digits, or by ROW:INDEX, the newest one that is still in the plan.
 
-    Raises: UserError when it is neither, or no such image is in the log; LogDamaged for a part that cannot be read; StorageAway.
+    Raises: UserError when it is neither, or no such image is in the log; LogDamaged for a part that cannot be read, or values that are
+    not what it commits to; StorageAway.
     """
     if len(name) == 32 and set(name) <= _HEX:
         return name
@@ -51,7 +52,7 @@ def records_of(storage: Storage, images: frozenset[str], by: str = "image_id") -
 def placed_records_of(storage: Storage, images: frozenset[str], by: str = "image_id") -> Iterator[tuple[int, Record]]:
     """Every record of these images with its part's number, in log order; `by`: "drawing_id" for every record of these drawings.
 
-    Raises: LogDamaged for a part that cannot be read; StorageAway.
+    Raises: LogDamaged for a part that cannot be read, or values that are not what it commits to; StorageAway.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -61,7 +62,7 @@ def placed_records_of(storage: Storage, images: frozenset[str], by: str = "image
     def look(number: int, file: PartFile) -> pa.Table | None:
         table = parts.read_columns(file, number, (by,))[1]
         rows = pc.indices_nonzero(pc.is_in(table.column(by), value_set=wanted))
-        return parts.read_part(reading.with_its_values(storage, number, file), number).table.take(rows) if len(rows) else None
+        return parts.trusted_values(reading.with_its_values(storage, number, file), number).table.take(rows) if len(rows) else None
 
     for number, table in reading.decoded(storage, None, look, with_values=False):
         if table is not None:
@@ -69,7 +70,7 @@ def placed_records_of(storage: Storage, images: frozenset[str], by: str = "image
 
 
 def _at(storage: Storage, row_id: str, index: int) -> Iterator[tuple[list[str], list[tuple[str, str]]]]:
-    """Of each part: the images at this place, and what came into the plan or left it, as (kind, image)."""
+    """Of each part: the images at this place, and what came into the plan or left it, as (kind, image). Raises: as `image_named`."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -81,6 +82,8 @@ def _at(storage: Storage, row_id: str, index: int) -> Iterator[tuple[list[str], 
         here = pc.and_(pc.equal(table.column("row_id"), row_id), pc.equal(table.column("index"), index))
         attempts = pc.and_(pc.equal(table.column("kind"), "attempt"), pc.fill_null(here, False))
         images = table.filter(attempts).column("image_id").drop_null().to_pylist()
+        if images:
+            parts.trusted_values(file, number)  # whoever alters a row's id would lead us to another picture
         return images, list(zip(moves.column("kind").to_pylist(), moves.column("image_id").to_pylist(), strict=True))
 
     for _, place in reading.decoded(storage, None, look):

@@ -114,14 +114,14 @@ def tables(
 ) -> Iterator[tuple[parts.Footer, object]]:
     """Footer and Arrow table of each part, or of these, unverified, with all columns or these.
 
-    Raises: parts.PartDamaged for one that cannot be read; StorageAway.
+    Raises: parts.PartDamaged for one that cannot be read, and, of all columns, for values that it does not commit to; StorageAway.
     """
     names = None if columns is None else tuple(columns)
 
     def read(number: int, file: PartFile) -> tuple[parts.Footer, object]:
         if names is not None:
             return parts.read_columns(file, number, names)
-        part = parts.read_part(file, number)
+        part = parts.trusted_values(file, number)
         return part.footer, part.table
 
     for _, content in decoded(storage, numbers, read, with_values=names is None or bool(values.asked(names))):
@@ -129,12 +129,12 @@ def tables(
 
 
 def records(storage: Storage) -> Iterator[Record]:
-    """Every record of the log in order, unverified.
+    """Every record of the log in order, unverified but for its values.
 
-    Raises: parts.PartDamaged for a part that cannot be read; StorageAway.
+    Raises: parts.PartDamaged for a part that cannot be read, or values that it does not commit to; StorageAway.
     """
     for number, file in fetch_parts(storage):
-        yield from from_table(parts.read_part(file, number).table)
+        yield from from_table(parts.trusted_values(file, number).table)
 
 
 def read_state(storage: Storage) -> LogState:

@@ -24,7 +24,7 @@ from renderfarm import keys, notes
 from renderfarm.errors import KeysError, UserError
 from renderfarm.keys import KeySet
 from renderfarm.log import reading
-from renderfarm.log.find import image_named, placed_records_of
+from renderfarm.log.find import image_named, placed_records_of, records_of
 from renderfarm.log.state import Counts, LogState
 from renderfarm.notes import Signer
 from renderfarm.notes import statement as statements
@@ -34,14 +34,9 @@ from renderfarm.schema import REVIEW, AttemptOutcome, Record, is_review
 from renderfarm.statements import inbox
 from renderfarm.statements.inbox import Letter
 from renderfarm.statements.intake import take_in
-from renderfarm.statements.reviews import ReviewRules, look, moves, refuse, require_text, subject_of
+from renderfarm.statements.reviews import ReviewRules, look, moves, people_of, refuse, require_speaker, require_text, subject_of
 from renderfarm.storage import Storage
 from renderfarm.workers.finish import now_us
-
-WAITING_COLUMNS = (
-    "kind", "statement", "image_id", "row_id", "index", "attempt", "outcome", "reason", "prompt", "text", "object_key", "media_type",
-    "reviewer",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +61,10 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """An exhausted image with an attempt on which no person had a word yet."""
+    """An exhausted image with an attempt on which no person had a word yet. `row_id`: None where its values are gone."""
 
     image_id: str
-    row_id: str
+    row_id: str | None
     index: int
     prompt: str
     text: str | None
@@ -93,26 +88,27 @@ class Reviewed:
 def waiting(storage: Storage, job: JobFile) -> Iterator[Waiting]:
     """Exhausted images of the newest plan that wait for a person, in log order. Raises: LogDamaged, StorageAway."""
     state = reading.read_state(storage)
+    images = frozenset(image_id for image_id, _ in state.images() if _exhausted(state, image_id, job.attempts))
     candidates: dict[str, dict[int, Candidate]] = {}
-    about: dict[str, dict[str, object]] = {}
-    for _, table in reading.tables(storage, WAITING_COLUMNS):
-        for row in table.select(WAITING_COLUMNS).to_pylist():  # type: ignore[attr-defined]
-            said = row["kind"] == "review" or row["statement"] == REVIEW
-            if not (said or row["kind"] == "attempt") or row["image_id"] is None or not _exhausted(state, row["image_id"], job.attempts):
-                continue
-            attempts = candidates.setdefault(row["image_id"], {})
-            about.setdefault(row["image_id"], row)
-            if said and row["attempt"] in attempts:
-                moved = row["object_key"] or attempts[row["attempt"]].object_key
-                attempts[row["attempt"]] = dataclasses.replace(attempts[row["attempt"]], object_key=moved, reviewer=row["reviewer"])
-            elif row["kind"] == "attempt" and row["outcome"] != "failed":
-                fits = row["object_key"] is not None and row["media_type"] == job.media_type
-                attempts[row["attempt"]] = Candidate(row["attempt"], row["reason"] or "", row["object_key"], fits)
+    about: dict[str, Record] = {}
+    for record in records_of(storage, images) if images else ():
+        said = is_review(record)
+        if not (said or record.kind == "attempt") or record.image_id is None or record.attempt is None:
+            continue
+        attempts = candidates.setdefault(record.image_id, {})
+        about.setdefault(record.image_id, record)
+        if said and record.attempt in attempts:
+            before = attempts[record.attempt]
+            attempts[record.attempt] = dataclasses.replace(
+                before, object_key=record.object_key or before.object_key, reviewer=record.reviewer
+            )
+        elif record.kind == "attempt" and record.outcome != "failed":
+            fits = record.object_key is not None and record.media_type == job.media_type
+            attempts[record.attempt] = Candidate(record.attempt, record.reason or "", record.object_key, fits)
     for image_id, attempts in candidates.items():
         if any(candidate.reviewer is None for candidate in attempts.values()):
             row = about[image_id]
-            place = (str(row["row_id"]), int(str(row["index"])), str(row["prompt"] or ""))
-            yield Waiting(image_id, *place, None if row["text"] is None else str(row["text"]), tuple(attempts.values()))
+            yield Waiting(image_id, row.row_id, row.index or 0, row.prompt or "", row.text, tuple(attempts.values()))
 
 
 def _exhausted(state: LogState, image_id: str, limit: int) -> bool:
@@ -159,7 +155,9 @@ def review(
     refuse(state, job.attempts, tried, word.outcome)
     if moves(state, tried, word.outcome):
         look(storage, rules, tried, word.outcome)
-    letter = _letter(job, _signer(key_set, person), tried, part, word)
+    letter = _letter(job, _signer(key_set, person), tried, part, word, state.spoken(str(tried.image_id)))
+    if key_set is not None:
+        require_speaker(letter.statement, people_of(key_set))
     inbox.put(storage, letter)
     taken = take_in(storage, key_set, rules) if key_set is not None else None
     state = reading.read_state(storage)
@@ -191,16 +189,19 @@ def _signer(key_set: KeySet | None, person: Signer | None) -> Signer:
     return key_set.signer()
 
 
-def _letter(job: JobFile, signer: Signer, tried: Record, part: int, word: Word) -> Letter:
-    """The signed statement, as it goes into the inbox: its words are salted with the row's salt."""
-    salt = tried.salt or secrets.token_hex(16)
+def _letter(job: JobFile, signer: Signer, tried: Record, part: int, word: Word, spoken_us: int) -> Letter:
+    """The signed statement, as it goes into the inbox: its words are salted with the row's salt.
+
+    spoken_us: when the newest word on this image was signed, which who speaks now has seen: this one is newer, whatever the clocks say.
+    """
+    salt, at_us = tried.salt or secrets.token_hex(16), max(now_us(), spoken_us + 1)
     said: dict[str, Value] = {"attempt": tried.attempt, "outcome": word.outcome, **({"by_name": word.reviewer} if word.reviewer else {})}
     words = statements.words_commitment(salt, word.note) if word.note else None
     note = Statement(
-        notes.origin(job.name), REVIEW, "", now_us(), secrets.token_hex(16), words, (subject_of(tried),), tuple(sorted(said.items()))
+        notes.origin(job.name), REVIEW, "", at_us, secrets.token_hex(16), words, (subject_of(tried),), tuple(sorted(said.items()))
     )
     signed = statements.sign(note, signer)
-    return Letter(signed, signed.to_bytes().decode(), word.note or None, salt, (part,))
+    return Letter(signed, signed.to_bytes().decode(), word.note or None, salt if word.note else None, (part,))
 
 
 def _is_plain(record: Record, letter: Letter) -> bool:
