@@ -125,11 +125,24 @@ def test_a_refused_read_does_not_end_the_renewing(tmp_path: Path) -> None:
     assert not (tmp_path / LEASE).exists()
 
 
-def test_what_lies_there_and_is_no_lease_holds_nobody_up(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[1, 2", '{"owner":"a","at":' + "9" * 400 + "}", '{"owner":"a","at":1e999}', '{"owner":"a","at":NaN}', "[" * 4000,
+        '{"owner":"a","at":1000700,"ttl_s":90}', '{"owner":"a","at":1000000,"ttl_s":NaN}', '{"owner":"a","at":1000000,"ttl_s":-1}',
+    ],
+)  # fmt: skip
+def test_what_lies_there_and_is_no_lease_holds_nobody_up(tmp_path: Path, text: str) -> None:
     clock = Clock()
     (tmp_path / "provenance").mkdir()
-    (tmp_path / LEASE).write_text("[1, 2")
+    (tmp_path / LEASE).write_text(text)
+    assert not leases.held(LocalStorage(tmp_path, create=True), clock)
     found = lease_of(tmp_path, clock)
     found.take(sleep=lambda seconds: None)
     found.release()
     assert not (tmp_path / LEASE).exists()
+
+
+@pytest.mark.parametrize(("ahead_s", "left_s"), [(-90, 0), (-60, 30), (0, 90), (599, 90), (601, 0)])
+def test_a_clock_that_is_ahead_holds_a_log_no_longer_than_its_lease(ahead_s: float, left_s: float) -> None:
+    assert leases.Held("a", 1000.0 + ahead_s, 90.0).left_s(1000.0) == left_s

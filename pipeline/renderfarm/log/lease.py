@@ -36,6 +36,8 @@ RENEWALS = 4.5
 """How often a lease is written in the time after which it would end."""
 SETTLE_S = 2.0
 TTL_MAX_S = 600.0
+AHEAD_MAX_S = 600.0
+"""So far the clock of who wrote it may be ahead of ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +50,9 @@ class Held:
     holder: str = RUN
 
     def left_s(self, now: float) -> float:
-        """How long it still counts; 0 for nobody's, or one that ended."""
-        return max(0.0, self.at + self.ttl_s - now) if self.owner else 0.0
+        """How long it still counts; 0 for nobody's, one that ended, or one from so far ahead that no clock explains it."""
+        counts = self.owner and now - self.ttl_s < self.at <= now + AHEAD_MAX_S
+        return max(0.0, min(self.at + self.ttl_s - now, self.ttl_s)) if counts else 0.0
 
 
 def read(storage: Storage) -> Held:
@@ -58,7 +61,7 @@ def read(storage: Storage) -> Held:
         found = json.loads(storage.get(LEASE, BYTES_MAX))
         holder = PEOPLE if found.get("holder") == PEOPLE else RUN
         return Held(str(found["owner"]), float(found["at"]), min(float(found.get("ttl_s", TTL_S[RUN])), TTL_MAX_S), holder)
-    except (NotStored, ValueError, KeyError, TypeError, AttributeError):
+    except (NotStored, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         return Held()
 
 
