@@ -16,6 +16,7 @@ RenderfarmError                 anything this program raises on purpose         
 ├── NotStored                   no object under this key
 ├── AlreadyStored               put-if-absent lost: the key holds other bytes
 ├── Fenced                      another driver owns this output                     exit 6
+│   ├── AcceptedMeanwhile       a person accepted images that are to be recorded as accepted: a run leaves its own out and goes on
 │   └── Overtaken               people's statements came first: what was to be said is judged again (never the end of a run)
 ├── LogDamaged                  the provenance log does not verify: resuming refuses exit 4
 ├── RenderFailed                one attempt could not be rendered (recorded as failed)
@@ -127,6 +128,17 @@ class Fenced(RenderfarmError):
     """Another driver owns this output."""
 
     exit_code = 6
+
+
+class AcceptedMeanwhile(Fenced):
+    """A person accepted these images, by their ids, while they were rendered here: nothing of the part was written."""
+
+    def __init__(self, what: str, images: frozenset[str]) -> None:
+        super().__init__(what, images)
+        self.images = images
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class Overtaken(Fenced):

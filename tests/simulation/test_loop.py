@@ -6,18 +6,23 @@ A failing seed is in the message; `python -m tests.simulation --seed N` replays 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 
+from renderfarm.errors import AcceptedMeanwhile
 from renderfarm.log import reading
 from renderfarm.log.writer import LogWriter
 from renderfarm.notes import Signer
 from renderfarm.plan import attempt_of
+from renderfarm.run.loop import Loop, Tally
+from renderfarm.run.stop import StopSignals
 from renderfarm.run.units import PendingAttempt, Unit, UnitQueue, halves
+from renderfarm.schema import Record
 from tests.simulation.judge import decoding_once, run_seed
 from tests.simulation.storage import Faults
-from tests.simulation.world import SIGNER, Life, Machines, World, sheets_of
+from tests.simulation.world import SIGNER, Life, Machines, NoDuplicates, SimEngine, World, sheets_of
 
 CALM = Machines(0.0, 0.0, 0.0)
 NO_FAULTS = {"": Faults()}
@@ -149,6 +154,30 @@ def test_of_two_drivers_exactly_one_goes_on() -> None:
             world = calm(seed, images=20)
             ends = sorted(life.end for life in world.live_twice())
             assert ends == ["done", "fenced"], (seed, ends)
+
+
+class MetByPeople:
+    """A log in which somebody accepted images with other pictures, just before ours were to be committed."""
+
+    def __init__(self, writer: LogWriter) -> None:
+        self.writer, self.met = writer, frozenset[str]()
+
+    def append(self, records: Sequence[Record]) -> object:
+        accepted = [str(record.image_id) for record in records if record.outcome == "accepted"]
+        if accepted and not self.met:
+            self.met = frozenset(accepted[:2])
+            raise AcceptedMeanwhile("a person accepted them", self.met)
+        return self.writer.append(records)
+
+
+def test_what_a_person_accepted_meanwhile_ends_no_run_and_is_not_accepted_again() -> None:
+    world = calm(11, images=12)
+    writer = LogWriter.open(world.calm(), world.job.name, SIGNER)
+    engine, tally, met = SimEngine(world.rng, world.fate, 6, world.machines, lambda: None), Tally(len(world.plan)), MetByPeople(writer)
+    queue = UnitQueue(world._open_work(writer), 4)
+    Loop(world.job, "plan", queue, engine, met, NoDuplicates(), StopSignals(), tally, clock=engine.clock).run()
+    accepted = {image_id for image_id, state in writer.state.images() if state.accepted}
+    assert met.met and not met.met & accepted and len(accepted | met.met) == tally.accepted
 
 
 def test_a_window_is_drained_before_its_end() -> None:

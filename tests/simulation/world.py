@@ -371,7 +371,8 @@ class World:
         at, who = len(self.said) + rng.randint(0, 3), rng.choice((ADA, BOB))
         if record.outcome == "failed" or rng.random() < 0.4:
             words = rng.choice((None, "well done"))
-            one = letter(note(rng.choice(("approval", "mood")), who, (record,), "sim", at, words), words)
+            salt = record.salt or "0f" * 16
+            one = letter(note(rng.choice(("approval", "mood")), who, (record,), "sim", at, words, salt), words, salt)
         else:
             one = review_letter(who, record, rng.choice(("rejected", "rejected", "accepted")), at)
         one = dataclasses.replace(one, parts=rng.choice(((number,), ())))

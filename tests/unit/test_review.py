@@ -11,7 +11,7 @@ import pytest
 
 from renderfarm.audit.audit import audit
 from renderfarm.cli import main
-from renderfarm.errors import Fenced, UserError
+from renderfarm.errors import AcceptedMeanwhile, Fenced, UserError
 from renderfarm.identify.identify import identify
 from renderfarm.job import JobSettings
 from renderfarm.log import proofs as bundle
@@ -199,8 +199,9 @@ def test_a_driver_takes_reviews_in_and_another_driver_is_fenced(output: Output) 
     word(output, 1, 1, "rejected")
     assert driver.append([outputs.attempt_record(4, 1, "rejected")]).number == 5
     assert driver.state.image(image_id(2)).accepted and not driver.state.image(image_id(1)).accepted
-    with pytest.raises(Fenced, match="a person accepted image"):
+    with pytest.raises(AcceptedMeanwhile, match="a person accepted image") as caught:
         driver.append([outputs.attempt_record(2, 3, "accepted")])
+    assert caught.value.images == {image_id(2)}
     other = LogWriter.open(output.storage, outputs.JOB, output.signer)
     other.append([outputs.attempt_record(4, 2, "rejected")])
     with pytest.raises(Fenced, match="another driver owns"):

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Protocol
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from renderfarm import notes
-from renderfarm.errors import AlreadyStored, Fenced, LogDamaged, NotStored, Overtaken, StorageAway
+from renderfarm.errors import AcceptedMeanwhile, AlreadyStored, Fenced, LogDamaged, NotStored, Overtaken, StorageAway
 from renderfarm.log import guarded, parts, snapshot
 from renderfarm.log import values as beside
 from renderfarm.log.index import index_root
@@ -229,7 +229,7 @@ class LogWriter:
         After StorageAway the same call may be made again, with the same records or others: an unconfirmed part is
         settled first.
         Raises: ValueError for no or too many records, or one that no column can hold; LogDamaged for one that says
-        nothing about an image or a plan; Overtaken for statements that others overtook; Fenced; StorageAway.
+        nothing about an image or a plan; Overtaken for statements that others overtook; AcceptedMeanwhile; Fenced; StorageAway.
         """
         return self.append_table(to_table(records))
 
@@ -339,10 +339,12 @@ class LogWriter:
         return self._settle()
 
     def _refuse_second(self, table: pa.Table) -> None:
-        """An image that a person accepted while it was rendered here is not accepted again. Raises: Fenced."""
-        for kind, image_id, outcome in zip(*(table.column(name).to_pylist() for name in ("kind", "image_id", "outcome")), strict=True):
-            if kind == "attempt" and outcome == "accepted" and self.state.image(image_id).accepted:
-                raise Fenced(f"a person accepted image {image_id} of {self._storage.uri} while it was rendered: run the same command again")
+        """An image that a person accepted while it was rendered here is not accepted again. Raises: AcceptedMeanwhile."""
+        rows = zip(*(table.column(name).to_pylist() for name in ("kind", "image_id", "outcome")), strict=True)
+        again = [row[1] for row in rows if (row[0], row[2]) == ("attempt", "accepted") and self.state.image(row[1]).accepted]
+        if again:
+            what = f"a person accepted image {again[0]} of {self._storage.uri} while it was rendered: run the same command again"
+            raise AcceptedMeanwhile(what, frozenset(again))
 
     def _renew_cache(self) -> None:
         """The cache may be one behind after a crash, or lost; a good one is left alone, with any cosignatures."""

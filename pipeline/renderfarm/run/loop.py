@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from renderfarm.errors import AcceptedMeanwhile
 from renderfarm.job import JobSettings
 from renderfarm.log.parts import PART_ROWS_MAX
 from renderfarm.log.writer import Committer
@@ -362,7 +363,12 @@ class Loop:
         while self._buffer and not self.stop.over():
             begun, cpu = self.clock(), time.process_time()
             part = self._buffer[:PART_ROWS_MAX]
-            self.committer.append(part)
+            try:
+                self.committer.append(part)
+            except AcceptedMeanwhile as error:  # the image is accepted, with another picture: ours is an orphan
+                self._buffer = [one for one in self._buffer if one.outcome != "accepted" or one.image_id not in error.images]
+                log.warning("images.accepted_meanwhile", images=len(error.images))
+                continue
             self._commit_s = max(self._commit_s, self.clock() - begun)
             self.tally.cpu_s["commit"] += time.process_time() - cpu
             self.tally.committed += len(part)
