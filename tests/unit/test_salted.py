@@ -140,6 +140,7 @@ def test_rows_whose_values_went_are_new_images_and_every_count_holds(tmp_path: P
     second = farm.open_session(drawn.resolved(job, skip_invalid=True))
     require_whole(second)
     assert str(second.counts()) == "5 planned = 0 accepted + 0 exhausted + 1 failed + 4 remaining"
+    assert [one for one in second.notes if one.startswith("3 accepted images leave the plan since their values are gone")]
     second = drawn.render(job, skip_invalid=True)
     require_whole(second)
     assert str(second.counts()) == "5 planned = 3 accepted + 1 exhausted + 1 failed + 0 remaining"

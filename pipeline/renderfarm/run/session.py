@@ -173,6 +173,7 @@ def _record_plan(session: Session) -> None:
     kept = {key.hex() for key in resolved.image_keys(salts) if state.knows(key)} if logged else set()
     left = [i for i, s in state.images() if not s.superseded and i not in kept]
     back = [i for i, s in state.images() if s.superseded and i in kept]
+    _say_what_went(session, {image_id for image_id in left if state.image(image_id).accepted})
     blank = Record(
         kind="plan",
         version=session.writer.record_version,
@@ -193,6 +194,20 @@ def _record_plan(session: Session) -> None:
     for at in range(0, len(records), PART_ROWS_MAX):
         session.writer.append(records[at : at + PART_ROWS_MAX])
     log.info("plan.recorded", planned=resolved.planned, superseded=len(left), reinstated=len(back), bad_rows=resolved.bad_rows)
+
+
+def _say_what_went(session: Session, left: set[str]) -> None:
+    """Accepted images that leave the plan because their values are gone: their rows are drawn anew, which costs, and may not be meant."""
+    if not left or not session.state.forgotten:
+        return
+    gone = set[str]()
+    for _, table in reading.tables(session.storage, ("kind", "image_id", "salt")):
+        rows = zip(*(table.column(name).to_pylist() for name in ("kind", "image_id", "salt")), strict=True)  # type: ignore[attr-defined]
+        gone.update(image_id for kind, image_id, salt in rows if kind == "attempt" and salt is None and image_id in left)
+    if gone:
+        what = f"{len(gone)} accepted images leave the plan since their values are gone: rows that are still there are drawn anew"
+        session.notes.append(f"{what}; if that is not meant, stop, and restore provenance/values/ before the next run")
+        log.warning("values.gone", images=len(gone), consequence="drawn anew where their rows are still in the manifest")
 
 
 def _changed(record: Record, **values: object) -> Record:
