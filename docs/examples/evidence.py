@@ -373,7 +373,7 @@ def parse_signed(data: bytes, bytes_max: int = NOTE_BYTES_MAX) -> tuple[str, tup
     signatures = [line.split(" ") for line in tail[:-1].split("\n")]
     require(len(signatures) <= SIGNATURES_MAX and all(len(s) == 3 and s[0] == "\u2014" and s[1] for s in signatures), "not a signed note")
     raws = [(name, unbase64(value)) for _, name, value in signatures]
-    require(all(len(raw) > 4 and "+" not in name for name, raw in raws), "not a signed note")
+    require(all(len(raw) > 4 and re.fullmatch(r"[^\s+]+", name) for name, raw in raws), "not a signed note")
     return text, tuple((name, raw[:4], raw[4:]) for name, raw in raws)
 
 

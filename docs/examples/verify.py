@@ -41,6 +41,7 @@ from evidence import (
     canonical,
     fields_of,
     index_root_of,
+    key_id,
     leaf_hash,
     leaves_of,
     pages_of,
@@ -444,7 +445,8 @@ def load_keys(named: Sequence[str], suffix: str) -> dict[str, Ed25519PublicKey]:
         for line in [line for file in files for line in file.read_text("utf-8").splitlines()] if files else [item]:
             if line.strip() and not line.lstrip().startswith("#"):
                 name, key = parse_key(line, WITNESS if suffix == "witness" else LOG)
-                require(found.setdefault(name, key) == key, f"two keys are named {name}")
+                at = f"{name}+{key_id(name, key, LOG).hex()}" if suffix == "person" else name  # a person may have several keys
+                require(found.setdefault(at, key) == key, f"two keys are named {name}")
     require(bool(found) or not named, f"no key in {', '.join(named)}")
     return found
 

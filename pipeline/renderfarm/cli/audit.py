@@ -148,6 +148,7 @@ def verify(args: argparse.Namespace) -> int:
 
     logs.configure(quiet=True)
     trust = trusted(args.trust)
-    result = bundle.verify_any(_read(args.bundle), trust.log_keys if trust is not None else None)
+    keys, people = (trust.log_keys, trust.person_keys) if trust is not None else (None, None)
+    result = bundle.verify_any(_read(args.bundle), keys, people)
     say(*result.lines())
     return 0 if result.ok else 4

@@ -32,9 +32,11 @@ from renderfarm.errors import LogDamaged, UserError
 from renderfarm.log import parts, reading
 from renderfarm.log import tree as log
 from renderfarm.log.parts import PartFile
+from renderfarm.notes import statement as statements
 from renderfarm.output import part_key
-from renderfarm.records.canonical import commitment, record_bytes
-from renderfarm.records.tables import as_dict, from_dict, from_table
+from renderfarm.records import spoken
+from renderfarm.records.canonical import claim_digest, commitment, record_bytes
+from renderfarm.records.tables import as_dict, from_dict, from_table, record_id
 from renderfarm.schema import Record
 from renderfarm.storage import Storage
 
@@ -122,14 +124,17 @@ def prove_rows(file: PartFile, number: int, rows: list[int]) -> Iterator[dict[st
         }
 
 
-def verify(bundle: bytes, log_keys: Keys | None) -> Verification:
-    """Checks a bundle with no access to the output. Without keys it can hold, but is not trusted. Never raises on what it reads."""
+def verify(bundle: bytes, log_keys: Keys | None, people: Keys | None = None) -> Verification:
+    """Checks a bundle with no access to the output. Without keys it can hold, but is not trusted. Never raises on what it reads.
+
+    people: keys of people who are trusted by name; where there are any, a statement by nobody of them, nor of the log, proves nothing.
+    """
     try:
         document = _document(bundle, FORMAT)
         proofs = document["proofs"]
         if not isinstance(proofs, list) or not 0 < len(proofs) <= PROOFS_MAX:
             raise ValueError(f"a bundle holds 1 to {PROOFS_MAX} proofs")
-        records = tuple(_verify_one(proof, log_keys) for proof in proofs)
+        records = tuple(_verify_one(proof, log_keys, people or {}) for proof in proofs)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         reason = str(error) if isinstance(error, ValueError) else f"not a bundle: {type(error).__name__} {error}"
         return Verification(False, False, f"not proven: {reason}")
@@ -140,7 +145,7 @@ def verify(bundle: bytes, log_keys: Keys | None) -> Verification:
     return Verification(True, True, f"proven: {len(records)} record{'s' * (len(records) > 1)} under a trusted log key", records)
 
 
-def _verify_one(proof: dict[str, Any], log_keys: Keys | None) -> Record:
+def _verify_one(proof: dict[str, Any], log_keys: Keys | None, people: Keys) -> Record:
     """The record that one proof proves. Raises: ValueError, KeyError or TypeError for one that does not."""
     record = from_dict(proof["record"])
     number, rows, row = (_whole(proof[name]) for name in ("part", "rows", "row"))
@@ -155,7 +160,29 @@ def _verify_one(proof: dict[str, Any], log_keys: Keys | None) -> Record:
         raise ValueError("the record is not what the checkpoint signed: it does not lead to the signed root")
     if record.salt is not None and commitment(record) != record.commitment:
         raise ValueError("the record's values are not what it committed to")
+    _require_own(record, head.origin, {**(log_keys or {}), **people}, bool(people))
     return record
+
+
+def _require_own(record: Record, origin: str, known: Keys, by_name: bool) -> None:
+    """What a record says of itself: who holds the log's key may have signed what does not hold. Raises: ValueError."""
+    if record.kind not in ("plan", "attempt", "superseded", "reinstated", "statement" if record.version >= 4 else "review"):
+        raise ValueError(f"a record of unknown kind {record.kind!r:.40}")
+    if record.claim_digest not in (None, claim_digest(record)):
+        raise ValueError("the claim digest is not that of the record's fields")
+    if record.watermark_payload not in (None, record_id(str(record.image_id), record.attempt or 0)):
+        raise ValueError("the watermark's payload is not the record's id")
+    if record.version < 4 or record.kind != "statement":
+        if record.signed or record.statement:
+            raise ValueError("a note in a record that is no statement")
+        return
+    statement = spoken.kept(record)
+    if wrong := spoken.differing(record, statement):
+        raise ValueError(f"the record differs from the statement in it: {wrong}")
+    if statement.origin != origin:
+        raise ValueError(f"the statement is for the log {statement.origin}")
+    if by_name or statements.known_key(statement.signer, known) is not None:
+        statements.verify(statement, known)
 
 
 def prove_consistency(storage: Storage, old: bytes) -> bytes:
@@ -184,12 +211,12 @@ def prove_consistency(storage: Storage, old: bytes) -> bytes:
     return (json.dumps(document, ensure_ascii=False, indent=1) + "\n").encode()
 
 
-def verify_any(bundle: bytes, log_keys: Keys | None) -> Verification:
+def verify_any(bundle: bytes, log_keys: Keys | None, people: Keys | None = None) -> Verification:
     """Checks a bundle of either kind. Never raises on what it reads."""
     with contextlib.suppress(ValueError, RecursionError):
         _document(bundle, CONSISTENCY_FORMAT)
         return verify_consistency(bundle, log_keys)
-    return verify(bundle, log_keys)
+    return verify(bundle, log_keys, people)
 
 
 def verify_consistency(bundle: bytes, log_keys: Keys | None) -> Verification:
