@@ -180,6 +180,9 @@ def test_what_may_be_either_asks_for_nothing_and_is_told_with_both_readings(prom
 
 
 NO_TEXT = """
+No text or letters inside the generated image itself | do not add any text to the image | Avoid: logos, lettering | STRICT NO TEXT RULE
+without embedded text | KEIN Text im Bild, KEINE Schrift | без текста на экране | 文字やロゴを入れない
+文字、ロゴ、透かしなし | 텍스트와 워터마크 없이
 refrain from adding text | text must not appear | nothing written on it | no text/logo | (no text) | image only, no text
 remove all lettering
 Text weglassen | auf Text verzichten | nicht beschriftet | no debe contener letras | non deve contenere scritte | não deve conter texto
