@@ -193,3 +193,21 @@ def test_the_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert (shown["row"], shown["column"], shown["warning"]) == (1, "prompt", True)
     out.unlink()
     assert main(["manifest", "build", str(source), "-o", str(out), *said, "--strict"]) == 2 and not out.exists()
+
+
+def test_a_job_adds_the_words_that_its_model_does_not_read_and_its_own_sizes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = tmp_path / "s.csv"
+    source.write_text(f"id,prompt,width,adapter\na,a mug {'and more ' * 40},,\nb,a mug,64,\nc,a cup,,none\n")
+    job = Path(__file__).parents[2] / "jobs" / "mockups.yaml"
+    assert main(["manifest", "check", str(source), "--job", str(job), "--json"]) == 2
+    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(one["row"], one["column"], one["warning"]) for one in told] == [(2, "prompt", True), (3, "width", True), (4, "adapter", False)]
+    assert "longer than the model reads (30 tokens): lost are" in told[0]["what"] and "64x256 is too small" in told[1]["what"]
+
+
+def test_sources_that_are_far_too_large_are_not_read(tmp_path: Path) -> None:
+    for name, size, what in (("s.csv", 10 << 30, "larger than 4 GiB"), ("s.json", 300 << 20, "more than 256 MiB of JSON")):
+        with (tmp_path / name).open("wb") as file:
+            file.truncate(size)
+        with pytest.raises(ManifestError, match=what):
+            brief.build(tmp_path / name, tmp_path / "m.parquet")

@@ -20,6 +20,7 @@ from renderfarm import manifest
 from renderfarm.brief.rows import Maker
 from renderfarm.brief.warnings import warners
 from renderfarm.errors import ManifestError
+from renderfarm.job import JobSettings
 from renderfarm.manifest.types import BuildReport, Rules
 from renderfarm.schema import Doubt, Fault
 from renderfarm.sources.opening import open_source
@@ -67,6 +68,7 @@ def build(
     strict: bool = False,
     skip_invalid: bool = False,
     reading: ReadAs | None = None,
+    job: JobSettings | None = None,
 ) -> BuildReport:
     """Writes the manifest `out` from any source; nothing when there is any fault, or with `strict` a warning. `skip_invalid`: rows with
     faults are left out, and those that have none are written.
@@ -76,7 +78,7 @@ def build(
     scratch = out.with_name(f".{out.name}.{secrets.token_hex(8)}.tmp")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        report, bad = _made(str(source), scratch, rules, reading or ReadAs())
+        report, bad = _made(str(source), scratch, rules, reading or ReadAs(), job)
         if skip_invalid and 0 < sum(bad) < len(bad) and all(fault.row is not None for fault in report.faults):
             _leave_out(scratch, bad)
             report = replace(report, rows=len(bad) - sum(bad))
@@ -90,20 +92,22 @@ def build(
     return report
 
 
-def check_source(source: str | Path, rules: Rules | None = None, reading: ReadAs | None = None) -> BuildReport:
+def check_source(
+    source: str | Path, rules: Rules | None = None, reading: ReadAs | None = None, job: JobSettings | None = None
+) -> BuildReport:
     """What `build` would say of a source; nothing is written. Raises: ManifestError."""
     with tempfile.TemporaryDirectory(prefix="renderfarm-brief-") as folder:
-        return _made(str(source), Path(folder) / "m.parquet", rules, reading or ReadAs())[0]
+        return _made(str(source), Path(folder) / "m.parquet", rules, reading or ReadAs(), job)[0]
 
 
-def _made(uri: str, scratch: Path, rules: Rules | None, reading: ReadAs) -> tuple[BuildReport, bytearray]:
+def _made(uri: str, scratch: Path, rules: Rules | None, reading: ReadAs, job: JobSettings | None) -> tuple[BuildReport, bytearray]:
     """The rows at `scratch`, what is said of them, and which of them have faults (1)."""
     with open_source(uri, reading) as source:
         conversion = _Conversion(source.unit)
         maker = Maker(reading, source)
         manifest.write_raw(scratch, _converted(source, maker, conversion))
         conversion.unit = source.unit
-    for fault in manifest.check(str(scratch), rules, warners(), conversion.places):
+    for fault in manifest.check(str(scratch), rules, warners(job), conversion.places):
         # What follows from what was told already is not told again.
         if fault.row is None or not {(fault.row, None), (fault.row, fault.column)} & conversion.told:
             conversion.add(fault)

@@ -120,7 +120,11 @@ def too_small(row: PromptRow) -> Iterator[Reason]:
     size = f"{row.width}x{row.height}"
     if row.width % 8 or row.height % 8:
         drawn = f"{-(-row.width // 8) * 8}x{-(-row.height // 8) * 8}"
-        yield "width", f"{size} is no multiple of 8: it is drawn as {drawn} and cut to {size}", f"write {drawn} if that is as good"
+        yield (
+            "width",
+            f"{size} is no multiple of 8: it is drawn as {drawn} and cut to {size}",
+            f"write {drawn} if that is as good: a job that cannot cut is refused before it starts",
+        )
     if not supported(row.width, row.height):
         remedy = "use 256 pixels at least on the short side, or set mark.allow_unmarked: true in the job"
         yield "width", f"{size} is too small to carry the mark", remedy

@@ -9,9 +9,25 @@ from __future__ import annotations
 from renderfarm.brief import asked
 from renderfarm.brief.alike import Alike
 from renderfarm.brief.doubtful import damaged, foreign_syntax, identity, placeholders, too_small
+from renderfarm.job import JobSettings
 from renderfarm.manifest import Warner
 
 
-def warners() -> list[Warner]:
-    """All warners, made anew for one pass over a manifest: some remember rows."""
-    return [placeholders, damaged, identity, foreign_syntax, too_small, asked.lettering, asked.scripts, asked.objects, Alike()]
+def warners(job: JobSettings | None = None) -> list[Warner]:
+    """All warners, made anew for one pass over a manifest: some remember rows. With a job, those that know its model too."""
+    always: list[Warner] = [
+        placeholders,
+        damaged,
+        identity,
+        foreign_syntax,
+        too_small,
+        asked.lettering,
+        asked.scripts,
+        asked.objects,
+        Alike(),
+    ]
+    if job is None:
+        return always
+    from renderfarm.brief.reads import of_job
+
+    return [*always, *of_job(job)]

@@ -14,7 +14,7 @@ from renderfarm.brief import ReadAs, parsed_mapping, plain
 from renderfarm.cli import logs
 from renderfarm.cli.say import say, say_json
 from renderfarm.errors import ManifestError, NotStored, UserError
-from renderfarm.job import load_job
+from renderfarm.job import JobSettings, load_job
 from renderfarm.manifest import BadRow, BuildReport, Rules
 from renderfarm.schema import Doubt, Fault
 
@@ -22,14 +22,17 @@ SAME_SHOWN_MAX = 10
 """How often the same is said of different rows."""
 
 
-def _rules(args: argparse.Namespace) -> Rules:
-    if args.job is None:
+def _job(args: argparse.Namespace) -> JobSettings | None:
+    return load_job(args.job) if args.job is not None else None
+
+
+def _rules(job: JobSettings | None) -> Rules:
+    if job is None:
         return Rules()
-    job = load_job(args.job)
     return Rules(adapters=frozenset(job.model.adapters), forbidden_words=job.forbidden_words, control=job.model.controlnet is not None)
 
 
-def _reading(args: argparse.Namespace) -> ReadAs:
+def _reading(args: argparse.Namespace, job: JobSettings | None) -> ReadAs:
     """How the source is to be read. Raises: UserError for a mapping that says nothing, or a file of it that cannot be read."""
     said = list(args.map)
     if args.map_from is not None:
@@ -42,7 +45,6 @@ def _reading(args: argparse.Namespace) -> ReadAs:
     made = args.id_from in ("row", "prompt") or "," in args.id_from
     if args.id_from and not made:
         mapping[plain(args.id_from)] = "id"
-    job = load_job(args.job) if args.job is not None else None
     return ReadAs(
         mapping=mapping,
         id_from=args.id_from if made else "",
@@ -59,7 +61,9 @@ def _reading(args: argparse.Namespace) -> ReadAs:
 def build(args: argparse.Namespace) -> int:
     """Build a manifest; 2 with every fault when there is one, and then nothing is written."""
     logs.configure(quiet=True)
-    report = brief.build(args.source, args.out, _rules(args), strict=args.strict, skip_invalid=args.skip_invalid, reading=_reading(args))
+    job = _job(args)
+    reading = _reading(args, job)
+    report = brief.build(args.source, args.out, _rules(job), strict=args.strict, skip_invalid=args.skip_invalid, reading=reading, job=job)
     _say_report(report, args.source, sys.stderr)
     counts = _counts(len(report.faults), len(report.warnings))
     if not report.rows:
@@ -75,9 +79,9 @@ def check(args: argparse.Namespace) -> int:
     logs.configure(quiet=True)
     if _is_source(args.manifest):
         return _check_source(args)
-    faults = warnings = 0
+    job, faults, warnings = _job(args), 0, 0
     try:
-        for fault in manifest.check(args.manifest, _rules(args), brief.warners()):
+        for fault in manifest.check(args.manifest, _rules(job), brief.warners(job)):
             warned = isinstance(fault, Doubt)
             faults, warnings = faults + (not warned), warnings + warned
             _tell(fault, args.json)
@@ -99,7 +103,8 @@ def _is_source(uri: str) -> bool:
 
 
 def _check_source(args: argparse.Namespace) -> int:
-    report = brief.check_source(args.manifest, _rules(args), _reading(args))
+    job = _job(args)
+    report = brief.check_source(args.manifest, _rules(job), _reading(args, job), job)
     if args.json:
         for fault in _in_order(report):
             _tell(fault, as_json=True)

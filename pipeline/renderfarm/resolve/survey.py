@@ -249,7 +249,8 @@ def _refuse_size(row: PromptRow, job: JobSettings, weights: Resolved) -> None:
         remedy = f"choose a width and height of at most {weights.side_max}"
         raise JobError(f"{width}x{height} pictures are larger than these weights know positions for", f"row id {row.id!r}", remedy)
     if width % multiple or height % multiple:
-        remedy = f"choose a width and height that are multiples of {multiple}"
+        drawn = f"{-(-width // multiple) * multiple}x{-(-height // multiple) * multiple}"
+        remedy = f"choose a width and height that are multiples of {multiple}, such as {drawn}: cutting to a size is not done yet"
         raise JobError(f"{width}x{height} pictures do not fit these weights", f"row id {row.id!r}", remedy)
     if not (job.mark.allow_unmarked or supported(width, height)):
         raise JobError(
