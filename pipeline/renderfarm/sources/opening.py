@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from renderfarm.errors import ManifestError, NotStored
 from renderfarm.sources import delimited, documents, lists
@@ -114,7 +114,16 @@ def _local(uri: str) -> Iterator[Path]:
         for one in uris:
             try:
                 with open_input(one) as remote, (Path(folder) / Path(one).name).open("wb") as local:
-                    shutil.copyfileobj(remote, local, 1 << 20)
+                    _copy(remote, local, one)
             except NotStored as error:
                 raise ManifestError("no such file", one, "check the path") from error
         yield Path(folder) / Path(uri).name if Path(uri).suffix else Path(folder)
+
+
+def _copy(remote: BinaryIO, local: BinaryIO, uri: str) -> None:
+    size = 0
+    while piece := remote.read(1 << 20):
+        size += len(piece)
+        if size > SOURCE_BYTES_MAX:
+            raise ManifestError(f"larger than {SOURCE_BYTES_MAX >> 30} GiB", uri, "split it, and make a folder of manifests")
+        local.write(piece)
