@@ -162,7 +162,7 @@ def _objects(value: Any, bound: str = "") -> list[dict[str, Any]] | None:
     if isinstance(value, str):
         if says_none(value):
             return None
-        wanted = [one for part in re.split(r"[;,\r\n]", value) if part.strip() for one in _counted(part)]
+        wanted = [one for part in re.split(r"[;,；，、\r\n]", value) if part.strip() for one in _counted(part)]
         wanted = [Wanted(one.name, one.low, None if bound and one.high == one.low else one.high) for one in wanted]
         return [entry for one in wanted for entry in _entries(one)] or None
     if isinstance(value, dict):

@@ -10,6 +10,7 @@ import functools
 import re
 from dataclasses import dataclass
 
+from renderfarm.wording.counters import counted
 from renderfarm.wording.numbers import ARTICLES, GROUPS, NUMBERS, PLURALS, SINGULARS, number_of
 
 PART_CHARS_MAX = 200
@@ -130,6 +131,8 @@ def _one(part: str) -> Wanted:
     name, colon, number = part.rpartition(":")
     if colon:
         return _stated(name.strip(), number.strip(), part)
+    if spoken := counted(part):
+        return Wanted(*spoken)
     if none := _NONE.fullmatch(part):
         return Wanted(none["name"], 0, 0)
     if vague := _VAGUE.fullmatch(part):
