@@ -48,6 +48,16 @@ def test_quotations_across_styles_and_not_apostrophes_or_inches(prompt: str, fou
 
 
 WANTED = [
+    ("the words “STAY''", "STAY"),
+    ("a sign with \"STAY'", "STAY"),
+    ("a mat that says ″STAY″", "STAY"),
+    ("a shirt that says “Drum ‘n’ Bass”", "Drum ‘n’ Bass"),
+    ('a 13.3" laptop that shows "Hi there"', "Hi there"),
+    ("un panneau &laquo;OUVERT&raquo;", "OUVERT"),
+    ('a "no dogs please" sign', "no dogs please"),
+    ('an "I love trains" balloon', "I love trains"),
+    ('匾额上书"厚德载物"', "厚德载物"),
+    ("ネオンサイン「喫茶」", "喫茶"),
     ("a sign that says 'Ladies' Room'", "Ladies' Room"),
     ('a 32" TV with "LIVE" in the corner', "LIVE"),
     ('a window with "Sale" and "New" stickers', "Sale New"),
@@ -124,6 +134,8 @@ def test_a_prompt_an_adjective_a_name_or_a_style_in_quotation_marks_is_no_letter
 
 
 UNCERTAIN = [
+    'a "wooden" sign',
+    "the sign says: OPEN",
     'a film poster: "Night Train"',
     'a newspaper clipping about the musical "Cats"',
     "no gibberish text",

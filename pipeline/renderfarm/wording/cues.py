@@ -18,8 +18,14 @@ BEFORE = re.compile(
 )
 """Finds cues in a case-folded text; the last group that matched, less its `_`, is the kind."""
 
-AFTER_LETTERS = re.compile(rf"^[^.;]{{0,40}}?\b(?:in|with|using|mit|en|con|com|met|med|em)\s+(?:[\w'’-]+,?\s+){{0,7}}?(?:{_LETTERS})(?!\w)")
+_SET_IN = (
+    rf"(?:in|using|en|em)\s+(?:[\w'’-]+,?\s+){{0,7}}?(?:{_LETTERS})|"
+    rf"(?:with|mit|con|com|met|med)\s+(?:[\w'’-]+,?\s+){{0,7}}?(?:{_OTHER['set']})"
+)
+AFTER_LETTERS = re.compile(rf"^[^.;]{{0,40}}?\b(?:{_SET_IN})(?!\w)")
 """`"OPEN" in bold red letters`, from the quotation's end, case-folded."""
+AFTER_THING = re.compile(r"^\s+(?:[\w'’-]+\s+)?(?:" + _SPACED["surface"] + "|" + _SPACED["thing"] + r")(?!\w)")
+"""`an "I love you" balloon`: of three words and more, that is no name any more."""
 AFTER_MADE = re.compile(rf"^\W{{0,3}}(?:[\w'’-]+\W{{1,2}}){{0,4}}?(?:{_MADE})(?!\w)")
 """`"OPEN" is boldly written`, the same way."""
 AFTER_SURFACE = re.compile(
@@ -59,7 +65,7 @@ UNQUOTED = re.compile(
     + _SPACED["surface"]
     + "|"
     + _SPACED["thing"]
-    + r")\b[^.;\n\"“”]{0,60}?\b(?:says|saying|that reads|which reads|reading|with the (?:words?|text|slogan|caption))\s+)"
+    + r")\b[^.;\n\"“”]{0,60}?\b(?:says|saying|that reads|which reads|reading|with the (?:words?|text|slogan|caption)):?\s+)"
     r"(?P<words>(?!the\b|a\b|that\b|an\b|is\b|are\b|in\b|on\b|and\b|of\b)[A-Za-z0-9À-ÿ][^,.;:\n\"“”]{0,60})",
     re.IGNORECASE,
 )

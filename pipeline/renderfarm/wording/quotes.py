@@ -54,6 +54,9 @@ _AFTER_CLOSING = frozenset(" \t\r\n\u00a0\u202f\u2009)]}>.,;:!?…/|+–—-*_" 
 _ELIDED = re.compile(r"['‘’`´](?:\d0s\b|tis\b|twas\b|til\b|em\b|cause\b|round\b|n['‘’`´]?(?=\s|$))", re.IGNORECASE)
 _AND_SHORT = re.compile(r"(?<=\w)\s?['‘’`´]n\b['‘’`´]?(?=\s?\w)", re.IGNORECASE)
 _DOUBLED = (re.compile(r'""([^"\n]{1,400})""'), re.compile(r"(?<!\w)''([^'\n]{1,400})''(?!\w)"), re.compile(r"``([^`'\n]{1,400})(?:''|``)"))
+_TWICE = re.compile(r"(?<=\S)''(?!\w)|(?<!\w)''(?=\S)")
+_OTHER = {**dict.fromkeys('"“„‟', re.compile("['’]")), **dict.fromkeys("'‘‚`´", re.compile('["”]'))}
+"""What closes a quotation in another size of marks, where its own does not come: `"OPEN'`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +80,11 @@ def tidied(prompt: str) -> str:
             prompt = html.unescape(prompt)
     if "\\" in prompt:
         prompt = prompt.replace('\\"', '"').replace("\\'", "'")
+    prompt = prompt.replace("″", '"').replace("′", "'")
     if any(mark in prompt for mark in ('""', "''", "``")):
         for doubled in _DOUBLED:
             prompt = doubled.sub(r'"\1"', prompt)
+        prompt = _TWICE.sub('"', prompt)
     return prompt
 
 
@@ -96,7 +101,7 @@ def quotations(text: str) -> list[Quotation]:
         at = start + 1
         if start in apostrophes or not _opens(text, start):
             continue
-        close = _closing(text, start, apostrophes)
+        close = _closing(text, start, apostrophes) or _closing_otherwise(text, start, apostrophes)
         if close is not None:
             if any(c.isalnum() for c in text[start + 1 : close]):
                 found.append(Quotation(start, close + 1, text[start + 1 : close].strip(), text[start]))
@@ -159,6 +164,16 @@ def _closing(text: str, start: int, apostrophes: set[int]) -> int | None:
         elif mark == '"' and text[close] == '"' and _opens(text, close):
             return None  # the first mark stood alone
     return None
+
+
+def _closing_otherwise(text: str, start: int, apostrophes: set[int]) -> int | None:
+    """The same for a mark of the other size, in the same sentence; not where a mark of its own size follows, which it may belong to."""
+    closers = _OTHER.get(text[start])
+    match = closers and closers.search(text, start + 2, start + 80)
+    if not match or match.start() in apostrophes or not _closes(text, match.start()) or _opens(text, match.start()):
+        return None
+    inside = text[start + 1 : match.start()]
+    return None if any(mark in inside for mark in _DOUBLES + _SINGLES + ".\n") else match.start()
 
 
 def _further(text: str, close: int, closers: re.Pattern[str], stop: int) -> int | None:

@@ -113,6 +113,8 @@ def _sense(quote: Quotation, folded: str, listed: bool) -> Sense:
     adjective = _adjective(quote, behind)
     if not quote.closed:
         return "wanted" if near and found and _led(found, matches, before, False) == "wanted" else "none"
+    if len(quote.words.split()) >= 3 and cues.AFTER_THING.match(behind) and not cues.AFTER_WORK.match(behind):
+        return "wanted"
     if adjective and not (near and found and found[-1] in ("speech", "reads")):
         return "open" if cues.AFTER_SURFACE.match(behind) else "none"
     small = _lower(quote.words) and len(quote.words.split()) <= 3
