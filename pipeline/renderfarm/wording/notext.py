@@ -20,11 +20,6 @@ BEHIND_MAX = 4
 
 
 _TABLE = table("notext")
-_CJK_TEXT = r"(?:文字|文本|字样|字樣|字母|字幕|标语|標語|文案|字)"
-_ZH_DOUBT = re.compile(
-    r"(?:没有|沒有|无|無|不要|不含|不带|不加|不需要|不出现)(?:任何)?"
-    rf"(?:(?:可读|可识别|其他|其它|其餘|额外|額外|多余|多餘|清晰)的?{_CJK_TEXT}|(?:英文|英语|中文)(?:的?{_CJK_TEXT})?)"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +71,7 @@ _PHRASED = re.compile(
     re.IGNORECASE,
 )
 """Without one of these no phrase is there: most prompts have none, and this is the cheaper search."""
+_UNSURE = re.compile("|".join(alternatives(phrase) for phrase in _TABLE["unsure"].values()), re.IGNORECASE)
 _PARTS = re.compile(r"\s*[,/;&]\s*")
 _TOKEN = re.compile(r"[^\s,.;:!?()\[\]{}\"“”„«»/'’|-]+")
 
@@ -89,10 +85,11 @@ def denials(prompt: str) -> list[Denial]:
             sure = _sure(reader, match, prompt)
             if sure is not None:
                 found.append(Denial(match.start(), match.end(), sure))
-    for phrase, doubt in _PHRASES if _PHRASED.search(prompt) else ():
-        for match in phrase.finditer(prompt):
-            found.append(Denial(match.start(), match.end(), not doubt.search(prompt, max(0, match.start() - 20), match.start())))
-    found += [Denial(match.start(), match.end(), False) for match in _ZH_DOUBT.finditer(prompt)]
+    if _PHRASED.search(prompt):
+        for phrase, doubt in _PHRASES:
+            for match in phrase.finditer(prompt):
+                found.append(Denial(match.start(), match.end(), not doubt.search(prompt, max(0, match.start() - 20), match.start())))
+        found += [Denial(match.start(), match.end(), False) for match in _UNSURE.finditer(prompt)]
     return sorted(found, key=lambda denial: (denial.start, denial.end))
 
 
