@@ -66,7 +66,7 @@ MANIFESTS: dict[str, tuple[Callable[[Farm], None], list[str]]] = {
     "bidirectional id": (rows_of({"id": "a\u202eb", "prompt": "x"}), ["column id"]),
     "negative width": (rows_of({**GOOD, "width": -8}), ["column width"]),
     "zero height": (rows_of({**GOOD, "height": 0}), ["column height"]),
-    "odd width": (rows_of({**GOOD, "width": 257}), ["column width", "8"]),
+    "odd width": (rows_of({**GOOD, "width": 257}), ["row id 'a'", "257x256", "multiples of 8"]),
     "giant width": (rows_of({**GOOD, "width": 100_000}), ["column width", "4096"]),
     "no steps": (rows_of({**GOOD, "steps": 0}), ["column steps"]),
     "no images": (rows_of({**GOOD, "images": 0}), ["column images"]),
