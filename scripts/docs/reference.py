@@ -66,6 +66,9 @@ The word is signed into the log. `--accept` publishes the kept picture byte for 
 [Briefs](briefs.md) has the sources, what columns may be called, and what becomes of other tools' syntax. A YAML template multiplies
 lists ([`manifests/mockups.yaml`](../manifests/mockups.yaml) gives the example's rows). CSV takes `objects` as `mug:2; box:1` or
 `2 mug, 1 box`, mixed too (`2 seater sofa` may mean two things and is refused), and tags as columns `tag.campaign`.""",
+    "brief": """\
+Size, seed, adapters, lettering and where that was read from, objects, tokens, checks that will run or not and why: a line for each row
+on the page, and the sums with hours and cost in the terminal too. Renders nothing. [Briefs](briefs.md) has the sources and the options.""",
     "manifest check": """\
 All faults and warnings, each with row, column and remedy. Exit 2 where there is a fault, with `--strict` also for a warning.""",
     "check": "Every check's score, also after a rejection: later checks still look.",

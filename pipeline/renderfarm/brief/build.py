@@ -81,7 +81,8 @@ def build(
         report, bad = _made(str(source), scratch, rules, reading or ReadAs(), job)
         if skip_invalid and 0 < sum(bad) < len(bad) and all(fault.row is not None for fault in report.faults):
             _leave_out(scratch, bad)
-            report = replace(report, rows=len(bad) - sum(bad))
+            places = array("q", (place for place, wrong in zip(report.places, bad, strict=True) if not wrong))
+            report = replace(report, rows=len(places), places=places)
         elif report.faults or (strict and report.warnings):
             return replace(report, rows=0)
         os.replace(scratch, out)
@@ -117,7 +118,8 @@ def _made(uri: str, scratch: Path, rules: Rules | None, reading: ReadAs, job: Jo
             notes.append(f"{more} more {what}(s) are not shown")
     faults = tuple(sorted(conversion.faults, key=_place))
     doubts = tuple(sorted([*source.doubts, *conversion.doubts], key=_place))
-    return BuildReport(len(conversion.places), faults, doubts, tuple(notes), conversion.seen), conversion.bad
+    report = BuildReport(len(conversion.places), faults, doubts, tuple(notes), conversion.seen, conversion.unit, conversion.places)
+    return report, conversion.bad
 
 
 def _leave_out(scratch: Path, bad: bytearray) -> None:

@@ -26,13 +26,14 @@ def _job(args: argparse.Namespace) -> JobSettings | None:
     return load_job(args.job) if args.job is not None else None
 
 
-def _rules(job: JobSettings | None) -> Rules:
+def rules_of(job: JobSettings | None) -> Rules:
+    """What a job asks of rows."""
     if job is None:
         return Rules()
     return Rules(adapters=frozenset(job.model.adapters), forbidden_words=job.forbidden_words, control=job.model.controlnet is not None)
 
 
-def _reading(args: argparse.Namespace, job: JobSettings | None) -> ReadAs:
+def reading_of(args: argparse.Namespace, job: JobSettings | None) -> ReadAs:
     """How the source is to be read. Raises: UserError for a mapping that says nothing, or a file of it that cannot be read."""
     said = list(args.map)
     if args.map_from is not None:
@@ -62,9 +63,9 @@ def build(args: argparse.Namespace) -> int:
     """Build a manifest; 2 with every fault when there is one, and then nothing is written."""
     logs.configure(quiet=True)
     job = _job(args)
-    reading = _reading(args, job)
-    report = brief.build(args.source, args.out, _rules(job), strict=args.strict, skip_invalid=args.skip_invalid, reading=reading, job=job)
-    _say_report(report, args.source, sys.stderr)
+    reading = reading_of(args, job)
+    report = brief.build(args.source, args.out, rules_of(job), strict=args.strict, skip_invalid=args.skip_invalid, reading=reading, job=job)
+    say_report(report, args.source, sys.stderr)
     counts = _counts(len(report.faults), len(report.warnings))
     if not report.rows:
         say(f"renderfarm: {report.seen} rows in, {counts}, nothing was written", file=sys.stderr)
@@ -81,7 +82,7 @@ def check(args: argparse.Namespace) -> int:
         return _check_source(args)
     job, faults, warnings = _job(args), 0, 0
     try:
-        for fault in manifest.check(args.manifest, _rules(job), brief.warners(job)):
+        for fault in manifest.check(args.manifest, rules_of(job), brief.warners(job)):
             warned = isinstance(fault, Doubt)
             faults, warnings = faults + (not warned), warnings + warned
             _tell(fault, args.json)
@@ -104,18 +105,19 @@ def _is_source(uri: str) -> bool:
 
 def _check_source(args: argparse.Namespace) -> int:
     job = _job(args)
-    report = brief.check_source(args.manifest, _rules(job), _reading(args, job), job)
+    report = brief.check_source(args.manifest, rules_of(job), reading_of(args, job), job)
     if args.json:
         for fault in _in_order(report):
             _tell(fault, as_json=True)
     else:
-        _say_report(report, args.manifest, sys.stdout)
+        say_report(report, args.manifest, sys.stdout)
         counts = _counts(len(report.faults), len(report.warnings)) if report.faults or report.warnings else "no fault"
         say(f"{args.manifest}: {report.seen} rows, {counts}")
     return UserError.exit_code if report.faults or (report.warnings and args.strict) else 0
 
 
-def _say_report(report: BuildReport, source: str, file: TextIO) -> None:
+def say_report(report: BuildReport, source: str, file: TextIO) -> None:
+    """Notes, and faults and warnings in the order of the rows; the same of many rows is shown of some."""
     for note in report.notes:
         say(f"{source}: {note}", file=file)
     alike: dict[tuple[str, str, str], int] = {}

@@ -47,6 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
         add_review,
         add_provenance,
         _manifest,
+        _brief,
         _check,
         _watermark,
         _keys,
@@ -187,9 +188,10 @@ def _manifest(commands: Subparsers) -> None:
     json_option(show)
 
 
-def _reading(parser: argparse.ArgumentParser) -> None:
+def _reading(parser: argparse.ArgumentParser, job: bool = True) -> None:
     """How a source is read, and what its rows are held against."""
-    parser.add_argument("--job", metavar="JOB", type=Path, help="also check against this job's adapters and forbidden words")
+    if job:
+        parser.add_argument("--job", metavar="JOB", type=Path, help="also check against this job's adapters, forbidden words and model")
     parser.add_argument("--strict", action="store_true", help="warnings are faults")
     parser.add_argument(
         "--map",
@@ -217,6 +219,23 @@ def _reading(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--variant-rows-max", metavar="ROWS", type=bounded(0, 1 << 31), default=100_000, help="rows that variants may add (default 100000)"
     )
+
+
+def _brief(commands: Subparsers) -> None:
+    parser = add_command(
+        commands,
+        "brief",
+        "brief:run",
+        "what will be rendered and checked, before it costs anything",
+        "renderfarm brief brief.xlsx --job job.yaml -o brief.html",
+    )
+    parser.add_argument("source", metavar="SRC", help=f"{SOURCES}; or a manifest")
+    parser.add_argument("--job", metavar="JOB", type=Path, required=True, help="the job file (YAML)")
+    parser.add_argument(
+        "--set", metavar="KEY.PATH=VALUE", action="append", default=[], dest="overrides", help="override one field of the job"
+    )
+    parser.add_argument("-o", "--out", metavar="PAGE.html", type=Path, help="also write a page that opens from disk, with every row")
+    _reading(parser, job=False)
 
 
 def _check(commands: Subparsers) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 
 from renderfarm.schema import Doubt, Fault, PromptRow
 
@@ -64,7 +64,8 @@ class Shard:
 class BuildReport:
     """What `build` wrote: `rows` in the new manifest, or 0 and all `faults` when nothing was written.
 
-    `warnings` come in either case; `notes` say in a line each how the source was understood; `seen`: rows that the source has.
+    `warnings` come in either case; `notes` say in a line each how the source was understood; `seen`: rows that the source has;
+    `places`: of each written row the number of its `unit` (row, line, entry) there.
     """
 
     rows: int
@@ -72,3 +73,5 @@ class BuildReport:
     warnings: tuple[Doubt, ...] = ()
     notes: tuple[str, ...] = ()
     seen: int = 0
+    unit: str = "row"
+    places: Sequence[int] = field(default=(), compare=False, repr=False)
