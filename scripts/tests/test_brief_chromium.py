@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from renderfarm.explain import Line, write_page
+from renderfarm.explain import RowLine, write_page
 from scripts.report.chromium import Browser, find_chromium
 
 pytestmark = pytest.mark.skipif(find_chromium() is None, reason="needs Chromium")
@@ -23,14 +23,14 @@ def browser() -> Iterator[Browser]:
 def page(tmp_path_factory: pytest.TempPathFactory) -> str:
     path = tmp_path_factory.mktemp("brief") / "brief.html"
 
-    def lines() -> Iterator[tuple[Line, list[str]]]:
+    def lines() -> Iterator[tuple[RowLine, list[str]]]:
         for number in range(ROWS):
             prompt = f"a product photo of mug number {number} <b>on</b> a table in soft light"
             lettering = "SALE" if number % 10 == 0 else None
             warned = ["prompt: '[Name]' looks like a placeholder"] if number % 1000 == 7 else []
             tags = (("campaign", f"c{number % 5}"),)
             yield (
-                Line(
+                RowLine(
                     number + 2, f"sku-{number}", prompt, "512x512", 1, "5 (derived)", "", lettering, "", "1 mug", ("text",), (), 9, 75, tags
                 ),
                 warned,

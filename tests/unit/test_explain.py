@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from renderfarm.cli import main
-from renderfarm.explain import Line, write_page
+from renderfarm.explain import RowLine, write_page
 
 JOB = Path(__file__).parents[2] / "jobs" / "mockups.yaml"
 FEW = [f"--set=checks.{name}.enabled=false" for name in ("hands", "copies", "broken")]
@@ -55,7 +55,7 @@ def test_a_check_that_cannot_run_is_said(tmp_path: Path, capsys: pytest.CaptureF
 
 def test_nothing_of_a_brief_is_markup(tmp_path: Path) -> None:
     hostile = "</script><script>alert(1)</script><!--\u2028"
-    line = Line(2, hostile, hostile, "1x1", 1, hostile, hostile, hostile, hostile, hostile, (), (), 1, 2, ((hostile, hostile),))
+    line = RowLine(2, hostile, hostile, "1x1", 1, hostile, hostile, hostile, hostile, hostile, (), (), 1, 2, ((hostile, hostile),))
     assert write_page(tmp_path / "p.html", hostile, [(line, [hostile])], lambda: {"source": hostile}) == 1
     text = (tmp_path / "p.html").read_text()
     assert "alert(1)</script>" not in text and "&lt;/script&gt;" in text.split("</title>")[0]

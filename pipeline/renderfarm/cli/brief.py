@@ -16,7 +16,7 @@ from renderfarm.cli import logs
 from renderfarm.cli.manifest import reading_of, rules_of, say_report
 from renderfarm.cli.say import say
 from renderfarm.errors import ManifestError, UserError
-from renderfarm.explain import Explainer, Line, Sums, write_page
+from renderfarm.explain import Explainer, RowLine, Sums, write_page
 from renderfarm.job import load_job
 from renderfarm.manifest import BuildReport
 
@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
         for doubt in report.warnings:
             warnings[doubt.row_id or ""].append(f"{doubt.column}: {doubt.what}; {doubt.remedy}")
 
-        def lines() -> Iterator[tuple[Line, list[str]]]:
+        def lines() -> Iterator[tuple[RowLine, list[str]]]:
             for line in explainer.lines(str(rows), rules, report.places):
                 sums.add(line)
                 yield line, warnings.get(line.row_id, [])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from renderfarm.explain.lines import CheckState, Explainer, Line, Sums
+from renderfarm.explain.lines import CheckState, Explainer, RowLine, Sums
 from renderfarm.explain.page import write_page
 
-__all__ = ["CheckState", "Explainer", "Line", "Sums", "write_page"]
+__all__ = ["CheckState", "Explainer", "RowLine", "Sums", "write_page"]

@@ -30,7 +30,7 @@ class CheckState:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class RowLine:
     """One row, as it will be rendered and checked.
 
     `lettering` None: nothing is said. `read_from`: the words that say so. `unchecked`: (check, why it will not run on this row).
@@ -65,7 +65,7 @@ class Sums:
     campaigns: Counter[str] = field(default_factory=Counter)
     sizes: Counter[str] = field(default_factory=Counter)
 
-    def add(self, line: Line) -> None:
+    def add(self, line: RowLine) -> None:
         """One more line."""
         self.rows += 1
         self.images += line.images
@@ -84,7 +84,7 @@ class Explainer:
         ready = prepare(build(job.checks, starter=job.model.weights == STARTER))
         self.checks = tuple(CheckState(check.name, check.reason if isinstance(check, Unavailable) else "") for check in ready)
 
-    def lines(self, uri: str, rules: Rules, places: Sequence[int] = ()) -> Iterator[Line]:
+    def lines(self, uri: str, rules: Rules, places: Sequence[int] = ()) -> Iterator[RowLine]:
         """The good rows of a manifest. `places`: the number of each where people see it. Raises: ManifestError."""
         number = 0
         for shard in manifest.read(uri, rules):
@@ -92,13 +92,13 @@ class Explainer:
                 yield self._line(row, places[number] if places else number)
                 number += 1
 
-    def _line(self, row: PromptRow, place: int) -> Line:
+    def _line(self, row: PromptRow, place: int) -> RowLine:
         defaults, said = self._job.defaults, reading(row.text, row.prompt)
         width, height = row.width or defaults.width, row.height or defaults.height
         unchecked = tuple((check.name, why) for check in self.checks if (why := check.away or _idle(check.name, row, said.text)))
         idle = {name for name, _ in unchecked}
         derived = first_seed(row.seed, self._job.seed, row.id, 0)
-        return Line(
+        return RowLine(
             row=place,
             row_id=row.id,
             prompt=row.prompt,

@@ -19,14 +19,14 @@ from pathlib import Path
 from typing import Any
 
 from renderfarm.errors import UserError
-from renderfarm.explain.lines import Line
+from renderfarm.explain.lines import RowLine
 from renderfarm.report.encode import script_json
 
 ROWS_PER_BLOCK = 1000
-FIELDS = tuple(field.name for field in dataclasses.fields(Line))
+FIELDS = tuple(field.name for field in dataclasses.fields(RowLine))
 
 
-def write_page(path: Path, job: str, lines: Iterable[tuple[Line, list[str]]], about: Callable[[], Mapping[str, Any]]) -> int:
+def write_page(path: Path, job: str, lines: Iterable[tuple[RowLine, list[str]]], about: Callable[[], Mapping[str, Any]]) -> int:
     """Writes the page; how many rows it has. Each line comes with its warnings; `about`: what stands above them, asked for at the end.
 
     The file appears when it is whole. Raises: UserError for a place that cannot be written.
