@@ -35,10 +35,10 @@ class Intent:
     weights_digest: str
     adapter_digests: Mapping[str, str] = field(default_factory=dict)
     input_digests: Mapping[str, str] = field(default_factory=dict)
-    embedding_digests: Mapping[str, str] = field(default_factory=dict)
-    """Word → digest of its textual inversion."""
     control: str = ""
     """The ControlNet's digest and scale; empty without one."""
+    embedding_digests: Mapping[str, str] = field(default_factory=dict)
+    """Word → digest of its textual inversion."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,8 @@ from typing import Any
 
 from renderfarm.errors import WeightsError
 from renderfarm.models.families import Family
-from renderfarm.models.layout import Component, check_safetensors, read_header, read_json
+from renderfarm.models.headers import check_safetensors, read_header
+from renderfarm.models.layout import Component, read_json
 from renderfarm.models.sampling import ZERO_SNR
 
 WHOLE = ("first_stage_model.", "vae.")
@@ -40,6 +41,10 @@ def supplied_by(file: Path, parts: Iterable[Component], family: Family) -> tuple
 
     if all("lora" in name for name in names):
         raise WeightsError("this is a LoRA adapter, not a model", str(file), "name it under model.adapters")
+    kind = architecture_of(names)
+    if kind is None or family.name not in kind[1]:
+        what = f"the file holds {kind[0] if kind else 'no denoiser that is known'}, and model.config is of another family ({family.name}): "
+        raise WeightsError(f"{what}no denoiser for it", str(file), "name a model.config of the same family")
     supplied: set[str] = {family.denoiser}
     if holds(WHOLE):
         supplied.add("vae")
@@ -50,6 +55,28 @@ def supplied_by(file: Path, parts: Iterable[Component], family: Family) -> tuple
             what = "the file holds the family's T5 and not its CLIP encoders, and diffusers would read T5 as CLIP"
             raise WeightsError(what, str(file), "use the file with all encoders, or the one with none")
     return tuple(sorted(supplied & {part.name for part in parts}))
+
+
+ARCHITECTURES: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
+    ("Stable Diffusion 3", ("sd3",), ("joint_blocks.", "pos_embed.pos_embed")),
+    ("FLUX.2", ("flux2",), ("double_stream_modulation_img.", "single_stream_modulation.")),
+    ("Chroma", ("chroma",), ("distilled_guidance_layer.",)),
+    ("FLUX.1", ("flux", "flux_kontext", "flux_fill"), ("double_blocks.", "single_transformer_blocks.")),
+    ("Sana", ("sana",), ("caption_norm.", "attention_y_norm.", "y_embedder.")),
+    ("Lumina 2 or Z-Image", ("lumina2", "z_image"), ("cap_embedder.", "noise_refiner.")),
+    ("Qwen-Image", ("qwen_image",), ("txt_norm.", "transformer_blocks.0.img_mod.")),
+    ("Stable Diffusion XL", ("sdxl",), ("conditioner.embedders.", "label_emb.", "add_embedding.")),
+    ("Stable Diffusion 2", ("sd", "lcm"), ("cond_stage_model.model.",)),
+    ("Stable Diffusion 1", ("sd", "lcm"), ("input_blocks.", "down_blocks.")),
+)
+"""Architecture, families of it, and names by which a single file of it is told, the surest first."""
+
+
+def architecture_of(names: Iterable[str]) -> tuple[str, tuple[str, ...]] | None:
+    """What a single file with tensors of these names is: in words, and the families that it may be of; None for what is not known."""
+    bare = [name.removeprefix("model.diffusion_model.").removeprefix("diffusion_model.") for name in names]
+    found = ((kind, families) for kind, families, parts in ARCHITECTURES if any(name.startswith(parts) for name in bare))
+    return next(found, None)
 
 
 SPOKEN: dict[str, dict[str, object]] = {

@@ -17,7 +17,8 @@ from renderfarm.job.model import ControlSettings
 from renderfarm.models import hub
 from renderfarm.models.families import Family
 from renderfarm.models.fingerprint import combined, fingerprint
-from renderfarm.models.layout import check_safetensors, part_files, read_json
+from renderfarm.models.headers import check_safetensors
+from renderfarm.models.layout import part_files, read_json
 from renderfarm.models.licence import read_licence
 
 WHERE = "model.controlnet"

@@ -9,26 +9,14 @@ from typing import Any
 
 from renderfarm.job.model import ModelSettings
 from renderfarm.models.adapters import layers_of
+from renderfarm.models.checkpoint import architecture_of
 from renderfarm.models.deltas import role_of
 from renderfarm.models.families import FAMILIES, UNKNOWN_CLASSES, Family, samplers_for
-from renderfarm.models.layout import read_header
+from renderfarm.models.headers import read_header
 from renderfarm.models.memory import gb, needs
 from renderfarm.models.resolve import checkpoint_of, resolve
 
 BYTES = {"float32": 4, "bfloat16": 2}
-_FILES: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("Stable Diffusion 3", ("joint_blocks.",)),
-    ("FLUX.2", ("double_stream_modulation_img.", "single_stream_modulation.")),
-    ("Chroma", ("distilled_guidance_layer.",)),
-    ("FLUX.1", ("double_blocks.", "single_transformer_blocks.")),
-    ("Lumina 2 or Z-Image", ("cap_embedder.", "noise_refiner.")),
-    ("Qwen-Image", ("txt_norm.", "transformer_blocks.0.img_mod.")),
-    ("Stable Diffusion XL", ("conditioner.embedders.", "label_emb.", "add_embedding.")),
-    ("Stable Diffusion 2", ("cond_stage_model.model.",)),
-    ("Stable Diffusion 1", ("cond_stage_model.transformer.", "input_blocks.", "down_blocks.")),
-)
-"""Architecture → names by which a single file of it is told, the surest first."""
-
 _FORMATS: tuple[tuple[str, str], ...] = (
     ("lycoris_", "LyCORIS"),
     ("lora_transformer_", "OneTrainer"),
@@ -97,10 +85,12 @@ def file_facts(file: Path) -> dict[str, object]:
     names = [name for name in header if name != "__metadata__"]
     if any(role_of(name) and ("lora" in name or "hada" in name or "lokr" in name) for name in names):
         return {"is": "an adapter", **adapter_facts(file)}
-    bare = [name.removeprefix("model.diffusion_model.") for name in names]
-    kinds = (kind for kind, parts in _FILES if any(name.startswith(parts) for name in bare))
-    kind = next(kinds, "weights of an architecture that is not known")
-    return {"is": kind, "tensors": len(names), "types": types_of(header, names)}
+    kind = architecture_of(names)
+    return {
+        "is": kind[0] if kind else "weights of an architecture that is not known",
+        "tensors": len(names),
+        "types": types_of(header, names),
+    }
 
 
 def adapter_facts(file: Path) -> dict[str, object]:

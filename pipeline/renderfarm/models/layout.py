@@ -1,27 +1,22 @@
 """A diffusers folder read without running anything in it: which files loading would read, and whether they may be
 loaded at all.
 
-Refused here: pickles (they run code when opened), code in the folder (`auto_map`, custom components, .py files), shards
-that are missing, .safetensors files whose header does not fit their size. The format's header: 8 bytes little-endian
-length, then JSON (safetensors README, "Format").
+Refused here: pickles (they run code when opened), code in the folder (`auto_map`, custom components, .py files), shards that are missing,
+.safetensors files whose header does not fit their size (`headers`), tensors that are not those of their config (`signposts`).
 """
 
 from __future__ import annotations
 
 import importlib.util
 import json
-import math
 import re
-import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from renderfarm.errors import WeightsError
-
-PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl", ".pickle")
-HEADER_BYTES_MAX = 100_000_000
-"""The format's own limit."""
+from renderfarm.models.headers import PICKLES, check_safetensors, pickle_error, read_header
+from renderfarm.models.signposts import mismatch
 
 _WEIGHT = re.compile(r"(?P<stem>[^.]+?)(-\d{5}-of-\d{5})?(\.(?P<variant>\w+?))?(-\d{5}-of-\d{5})?\.safetensors")
 _STEMS = {"diffusers": "diffusion_pytorch_model", "transformers": "model"}  # what each library calls a part's weights
@@ -91,6 +86,8 @@ def read_layout(folder: Path, elsewhere: tuple[str, ...] = ()) -> Layout:
         packed = _packed(folder / name)
         size = sum(check_safetensors(folder / file, packed=packed) for file in weights)
         _check_shards(folder / name, {Path(file).name for file in weights})
+        if weights and not packed:
+            _check_tensors(folder / name, [folder / file for file in weights])
         sizes.append((name, size))
         texts = (f for f in sorted((folder / name).iterdir()) if f.suffix in _TEXT_SUFFIXES and f.is_file())
         files += [*weights, *(f"{name}/{f.name}" for f in texts)]
@@ -117,10 +114,38 @@ def _component(folder: Path, name: str, spec: list[object], elsewhere: bool) -> 
     _refuse_code(place)
     if elsewhere:
         return {}
+    _require_config(place, name, str(spec[1]))
     variants = _variants(place, f"{name}/", str(spec[0]))
     if not variants and (place / "config.json").is_file() and spec[1] != "CLIPImageProcessor":
         raise WeightsError(f"component {name!r} has a config but no weights", str(place), "download the whole folder again")
     return variants
+
+
+_CONFIGS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("Scheduler", ("scheduler_config.json",)),
+    ("Tokenizer", ("tokenizer.json", "vocab.json", "tokenizer.model", "spiece.model", "vocab.txt", "sentencepiece.bpe.model")),
+    ("Processor", ()),
+    ("Extractor", ()),
+    ("Guidance", ()),
+    ("", ("config.json",)),
+)
+"""Part of a component's class → the files of which one must lie in its folder."""
+
+
+def _require_config(place: Path, name: str, kind: str) -> None:
+    """Raises WeightsError for a component that nothing could be loaded of."""
+    wanted = next(files for part, files in _CONFIGS if part in kind)
+    if wanted and not any((place / file).is_file() for file in wanted) and not kind.startswith("ByT5"):
+        raise WeightsError(f"component {name!r} has no {wanted[0]}", str(place), "download the whole folder again")
+
+
+def _check_tensors(place: Path, files: list[Path]) -> None:
+    """Raises WeightsError when the tensors are not those that the part's config speaks of."""
+    shapes = {key: tuple(entry["shape"]) for file in files for key, entry in read_header(file).items() if key != "__metadata__"}
+    problem = mismatch(read_json(place / "config.json"), shapes)
+    if problem:
+        what = f"the tensors do not go with their config: {problem}"
+        raise WeightsError(what, str(place), "download the whole folder again")
 
 
 def part_files(place: Path) -> tuple[str | None, tuple[str, ...]]:
@@ -166,26 +191,8 @@ def _variants(place: Path, prefix: str, library: str = "diffusers") -> dict[str 
     return variants
 
 
-def pickle_error(path: Path) -> WeightsError:
-    """Returns the error for weights that are a pickle."""
-    return WeightsError(
-        "the weights are a pickle, which can run any code when it is opened",
-        str(path),
-        "use the .safetensors version, or convert it on a machine you can lose: pipe.save_pretrained(folder, safe_serialization=True)",
-    )
-
-
 _PACKERS = {"bitsandbytes": "bitsandbytes", "torchao": "torchao", "gguf": "gguf", "quanto": "optimum"}
 """`quant_method` in a part's config → the library that unpacks its numbers."""
-
-_PACKING = re.compile(
-    r"(.*\.)?(scale_weight|weight_scale(_2|_inv)?|scale_input|input_scale|scaled_fp8|comfy_quant|"
-    r"q(weight|zeros)|absmax|quant_map|quant_state\..*|.*\.(absmax|quant_map|quant_state\..*))"
-)
-"""Names of tensors by which the others would have to be multiplied or unpacked: ComfyUI's scaled fp8, GPTQ, AWQ, bitsandbytes."""
-
-_NUMBERS = ("F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2")
-"""Types whose values are the weights themselves; diffusers converts each to the type that is asked for."""
 
 
 def _packed(place: Path) -> bool:
@@ -199,45 +206,6 @@ def _packed(place: Path) -> bool:
         what = f"the weights are quantised by {method}, which is not installed here"
         raise WeightsError(what, str(place / "config.json"), "install it, or use weights that are not quantised")
     return True
-
-
-def check_safetensors(path: Path, *, packed: bool = False) -> int:
-    """Returns how many numbers a .safetensors file holds. `packed`: a library unpacks them.
-
-    Raises WeightsError when header and size do not fit, or the numbers are not the weights and nothing would unpack them.
-    """
-    named = {name: entry for name, entry in read_header(path).items() if name != "__metadata__"}
-    tensors = list(named.values())
-    for name, entry in () if packed else sorted(named.items()):
-        if _PACKING.fullmatch(name) or (name.endswith("weight") and entry.get("dtype", "F32") not in _NUMBERS):
-            what = f"the weights are quantised ({name}, {entry.get('dtype')}), and diffusers would take the packed numbers for weights"
-            raise WeightsError(what, str(path), "use the version in bf16, fp16 or plain fp8")
-    with path.open("rb") as file:
-        (length,) = struct.unpack("<Q", file.read(8))
-    expected = 8 + length + max((entry["data_offsets"][1] for entry in tensors), default=0)
-    size = path.stat().st_size
-    if size != expected:
-        raise WeightsError(f"the file has {size} bytes where its header says {expected}", str(path), "download it again")
-    return sum(math.prod(entry["shape"]) for entry in tensors)
-
-
-def read_header(path: Path) -> dict[str, dict[str, list[int]]]:
-    """Returns the header of a .safetensors file: tensor name → dtype, shape, data_offsets. Raises WeightsError if it
-    has none."""
-    with path.open("rb") as file:
-        start = file.read(9)  # the length, whose low bytes may be any, and the brace that the format wants behind it
-        length = struct.unpack("<Q", start[:8])[0] if len(start) == 9 else HEADER_BYTES_MAX + 1
-        own = length <= HEADER_BYTES_MAX and start[8:] == b"{"
-        if not own and start.startswith((b"PK", b"\x80")):
-            raise pickle_error(path)
-        text = start[8:] + file.read(length - 1) if own else b""
-    try:
-        header = json.loads(text)
-        if not isinstance(header, dict):
-            raise ValueError("no object")
-        return {str(k): {"shape": [], "data_offsets": [0, 0], **v} for k, v in header.items()}
-    except (ValueError, TypeError) as error:
-        raise WeightsError("this is no .safetensors file, or it is cut off", str(path), "download it again") from error
 
 
 def _check_shards(place: Path, present: set[str]) -> None:

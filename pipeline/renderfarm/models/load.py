@@ -17,6 +17,7 @@ from renderfarm.job.model import ModelSettings
 from renderfarm.models import speed
 from renderfarm.models.adapters import load_adapters
 from renderfarm.models.checkpoint import load_checkpoint
+from renderfarm.models.complete import refuse_incomplete
 from renderfarm.models.control import load_control
 from renderfarm.models.embeddings import load_embeddings
 from renderfarm.models.encoders import place_of, set_apart
@@ -114,6 +115,7 @@ def load(resolved: Resolved, settings: ModelSettings) -> LoadedModel:
     speed.refuse_compiled(settings, placement.mode)
     elsewhere = None if placement.encoders == BESIDE else place_of(placement.encoders, _bytes(resolved, dtype))
     pipe = _from_pretrained(folder, resolved, dtype)
+    refuse_incomplete(pipe, folder, resolved.files)
     sampler = _set_scheduler(pipe, settings, dict(resolved.sampler))
     pipe.set_progress_bar_config(disable=True)
     load_embeddings(pipe, resolved.embeddings, family_of(resolved.pipeline_class))

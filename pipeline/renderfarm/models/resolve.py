@@ -22,7 +22,8 @@ from renderfarm.models.embeddings import ResolvedEmbedding, resolve_embedding
 from renderfarm.models.encoders import refuse_apart
 from renderfarm.models.families import SCHEDULERS, Family, family_of, samplers_for
 from renderfarm.models.fingerprint import FileDigest, combined, fingerprint
-from renderfarm.models.layout import PICKLES, Layout, pickle_error, read_json, read_layout, read_parts
+from renderfarm.models.headers import PICKLES, gguf_error, pickle_error
+from renderfarm.models.layout import Layout, read_json, read_layout, read_parts
 from renderfarm.models.licence import Licence, read_licence
 from renderfarm.models.sampling import refuse_sampling
 from renderfarm.models.speed import refuse_modes
@@ -141,6 +142,9 @@ def resolve(settings: ModelSettings) -> Resolved:
     )
 
 
+EITHER = frozenset(name for name, kinds, _ in SCHEDULERS.values() if "flow" in kinds and not name.startswith("FlowMatch"))
+"""Samplers that can be told to sample a flow."""
+
 DISTILLED = ("LCMScheduler", "TCDScheduler")
 """Samplers whose steps are some of those that the weights were distilled to (`original_inference_steps`)."""
 
@@ -200,6 +204,8 @@ def checkpoint_of(settings: ModelSettings) -> Path | None:
     path = Path(settings.weights).expanduser()
     if path.suffix in PICKLES and not path.is_dir():
         raise pickle_error(path)
+    if path.suffix == ".gguf" and path.is_file():
+        raise gguf_error(path)
     return path.resolve() if path.is_file() else None
 
 
@@ -240,6 +246,10 @@ def _scheduler(settings: ModelSettings, layout: Layout) -> str:
     """Returns the diffusers class of the sampler. Raises WeightsError for one that is unknown or cannot sample this
     family."""
     if settings.scheduler is None:
+        flow = family_of(layout.pipeline_class).prediction == "flow"
+        if flow != layout.scheduler_class.startswith("FlowMatch") and layout.scheduler_class not in EITHER:
+            what = f"the weights' own sampler, {layout.scheduler_class}, cannot sample this family"
+            raise WeightsError(what, "model_index.json", "set model.scheduler")
         return layout.scheduler_class
     fitting = samplers_for(family_of(layout.pipeline_class))
     if settings.scheduler not in fitting:
