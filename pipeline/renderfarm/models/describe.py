@@ -16,6 +16,8 @@ from renderfarm.models.headers import read_header
 from renderfarm.models.memory import gb, needs
 from renderfarm.models.resolve import checkpoint_of, resolve
 
+OWN = (("lcm", "inpaint"),)
+"""What diffusers has no pipeline for, and is done here."""
 BYTES = {"float32": 4, "bfloat16": 2}
 _FORMATS: tuple[tuple[str, str], ...] = (
     ("lycoris_", "LyCORIS"),
@@ -45,7 +47,8 @@ def _row(kind: str, family: Family) -> dict[str, object]:
     return {
         "class": kind,
         "family": family.name,
-        "equal": [task for task, can in draws.items() if can],
+        "equal": [task for task, can in draws.items() if can and (family.name, task) not in OWN],
+        "own": [task for task, can in draws.items() if can and (family.name, task) in OWN],
         "refused": [task for task, can in draws.items() if not can],
         "adapters": family.adapters,
         "single_file": family.single_file,
