@@ -36,6 +36,11 @@ CHECKS = ("broken", "text", "duplicates", "copies", "counts", "hands")
 TASKS = ("text", "image", "inpaint")
 OURS = {("lcm", "inpaint"), ("sd_wide", "inpaint")}
 """What diffusers has no pipeline for, and is blended here."""
+BY_NAME: dict[tuple[str, str], Any] = {
+    ("chroma", "image"): diffusers.ChromaImg2ImgPipeline,
+    ("flux_kontext", "inpaint"): diffusers.FluxKontextInpaintPipeline,
+}
+"""Classes that diffusers' automatic pipelines do not know."""
 
 
 def weights_of(folder: Path) -> list[Path]:
@@ -111,7 +116,7 @@ def want(folder: Path, options: dict[str, Any], name: str, task: str, family: Fa
         call["mask_image"] = Image.open(mask)
     if family.text and task != "text":
         auto = diffusers.AutoPipelineForInpainting if task == "inpaint" else diffusers.AutoPipelineForImage2Image
-        pipe = (diffusers.ChromaImg2ImgPipeline if name == "chroma" else auto).from_pipe(pipe)
+        pipe = BY_NAME.get((name, task), auto).from_pipe(pipe)
     pipe.set_progress_bar_config(disable=True)
     call |= {"use_resolution_binning": False} if name in ("pixart", "sana") else {}
     call |= {"true_cfg_scale": call.pop("guidance_scale")} if name == "qwen_image" else {}
