@@ -236,6 +236,18 @@ def test_a_stranger_counts_where_people_are_trusted_by_name_and_is_a_note_elsewh
     assert [item.name for item in audit(output.storage, trust).findings] == ["statement-untrusted"]
 
 
+def test_a_changed_key_is_a_strangers_until_it_is_trusted_beside_the_old_one(output: Output) -> None:
+    ada, new = person("Ada"), dataclasses.replace(EVE, name=person("Ada").name)
+    made = letter(note("approval", new, at=5))
+    fields = {"signed": made.signed, "reviewer": "Ada", "finished_us": made.statement.time_us}
+    stated(lambda o, record: dataclasses.replace(blank(record), **fields))(output)
+    old = dataclasses.replace(output.trust, person_keys={ada.name: ada.public_key})
+    assert [item.name for item in audit(output.storage, old).findings] == ["statement-untrusted"]
+    both = {ada.name: ada.public_key, made.statement.signer: new.public_key}
+    report = audit(output.storage, dataclasses.replace(output.trust, person_keys=both))
+    assert report.ok and any("statements name a person who has a key of their own" in line for line in report.notes), report.text()
+
+
 def test_what_waits_is_counted_and_blamed_on_nobody(output: Output) -> None:
     (tried,) = (record for record in records(output, 1) if record.image_id == image_id(2) and record.attempt == 1)
     for one in (review_letter(output.signer, tried, "rejected"), review_letter(EVE, tried, "rejected", 1)):

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from renderfarm import output
+from renderfarm import notes, output
 from renderfarm.log import guarded, parts
 from renderfarm.log.proofs import prove
 from renderfarm.log.writer import LogWriter
@@ -324,6 +324,12 @@ def test_statements_by_people_who_are_not_known_are_said(example: Path) -> None:
     said = verified(example)
     assert "3 statements by keys that were not given" in said and "1 statement applause" in said
     assert "1 statements that wait, and are not in the log" in said
+
+
+def test_a_person_may_have_several_keys(example: Path, tmp_path: Path) -> None:
+    shutil.copytree(TRUST, tmp_path / "trust")
+    (tmp_path / "trust" / "a-new.person").write_text(notes.verifier_key(ADA.name, OTHER.public_key()) + "\n")
+    assert "3 statements by renderfarm-person/Ada" in verified(example, "--person", tmp_path / "trust")
 
 
 # Bundles.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,14 +19,16 @@ from renderfarm.cli import main
 from renderfarm.errors import StorageRefused
 from renderfarm.job import JobSettings
 from renderfarm.log import reading
+from renderfarm.log.writer import LogWriter
 from renderfarm.notes import NoteMalformed
-from renderfarm.output import INBOX, LEASE, VALUES
+from renderfarm.output import INBOX, LEASE, PARTS, VALUES
+from renderfarm.records.canonical import sealed
 from renderfarm.resolve import ResolvedJob
 from renderfarm.run.session import Session, answer_latecomers
 from renderfarm.schema import Record
 from renderfarm.statements import inbox
 from renderfarm.statements.inbox import Letter
-from renderfarm.statements.intake import take_in
+from renderfarm.statements.intake import HEAR_S, take_in
 from renderfarm.storage import LocalStorage
 from tests import inboxed, outputs
 from tests.inboxed import RULES, opened
@@ -70,15 +74,16 @@ def test_empty_words_are_no_words(output: Output) -> None:
 
 
 def test_a_name_that_is_no_key_ends_nothing(output: Output, capsys: pytest.CaptureFixture[str]) -> None:
-    for folder in (INBOX, VALUES, "images/"):
-        path = output.folder / folder / "a\\b.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"{}")
+    for folder, name in itertools.product((INBOX, VALUES, "images/"), (b"a\\b.json", b"\xff.json", b"a\nb.json", b"9" * 200)):
+        path = os.fsencode(output.folder) + b"/" + folder.encode() + name
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "wb") as file:
+            file.write(b"{}")
     inbox.put(output.storage, review_letter(ADA, tried(1), "rejected"))
     assert len(take_in(output.storage, output.keys, RULES) or ()) == 1
     found = opened(output)[1]
     found.listen()
-    assert found.troubles == {ODD: "its name is not that of an object here"}
+    assert len(found.troubles) == 4 and found.troubles[ODD] == "its name is not that of an object here"
     assert "1 of them cannot be taken in: malformed: its name" in notes_of(output)
     assert main(["gc", str(output.folder), "--older-than", "-1"]) == 0
     assert "images/a\\b.json" in capsys.readouterr().out
@@ -183,3 +188,66 @@ def test_a_finished_run_that_cannot_hear_latecomers_is_finished_all_the_same(out
     inbox.put(storage, review_letter(ADA, tried(1), "rejected"))
     answer_latecomers(session)
     assert session.notes == ["statements of people wait in the inbox: provenance/lease: explicit deny in a policy\n  remedy: change it"]
+
+
+def plain(output: Output) -> Record:
+    """A log of record version 3 with one image that is exhausted; its first attempt."""
+    for stored in list(output.storage.list("provenance/")):
+        output.storage.delete(stored.key)
+    writer = LogWriter.open(output.storage, outputs.JOB, output.signer)
+    writer.record_version = 3
+    first = sealed(dataclasses.replace(tried(1), version=3, salt=None, commitment=None))
+    writer.append([dataclasses.replace(outputs.plan_record(1, b"{}"), version=3)])
+    writer.append([first, sealed(dataclasses.replace(first, attempt=2))])
+    return first
+
+
+def test_a_log_without_notes_never_takes_an_older_word_later(output: Output) -> None:
+    first = plain(output)
+    old, new, newest = (review_letter(ADA, first, "rejected", at) for at in (1, 2, 3))
+    inbox.put(output.storage, new)
+    assert opened(output)[1].take() == 1
+    for one in (old, newest):
+        inbox.put(output.storage, one)
+    for taken in (1, 0):
+        found = opened(output)[1]
+        assert found.take() == taken and found.troubles == {old.key: "a newer word on this image is in the log"}
+
+
+class Counting(LocalStorage):
+    """A folder that counts how often a part is read."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, create=False)
+        self.parts = 0
+
+    def get(self, key: str, bytes_max: int | None = None) -> bytes:
+        self.parts += key.startswith(PARTS)
+        return super().get(key, bytes_max)
+
+
+def test_a_log_without_notes_is_not_read_for_what_stays_outside(output: Output) -> None:
+    first, storage = plain(output), Counting(output.folder)
+    found = opened(output, storage)[1]
+    before = storage.parts
+    inbox.put(output.storage, review_letter(EVE, first, "rejected"))
+    output.storage.put(f"{INBOX}0.json", b"{}")
+    for _ in range(3):
+        assert found.take() == 0
+    assert storage.parts == before
+    inbox.put(output.storage, dataclasses.replace(review_letter(ADA, first, "rejected", 1), parts=(1,)))
+    (output.folder / PARTS / "00000000.parquet").write_bytes(b"damaged")
+    found.listen()
+    assert len(found.troubles) == 3 and any("00000000.parquet" in why for why in found.troubles.values()), found.troubles
+
+
+def test_a_run_hears_no_more_at_once_than_its_other_work_can_wait_for(output: Output) -> None:
+    now = itertools.count(0.0, HEAR_S / 2)  # every look at the clock takes so long
+    for at in range(6):
+        inbox.put(output.storage, letter(note("approval", ADA, (tried(1),), at=at)))
+    found = opened(output, clock=lambda: next(now))[1]
+    counts = []
+    while list(inbox.keys(output.storage)):
+        found.hear(set)
+        counts.append(len(said(output)))
+    assert counts == [2, 4, 6] and [record.finished_us for record in said(output)] == sorted(record.finished_us for record in said(output))

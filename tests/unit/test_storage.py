@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import socket
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -144,3 +146,12 @@ def test_an_endpoint_that_nobody_answers_at_is_away_and_not_a_traceback(monkeypa
         S3Storage("s3://bucket/x", budget_s=0.1)
     with pytest.raises(StorageRefused, match="no valid bucket or key"):
         S3Storage("s3://no bucket!/x", budget_s=0.1)
+
+
+def test_a_folder_that_a_console_drew_is_no_object_of_a_bucket() -> None:
+    found = [("x/inbox/", 0), ("x/inbox/a", 0), ("x/inbox/odd/", 3)]
+    contents = [{"Key": key, "Size": size, "LastModified": dt.datetime.now(dt.UTC), "ETag": "-"} for key, size in found]
+    storage = object.__new__(S3Storage)
+    storage.bucket, storage.prefix, storage.uri, storage.budget_s = "bucket", "x/", "s3://bucket/x", 0.0
+    storage.client = SimpleNamespace(list_objects_v2=lambda **asked: {"Contents": contents})
+    assert [(stored.key, stored.size) for stored in storage.list("inbox/")] == [("inbox/a", 0), ("inbox/odd/", 3)]

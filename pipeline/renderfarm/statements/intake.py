@@ -255,7 +255,8 @@ class Inbox:
 
     def _say(self, key: str, error: Exception) -> None:
         self.troubles[key] = error.what if isinstance(error, UserError) else str(error)
-        log.warning("statement.not_taken_in", key=key, reason=self.troubles[key])
+        name = key.encode("utf-8", "backslashreplace").decode()  # a name that is no UTF-8 is no text to print
+        log.warning("statement.not_taken_in", key=name, reason=self.troubles[key])
 
     def _remove(self, key: str) -> None:
         """Takes away what is done with. Where a policy refuses that it stays, and is said once. Raises: StorageAway."""
