@@ -61,6 +61,8 @@ def test_what_lies_where_a_picture_is_to_go_is_a_trouble_of_that_word_alone(outp
     found = opened(output, output.storage)
     found.listen()
     assert found.troubles == {first.key: "something else lies where its picture is to go"} and len(found.taken) == 1
+    done = word(output, 2, 1, "accepted", "Bob")
+    assert done.waits and done.trouble == found.troubles[first.key]
 
 
 class Stalling(LocalStorage):

@@ -92,9 +92,20 @@ def review(args: argparse.Namespace) -> int:
     done = word(args.image_id, args.attempt, by=(args.by or "").strip(), note=args.note.strip(), key=args.key, key_set=args.keys)
     record, counts = done.record, done.counts
     if args.json:
-        say_json({**reviews.brief(record), "standing": done.standing, "waits": done.waits, "counts": asdict(counts)})
+        say_json(
+            {
+                **reviews.brief(record),
+                "standing": done.standing,
+                "waits": done.waits,
+                "trouble": done.trouble or None,
+                "counts": asdict(counts),
+            }
+        )
         return 0
     where = f"{_row(record.row_id)} #{record.index} attempt {record.attempt}"
+    if done.trouble:
+        say(f"{where}: {record.outcome} by {record.reviewer}; it stays in the inbox ({done.key}) and cannot be taken in: {done.trouble}")
+        return 0
     if done.waits:
         say(f"{where}: {record.outcome} by {record.reviewer}; recorded in the inbox, from which the running job takes it in")
         return 0

@@ -75,7 +75,8 @@ class Waiting:
 class Reviewed:
     """What a review did: its record, where the image stands now, and the job's counts.
 
-    `waits`: it is in the inbox and not in the log yet, where somebody else who holds the log takes it in. `key`: where it waits, or waited.
+    `waits`: it is in the inbox and not in the log yet, where somebody else who holds the log takes it in. `key`: where it waits, or waited;
+    `trouble`: why it cannot be taken in as things are.
     """
 
     record: Record
@@ -83,6 +84,7 @@ class Reviewed:
     counts: Counts
     waits: bool = False
     key: str = ""
+    trouble: str = ""
 
 
 def waiting(storage: Storage, job: JobFile) -> Iterator[Waiting]:
@@ -159,7 +161,8 @@ def review(
     if key_set is not None:
         require_speaker(letter.statement, people_of(key_set))
     inbox.put(storage, letter)
-    taken = take_in(storage, key_set, rules) if key_set is not None else None
+    troubles: dict[str, str] = {}
+    taken = take_in(storage, key_set, rules, troubles) if key_set is not None else None
     state = reading.read_state(storage)
     mine = [record for record in taken or () if letter.signed == record.signed or _is_plain(record, letter)]
     if not mine and letter.name in state.statements:  # somebody else was quicker to take it in
@@ -168,7 +171,7 @@ def review(
     if mine:
         return Reviewed(mine[0], standing, counts, key=letter.key)
     about = dataclasses.replace(tried, outcome=word.outcome, reviewer=letter.statement.speaker, reason=word.note or None, object_key=None)
-    return Reviewed(about, standing, counts, waits=True, key=letter.key)
+    return Reviewed(about, standing, counts, waits=True, key=letter.key, trouble=troubles.get(letter.key, ""))
 
 
 def _tried(records: list[tuple[int, Record]], attempt: int) -> tuple[int, Record]:

@@ -275,7 +275,7 @@ class Inbox:
             if self._lease is not None:
                 self._lease.hold()
             behind = self._storage.stat(part_key(self._writer.size)) is not None
-        except Fenced:
+        except (Fenced, StorageRefused):
             behind = True
         if behind:
             log.warning("picture.left_for_gc", key=key)
@@ -357,9 +357,10 @@ class Inbox:
         return sealed(record)
 
 
-def take_in(storage: Storage, key_set: KeySet, rules: ReviewRules) -> list[Record] | None:
+def take_in(storage: Storage, key_set: KeySet, rules: ReviewRules, troubles: dict[str, str] | None = None) -> list[Record] | None:
     """Takes in what waits, if nobody else holds the log: the records. None where somebody does, who then takes it in.
 
+    `troubles` is filled with what cannot be taken in, by its key, and why.
     Raises: LogDamaged, KeysError, StorageAway.
     """
     taken: list[Record] = []
@@ -380,6 +381,8 @@ def take_in(storage: Storage, key_set: KeySet, rules: ReviewRules) -> list[Recor
         finally:
             lease.release()
         taken += found.taken
+        if troubles is not None:
+            troubles |= found.troubles
         if not set(inbox.keys(storage)) - found.waiting - set(found.troubles):  # nobody came who saw that the log was held
             break
     return taken
