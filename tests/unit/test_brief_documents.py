@@ -179,11 +179,11 @@ def test_bad_rows_can_be_left_out_and_none_is_lost_from_the_counts(tmp_path: Pat
 def test_the_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source, out, mapping = tmp_path / "b.xlsx", tmp_path / "m.parquet", tmp_path / "columns.map"
     source.write_bytes(workbook({"A": sheet([["Nr", "Motiv", "Preis"], ["a", "a mug", 7], ["b", "[Name] mug", 8]]), "B": sheet([["x"]])}))
-    mapping.write_text("# ours\nNr=id\nMotiv=prompt\n")
+    mapping.write_text("# ours, and some sheets have no SKU\nNr=id\nMotiv=prompt\nSKU=tag.sku\n")
     said = ["--map-from", str(mapping), "--map", "Preis=tag.price", "--sheet", "a"]
     assert main(["manifest", "build", str(source), "-o", str(out), *said]) == 0
     captured = capsys.readouterr()
-    assert captured.out == f"{out}: 2 rows, 0 fault(s), 1 warning(s)\n"
+    assert captured.out == f"{out}: 2 rows of 2 in the source, 0 fault(s), 1 warning(s)\n"
     assert "warning: row 3 (id 'b'), column prompt: '[Name]' looks like a placeholder" in captured.err
     assert main(["manifest", "check", str(source), *said]) == 0
     assert "2 rows, 0 fault(s), 1 warning(s)" in capsys.readouterr().out

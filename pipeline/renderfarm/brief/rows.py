@@ -63,7 +63,7 @@ class Maker:
         self._counts: dict[str, int] = {}
         self._first_id = ""
         self._repeated = ids.Repeated()
-        self._joined = [headers.meaning(name, reading.mapping) for name in reading.id_from.split(",")] if "," in reading.id_from else []
+        self._joined = [headers.meaning(name, reading.meanings) for name in reading.id_from.split(",")] if "," in reading.id_from else []
 
     def rows(self, row: SourceRow) -> Iterator[Made]:
         """What becomes of one row of the source. Raises: ManifestError where all rows together make too many."""

@@ -35,19 +35,20 @@ def rules_of(job: JobSettings | None) -> Rules:
 
 def reading_of(args: argparse.Namespace, job: JobSettings | None) -> ReadAs:
     """How the source is to be read. Raises: UserError for a mapping that says nothing, or a file of it that cannot be read."""
-    said = list(args.map)
+    lines: list[str] = []
     if args.map_from is not None:
         try:
             lines = args.map_from.read_text(encoding="utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise ManifestError("cannot be read as text", str(args.map_from), "write one NAME=COLUMN a line") from error
-        said = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")] + said
-    mapping = parsed_mapping(said)
+    shared = parsed_mapping([line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")], str(args.map_from))
+    mapping = parsed_mapping(args.map)
     made = args.id_from in ("row", "prompt") or "," in args.id_from
     if args.id_from and not made:
         mapping[plain(args.id_from)] = "id"
     return ReadAs(
         mapping=mapping,
+        shared=shared,
         id_from=args.id_from if made else "",
         sheet=args.sheet,
         styles=args.styles,
@@ -70,8 +71,7 @@ def build(args: argparse.Namespace) -> int:
     if not report.rows:
         say(f"renderfarm: {report.seen} rows in, {counts}, nothing was written", file=sys.stderr)
         return UserError.exit_code
-    said = f" of {report.seen} in the source" if report.seen != report.rows else ""
-    say(f"{args.out}: {report.rows} rows{said}" + (f", {counts}" if report.warnings or report.faults else ""))
+    say(f"{args.out}: {report.rows} rows of {report.seen} in the source" + (f", {counts}" if report.warnings or report.faults else ""))
     return 0
 
 

@@ -63,7 +63,7 @@ class _Headers:
             return f"{len(names)} keys; use {COLUMNS_MAX} at most"
         here = {plain(name) for name in names}
         self._seen |= here
-        mapping = {name: target for name, target in self._reading.mapping.items() if name in ("*", *here)}
+        mapping = {name: target for name, target in self._reading.meanings.items() if name in ("*", *here)}
         try:
             columns = understood(names, mapping, self._where)
         except ManifestError as error:
@@ -137,7 +137,7 @@ def parquet(path: Path, source: Brief, reading: ReadAs) -> Iterator[SourceRow]:
     try:
         with pq.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False) as file:
             names = file.schema_arrow.names
-            wanted = understood(names, reading.mapping, str(path))
+            wanted = understood(names, reading.meanings, str(path), reading.mapping)
             read = [name for name, target in zip(names, wanted.targets, strict=True) if target]
             number = 0
             for batch in file.iter_batches(batch_size=1024, columns=read, use_threads=False):
@@ -158,7 +158,7 @@ def _records(content: Any, path: Path, reading: ReadAs) -> list[Any]:
             raise ManifestError(
                 "a workflow of ComfyUI, and no list of prompts", str(path), "write its prompts into a table or a .txt, one a line"
             )
-        meant = {meaning(name, reading.mapping) for name in content}
+        meant = {meaning(name, reading.meanings) for name in content}
         lists = [name for name, value in content.items() if isinstance(value, list | dict) and plain(name) in _LISTS]
         records = [name for name in lists if isinstance(content[name], list) and any(isinstance(entry, dict) for entry in content[name])]
         if len(records) == 1:

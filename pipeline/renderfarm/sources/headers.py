@@ -108,10 +108,13 @@ def recognised(names: Sequence[str], mapping: Mapping[str, str]) -> int:
     return len(targets) if targets & {"prompt", INFOTEXT} else 0
 
 
-def understood(names: Sequence[str], mapping: Mapping[str, str], where: str) -> Columns:
-    """What a header means as a whole. Raises: ManifestError for names that are doubled, unknown or missing, all of them at once."""
+def understood(names: Sequence[str], mapping: Mapping[str, str], where: str, needed: Iterable[str] = ()) -> Columns:
+    """What a header means as a whole. `needed`: names of the mapping that must be there.
+
+    Raises: ManifestError for names that are doubled, unknown or missing, all of them at once.
+    """
     names = [name.strip().lstrip("\ufeff") for name in names]
-    _refuse_unused(names, mapping, where)
+    _refuse_unused(names, needed, where)
     targets = [meaning(name, mapping) if name else None for name in names]
     own = [
         name if target in _OWN.values() and _is_own(name, target, mapping) else None for name, target in zip(names, targets, strict=True)
@@ -164,10 +167,10 @@ def _is_own(name: str, target: str | None, mapping: Mapping[str, str]) -> bool:
     return plain(name) in mapping or _OWN.get(plain(name)) == target
 
 
-def _refuse_unused(names: Sequence[str], mapping: Mapping[str, str], where: str) -> None:
+def _refuse_unused(names: Sequence[str], needed: Iterable[str], where: str) -> None:
     """Raises: ManifestError for a mapping of a column that is not there."""
     there = {plain(name) for name in names}
-    for name in mapping:
+    for name in needed:
         if name != REST and name not in there:
             shown = ", ".join(repr(one) for one in names if one)[:300]
             raise ManifestError(f"--map names a column {name!r} that is not there", where, f"the columns are {shown}")

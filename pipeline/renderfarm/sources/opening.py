@@ -52,7 +52,7 @@ def open_source(uri: str, reading: ReadAs) -> Iterator[Brief]:
 
 def _rows(path: Path, suffix: str, source: Brief, reading: ReadAs) -> Iterator[SourceRow]:
     if suffix in (".csv", ".tsv", ".tab"):
-        return named_rows(delimited.grid_of(path, source, reading.mapping), source, reading, str(path))
+        return named_rows(delimited.grid_of(path, source, reading.meanings), source, reading, str(path))
     if suffix == ".xlsx":
         return _sheet_rows(path, source, reading)
     if suffix == ".txt":
@@ -75,16 +75,16 @@ def _sheet_rows(path: Path, source: Brief, reading: ReadAs) -> Iterator[SourceRo
 
     source.decimal_comma = True
     with path.open("rb") as file:
-        yield from named_rows(Workbook(path, file).grid(source, reading.sheet, reading.mapping), source, reading, str(path))
+        yield from named_rows(Workbook(path, file).grid(source, reading.sheet, reading.meanings), source, reading, str(path))
 
 
 def _text_rows(path: Path, source: Brief, reading: ReadAs) -> Iterator[SourceRow]:
     """A prompt a line; or the table with tabs that spreadsheets call Unicode text."""
-    for _, cells in delimited.grid_of(path, Brief("row"), reading.mapping):
+    for _, cells in delimited.grid_of(path, Brief("row"), reading.meanings):
         first = [str(cell).strip() for cell in cells]
-        if len(first) > 1 and recognised(first, reading.mapping):
+        if len(first) > 1 and recognised(first, reading.meanings):
             source.unit = "row"
-            return named_rows(delimited.grid_of(path, source, reading.mapping), source, reading, str(path))
+            return named_rows(delimited.grid_of(path, source, reading.meanings), source, reading, str(path))
         break
     return lists.lines(path, source)
 

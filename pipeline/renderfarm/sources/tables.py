@@ -23,12 +23,12 @@ def named_rows(grid: Grid, source: Brief, reading: ReadAs, where: str) -> Iterat
     head = list(itertools.islice((row for row in grid if not _blank(row[1])), _HEADER_WITHIN))
     if not head:
         return
-    at = max(range(len(head)), key=lambda n: (recognised(_texts(head[n][1], where), reading.mapping), -n))
+    at = max(range(len(head)), key=lambda n: (recognised(_texts(head[n][1], where), reading.meanings), -n))
     number, names = head[at][0], _texts(head[at][1], where)
-    if not recognised(names, reading.mapping) and len([name for name in names if name]) == 1:
+    if not recognised(names, reading.meanings) and len([name for name in names if name]) == 1:
         remedy = "write `prompt` above the list, or save it as .txt: a prompt a line"
         raise ManifestError("no row names the column", where, remedy)
-    columns = understood(names, reading.mapping, where)
+    columns = understood(names, reading.meanings, where, reading.mapping)
     if at:
         above = "; ".join(" ".join(text for text in _texts(cells, where) if text)[:60] for _, cells in head[:at])
         source.notes.append(f"the header is row {number}; left out above it: {above!r}")

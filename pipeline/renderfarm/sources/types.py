@@ -30,12 +30,14 @@ def words(text: str) -> frozenset[str]:
 class ReadAs:
     """How a source is to be read, beyond what it says itself.
 
-    `mapping`: a column's name, as `headers.plain` has it → what it means; `*` stands for every column that is not known. `id_from`: `row`,
+    `mapping`: a column's name, as `headers.plain` has it → what it means; `*` stands for every column that is not known. `shared`:
+    the same from a file for many sources, some of which lack such a column. `id_from`: `row`,
     `prompt`, names of columns with commas between, or "" (the column of ids, else the whole row). `pixels`: the area of a picture of
     which only the aspect is said.
     """
 
     mapping: Mapping[str, str] = field(default_factory=dict)
+    shared: Mapping[str, str] = field(default_factory=dict)
     id_from: str = ""
     sheet: str = ""
     styles: Path | None = None
@@ -44,6 +46,11 @@ class ReadAs:
     variants_seed: int = 0
     rows_made_max: int = ROWS_MADE_MAX
     pixels: int = 1024 * 1024
+
+    @property
+    def meanings(self) -> dict[str, str]:
+        """Both mappings; what was said for this source alone wins."""
+        return {**self.shared, **self.mapping}
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ TEXTS_CHARS_MAX = 256 << 20
 RATIO_MAX = 400
 """A part of more than `_RATIO_FROM` bytes that unpacks to so many times its packed size is a bomb. One word repeated reaches 200."""
 _RATIO_FROM = 32 << 20
-_MACROS = re.compile(r"vbaProject|/macrosheets/|\.bin$", re.I)
+_MACROS = re.compile(r"vbaProject|/macrosheets/|(?:^|/)workbook\.bin$|vbaData", re.I)
 _ESCAPE = re.compile(r"_x([0-9A-Fa-f]{4})_")
 _REF = re.compile(r"([A-Z]{1,4})([0-9]{1,8})$")
 _BROKEN = (
