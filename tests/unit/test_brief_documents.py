@@ -103,6 +103,10 @@ def test_parquet_with_the_columns_of_another_program(tmp_path: Path) -> None:
 def test_a_prompt_a_line_and_a_folder_of_files(tmp_path: Path) -> None:
     report, rows = built(tmp_path, "s.txt", "# a note\na red mug\n\na blue mug, big\n")
     assert [row.prompt for row in rows] == ["a red mug", "a blue mug, big"] and "1 line(s) that begin with #" in report.notes[0]
+    block = "a mug\nNegative prompt: blur\nSteps: 20, Sampler: Euler a, Seed: 5\n\na box\nSteps: 9, Sampler: x, Seed: 6\n"
+    assert [(row.prompt, row.negative_prompt, row.steps, row.seed) for row in built(tmp_path, "b.txt", block)[1]] == [
+        ("a mug", "blur", 20, 5), ("a box", None, 9, 6),
+    ]  # fmt: skip
     folder = tmp_path / "prompts"
     folder.mkdir()
     for name in ("10", "2", "cat"):
@@ -211,3 +215,15 @@ def test_sources_that_are_far_too_large_are_not_read(tmp_path: Path) -> None:
             file.truncate(size)
         with pytest.raises(ManifestError, match=what):
             brief.build(tmp_path / name, tmp_path / "m.parquet")
+
+
+def test_a_template_may_say_sizes_by_name(tmp_path: Path) -> None:
+    source = "rows:\n  - {id: a, prompt: a mug, size: story}\n  - {id: b, prompt: a mug, aspect: '4:5', seed: 7}\n"
+    assert [(row.width, row.height) for row in built(tmp_path, "s.yaml", source)[1]] == [(1080, 1920), (896, 1120)]
+
+
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity", "1e999", "[]", "{}", "true", '"x"'])
+def test_what_is_no_number_in_json_is_a_fault(tmp_path: Path, value: str) -> None:
+    for column in ("guidance", "seed", "steps"):
+        report, rows = built(tmp_path, "s.jsonl", f'{{"id": "a", "prompt": "m", "{column}": {value}}}\n')
+        assert report.faults or (value in ("[]", "{}") and getattr(rows[0], column) is None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,21 +11,32 @@ from renderfarm.sources.encoding import encoding_of
 from renderfarm.sources.types import CELL_CHARS_MAX, Brief, SourceRow
 
 FILES_MAX = 1_000_000
+_SETTINGS = re.compile(r"\s*(?:Negative prompt:|Steps:\s*\d+\s*,)")
 
 
 def lines(path: Path, source: Brief) -> Iterator[SourceRow]:
-    """A prompt a line; blank lines and those that begin with `#` are left out, and the latter counted. Raises: ManifestError, OSError."""
+    """A prompt a line; blank lines and those that begin with `#` are left out, and the latter counted.
+
+    Lines of settings, as A1111 writes them below a prompt, belong to it. Raises: ManifestError, OSError.
+    """
     comments = 0
     with path.open(encoding=encoding_of(path, source)) as file:
         number = 0
+        held: SourceRow | None = None
         while line := file.readline(CELL_CHARS_MAX + 1):
             number += 1
             if len(line) > CELL_CHARS_MAX:
                 raise ManifestError(f"line {number} has more than {CELL_CHARS_MAX} characters", str(path), "write one prompt a line")
             if line.lstrip().startswith("#"):
                 comments += 1
+            elif held is not None and _SETTINGS.match(line):
+                held.cells["prompt"] += f"\n{line.strip()}"
             elif line.strip():
-                yield SourceRow(number, {"prompt": line.strip()})
+                if held is not None:
+                    yield held
+                held = SourceRow(number, {"prompt": line.strip()})
+    if held is not None:
+        yield held
     if comments:
         source.notes.append(f"{comments} line(s) that begin with # are comments and were left out")
 

@@ -29,6 +29,7 @@ import yaml
 from renderfarm.errors import ManifestError
 from renderfarm.manifest.cells import NO_TEXT, known_key
 from renderfarm.manifest.columns import nearest, unknown_remedy
+from renderfarm.sources.headers import SAID
 
 Lists = dict[str, list[Any]]
 
@@ -87,7 +88,7 @@ def _parts(source: Path) -> tuple[Lists, list[dict[str, Any]]]:
         raise ManifestError("'defaults' must map columns to values", str(source), "write column: value lines below it")
     merged = [_merged(defaults, row) for row in rows]
     for key in dict.fromkeys(itertools.chain.from_iterable(merged)):
-        if not known_key(str(key)):
+        if not known_key(str(key)) and str(key) not in SAID:
             raise ManifestError(f"no such column {key!r}", str(source), unknown_remedy(str(key), set(defaults)))
     return lists, merged
 
