@@ -284,3 +284,20 @@ def test_every_kind_of_line_end(tmp_path: Path, end: str) -> None:
     assert len(built(tmp_path, "s.csv", f"id,prompt{end}a,m{end}{end}b,x{end}")[1]) == 2
     assert len(built(tmp_path, "s.tsv", f"id\tprompt{end}a\tm{end}b\tx")[1]) == 2
     assert len(built(tmp_path, "s.txt", f"a mug{end}{end}a box")[1]) == 2
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "size"),
+    [
+        ("512", "", (512, 640)),
+        ("", "640", (512, 640)),
+        ("512", "640", (512, 640)),
+        ("512", "632", (512, 632)),
+        ("512", "512", None),
+        ("x", "", None),
+    ],
+)
+def test_an_aspect_beside_sides(tmp_path: Path, width: str, height: str, size: tuple[int, int] | None) -> None:
+    report, rows = built(tmp_path, "s.csv", f"id,prompt,aspect,width,height\na,m,4:5,{width},{height}\n")
+    assert (size is None) is bool(report.faults)
+    assert size is None or (rows[0].width, rows[0].height) == size

@@ -28,7 +28,6 @@ class Alike:
     def __init__(self) -> None:
         self._sketches = np.zeros(PLACES, np.uint64)
         self._ids: dict[int, str] = {}
-        self._told = 0
 
     def __call__(self, row: PromptRow) -> Iterator[Reason]:
         """The doubt about this row, if there is one."""

@@ -31,8 +31,10 @@ def whole(value: Any) -> Any:
         value = value.value
     if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
         return int(value)
-    if not isinstance(value, str) or _WHOLE.fullmatch(value := value.strip()):
+    if not isinstance(value, str):
         return value
+    if _WHOLE.fullmatch(value := value.strip()):
+        return int(value)
     if match := _ZEROS.fullmatch(value):
         return int(match.group(1))
     if _POWER.fullmatch(value):

@@ -7,7 +7,7 @@ Every row of the source becomes rows of the manifest or has a fault; nothing is 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -206,39 +206,44 @@ class Maker:
             row.reasons.append(("adapter", str(error), "name each once"))
 
     def _take_size(self, row: _Row) -> None:
-        """`size` and `aspect` → width and height, unless the row has both of them."""
+        """`size` and `aspect` → width and height."""
         for name in (headers.SIZE, headers.ASPECT):
             said = row.cells.pop(name, None)
             text = _plain(said).strip() if said is not None else ""
             if not text:
                 continue
             try:
-                width, height = sizes.size_of(text, self._reading.pixels)
-                sides = {side: row.cells[side] for side in ("width", "height") if row.cells.get(side) not in (None, "")}
-                if name == headers.ASPECT and len(sides) == 1:
-                    wide, high = sizes.ratio(text)
-                    known = whole(next(iter(sides.values())))
-                    if isinstance(known, int):
-                        width, height = (
-                            (known, round(known * high / wide / 8) * 8) if "width" in sides else (round(known * wide / high / 8) * 8, known)
-                        )
-                elif name == headers.ASPECT and len(sides) == 2:
-                    wide, high = sizes.ratio(text)
-                    both = [whole(side) for side in (row.cells["width"], row.cells["height"])]
-                    if all(isinstance(side, int) and side > 0 for side in both) and abs(both[0] * high / (both[1] * wide) - 1) < 0.03:
-                        continue
+                width, height = self._size(row, text, name == headers.ASPECT)
             except (ValueError, NotOneNumber) as error:
-                row.reasons.append(("width", str(error) if isinstance(error, ValueError) else error.what, "say the size in one way"))
+                what = error.what if isinstance(error, NotOneNumber) else str(error)
+                row.reasons.append(("width", what, "say the size in one way"))
                 continue
             row.take("width", str(width), f"{name} {text!r} means")
             row.take("height", str(height), f"{name} {text!r} means")
+
+    def _size(self, row: _Row, text: str, aspect: bool) -> tuple[int, int]:
+        """The size that a text means beside the sides that the row says: an aspect gives the other side, or agrees within 3 %.
+
+        Raises: ValueError in words, NotOneNumber.
+        """
+        width, height = (whole(row.cells[side]) if row.cells.get(side) not in (None, "") else None for side in ("width", "height"))
+        if aspect and (isinstance(width, int) or isinstance(height, int)):
+            wide, high = sizes.ratio(text)
+            if isinstance(width, int) and isinstance(height, int):
+                if height > 0 and abs(width * high / (height * wide) - 1) < 0.03:
+                    return width, height
+            elif isinstance(width, int):
+                return width, round(width * high / wide / 8) * 8
+            elif isinstance(height, int):
+                return round(height * wide / high / 8) * 8, height
+        return sizes.size_of(text, self._reading.pixels)
 
     def _cell(self, name: str, value: Any) -> Any:
         """One value as its column has it: numbers read, a spreadsheet's numbers as shown in texts. Raises: NotOneNumber."""
         if name in WHOLES:
             number = whole(value)
             # Other tools draw a seed of their own for -1.
-            return None if name == "seed" and number in (-1, "-1") else number
+            return None if name == "seed" and number == -1 else number
         if name in FRACTIONS:
             return fraction(value, self._source.decimal_comma)
         if isinstance(value, Number):
@@ -277,9 +282,3 @@ def _column(name: str) -> str:
     if name.startswith(TAG_PREFIX):
         return "tags"
     return name if known_key(name) else {headers.SIZE: "width", headers.ASPECT: "width"}.get(name, "prompt")
-
-
-def of_all(rows: Iterable[SourceRow], maker: Maker) -> Iterator[Made]:
-    """Every row of the source through the maker."""
-    for row in rows:
-        yield from maker.rows(row)
