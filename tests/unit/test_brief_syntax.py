@@ -78,6 +78,13 @@ def test_a_column_and_the_prompt_that_say_different_things_are_refused(tmp_path:
     assert [fault.column for fault in built(tmp_path, "a mug <lora:b:1>", ', "adapter": "b"')[0].faults] == ["adapter"]
 
 
+def test_no_text_beside_lettering_is_said_and_does_not_forbid_it(tmp_path: Path) -> None:
+    report, rows = built(tmp_path, 'a sign that says "SALE" --no text')
+    assert rows[0].text is None and rows[0].negative_prompt == "text"
+    assert any("'SALE'" in doubt.what and "--no text" in doubt.what for doubt in report.warnings)
+    assert built(tmp_path, "a sign --no text", ', "text": "SALE"')[1][0].text == "SALE"
+
+
 def test_a_workflow_in_a_cell_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "s.csv"
     path.write_text('id,prompt\na,"{""3"": {""class_type"": ""KSampler"", ""inputs"": {}}}"\n')

@@ -15,12 +15,13 @@ from renderfarm.brief import ids, sizes, styles, syntax, variants
 from renderfarm.brief.numbers import NotOneNumber, fraction, whole
 from renderfarm.errors import ManifestError
 from renderfarm.manifest.adapters import parse, spelled
-from renderfarm.manifest.cells import TAG_PREFIX, convert, known_key
+from renderfarm.manifest.cells import NO_TEXT, TAG_PREFIX, convert, known_key
 from renderfarm.manifest.columns import FRACTIONS, LIST_OF_ADAPTERS, WHOLES
 from renderfarm.manifest.types import Reason
 from renderfarm.sources import headers
 from renderfarm.sources.shown import Number
 from renderfarm.sources.types import Brief, ReadAs, SourceRow, Unreadable
+from renderfarm.wording import reading
 
 
 @dataclass(slots=True)
@@ -189,11 +190,19 @@ class Maker:
             if name == "negative_prompt" and row.cells.get(name):
                 row.cells[name] = f"{_plain(row.cells[name])}, {value}"
             elif name == "text":
-                row.cells.setdefault(name, value)
+                self._take_no_text(row, found.prompt)
             else:
                 row.take(name, value, "the prompt")
         if adapter := angles.cells.get("adapter"):
             self._add_adapters(row, adapter)
+
+    def _take_no_text(self, row: _Row, prompt: str) -> None:
+        """`--no text` forbids lettering, unless the row asks for some."""
+        if wanted := reading(None, prompt).text:
+            what = f"the prompt asks for the words {wanted!r} and says --no text"
+            row.doubts.append(("prompt", what, 'say in the column `text` which words must be seen, or "" for none'))
+        else:
+            row.cells.setdefault("text", NO_TEXT)
 
     def _add_adapters(self, row: _Row, named: str) -> None:
         own = row.cells.pop(LIST_OF_ADAPTERS, row.cells.get("adapter", ""))

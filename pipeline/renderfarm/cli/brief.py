@@ -68,11 +68,20 @@ def _about(source: str, report: BuildReport, plan: Plan, explainer: Explainer, s
         "unit": report.unit,
         "totals": _totals(report, plan, sums),
         "checks": [f"{one.name}: {f'will not run: {one.away}' if one.away else 'runs'}" for one in explainer.checks],
-        "campaigns": [f"{name}: {count} images" for name, count in sums.campaigns.most_common(CAMPAIGNS_SHOWN)],
+        "campaigns": [_campaign(name, count, plan, sums) for name, count in sums.campaigns.most_common(CAMPAIGNS_SHOWN)],
         "sizes": [f"{size}: {count} images" for size, count in sums.sizes.most_common(CAMPAIGNS_SHOWN)],
         "notes": [*report.notes, *plan.resolved.notes],
         "faults": [str(fault) for fault in report.faults[:FAULTS_SHOWN]],
     }
+
+
+def _campaign(name: str, images: int, plan: Plan, sums: Sums) -> str:
+    """Its share by images of what all of them take."""
+    hours, per_hour, cost = plan.estimate.renderer_hours, plan.resolved.job.cost.per_hour, ""
+    share = None if hours is None or not sums.images else hours * images / sums.images
+    if share is not None and per_hour is not None:
+        cost = f", {share * per_hour:.2f} {plan.resolved.job.cost.currency}"
+    return f"{name}: {images} images" + (f", about {share:.2f} renderer hours{cost}" if share is not None else "")
 
 
 def _totals(report: BuildReport, plan: Plan, sums: Sums) -> list[str]:
