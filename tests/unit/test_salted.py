@@ -149,6 +149,9 @@ def test_rows_whose_values_went_are_new_images_and_every_count_holds(tmp_path: P
     assert {r.seed for r in new if r.outcome != "failed"} == {r.seed for r in records(first) if r.seed} | {r.seed for r in new if r.seed}
     size = second.writer.size
     assert farm.open_session(drawn.resolved(job, skip_invalid=True)).writer.size == size, "and then nothing changes any more"
+    state = reading.read_state(second.storage)
+    assert state.forgotten == 6 and state.superseded() and not state.changing and not state.unknown(), "nor is the manifest looked through"
+    assert forget(second.storage) == 12 and reading.read_state(second.storage).unknown()
 
 
 @pytest.mark.parametrize("part", range(4))

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from renderfarm.log import parts, snapshot
+from renderfarm.log.state import LogState
 from renderfarm.log.writer import LogWriter
 from renderfarm.output import SALTED_SNAPSHOT, part_key, part_number
+from renderfarm.records.tables import to_table
 from renderfarm.schema import Record
 from renderfarm.storage import LocalStorage, Storage, Stored
 from tests.unit.test_writer import KEY, OTHER, SIGNER, attempt, image_id, plan
@@ -134,3 +137,27 @@ def test_the_audit_and_a_gap_do_not_care(storage: Counting) -> None:
     report = audit(storage, Trust({SIGNER.name: KEY.public_key()}, b"", ()))
     assert report.found == {"part-missing": 1}
     storage.put(part_key(1), data)
+
+
+def test_a_snapshot_of_an_earlier_program_is_used_where_it_lacks_nothing() -> None:
+    """What it does not hold, it may be short of: when people spoke, and which images lost their values."""
+    later = ("spoken_images", "spoken", "saltless")
+    state = LogState()
+    state.fold(to_table([plan(2), attempt(1)]))
+    arrays = {name: array for name, array in state.dump().items() if name not in later}
+    assert _told_of(LogState.restore(arrays)) == _told_of(state)
+    for more in (Record("review", image_id=image_id(1), attempt=1, outcome="rejected", finished_us=5), forgotten_attempt(2)):
+        state = LogState()
+        state.fold(to_table([plan(2), attempt(1), more]))
+        again = LogState.restore(state.dump())
+        assert _told_of(again) == _told_of(state)
+        with pytest.raises(KeyError):
+            LogState.restore({name: array for name, array in state.dump().items() if name not in later})
+
+
+def forgotten_attempt(number: int) -> Record:
+    return dataclasses.replace(attempt(number), version=4, salt=None, row_id=None)
+
+
+def _told_of(state: LogState) -> tuple[object, ...]:
+    return list(state.images()), state.spoken(image_id(1)), state.unknown(), state.forgotten, state.changing

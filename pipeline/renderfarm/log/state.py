@@ -118,6 +118,10 @@ class LogState:
         self.salts = KnownSalts()
         self.forgotten = 0
         """Attempts of version 4 or later whose values are gone."""
+        self.changing = False
+        """Whether the newest change of the plan may be half done: nothing was rendered after it yet."""
+        self._saltless: set[bytes] = set()
+        """Images of which no record has its values."""
         self.statements: set[bytes] = set()
         """What people said, by the first 16 bytes of the SHA-256 of each signed note."""
         self._spoken: dict[bytes, int] = {}
@@ -158,6 +162,7 @@ class LogState:
         elif kind == "statement":
             pass  # known or not, it changes no image's state; nor does a review that came too late to
         elif kind in ("superseded", "reinstated"):
+            self.changing = True
             key = _image_key(row["image_id"])
             packed = self._images.get(key, 0)
             self._set(key, packed | _SUPERSEDED if kind == "superseded" else packed & ~_SUPERSEDED)
@@ -168,6 +173,7 @@ class LogState:
         planned = row["planned"]
         if not isinstance(planned, int) or planned < 0:
             raise LogDamaged(f"a plan record that plans {planned} images")
+        self.changing = True
         manifest, settings = row["manifest_digest"], row["settings_digest"]
         assert manifest is None or isinstance(manifest, str)
         assert settings is None or isinstance(settings, str)
@@ -180,10 +186,16 @@ class LogState:
         packed = self._images.get(key, 0)
         if row["version"] != PLAIN_VERSION and (not packed or self.forgotten):  # an earlier record's values may be gone, and this one's not
             self.salts.add(row["row_id"], row["salt"])
-        self.forgotten += isinstance(row["version"], int) and row["version"] > PLAIN_VERSION and row["salt"] is None
+        if isinstance(row["version"], int) and row["version"] > PLAIN_VERSION:
+            self.forgotten += row["salt"] is None
+            if row["salt"] is not None:
+                self._saltless.discard(key)
+            elif not packed:
+                self._saltless.add(key)
         rejected, last = packed >> _REJECTED_SHIFT & _COUNT, max(packed >> _LAST_SHIFT & _COUNT, number)
         flags, chosen = packed & (_ACCEPTED | _SUPERSEDED), packed >> _CHOSEN_SHIFT
         self.attempts += 1
+        self.changing = self.changing and outcome == "failed"  # a row that cannot be planned fails with the plan
         if outcome == "accepted":
             if packed & _ACCEPTED and len(self.twice) < 100:
                 self.twice.append(key.hex())
@@ -232,6 +244,7 @@ class LogState:
             "reviews": self.reviews,
             "salted": self.salted,
             "forgotten": self.forgotten,
+            "changing": self.changing,
         }
         reasons = [[*key, count] for key, count in self.reasons.items()]
         text = json.dumps({**sums, "twice": self.twice, "reasons": reasons}).encode()
@@ -245,6 +258,7 @@ class LogState:
             **self._pdqs.dump(),
             **self.salts.dump(),
             "statements": statements,
+            "saltless": np.frombuffer(b"".join(sorted(self._saltless)), np.uint8).reshape(-1, 16),
             "spoken_images": np.frombuffer(b"".join(self._spoken), np.uint8).reshape(-1, 16),
             "spoken": np.fromiter(self._spoken.values(), np.int64, len(self._spoken)),
         }
@@ -259,7 +273,10 @@ class LogState:
         state.attempts, state.failed_attempts, state.reviews = sums["attempts"], sums["failed"], sums["reviews"]
         state.salted, state.forgotten, state.salts = sums["salted"], sums["forgotten"], KnownSalts.restore(arrays)
         state.statements = {key.tobytes() for key in arrays["statements"]}
-        if state.reviews:  # a snapshot of an earlier program lacks their times: it is not used
+        state.changing = sums.get("changing", True)
+        if state.forgotten:  # a snapshot of an earlier program lacks them: it is not used
+            state._saltless = {key.tobytes() for key in arrays["saltless"]}
+        if state.reviews:  # nor has it their times
             spoken = arrays["spoken_images"].tobytes()
             state._spoken = {spoken[16 * place : 16 * place + 16]: time_us for place, time_us in enumerate(arrays["spoken"].tolist())}
         keys = arrays["images"].tobytes()
@@ -289,6 +306,10 @@ class LogState:
         """Whether all images with these keys are accepted; looks at no key after the first that is not."""
         known = self._images.get
         return all(known(key, 0) & _ACCEPTED for key in keys)
+
+    def unknown(self) -> bool:
+        """Whether images of the plan have lost their values: then their rows have other salts, and so new images."""
+        return any(not self._images[key] & _SUPERSEDED for key in self._saltless)
 
     def superseded(self) -> set[str]:
         """Ids of the images that are in no plan any more."""

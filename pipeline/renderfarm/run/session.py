@@ -162,12 +162,13 @@ def _record_plan(session: Session) -> None:
     """Commit the plan if it differs from the last: images that left, the plan, images that came back, rows that are bad.
 
     More of them than one part holds take several, and a crash between two leaves the change half done: so a plan that is recorded is
-    looked through again where images were ever superseded or rows are bad, and what is missing is written. So it is where values were
-    taken away: their rows have new salts, and so new images.
+    looked through again until something was rendered after it, and where rows are bad, and what is missing is written. So it is where
+    values were taken away: their rows have new salts, and so new images.
     """
     state, resolved, salts = session.state, session.resolved, session.salts
     recorded = state.plan is not None and state.plan.plan_digest == resolved.plan_digest
-    if recorded and not resolved.bad_rows and not state.forgotten and not any(image.superseded for _, image in state.images()):
+    half_done = state.changing and any(image.superseded for _, image in state.images())
+    if recorded and not resolved.bad_rows and not half_done and not state.unknown():
         return
     logged = {image_id for image_id, _ in state.images()}
     kept = {key.hex() for key in resolved.image_keys(salts) if state.knows(key)} if logged else set()

@@ -347,8 +347,8 @@ class Inbox:
         except Refused as error:
             if self._writer.record_version < 4:
                 raise
-            blank, why = self._blank(letter), Verdict(CHECK, "not_run", f"too late: {error.what}")
-            return sealed(dataclasses.replace(blank, salt=tried.salt or letter.salt or secrets.token_hex(16), verdicts=(why,)))
+            late, why = self._repeating(self._blank(letter), statement), Verdict(CHECK, "not_run", f"too late: {error.what}")
+            return sealed(dataclasses.replace(late, salt=tried.salt or letter.salt or secrets.token_hex(16), verdicts=(why,)))
         record = self._repeating(reviewed(letter, tried, accepts, self._writer.state, self._writer.record_version), statement)
         if moves(self._writer.state, tried, accepts):
             file = {name: getattr(tried, name) for name in ("media_type", "file_sha256", "file_bytes", "thumb_key")}
