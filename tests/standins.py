@@ -6,6 +6,7 @@ Pictures of random weights are coloured noise that depends on prompt and seed, a
 from __future__ import annotations
 
 import atexit
+import inspect
 import io
 import shutil
 import tempfile
@@ -97,6 +98,8 @@ def control_of(name: str) -> Path:
     """Returns the folder of a tiny ControlNet for the stand-in `name`. Its last layers are random, not zero as before training, so that
     it counts."""
     folder = _scratch() / f"{name}-control"
+    if name.startswith("flux"):
+        return _flux_control(folder, 4 if name == "flux_union" else None)
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.manual_seed(2)
@@ -104,6 +107,20 @@ def control_of(name: str) -> Path:
         control = diffusers.ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=(8, 8, 8, 16))
         for layer in (*control.controlnet_down_blocks, control.controlnet_mid_block, control.controlnet_cond_embedding.conv_out):
             torch.nn.init.normal_(layer.weight, std=0.2)
+        control.save_pretrained(folder, safe_serialization=True)
+    return folder
+
+
+def _flux_control(folder: Path, modes: int | None) -> Path:
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.manual_seed(2)
+        transformer = diffusers.FluxTransformer2DModel.from_pretrained(folder_of("flux"), subfolder="transformer")
+        options = {name: value for name, value in transformer.config.items() if not name.startswith("_")} | {"num_mode": modes}
+        known = inspect.signature(diffusers.FluxControlNetModel.__init__).parameters
+        control = diffusers.FluxControlNetModel(**{name: value for name, value in options.items() if name in known})
+        for parameter in control.parameters():
+            torch.nn.init.normal_(parameter, std=0.08)
         control.save_pretrained(folder, safe_serialization=True)
     return folder
 

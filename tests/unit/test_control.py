@@ -8,11 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from PIL import Image
 
 from renderfarm.errors import ManifestError, RenderFailed, UserError, WeightsError
 from renderfarm.job import JobSettings
@@ -24,6 +26,7 @@ from renderfarm.render import Renderer
 from renderfarm.resolve import read_job_file, resolve_job
 from renderfarm.schema import Attempt, PromptRow
 from renderfarm.storage import LocalStorage
+from tests import plain
 from tests.standins import attempt, control_of, folder_of, png
 
 NAMES = ("sd", "sdxl", "sd_wide")
@@ -151,7 +154,8 @@ def test_what_does_not_fit_is_refused_before_anything_renders(folders: Any, tmp_
     assert "the ControlNet has cross_attention_dim 64, the weights have 32" in said.what
     said = refusal(model({**folders, "sd": (folders["sd_wide"][0], own)}))
     assert "reads latents of 4 channels, the weights have 16" in said.what
-    assert "not built for this family (flux)" in refusal(model(folders, "flux")).what
+    with pytest.raises(WeightsError, match=r"not built for this family \(sd3\)"):
+        resolve(ModelSettings.model_validate({"weights": str(folder_of("sd3")), "controlnet": {"weights": str(own)}}))
     said = refusal(model(folders, control={"weights": str(edit(own, tmp_path / "union", _class_name="ControlNetUnionModel"))}))
     assert "this is a ControlNetUnionModel" in said.what
     assert "no such folder" in refusal(model(folders, control={"weights": str(tmp_path / "nowhere")})).what
@@ -243,3 +247,34 @@ def test_a_job_resolves_control_images_as_it_does_init_images(folders: Any, tmp_
     ):
         with pytest.raises((ManifestError, UserError), match=what):
             resolve_job(job(str(tmp_path / picture), **more))
+
+
+@pytest.mark.parametrize(("name", "mode"), [("flux", None), ("flux_union", 2)])
+def test_flux_is_guided_as_diffusers_guides_it(name: str, mode: int | None) -> None:
+    control: dict[str, Any] = {"weights": str(control_of(name)), "scale": 0.7, "mode": mode}
+    settings = ModelSettings.model_validate({"weights": str(folder_of("flux")), "device": "cpu", "batch": 2, "controlnet": control})
+    made = Renderer(resolve(settings), settings)
+    levels = np.arange(64 * 64 * 3, dtype=np.uint32).reshape(64, 64, 3).astype(np.uint8)
+    one = attempt(steps=3)
+    guided = replace(one, image=replace(one.image, control_image="c", control_digest="c"))
+    got, info = made.render([guided], inputs={"c": png(levels)})
+    both, _ = made.render([guided, replace(guided, seed=8)], inputs={"c": png(levels)})
+    net = diffusers.FluxControlNetModel.from_pretrained(control_of(name))
+    pipe = diffusers.FluxControlNetPipeline.from_pipe(plain.loaded(folder_of("flux")), controlnet=net)
+    pipe.set_progress_bar_config(disable=True)
+    call: dict[str, Any] = {"control_image": Image.fromarray(levels), "controlnet_conditioning_scale": 0.7, "num_inference_steps": 3}
+    call |= {} if mode is None else {"control_mode": mode}
+    assert plain.apart(got[0], plain.drawn(pipe, **call)) <= 1
+    assert plain.apart(both[0], got[0]) <= 3 and plain.apart(both[1], plain.drawn(pipe, seed=8, **call)) <= 3, "rounding in a batch"
+    assert plain.apart(got[0], made.render([one])[0][0]) > 1, "it counts"
+    assert ("controlnet.mode" in dict(info.settings)) == (mode is not None)
+
+
+@pytest.mark.parametrize(("name", "weights", "mode", "expected"), [
+    ("flux_union", "flux", None, "unites 4 kinds"), ("flux_union", "flux", 4, "unites 4 kinds"), ("flux", "flux", 1, "remove"),
+    ("flux", "sd", None, "only a ControlNetModel"), ("sd", "flux", None, "only a FluxControlNetModel"), ("flux", "sd3", None, "not built"),
+])  # fmt: skip
+def test_a_controlnet_of_flux_that_does_not_fit_is_refused(name: str, weights: str, mode: int | None, expected: str) -> None:
+    control = {"weights": str(control_of(name)), "mode": mode}
+    with pytest.raises(WeightsError, match=expected):
+        resolve(ModelSettings.model_validate({"weights": str(folder_of(weights)), "controlnet": control}))

@@ -36,6 +36,7 @@ class ControlSettings(Section):
     weights: str = Field(min_length=1, description="Local folder with its config.json and .safetensors, or a Hub id.")
     revision: str | None = Field(None, description="For a Hub id: the full commit hash (40 hex digits). Required there.")
     scale: float = Field(1.0, ge=0, le=2, description="How much it counts; 1 is as it was trained.")
+    mode: int | None = Field(None, ge=0, le=63, description="Which kind of picture it reads, for a ControlNet that unites several.")
 
     @field_validator("revision")
     @classmethod
@@ -146,7 +147,7 @@ class ModelSettings(Section):
         default_factory=dict, description="LoRA adapters by the name that a row's `adapter` column uses."
     )
     controlnet: ControlSettings | None = Field(
-        None, description="A ControlNet for rows with a `control_image`. Stable Diffusion 1/2 and SDXL."
+        None, description="A ControlNet for rows with a `control_image`. Stable Diffusion 1/2, SDXL; FLUX.1 from words alone."
     )
     memory: Literal["auto", "full", "offload", "sequential"] = Field(
         "auto",

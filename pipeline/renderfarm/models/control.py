@@ -31,11 +31,14 @@ EQUAL = ("cross_attention_dim", "block_out_channels", "down_block_types", "addit
 """Fields that say the same of a UNet and of the ControlNet that was copied from it (`ControlNetModel.from_unet`)."""
 
 
+FLUX_EQUAL = ("in_channels", "num_attention_heads", "attention_head_dim", "joint_attention_dim", "pooled_projection_dim", "axes_dims_rope")
+
+
 @dataclass(frozen=True, slots=True)
 class ResolvedControl:
     """One ControlNet that may be loaded: `digest` over `files` in the folder `path`, as `fingerprint.combined` defines it.
 
-    `weights`: as the job names it; `parameters`: number of weights; `scale`: how much it counts.
+    `weights`: as the job names it; `parameters`: number of weights; `scale`: how much it counts; `mode`: of one that unites several.
     """
 
     weights: str
@@ -46,11 +49,12 @@ class ResolvedControl:
     variant: str | None
     parameters: int
     scale: float
+    mode: int | None = None
 
     @property
     def identity(self) -> str:
         """What an image that is drawn with it owes to it."""
-        return f"{self.digest} at {self.scale}"
+        return f"{self.digest} at {self.scale}" + ("" if self.mode is None else f" mode {self.mode}")
 
 
 def resolve_control(settings: ControlSettings, family: Family, folder: Path, *, accept_licence: bool) -> ResolvedControl:
@@ -59,10 +63,12 @@ def resolve_control(settings: ControlSettings, family: Family, folder: Path, *, 
     Raises WeightsError: missing, damaged, a pickle, code, no ControlNet, made for other weights, a licence that was not accepted.
     """
     if not family.control:
-        raise WeightsError(f"ControlNet is not built for this family ({family.name})", WHERE, "use Stable Diffusion 1/2 or SDXL weights")
+        raise WeightsError(
+            f"ControlNet is not built for this family ({family.name})", WHERE, "use Stable Diffusion 1/2, SDXL or FLUX.1 weights"
+        )
     place = locate_control(settings)
     config = read_json(place / "config.json")
-    problem = misfit(config, read_json(folder / family.denoiser / "config.json"))
+    problem = misfit(config, read_json(folder / family.denoiser / "config.json"), family, settings.mode)
     if problem:
         raise WeightsError(problem, str(place), "use a ControlNet that was trained on these weights' family")
     licence = read_licence(place)
@@ -73,7 +79,8 @@ def resolve_control(settings: ControlSettings, family: Family, folder: Path, *, 
     parameters = sum(check_safetensors(place / name) for name in weights)
     files = ("config.json", *weights)
     digest = combined(fingerprint(place, files, cache=cache_folder()))
-    return ResolvedControl(settings.weights, settings.revision or "", str(place), digest, files, variant, parameters, settings.scale)
+    own = (settings.weights, settings.revision or "", str(place))
+    return ResolvedControl(*own, digest, files, variant, parameters, settings.scale, settings.mode)
 
 
 def locate_control(settings: ControlSettings) -> Path:
@@ -91,15 +98,21 @@ def locate_control(settings: ControlSettings) -> Path:
     return hub.fetch(settings.weights, settings.revision, WANTED)
 
 
-def misfit(config: dict[str, Any], unet: dict[str, Any]) -> str:
-    """Returns why a ControlNet with this config does not fit a UNet with that one; empty if it does."""
-    kind = config.get("_class_name")
-    if kind != "ControlNetModel":
-        return f"this is a {kind}, and only a ControlNetModel can be used"
-    for field in EQUAL:
+def misfit(config: dict[str, Any], unet: dict[str, Any], family: Family, mode: int | None = None) -> str:
+    """Returns why a ControlNet with this config does not fit a denoiser with that one; empty if it does."""
+    kind, flux = config.get("_class_name"), family.name == "flux"
+    if kind != (wanted := "FluxControlNetModel" if flux else "ControlNetModel"):
+        return f"this is a {kind}, and only a {wanted} can be used with these weights"
+    if (modes := config.get("num_mode") if flux else None) is not None and (mode is None or mode >= modes):
+        return f"this ControlNet unites {modes} kinds of pictures: set {WHERE}.mode to the number of one, as its model card has it"
+    if modes is None and mode is not None:
+        return f"this ControlNet reads one kind of picture: remove {WHERE}.mode"
+    for field in FLUX_EQUAL if flux else EQUAL:
         own, wanted = config.get(field), unet.get(field)
         if own is not None and wanted is not None and own != wanted:
             return f"the ControlNet has {field} {own}, the weights have {wanted}"
+    if flux:
+        return ""
     if (config.get("addition_embed_type") is None) != (unet.get("addition_embed_type") is None):
         return "the ControlNet and the weights differ in addition_embed_type: one is for SDXL, the other is not"
     own, wanted = config.get("in_channels", 4), unet.get("out_channels", 4)
@@ -118,7 +131,7 @@ def load_control(resolved: ResolvedControl, dtype: Any, device: Any) -> Any:
         if digest != resolved.digest:
             what = f"the ControlNet's files have the digest {digest[:12]}…, the job was resolved with {resolved.digest[:12]}…"
             raise WeightsError(what, str(folder), "restore the files, or start the job again to resolve the new ones")
-        kind: Any = diffusers.ControlNetModel
+        kind: Any = getattr(diffusers, str(read_json(folder / "config.json")["_class_name"]))
         model = kind.from_pretrained(str(folder), torch_dtype=dtype, variant=resolved.variant, use_safetensors=True, local_files_only=True)
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, json.JSONDecodeError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -119,6 +119,7 @@ FAMILIES: tuple[Family, ...] = (
         size_multiple=16,
         negative=False,
         packed=True,
+        control=True,
     ),
     Family(
         "flux2",

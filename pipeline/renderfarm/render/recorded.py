@@ -32,6 +32,7 @@ def settings_of(
     said: dict[str, object] = {
         "controlnet.digest": control and control.digest,
         "controlnet.scale": control and control.scale,
+        "controlnet.mode": control and control.mode,
         "deterministic": settings.deterministic,
         "encoders": model.encoders_device and str(model.encoders_device),
         "long_prompts": long and settings.long_prompts,

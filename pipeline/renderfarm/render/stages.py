@@ -173,13 +173,18 @@ def denoise(
     if negatives:
         parts = zip(names, zip(*negatives, strict=True), strict=True)
         arguments |= {f"negative_{name}": torch.cat(tensors) for name, tensors in parts}
-    if pictures is None or pictures.init is None:
+    guides_itself = request.controlled and model.family.prediction == "flow"  # its picture takes from the generator before the noise does
+    if (pictures is None or pictures.init is None) and not guides_itself:
         arguments["latents"] = draw_noise(model, generators, request.width, request.height)
-    else:
+    elif pictures is not None and pictures.init is not None:
         arguments |= {"image": pictures.init, "mask_image": pictures.mask, "strength": request.strength}
     if pictures is not None and pictures.control is not None and model.resolved.control is not None:
-        arguments["image" if pictures.init is None else "control_image"] = pictures.control
+        if guides_itself:  # a tensor is taken as it is there, where a picture is brought to -1..1
+            arguments["control_image"] = pictures.control * 2 - 1
+        else:
+            arguments["image" if pictures.init is None else "control_image"] = pictures.control
         arguments["controlnet_conditioning_scale"] = model.resolved.control.scale
+        arguments["control_mode"] = model.resolved.control.mode
     if blended and pictures is not None and pictures.init is not None and pictures.mask is not None:
         known_latents = encode_pictures(model, pictures.init)
         arguments["callback_on_step_end"] = Blend(known_latents, pictures.mask, draw_noise(model, copies(generators), *request.size))
@@ -198,7 +203,7 @@ def denoise(
     return latents
 
 
-OPTIONAL = ("guidance_rescale", "true_cfg_scale")
+OPTIONAL = ("guidance_rescale", "true_cfg_scale", "control_mode")
 """Arguments whose absence means the pipeline's own default."""
 
 INPAINT_CHANNELS = (4, 9)

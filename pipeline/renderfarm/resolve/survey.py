@@ -203,6 +203,9 @@ def _refuse_task(row: PromptRow, job: JobSettings, weights: Resolved) -> None:
     most = int(weights.steps_max * strength) if family.name == "lcm" else weights.steps_max
     if weights.steps_max and max(steps, *(rung.steps or 0 for rung in job.checks.ladder), 0) > most:
         raise JobError(f"{weights.scheduler} was distilled to at most {most} steps, and this asks for more", where, "ask for fewer")
+    if row.control_image and row.init_image and family.prediction == "flow":
+        what = f"{weights.pipeline_class} is guided by a ControlNet from words alone, and this row has an init_image as well"
+        raise JobError(what, where, "remove one of them")
     if row.init_image is None and not family.text:
         what = f"{weights.pipeline_class} draws only inside masks, and this row has none"
         raise JobError(what, where, "give it an init_image and a mask_image")
