@@ -101,8 +101,8 @@ def locate_control(settings: ControlSettings) -> Path:
 def misfit(config: dict[str, Any], unet: dict[str, Any], family: Family, mode: int | None = None) -> str:
     """Returns why a ControlNet with this config does not fit a denoiser with that one; empty if it does."""
     kind, flux = config.get("_class_name"), family.name == "flux"
-    if kind != (wanted := "FluxControlNetModel" if flux else "ControlNetModel"):
-        return f"this is a {kind}, and only a {wanted} can be used with these weights"
+    if kind != (usable := "FluxControlNetModel" if flux else "ControlNetModel"):
+        return f"this is a {kind}, and only a {usable} can be used with these weights"
     if (modes := config.get("num_mode") if flux else None) is not None and (mode is None or mode >= modes):
         return f"this ControlNet unites {modes} kinds of pictures: set {WHERE}.mode to the number of one, as its model card has it"
     if modes is None and mode is not None:
