@@ -75,7 +75,12 @@ def test_altered_prompts_are_neither_shown_nor_taken_for_forgotten(
 ) -> None:
     swap(output, 1, "prompt")
     at = str(output.folder)
-    for command in (["review", at, "--list"], ["provenance", "export", at, "-o", str(tmp_path / "all.jsonl")], ["report", at]):
+    for command in (
+        ["review", at, "--list"],
+        ["recheck", at],
+        ["provenance", "export", at, "-o", str(tmp_path / "all.jsonl")],
+        ["report", at],
+    ):
         assert main(command) == 4
         assert "values-altered" in capsys.readouterr().err
     assert not (tmp_path / "all.jsonl").exists()

@@ -51,7 +51,7 @@ def _print_outlook(job: str, overrides: list[str], shown: list[Rejudgement], out
         for (check, was, now), count in sorted(outlook.verdicts.items()):
             say(f"  {check:<12} {was:<9} {now:<9} {count:>8}")
     for one in shown:
-        say(f"{_row(one.row_id)} #{one.index} attempt {one.attempt}  {one.image_id}  {one.was} → {one.now}")
+        say(f"{one.row_id or FORGOTTEN} #{one.index} attempt {one.attempt}  {one.image_id}  {one.was} → {one.now}")
         for change in one.changes:
             score = "" if change.score is None else f" score {change.score:g}"
             bars = "" if change.new_threshold is None else f" (threshold {_bar(change.threshold)} → {_bar(change.new_threshold)})"

@@ -83,7 +83,7 @@ def _at(storage: Storage, row_id: str, index: int) -> Iterator[tuple[list[str], 
         attempts = pc.and_(pc.equal(table.column("kind"), "attempt"), pc.fill_null(here, False))
         images = table.filter(attempts).column("image_id").drop_null().to_pylist()
         if images:
-            parts.trusted_values(file, number)  # whoever alters a row's id would lead us to another picture
+            parts.require_values(file, number)  # whoever alters a row's id would lead us to another picture
         return images, list(zip(moves.column("kind").to_pylist(), moves.column("image_id").to_pylist(), strict=True))
 
     for _, place in reading.decoded(storage, None, look):

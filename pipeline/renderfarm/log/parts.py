@@ -156,6 +156,17 @@ def trusted_values(file: PartFile | bytes, number: int) -> Part:
     return part
 
 
+def require_values(file: PartFile, number: int) -> None:
+    """That the values beside a part are what it commits to, for who reads some columns of them; no record is re-derived.
+
+    Raises: PartDamaged.
+    """
+    footer, table = read_columns(file, number, ("commitment",))
+    damage = _values(file.values, footer, table)[1]
+    if damage is not None:
+        raise damage
+
+
 def _values(data: bytes | None, footer: Footer, table: pa.Table) -> tuple[pa.Table | None, PartDamaged | None]:
     """The values beside a part, if each row of them is what the part commits to."""
     if data is None or footer.version < 4:

@@ -110,16 +110,19 @@ def with_its_values(storage: Storage, number: int, file: PartFile) -> PartFile:
 
 
 def tables(
-    storage: Storage, columns: Iterable[str] | None = None, numbers: Sequence[int] | None = None
+    storage: Storage, columns: Iterable[str] | None = None, numbers: Sequence[int] | None = None, *, values_hold: bool = False
 ) -> Iterator[tuple[parts.Footer, object]]:
     """Footer and Arrow table of each part, or of these, unverified, with all columns or these.
 
-    Raises: parts.PartDamaged for one that cannot be read, and, of all columns, for values that it does not commit to; StorageAway.
+    Raises: parts.PartDamaged for one that cannot be read, and, of all columns or where values are to hold, for values that it does not
+    commit to; StorageAway.
     """
     names = None if columns is None else tuple(columns)
 
     def read(number: int, file: PartFile) -> tuple[parts.Footer, object]:
         if names is not None:
+            if values_hold:
+                parts.require_values(file, number)
             return parts.read_columns(file, number, names)
         part = parts.trusted_values(file, number)
         return part.footer, part.table

@@ -114,7 +114,7 @@ class Recheck:
 
     def changes(self) -> Iterator[Rejudgement]:
         """Every attempt with a verdict that changes, in log order. Raises: LogDamaged, StorageAway."""
-        for _, table in reading.tables(self._storage, COLUMNS):
+        for _, table in reading.tables(self._storage, COLUMNS, values_hold=True):
             for row in table.select(COLUMNS).to_pylist():  # type: ignore[attr-defined]
                 if row["kind"] != "attempt":
                     self._images.move(row)
