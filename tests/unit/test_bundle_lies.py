@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -79,11 +80,17 @@ GOOD = ("nothing", "characters that are no letters")
 def bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[bytes, tuple[int, str]]]:
     """Of each lie its proof, and what the other verifier says of it."""
     base, files = tmp_path_factory.mktemp("lies"), dict[str, Path]()
+    writer = LogWriter.open(LocalStorage(base / "begun", create=True), "mugs", SIGNER)
+    for number, names in enumerate(PARTS_4):
+        shutil.copytree(base / "begun", base / f"begun-{number}")
+        writer.append([RECORDS_4[name] for name in names])
     for number, (name, (place, lie)) in enumerate(LIES.items()):
-        storage = LocalStorage(base / str(number), create=True)
+        first = next((number for number, names in enumerate(PARTS_4) if place in names), len(PARTS_4) - 1)
+        shutil.copytree(base / f"begun-{first}", base / str(number))
+        storage = LocalStorage(base / str(number), create=False)
         writer = LogWriter.open(storage, "mugs", SIGNER)
-        for names in PARTS_4:
-            writer.append([lie if one == place else RECORDS_4[one] for one in names])
+        names = PARTS_4[first]  # what comes behind the lie is left out: its own part is enough to prove it
+        writer.append([lie if one == place else RECORDS_4[one] for one in names])
         files[name] = base / f"{number}.json"
         files[name].write_bytes(prove(storage, str(lie.image_id)))
     said = verify_each(*(("bundle", file, "--key", VKEY, "--person", EXAMPLES / "trust") for file in files.values()))
