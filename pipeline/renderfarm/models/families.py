@@ -107,6 +107,7 @@ FAMILIES: tuple[Family, ...] = (
         ("prompt_embeds", "pooled_prompt_embeds"),
         (0, 2),
         size_multiple=16,
+        inpaint=False,  # drawn by as much as 12 grey levels otherwise than diffusers draws it
         reuse=False,
     ),
     Family(
