@@ -4,7 +4,7 @@ An `image_id` covers what changes pixels *by intent*: prompts, size, steps, guid
 out batch size, memory mode, checks, file format, keys and output, so that changing those renders nothing again. A seed never depends on
 the prompt or on the image_id, so that editing one word, or previewing with fewer steps, keeps the noise.
 
-In a new output every id and digest of a row is hashed with the row's salt (`log.salts`), so that nobody can test a guessed prompt against
+In a new output every id and digest of a row is hashed with the row's salt (`records.salts`), so that nobody tests a guess against
 it. Seeds are not: the noise stays where the salt was forgotten. An output that began before record version 4 has no salts ("").
 """
 

@@ -17,8 +17,9 @@ from renderfarm import manifest
 from renderfarm.errors import ManifestError
 from renderfarm.manifest import Rules
 from renderfarm.manifest.duplicates import find_twins
+from renderfarm.manifest.faults import Doubt, Fault
 from renderfarm.manifest.rows import examine, forbidden_word, raw_digest, row_digest
-from renderfarm.schema import Doubt, Fault, ObjectCount, PromptRow
+from renderfarm.schema import ObjectCount, PromptRow
 
 Write = Callable[..., str]
 

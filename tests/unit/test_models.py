@@ -17,10 +17,10 @@ from pydantic import ValidationError
 
 from renderfarm.errors import WeightsError
 from renderfarm.models import AdapterSettings, ModelSettings, load, resolve
-from renderfarm.models.fingerprint import combined, fingerprint
 from renderfarm.models.licence import classify, read_licence
 from renderfarm.models.quiet import drop_foreign_warnings
 from renderfarm.models.resolve import starter_folder
+from renderfarm.weights.fingerprint import combined, fingerprint
 from tests.standins import folder_of
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

@@ -21,8 +21,8 @@ from renderfarm.brief.rows import Maker
 from renderfarm.brief.warnings import warners
 from renderfarm.errors import ManifestError
 from renderfarm.job import JobSettings
+from renderfarm.manifest.faults import Doubt, Fault
 from renderfarm.manifest.types import BuildReport, Rules
-from renderfarm.schema import Doubt, Fault
 from renderfarm.sources.opening import open_source
 from renderfarm.sources.types import Brief, ReadAs
 

@@ -16,7 +16,7 @@ from renderfarm.cli.say import say, say_json
 from renderfarm.errors import ManifestError, NotStored, UserError
 from renderfarm.job import JobSettings, load_job
 from renderfarm.manifest import BadRow, BuildReport, Rules
-from renderfarm.schema import Doubt, Fault
+from renderfarm.manifest.faults import Doubt, Fault
 
 SAME_SHOWN_MAX = 10
 """How often the same is said of different rows."""

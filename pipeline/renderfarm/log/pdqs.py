@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from renderfarm.errors import LogDamaged
-from renderfarm.log.salts import row_hash
+from renderfarm.records.salts import row_hash
 
 _TAIL_MAX = 50_000
 

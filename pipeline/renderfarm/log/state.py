@@ -22,7 +22,7 @@ import numpy as np
 
 from renderfarm.errors import LogDamaged
 from renderfarm.log.pdqs import Pdqs
-from renderfarm.log.salts import KnownSalts
+from renderfarm.records.salts import KnownSalts
 from renderfarm.schema import PLAIN_VERSION, REVIEW
 
 if TYPE_CHECKING:

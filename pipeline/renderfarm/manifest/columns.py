@@ -9,7 +9,8 @@ from __future__ import annotations
 import difflib
 from typing import TYPE_CHECKING
 
-from renderfarm.schema import MANIFEST_VERSION, Fault
+from renderfarm.manifest.faults import Fault
+from renderfarm.schema import MANIFEST_VERSION
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from renderfarm.errors import ManifestError, NotStored
 from renderfarm.manifest.columns import COLUMNS, LIST_OF_ADAPTERS, TEXTS, column_faults, readable_columns
-from renderfarm.schema import Fault
+from renderfarm.manifest.faults import Fault
 from renderfarm.storage import list_inputs, open_input
 
 if TYPE_CHECKING:

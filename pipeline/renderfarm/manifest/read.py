@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from renderfarm.errors import ManifestError
 from renderfarm.manifest.columns import REQUIRED
+from renderfarm.manifest.faults import Doubt, Fault
 from renderfarm.manifest.files import ManifestFile, chunks, survey
 from renderfarm.manifest.rows import examine, legal_id, raw_digest
 from renderfarm.manifest.types import BadRow, Rules, Shard, Warner
-from renderfarm.schema import Doubt, Fault, PromptRow
+from renderfarm.schema import PromptRow
 
 if TYPE_CHECKING:
     from renderfarm.manifest.duplicates import Twin, Twins

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from renderfarm.schema import Doubt, Fault, PromptRow
+from renderfarm.manifest.faults import Doubt, Fault
+from renderfarm.schema import PromptRow
 
 Reason = tuple[str, str, str]
 """(column, what is wrong or doubtful, remedy)"""

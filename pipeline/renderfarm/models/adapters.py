@@ -21,11 +21,11 @@ from renderfarm.cache import cache_folder
 from renderfarm.errors import WeightsError
 from renderfarm.job.model import AdapterSettings
 from renderfarm.manifest.adapters import parse
-from renderfarm.models.deltas import factors, incomplete, role_of, unknown_words
 from renderfarm.models.families import Family
-from renderfarm.models.fingerprint import file_sha256, fingerprint
-from renderfarm.models.headers import PICKLES, check_safetensors, pickle_error, read_header
-from renderfarm.models.layers import ENCODERS_OF, Shapes, Target, names_for, targets_of
+from renderfarm.weights.deltas import factors, incomplete, role_of, unknown_words
+from renderfarm.weights.fingerprint import file_sha256, fingerprint
+from renderfarm.weights.headers import PICKLES, check_safetensors, pickle_error, read_header
+from renderfarm.weights.layers import ENCODERS_OF, Shapes, Target, names_for, targets_of
 
 METADATA = "lora_adapter_metadata"
 """Entry of the header in which the trainers of diffusers keep peft's configuration, and with it alpha, as JSON."""

@@ -18,9 +18,9 @@ from typing import Any
 
 from renderfarm.errors import WeightsError
 from renderfarm.models.families import Family
-from renderfarm.models.headers import check_safetensors, read_header
 from renderfarm.models.layout import Component, read_json
 from renderfarm.models.sampling import ZERO_SNR
+from renderfarm.weights.headers import check_safetensors, read_header
 
 WHOLE = ("first_stage_model.", "vae.")
 """Tensor names of a VAE: the file holds a whole model."""

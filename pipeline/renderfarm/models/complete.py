@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from renderfarm.errors import WeightsError
-from renderfarm.models.headers import read_header
+from renderfarm.weights.headers import read_header
 
 _FORMERLY = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 """Layers of attention in old files of VAEs, which diffusers renames when it loads them."""

@@ -16,10 +16,10 @@ from renderfarm.errors import WeightsError
 from renderfarm.job.model import ControlSettings
 from renderfarm.models import hub
 from renderfarm.models.families import Family
-from renderfarm.models.fingerprint import combined, fingerprint
-from renderfarm.models.headers import check_safetensors
 from renderfarm.models.layout import part_files, read_json
 from renderfarm.models.licence import read_licence
+from renderfarm.weights.fingerprint import combined, fingerprint
+from renderfarm.weights.headers import check_safetensors
 
 WHERE = "model.controlnet"
 COMPONENT = "controlnet"

@@ -10,11 +10,11 @@ from typing import Any
 from renderfarm.job.model import ModelSettings
 from renderfarm.models.adapters import layers_of
 from renderfarm.models.checkpoint import architecture_of
-from renderfarm.models.deltas import role_of
 from renderfarm.models.families import FAMILIES, UNKNOWN_CLASSES, Family, samplers_for
-from renderfarm.models.headers import read_header
 from renderfarm.models.memory import gb, needs
 from renderfarm.models.resolve import checkpoint_of, resolve
+from renderfarm.weights.deltas import role_of
+from renderfarm.weights.headers import read_header
 
 OWN = (("lcm", "inpaint"),)
 """What diffusers has no pipeline for, and is done here."""

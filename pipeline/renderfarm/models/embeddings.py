@@ -14,9 +14,9 @@ from typing import Any
 from renderfarm.cache import cache_folder
 from renderfarm.errors import WeightsError
 from renderfarm.models.families import Family
-from renderfarm.models.fingerprint import file_sha256, fingerprint
-from renderfarm.models.headers import PICKLES, check_safetensors, pickle_error, read_header
 from renderfarm.models.layout import read_json
+from renderfarm.weights.fingerprint import file_sha256, fingerprint
+from renderfarm.weights.headers import PICKLES, check_safetensors, pickle_error, read_header
 
 WHERE = "model.embeddings"
 SIDES: Mapping[str, tuple[tuple[str, str, str], ...]] = {

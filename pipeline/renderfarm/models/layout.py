@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from renderfarm.errors import WeightsError
-from renderfarm.models.headers import PICKLES, check_safetensors, pickle_error, read_header
 from renderfarm.models.signposts import mismatch
+from renderfarm.weights.headers import PICKLES, check_safetensors, pickle_error, read_header
 
 _WEIGHT = re.compile(r"(?P<stem>[^.]+?)(-\d{5}-of-\d{5})?(\.(?P<variant>\w+?))?(-\d{5}-of-\d{5})?\.safetensors")
 _STEMS = {"diffusers": "diffusion_pytorch_model", "transformers": "model"}  # what each library calls a part's weights

@@ -22,13 +22,13 @@ from renderfarm.models.control import load_control
 from renderfarm.models.embeddings import load_embeddings
 from renderfarm.models.encoders import place_of, set_apart
 from renderfarm.models.families import SCHEDULERS, Family, family_of
-from renderfarm.models.fingerprint import combined
 from renderfarm.models.layout import SKIPPED
 from renderfarm.models.memory import BESIDE, CPU_ENCODERS_MAX, Mode, Placement, check_host, is_encoder, place
 from renderfarm.models.prompts import Reader, reader_of
 from renderfarm.models.quiet import quieten
 from renderfarm.models.resolve import Resolved, digests, locate
 from renderfarm.models.sampling import sampler_changes
+from renderfarm.weights.fingerprint import combined
 
 if TYPE_CHECKING:
     import torch

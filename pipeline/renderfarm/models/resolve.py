@@ -21,12 +21,12 @@ from renderfarm.models.control import COMPONENT, ResolvedControl, resolve_contro
 from renderfarm.models.embeddings import ResolvedEmbedding, resolve_embedding
 from renderfarm.models.encoders import refuse_apart
 from renderfarm.models.families import SCHEDULERS, Family, family_of, samplers_for
-from renderfarm.models.fingerprint import FileDigest, combined, fingerprint
-from renderfarm.models.headers import PICKLES, gguf_error, pickle_error
 from renderfarm.models.layout import Layout, read_json, read_layout, read_parts
 from renderfarm.models.licence import Licence, read_licence
 from renderfarm.models.sampling import refuse_sampling
 from renderfarm.models.speed import refuse_modes
+from renderfarm.weights.fingerprint import FileDigest, combined, fingerprint
+from renderfarm.weights.headers import PICKLES, gguf_error, pickle_error
 
 STARTER_FOLDER = Path(__file__).resolve().parent.parent / "starter"
 CHECKPOINT_NAME = "checkpoint.safetensors"

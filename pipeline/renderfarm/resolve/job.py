@@ -15,13 +15,13 @@ from typing import Any
 from renderfarm import manifest
 from renderfarm.errors import JobError, ManifestError, NotStored, PictureError, StorageRefused
 from renderfarm.job import JobSettings
-from renderfarm.log.salts import Salts, plain
 from renderfarm.manifest import BadRow, Rules, Shard
 from renderfarm.manifest.adapters import chosen, parse
 from renderfarm.models import Resolved
 from renderfarm.models import resolve as resolve_weights
 from renderfarm.pictures import size_of
 from renderfarm.plan import ImageIds, Intent, invalid_image_id, plan_digest, plan_row, salted_manifest_digest
+from renderfarm.records.salts import Salts, plain
 from renderfarm.resolve.survey import Stamp, Survey, require_same, shortened, stamp_or_none, survey
 from renderfarm.schema import PlannedImage
 from renderfarm.storage import open_input
@@ -41,7 +41,7 @@ UNRECORDED: Mapping[str, bool | Mapping[str, bool]] = {
 @dataclass(frozen=True, slots=True)
 class ResolvedJob:
     """A job with every digest known. `planned` counts images, bad rows that were set aside included. What asks for `salts` answers for
-    an output whose rows have these (`log.salts`).
+    an output whose rows have these (`records.salts`).
 
     `manifest_stamp`: the manifest's files as they were when it was read, so that one that is replaced meanwhile is noticed.
     """

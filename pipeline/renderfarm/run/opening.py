@@ -13,9 +13,9 @@ from renderfarm.cache import cache_folder, recall, remember
 from renderfarm.errors import AlreadyStored, JobError, NotStored
 from renderfarm.job import JobSettings
 from renderfarm.log.lease import Lease
-from renderfarm.log.salts import SALT_BYTES
 from renderfarm.logs import get_logger
 from renderfarm.output import IMAGES, INBOX, JOB_FILE, JOB_FILE_BYTES_MAX, REPORT, REVIEW, SALT, THUMBS, VALUES
+from renderfarm.records.salts import SALT_BYTES
 from renderfarm.resolve import ResolvedJob
 from renderfarm.storage import Probe, S3Storage, Storage, probe
 

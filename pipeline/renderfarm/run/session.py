@@ -25,12 +25,12 @@ from renderfarm.log import reading
 from renderfarm.log.lease import Lease
 from renderfarm.log.parts import PART_ROWS_MAX
 from renderfarm.log.rate import last_rate
-from renderfarm.log.salts import Salts, plain
 from renderfarm.log.state import Counts, LogState
 from renderfarm.log.writer import Committer, LogWriter
 from renderfarm.logs import get_logger
 from renderfarm.plan import mixed_key, salted_row_digest
 from renderfarm.records.canonical import sealed
+from renderfarm.records.salts import Salts, plain
 from renderfarm.resolve import ResolvedJob
 from renderfarm.retry import cause_of, next_attempt, reopens
 from renderfarm.run import witness

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from renderfarm.schema import Doubt
+from renderfarm.manifest.faults import Doubt
 
 CELL_CHARS_MAX = 100_000
 """A spreadsheet's own limit is 32,767. More in one cell is a quotation mark that nobody closed."""
