@@ -8,6 +8,7 @@ from typing import Any
 from renderfarm import keys, notes
 from renderfarm.log.writer import LogWriter
 from renderfarm.notes import Signer
+from renderfarm.schema import Record
 from renderfarm.statements.intake import Inbox
 from renderfarm.statements.reviews import ReviewRules, people_of
 from renderfarm.storage import LocalStorage, Storage
@@ -25,6 +26,11 @@ def trusting(folder: Path, *people: Signer) -> keys.KeySet:
     return made
 
 
+def tried(number: int, attempt: int = 1) -> Record:
+    """A rejected attempt as it stands in that log."""
+    return attempt_record(number, attempt, "rejected")
+
+
 def build(folder: Path, key_set: keys.KeySet) -> Output:
     """Images 1 and 2 exhausted after two attempts, image 3 rejected once and open."""
     LocalStorage(folder, create=True)
@@ -32,8 +38,8 @@ def build(folder: Path, key_set: keys.KeySet) -> Output:
     made.storage.put("job.json", reviewed.job_json())
     writer = LogWriter.open(made.storage, outputs.JOB, made.signer)
     writer.append([outputs.plan_record(3, reviewed.job_json())])
-    writer.append([attempt_record(number, attempt, "rejected") for number in (1, 2) for attempt in (1, 2)])
-    writer.append([attempt_record(3, 1, "rejected")])
+    writer.append([tried(number, attempt) for number in (1, 2) for attempt in (1, 2)])
+    writer.append([tried(3)])
     return made
 
 

@@ -3,7 +3,7 @@
 RenderfarmError                 anything this program raises on purpose            exit 1
 ├── UserError                   what is wrong, where, and the remedy               exit 2
 │   ├── JobError                the job file, an option or a setting
-│   ├── ManifestError           the manifest as a whole (single faults are values: schema.Fault)
+│   ├── ManifestError           the manifest as a whole (single faults are values: manifest.faults.Fault)
 │   ├── WeightsError            weights that are missing, a pickle, or not usable
 │   ├── KeysError               keys or certificates that are missing or malformed
 │   ├── PictureError            a picture file that cannot be read
@@ -13,6 +13,7 @@ RenderfarmError                 anything this program raises on purpose         
 │   ├── StorageAway             the storage stayed away beyond the retry budget
 │   ├── FarmLost                no worker could be started, or all are gone
 │   └── ManifestChanged         the manifest was replaced while it was rendered
+├── NotUnderstood               a value of a brief that says nothing, or two things (becomes a fault with its place)
 ├── NotStored                   no object under this key
 ├── AlreadyStored               put-if-absent lost: the key holds other bytes
 ├── Fenced                      another driver owns this output                     exit 6
@@ -47,6 +48,20 @@ class RenderfarmError(Exception):
     def lines(self) -> list[str]:
         """The message as it is shown, each line for itself: what others wrote may hold line breaks too."""
         return [str(self)]
+
+
+def first_line(error: BaseException) -> str:
+    """What a library's error says, in one line."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+class NotUnderstood(RenderfarmError):
+    """A value that says nothing, or may say two things: `what` is wrong, and the `remedy`. Whoever knows its place makes a fault of it."""
+
+    def __init__(self, what: str, remedy: str) -> None:
+        super().__init__(what, remedy)
+        self.what = what
+        self.remedy = remedy
 
 
 class UserError(RenderfarmError):

@@ -26,7 +26,7 @@ from renderfarm.statements.inbox import Letter
 from renderfarm.statements.intake import LOOK_S, take_in
 from renderfarm.storage import LocalStorage
 from tests import inboxed, outputs, reviewed
-from tests.inboxed import RULES, opened
+from tests.inboxed import RULES, opened, tried
 from tests.outputs import Output, attempt_record, image_id
 from tests.statements import letter, note, person, review_letter
 
@@ -41,10 +41,6 @@ def key_set(tmp_path_factory: pytest.TempPathFactory) -> keys.KeySet:
 @pytest.fixture
 def output(key_set: keys.KeySet, tmp_path: Path) -> Output:
     return inboxed.build(tmp_path / "out", key_set)
-
-
-def tried(number: int, attempt: int = 1) -> Record:
-    return attempt_record(number, attempt, "rejected")
 
 
 def said(output: Output) -> list[Record]:

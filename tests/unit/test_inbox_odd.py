@@ -31,8 +31,8 @@ from renderfarm.statements.inbox import Letter
 from renderfarm.statements.intake import HEAR_S, take_in
 from renderfarm.storage import LocalStorage
 from tests import inboxed, outputs
-from tests.inboxed import RULES, opened
-from tests.outputs import Output, attempt_record
+from tests.inboxed import RULES, opened, tried
+from tests.outputs import Output
 from tests.statements import letter, note, person, review_letter
 
 ADA, EVE = person("Ada"), person("Eve")
@@ -47,10 +47,6 @@ def key_set(tmp_path_factory: pytest.TempPathFactory) -> keys.KeySet:
 @pytest.fixture
 def output(key_set: keys.KeySet, tmp_path: Path) -> Output:
     return inboxed.build(tmp_path / "out", key_set)
-
-
-def tried(number: int, attempt: int = 1) -> Record:
-    return attempt_record(number, attempt, "rejected")
 
 
 def said(output: Output) -> list[Record]:

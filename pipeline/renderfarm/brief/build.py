@@ -146,11 +146,10 @@ def _converted(source: Brief, maker: Maker, conversion: _Conversion) -> Iterator
             conversion.places.append(made.place)
             conversion.bad.append(0)
             row_id = made.values.get("id") or None
-            told = [(column, what, remedy) for column, what, remedy in made.reasons]
             if made.broken:
                 conversion.add(Fault(number, None, None, made.broken, "then build again"))
                 conversion.told.add((number, None))
-            for column, what, remedy in told:
+            for column, what, remedy in made.reasons:
                 conversion.add(Fault(number, row_id, column, what, remedy))
                 if len(conversion.told) < 10 * TOLD_MAX:
                     conversion.told.add((number, column))

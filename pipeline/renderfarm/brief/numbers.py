@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from renderfarm.errors import NotUnderstood
 from renderfarm.sources.shown import Number
 
 _WHOLE = re.compile(r"[+-]?[0-9]{1,30}")
@@ -17,16 +18,8 @@ _COMMA = re.compile(r"[+-]?[0-9]+,[0-9]+")
 _EUROPEAN = re.compile(r"[+-]?[0-9]{1,3}(?:\.[0-9]{3})+,[0-9]+")
 
 
-class NotOneNumber(Exception):
-    """A cell that holds no number, or one of two. Never leaves this room."""
-
-    def __init__(self, what: str, remedy: str) -> None:
-        super().__init__(what, remedy)
-        self.what, self.remedy = what, remedy
-
-
 def whole(value: Any) -> Any:
-    """A whole number from what a cell of a whole column holds; what is none of these forms, as it is. Raises: NotOneNumber."""
+    """A whole number from what a cell of a whole column holds; what is none of these forms, as it is. Raises: NotUnderstood."""
     if isinstance(value, Number):
         value = value.value
     if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
@@ -38,16 +31,16 @@ def whole(value: Any) -> Any:
     if match := _ZEROS.fullmatch(value):
         return int(match.group(1))
     if _POWER.fullmatch(value):
-        raise NotOneNumber(f"{value!r} may be a longer number that was rounded", "write all its digits: 100000")
+        raise NotUnderstood(f"{value!r} may be a longer number that was rounded", "write all its digits: 100000")
     if match := _GROUPS.fullmatch(value):
         mark = match.group(1)
         digits = re.sub(r"[.,]0{1,2}$", "", value) if re.search(r"[.,][0-9]{1,2}$", value) else value
         plain = digits.replace(mark, "")
         if mark not in ".," or value.count(mark) > 1 or digits != value:
             return int(re.sub(r"[^0-9+-]", "", plain))
-        raise NotOneNumber(f"{value!r} may be {plain} or {value.replace(',', '.')}", f"write {plain}, without a separator")
+        raise NotUnderstood(f"{value!r} may be {plain} or {value.replace(',', '.')}", f"write {plain}, without a separator")
     if match := _UNIT.fullmatch(value):
-        raise NotOneNumber(f"{value!r} is no whole number", f"write {match.group(1)}")
+        raise NotUnderstood(f"{value!r} is no whole number", f"write {match.group(1)}")
     return value
 
 
@@ -62,6 +55,6 @@ def fraction(value: Any, decimal_comma: bool) -> Any:
         return float(value.replace(".", "").replace(",", "."))
     if _COMMA.fullmatch(value):
         if not decimal_comma:
-            raise NotOneNumber(f"{value!r} may be {value.replace(',', '.')} or {value.replace(',', '')}", "write it with a point: 7.5")
+            raise NotUnderstood(f"{value!r} may be {value.replace(',', '.')} or {value.replace(',', '')}", "write it with a point: 7.5")
         return float(value.replace(",", "."))
     return value

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from renderfarm.brief import ids, sizes, styles, syntax, variants
-from renderfarm.brief.numbers import NotOneNumber, fraction, whole
-from renderfarm.errors import ManifestError
+from renderfarm.brief.numbers import fraction, whole
+from renderfarm.errors import ManifestError, NotUnderstood
 from renderfarm.manifest.adapters import parse, spelled
 from renderfarm.manifest.cells import NO_TEXT, TAG_PREFIX, convert, known_key
 from renderfarm.manifest.columns import FRACTIONS, LIST_OF_ADAPTERS, WHOLES
@@ -172,7 +172,7 @@ class Maker:
         for name, value in list(row.cells.items()):
             try:
                 row.cells[name] = self._cell(name, value)
-            except NotOneNumber as error:
+            except NotUnderstood as error:
                 row.reasons.append((_column(name), error.what, error.remedy))
                 del row.cells[name]
 
@@ -223,8 +223,8 @@ class Maker:
                 continue
             try:
                 width, height = self._size(row, text, name == headers.ASPECT)
-            except (ValueError, NotOneNumber) as error:
-                what = error.what if isinstance(error, NotOneNumber) else str(error)
+            except (ValueError, NotUnderstood) as error:
+                what = error.what if isinstance(error, NotUnderstood) else str(error)
                 row.reasons.append(("width", what, "say the size in one way"))
                 continue
             row.take("width", str(width), f"{name} {text!r} means")
@@ -233,7 +233,7 @@ class Maker:
     def _size(self, row: _Row, text: str, aspect: bool) -> tuple[int, int]:
         """The size that a text means beside the sides that the row says: an aspect gives the other side, or agrees within 3 %.
 
-        Raises: ValueError in words, NotOneNumber.
+        Raises: ValueError in words, NotUnderstood.
         """
         width, height = (whole(row.cells[side]) if row.cells.get(side) not in (None, "") else None for side in ("width", "height"))
         if aspect and (isinstance(width, int) or isinstance(height, int)):
@@ -248,7 +248,7 @@ class Maker:
         return sizes.size_of(text, self._reading.pixels)
 
     def _cell(self, name: str, value: Any) -> Any:
-        """One value as its column has it: numbers read, a spreadsheet's numbers as shown in texts. Raises: NotOneNumber."""
+        """One value as its column has it: numbers read, a spreadsheet's numbers as shown in texts. Raises: NotUnderstood."""
         if name in WHOLES:
             number = whole(value)
             # Other tools draw a seed of their own for -1.

@@ -11,11 +11,12 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from renderfarm.errors import NotUnderstood
 from renderfarm.manifest.columns import COLUMNS, FRACTIONS, LIST_OF_ADAPTERS, TEXTS
 from renderfarm.manifest.rows import object_reasons
 from renderfarm.manifest.types import Reason
 from renderfarm.schema import ObjectCount
-from renderfarm.wording.objects import NotCountedError, Wanted
+from renderfarm.wording.objects import Wanted
 from renderfarm.wording.objects import wanted as wanted_in
 from renderfarm.wording.texts import says_none
 
@@ -63,26 +64,17 @@ def convert(cells: Mapping[str, Any]) -> tuple[dict[str, Any], list[Reason]]:
                 excluded = value
             else:
                 values[key] = _value(key, value)
-        except _NotUnderstoodError as error:
+        except NotUnderstood as error:
             column = "objects" if key in (INCLUDE, EXCLUDE) else key if key in COLUMNS else "tags"
             reasons.append((column, error.what, error.remedy))
     if excluded is not None:
         try:
             values["objects"] = _excluded(values.get("objects") or [], excluded)
-        except _NotUnderstoodError as error:
+        except NotUnderstood as error:
             reasons.append(("objects", error.what, error.remedy))
     if tags:
         values["tags"] = list(tags.items())
     return values, reasons
-
-
-class _NotUnderstoodError(Exception):
-    """A value that this column cannot hold; becomes a Reason within this module."""
-
-    def __init__(self, what: str, remedy: str) -> None:
-        super().__init__(what, remedy)
-        self.what = what
-        self.remedy = remedy
 
 
 def _value(column: str, value: Any) -> Any:
@@ -101,7 +93,7 @@ def _text(column: str, value: Any) -> str | None:
     if column == "text" and value is False:
         return ""  # a spreadsheet's FALSE
     if not isinstance(value, str):
-        raise _NotUnderstoodError(f"{value!r} is no text", "put it in quotation marks")
+        raise NotUnderstood(f"{value!r} is no text", "put it in quotation marks")
     _refuse_half_characters(value)
     if column == "text":
         return "" if says_none(value.strip()) and value.strip().casefold() not in _PROGRAMS_NOTHING else value
@@ -109,9 +101,9 @@ def _text(column: str, value: Any) -> str | None:
 
 
 def _refuse_half_characters(value: str) -> None:
-    """Raises: _NotUnderstoodError for a surrogate without its other half, which JSON can say and UTF-8 cannot."""
+    """Raises: NotUnderstood for a surrogate without its other half, which JSON can say and UTF-8 cannot."""
     if not value.isascii() and any("\ud800" <= char <= "\udfff" for char in value):
-        raise _NotUnderstoodError("holds half a character (a lone surrogate)", "remove it")
+        raise NotUnderstood("holds half a character (a lone surrogate)", "remove it")
 
 
 def _whole(column: str, value: Any) -> int:
@@ -120,9 +112,9 @@ def _whole(column: str, value: Any) -> int:
     if isinstance(value, str) and re.fullmatch(r"[+-]?[0-9]{1,30}", value):
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int):
-        raise _NotUnderstoodError(f"{value!r} is no whole number", "write digits only, for example 24")
+        raise NotUnderstood(f"{value!r} is no whole number", "write digits only, for example 24")
     if abs(value) >= 2 ** _INT_BITS.get(column, 31):
-        raise _NotUnderstoodError(f"{value} is out of range", "use a smaller number")
+        raise NotUnderstood(f"{value} is out of range", "use a smaller number")
     return value
 
 
@@ -131,9 +123,9 @@ def _fraction(value: Any) -> float:
         try:
             return float(value)
         except ValueError:
-            raise _NotUnderstoodError(f"{value!r} is no number", "write it like 7.5, with a point") from None
+            raise NotUnderstood(f"{value!r} is no number", "write it like 7.5, with a point") from None
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise _NotUnderstoodError(f"{value!r} is no number", "write it like 7.5")
+        raise NotUnderstood(f"{value!r} is no number", "write it like 7.5")
     return float(value) if abs(value) < 1e300 else float("inf")
 
 
@@ -145,7 +137,7 @@ def wanted_objects(value: Any) -> tuple[ObjectCount, ...]:
     """
     try:
         objects = _objects(value) or []
-    except _NotUnderstoodError as error:
+    except NotUnderstood as error:
         raise ValueError(f"{error.what}; {error.remedy}") from None
     for _, what, remedy in object_reasons({"objects": objects}):
         raise ValueError(f"{what}; {remedy}")
@@ -156,20 +148,20 @@ def _objects(value: Any, bound: str = "") -> list[dict[str, Any]] | None:
     """`mug:2; box` or `2 mugs, a box` or {"mug": 2} or [{"class": "mug", "count": 2}], the last two also as text. In a text `;`, `,` and a
     new line separate alike, and each part may be said in either way. `bound`: what a plain count means, `:min` in GenEval's `include`."""
     if isinstance(value, str) and len(value) > LITERAL_CHARS_MAX:
-        raise _NotUnderstoodError(f"{len(value)} characters of objects", f"use {LITERAL_CHARS_MAX} at most")
+        raise NotUnderstood(f"{len(value)} characters of objects", f"use {LITERAL_CHARS_MAX} at most")
     if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
         value = _literal(value)
     if isinstance(value, str):
         if says_none(value):
             return None
-        wanted = [one for part in re.split(r"[;,；，、\r\n]", value) if part.strip() for one in _counted(part)]
+        wanted = [one for part in re.split(r"[;,；，、\r\n]", value) if part.strip() for one in wanted_in(part)]
         wanted = [Wanted(one.name, one.low, None if bound and one.high == one.low else one.high) for one in wanted]
         return [entry for one in wanted for entry in _entries(one)] or None
     if isinstance(value, dict):
         bounds = ((name, number if isinstance(number, dict) else {"count": number}) for name, number in value.items())
         value = [{"class": name, **said} for name, said in bounds]
     if not isinstance(value, list) or not all(isinstance(entry, dict | str) for entry in value):
-        raise _NotUnderstoodError("no list of objects", 'write "mug:2; box:1" in a cell, {"mug": 2, "box": 1} in JSON')
+        raise NotUnderstood("no list of objects", 'write "mug:2; box:1" in a cell, {"mug": 2, "box": 1} in JSON')
     entries: list[dict[str, Any]] = []
     for entry in value:
         entries += _objects(entry, bound) or [] if isinstance(entry, str) else _stated(entry, bound)
@@ -194,27 +186,19 @@ def _literal(text: str) -> Any:
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError, RecursionError, MemoryError):
-        raise _NotUnderstoodError("no JSON list of objects", 'write [{"class": "mug", "count": 2}], or mug:2; box:1') from None
+        raise NotUnderstood("no JSON list of objects", 'write [{"class": "mug", "count": 2}], or mug:2; box:1') from None
 
 
 def _stated(entry: dict[str, Any], bound: str) -> list[dict[str, Any]]:
     """One object of JSON: a class with `count`, or with `min` and `max`. What GenEval says beside (`color`, `position`) is no count."""
     if "class" not in entry or not set(entry) & {"count", "min", "max"} or set(entry) - {"class", "count", "min", "max", *_BESIDE}:
-        raise _NotUnderstoodError("no list of objects", 'write [{"class": "mug", "count": 2}], or {"class": "mug", "min": 1, "max": 2}')
+        raise NotUnderstood("no list of objects", 'write [{"class": "mug", "count": 2}], or {"class": "mug", "min": 1, "max": 2}')
     name = _text("objects", entry["class"]) or ""
     counts = {key: entry[key] for key in ("count", "min", "max") if key in entry and (key == "count" or entry[key] is not None)}
     if "count" in counts and isinstance(counts["count"], str):
-        return [stated for one in _counted(f"{name}:{counts['count']}") for stated in _entries(one)]
+        return [stated for one in wanted_in(f"{name}:{counts['count']}") for stated in _entries(one)]
     suffix = {"count": ":max" if counts.get("count") == 0 and not bound else bound, "min": ":min", "max": ":max"}
     return [{"class": name + suffix[key], "count": _whole("objects", number)} for key, number in counts.items()]
-
-
-def _counted(part: str) -> tuple[Wanted, ...]:
-    """What one part of a cell asks for. Raises: _NotUnderstoodError where a number may be either."""
-    try:
-        return wanted_in(part)
-    except NotCountedError as error:
-        raise _NotUnderstoodError(error.what, error.remedy) from None
 
 
 def _entries(one: Wanted) -> list[dict[str, Any]]:
@@ -242,7 +226,7 @@ def _tags(value: Any) -> dict[str, str]:
         return {}
     if not isinstance(value, dict):
         remedy = 'make a column for each tag, such as tag.campaign; in JSON write {"campaign": "spring"}'
-        raise _NotUnderstoodError("no map of tags", remedy)
+        raise NotUnderstood("no map of tags", remedy)
     tags: dict[str, str] = {}
     for key, entry in value.items():
         tags |= _tag(str(key), entry)
@@ -254,6 +238,6 @@ def _tag(key: str, value: Any) -> dict[str, str]:
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
     if value is not None and not isinstance(value, str):
-        raise _NotUnderstoodError(f"the value of {key!r} is {value!r}, and no text", "put it in quotation marks")
+        raise NotUnderstood(f"the value of {key!r} is {value!r}, and no text", "put it in quotation marks")
     _refuse_half_characters(key + (value or ""))
     return {key: value} if value else {}

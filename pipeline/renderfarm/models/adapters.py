@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from renderfarm.cache import cache_folder
-from renderfarm.errors import WeightsError
+from renderfarm.errors import WeightsError, first_line
 from renderfarm.job.model import AdapterSettings
 from renderfarm.manifest.adapters import parse
 from renderfarm.models.families import Family
 from renderfarm.weights.deltas import factors, incomplete, role_of, unknown_words
 from renderfarm.weights.fingerprint import file_sha256, fingerprint
-from renderfarm.weights.headers import PICKLES, check_safetensors, pickle_error, read_header
+from renderfarm.weights.headers import header_of, read_header
 from renderfarm.weights.layers import ENCODERS_OF, Shapes, Target, names_for, targets_of
 
 METADATA = "lora_adapter_metadata"
@@ -59,12 +59,7 @@ def resolve_adapter(name: str, settings: AdapterSettings, family: Family, shapes
     path = Path(settings.path).expanduser().resolve()
     if not family.adapters:
         raise WeightsError(f"adapter {name!r}: diffusers loads no adapters for this family ({family.name})", str(path), "remove it")
-    if path.suffix in PICKLES:
-        raise pickle_error(path)
-    if not path.is_file():
-        raise WeightsError(f"adapter {name!r}: there is no such file", str(path), "check model.adapters")
-    check_safetensors(path)
-    header = read_header(path)
+    header = header_of(path, f"adapter {name!r}", "model.adapters")
     problem = misfit(header, family, shapes) or _odd_strength(header, path)
     if problem:
         raise WeightsError(f"adapter {name!r} {problem}", str(path), "use an adapter that was trained on these weights")
@@ -180,7 +175,7 @@ def load_adapters(pipe: Any, adapters: tuple[ResolvedAdapter, ...], family: Fami
             tensors: Any = adapter.path if as_it_is else rewritten(path, pipe, family, where)
             pipe.load_lora_weights(tensors, adapter_name=_key(adapter.name), use_safetensors=True, local_files_only=True)
         except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            reason = first_line(error)
             raise WeightsError(f"{where} cannot be loaded: {reason}", adapter.path, "check what it was trained on") from error
         layers = {name for names in pipe.get_list_adapters().values() for name in names}
         if _key(adapter.name) not in layers:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from renderfarm.cache import cache_folder
-from renderfarm.errors import WeightsError
+from renderfarm.errors import WeightsError, first_line
 from renderfarm.job.model import ControlSettings
 from renderfarm.models import hub
 from renderfarm.models.families import Family
@@ -134,6 +134,6 @@ def load_control(resolved: ResolvedControl, dtype: Any, device: Any) -> Any:
         kind: Any = getattr(diffusers, str(read_json(folder / "config.json")["_class_name"]))
         model = kind.from_pretrained(str(folder), torch_dtype=dtype, variant=resolved.variant, use_safetensors=True, local_files_only=True)
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, json.JSONDecodeError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise WeightsError(f"the ControlNet cannot be loaded: {reason}", str(folder), "download the folder again") from error
     return model.eval().to(device)

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from renderfarm.cache import cache_folder
-from renderfarm.errors import WeightsError
+from renderfarm.errors import WeightsError, first_line
 from renderfarm.models.families import Family
 from renderfarm.models.layout import read_json
 from renderfarm.weights.fingerprint import file_sha256, fingerprint
-from renderfarm.weights.headers import PICKLES, check_safetensors, pickle_error, read_header
+from renderfarm.weights.headers import header_of
 
 WHERE = "model.embeddings"
 SIDES: Mapping[str, tuple[tuple[str, str, str], ...]] = {
@@ -41,12 +41,7 @@ def resolve_embedding(word: str, file: str, family: Family, folder: Path) -> Res
     path, where = Path(file).expanduser().resolve(), f"embedding {word!r}"
     if family.name not in SIDES:
         raise WeightsError(f"{where}: prompts of this family ({family.name}) are not read by CLIP alone", WHERE, "remove it")
-    if path.suffix in PICKLES:
-        raise pickle_error(path)
-    if not path.is_file():
-        raise WeightsError(f"{where}: there is no such file", str(path), f"check {WHERE}")
-    check_safetensors(path)
-    shapes = {name: entry["shape"] for name, entry in read_header(path).items() if name != "__metadata__"}
+    shapes = {name: entry["shape"] for name, entry in header_of(path, where, WHERE).items() if name != "__metadata__"}
     sides = SIDES[family.name]
     fitting = set(shapes) == {name for name, _, _ in sides} if len(sides) > 1 else len(shapes) == 1
     if not fitting:
@@ -82,5 +77,5 @@ def load_embeddings(pipe: Any, embeddings: tuple[ResolvedEmbedding, ...], family
                 parts = {"tokenizer": getattr(pipe, tokenizer), "text_encoder": getattr(pipe, encoder)}
                 pipe.load_textual_inversion({one.word: vectors}, token=one.word, **parts)
         except (ValueError, KeyError, RuntimeError) as error:
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            reason = first_line(error)
             raise WeightsError(f"{where} cannot be loaded: {reason}", one.path, "choose another word for it") from error

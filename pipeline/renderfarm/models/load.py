@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from renderfarm import machine
-from renderfarm.errors import WeightsError
+from renderfarm.errors import WeightsError, first_line
 from renderfarm.job.model import ModelSettings
 from renderfarm.models import speed
 from renderfarm.models.adapters import load_adapters
@@ -214,9 +214,8 @@ def _from_pretrained(folder: Path, resolved: Resolved, dtype: torch.dtype) -> An
             **_left_out(folder),
         )
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError) as error:
-        reason = str(error).strip().splitlines() or [type(error).__name__]
         raise WeightsError(
-            f"diffusers cannot load them: {reason[0]}",
+            f"diffusers cannot load them: {first_line(error)}",
             resolved.checkpoint or str(folder),
             f"is model.config of the same family ({resolved.family})?"
             if resolved.checkpoint

@@ -1,5 +1,5 @@
 """Whether the tensors of a part are those that its config speaks of, as far as headers tell: its blocks are all there, and its doors are as
-wide. What is exact is told when they are loaded (`load.complete`); here a folder that was mixed up is refused before anything starts.
+wide. What is exact is told when they are loaded (`complete`); here a folder that was mixed up is refused before anything starts.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ import os
 from typing import Any
 
 from renderfarm.cache import cache_folder
-from renderfarm.errors import WeightsError
+from renderfarm.errors import WeightsError, first_line
 from renderfarm.job.model import ModelSettings
 from renderfarm.models.families import Family
 from renderfarm.models.memory import Mode
@@ -117,5 +117,5 @@ def _quantise(denoiser: Any, kind: str) -> None:
     try:
         quantize_(denoiser, config)
     except (AssertionError, RuntimeError, NotImplementedError, ValueError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise WeightsError(f"torchao cannot quantise to {kind} here: {reason}", "model.lossy.quantise", "remove it") from error

@@ -48,6 +48,18 @@ def pickle_error(path: Path) -> WeightsError:
     )
 
 
+def header_of(path: Path, where: str, setting: str) -> Header:
+    """The header of a file of weights that a job names: `where`, as errors call it, by its `setting`.
+
+    Raises WeightsError: a pickle, not there, damaged, quantised."""
+    if path.suffix in PICKLES:
+        raise pickle_error(path)
+    if not path.is_file():
+        raise WeightsError(f"{where}: there is no such file", str(path), f"check {setting}")
+    check_safetensors(path)
+    return read_header(path)
+
+
 def gguf_error(path: Path) -> WeightsError:
     """Returns the error for weights that are packed in blocks."""
     what = "this is a GGUF file, whose numbers are packed in blocks that renderfarm does not unpack"

@@ -10,19 +10,11 @@ import functools
 import re
 from dataclasses import dataclass
 
+from renderfarm.errors import NotUnderstood
 from renderfarm.wording.counters import counted
 from renderfarm.wording.numbers import ARTICLES, GROUPS, NUMBERS, PLURALS, SINGULARS, number_of
 
 PART_CHARS_MAX = 200
-
-
-class NotCountedError(Exception):
-    """A part that cannot be understood; `what` is wrong, and `remedy` helps."""
-
-    def __init__(self, what: str, remedy: str) -> None:
-        super().__init__(what, remedy)
-        self.what = what
-        self.remedy = remedy
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,30 +87,30 @@ _PLURAL = re.compile(r"[^\W\d_]*(?:[^\Wsiuc\d_]s|[^\W\d_]ies|(?:ch|sh|x|ss|z)es|
 def wanted(part: str) -> tuple[Wanted, ...]:
     """What one part of a cell asks for. Two things are told apart where both are counted: `two dogs and a cat`.
 
-    Raises: NotCountedError.
+    Raises: NotUnderstood.
     """
     part = " ".join(part.split())
     if len(part) > PART_CHARS_MAX:
-        raise NotCountedError(f"{part[:40]!r}… is {len(part)} characters long", "name each thing in a word or two")
+        raise NotUnderstood(f"{part[:40]!r}… is {len(part)} characters long", "name each thing in a word or two")
     if "|" in part or re.search(r"[^\W\d_]/[^\W\d_]", part):
         names = [name.strip() for name in re.split(r"[|/]", part) if name.strip()]
-        raise NotCountedError(
+        raise NotUnderstood(
             f"{part!r} may be two things or one of them", f"write {'; '.join(names)} for both, or leave out what may be missing"
         )
     pieces = [piece for joined in _JOINED.split(part) for piece in joined.split(" + ")]
     if len(pieces) > 1 and (all(_begins_counted(piece) for piece in pieces) or " + " in part):
         return tuple(_settled(_one(piece), piece) for piece in pieces)
     if len(pieces) > 1 and ":" not in part and _AND.search(part):
-        raise NotCountedError(f"{part!r} may be one thing or two", f"write {'; '.join(pieces)} for two, {part}:1 for one")
+        raise NotUnderstood(f"{part!r} may be one thing or two", f"write {'; '.join(pieces)} for two, {part}:1 for one")
     return (_settled(_one(part), part),)
 
 
 def _settled(one: Wanted, part: str) -> Wanted:
-    """The same. Raises: NotCountedError where the class still holds what looks like a count: `mug x2 box`, `dogs three cats`."""
+    """The same. Raises: NotUnderstood where the class still holds what looks like a count: `mug x2 box`, `dogs three cats`."""
     words = one.name.split(" ")
     later = any((number_of(word) or 0) > 1 and not word[0].isdigit() for word in words[1:])
     if ":" not in part and (later or _COUNT_LEFT.search(one.name)):
-        raise NotCountedError(f"in {part!r} a number may be a count or part of a name", _BEHIND_COLON)
+        raise NotUnderstood(f"in {part!r} a number may be a count or part of a name", _BEHIND_COLON)
     return one
 
 
@@ -137,7 +129,7 @@ def _one(part: str) -> Wanted:
         return Wanted(none["name"], 0, 0)
     if vague := _VAGUE.fullmatch(part):
         name = " ".join(word for at, word in enumerate(vague["name"].split(" ")) if at or number_of(word) is None)
-        raise NotCountedError(f"{part!r} says no number", f"write at least 3 {name}, 2-4 {name}, or leave it out")
+        raise NotUnderstood(f"{part!r} says no number", f"write at least 3 {name}, 2-4 {name}, or leave it out")
     if (bound := _BOUND.fullmatch(part)) and (_interval(bound["rest"].split(" ")[0]) or bound["rest"].split(" ")[0].casefold() in GROUPS):
         return _bounded(bound, part)
     if times := _TIMES_FIRST.fullmatch(part):
@@ -159,7 +151,7 @@ def _stated(name: str, number: str, part: str) -> Wanted:
     if found is None and number.casefold() in ("no", "none"):
         found = (0, 0)
     if found is None:
-        raise NotCountedError(f"{number!r} is no whole number", "write digits only, for example 24")
+        raise NotUnderstood(f"{number!r} is no whole number", "write digits only, for example 24")
     return Wanted(name, *found)
 
 
@@ -195,17 +187,17 @@ def _bounded(bound: re.Match[str], part: str) -> Wanted:
     """`at least 2 mugs`."""
     inner = _before(bound["rest"])
     if inner.low != inner.high:
-        raise NotCountedError(f"{part!r} says two bounds", "write 1-2 mugs, or at least 2 mugs")
+        raise NotUnderstood(f"{part!r} says two bounds", "write 1-2 mugs, or at least 2 mugs")
     limits = _limits(bound, inner.low)
     if limits is None:
-        raise NotCountedError(f"{part!r} leaves no number", "write no mugs for none")
+        raise NotUnderstood(f"{part!r} leaves no number", "write no mugs for none")
     return Wanted(inner.name, *limits)
 
 
 def _exactly(name: str, number: str, part: str) -> Wanted:
     count = number_of(number)
     if count is None:
-        raise NotCountedError(f"{number!r} is no whole number", "write digits only, for example 24")
+        raise NotUnderstood(f"{number!r} is no whole number", "write digits only, for example 24")
     _refuse_numbered(part, number, name, counted=True)
     return Wanted(name, count, count)
 
@@ -222,11 +214,11 @@ def _before(part: str) -> Wanted:
             _refuse_numbered(part, head, name, counted=True)
             return Wanted(name, *found)
     if len(words) > 1 and re.fullmatch(r"\d[\d.,]*", words[0]):
-        raise NotCountedError(f"{words[0]!r} is no whole number", "write digits only, for example 24")
+        raise NotUnderstood(f"{words[0]!r} is no whole number", "write digits only, for example 24")
     _refuse_numbered(part, "1", part, counted=False)
     bare = [word.casefold().strip("()[]") for word in words]
     if any(word in GROUPS for word in bare[1:]) or (len(words) == 1 and number_of(part) is not None) or re.search(r"[(\[][^)\]]*\d", part):
-        raise NotCountedError(f"in {part!r} a number may be a count or part of a name", _BEHIND_COLON)
+        raise NotUnderstood(f"in {part!r} a number may be a count or part of a name", _BEHIND_COLON)
     last = words[-1].casefold()
     if _PLURAL.search(last) and last not in PLURALS and last not in SINGULARS:
         return Wanted(part, 2, None)  # `mugs`: more than one
@@ -265,7 +257,7 @@ _OFS = frozenset({"of", "von", "de", "di", "van", "av", "af"})
 
 
 def _refuse_numbered(part: str, number: str, name: str, counted: bool) -> None:
-    """Raises: NotCountedError where a number may count things or be part of a name."""
+    """Raises: NotUnderstood where a number may count things or be part of a name."""
     inner = _OWN_NUMBER.search(name)
     if not inner and not (counted and _NUMBERED.match(name)):
         return
@@ -273,7 +265,7 @@ def _refuse_numbered(part: str, number: str, name: str, counted: bool) -> None:
     if not (counted and inner):  # there is one number only
         count, rest = (inner.group().strip(), name.replace(inner.group(), "").strip()) if inner else (number, name)
         remedy = f"write {part}:1, or {rest or 'mug'}:{count}"
-    raise NotCountedError(f"in {part!r} a number may be a count or part of a name", remedy)
+    raise NotUnderstood(f"in {part!r} a number may be a count or part of a name", remedy)
 
 
 def contradicted(prompt: str, name: str, low: int, high: int | None) -> int | None:
