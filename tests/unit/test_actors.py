@@ -22,7 +22,8 @@ from renderfarm.plan import Intent, attempt_of, plan_row
 from renderfarm.schema import Attempt, PromptRow, RenderInfo
 from renderfarm.watermark.types import MarkKey
 from renderfarm.workers.finish import payload_of
-from renderfarm.workers.worker import RendererWorker, RenderReply, device_lost, read_inputs
+from renderfarm.workers.inputs import read_inputs
+from renderfarm.workers.worker import RendererWorker, RenderReply, device_lost
 from tests import standins
 from tests.drawn import INFO
 from tests.outputs import picture
@@ -40,13 +41,13 @@ def test_an_input_is_read_only_as_it_was_resolved(tmp_path: Path) -> None:
     picture = tmp_path / "in.png"
     picture.write_bytes(b"one")
     digest = hashlib.sha256(b"one").hexdigest()
-    assert read_inputs([attempt(picture, digest)] * 2) == {digest: b"one"}
+    assert read_inputs([attempt(picture, digest).image] * 2) == {digest: b"one"}
     picture.write_bytes(b"two")
     with pytest.raises(RenderFailed, match="changed since the plan"):
-        read_inputs([attempt(picture, digest)])
+        read_inputs([attempt(picture, digest).image])
     picture.unlink()
     with pytest.raises(RenderFailed, match="cannot be read any more"):
-        read_inputs([attempt(picture, digest)])
+        read_inputs([attempt(picture, digest).image])
 
 
 def test_a_broken_cuda_context_ends_the_worker_and_a_full_memory_does_not() -> None:

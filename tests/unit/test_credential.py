@@ -8,8 +8,11 @@ import hashlib
 import io
 import json
 import pickle
+import re
+import struct
 import sys
 import time
+import zlib
 from pathlib import Path
 
 import c2pa
@@ -22,20 +25,22 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from renderfarm import credential, keys
-from renderfarm.credential import Claim, Issuer, RemoteKey, Source, claim_for, prompt_digest, read, xmp_for
+from renderfarm.credential import Claim, Ingredient, Issuer, RemoteKey, claim_for, prompt_digest, read, xmp_for
 from renderfarm.credential.jumbf import signing_chain
 from renderfarm.errors import CredentialFailed
 from renderfarm.keys import KeySet, certificates, files
 from renderfarm.pictures import EXTENSIONS, Pixels, decode, encode, xmp
 from renderfarm.schema import Input, Record
 from renderfarm.watermark.types import MarkKey
+from tests import rubric
 from tests.waiting import wait_until
 
 TYPES = sorted(EXTENSIONS)
 PROMPT = "a secret product, number 7"
 RECORD = Record(
     kind="attempt", image_id="ab" * 16, attempt=2, salt="5a" * 16, prompt=PROMPT, weights="org/model", weights_revision="rev1",
-    outcome="accepted", watermark_method="renderfarm-tile", watermark_version=1, watermark_payload="00000abcdef",
+    weights_digest="sha256:77", outcome="accepted",
+    watermark_method="renderfarm-tile", watermark_version=1, watermark_payload="00000abcdef",
     finished_us=1_790_000_000_000_000,
 )  # fmt: skip
 
@@ -181,14 +186,17 @@ def test_a_format_that_carries_none_is_absent(anchors: bytes) -> None:
 @pytest.mark.parametrize("kind", TYPES)
 def test_every_flipped_byte_is_seen(kind: str, signed: dict[str, bytes], anchors: bytes) -> None:
     """Pixels, XMP, assertions, claim, certificates, signature: 150 places over the whole file, and every one in the container's own head.
-    What may differ without harm is the padding behind the signature, which no hash covers."""
+    What may differ without harm, since no hash covers it: the padding behind the signature, and the names and kinds of boxes."""
     data = signed[kind]
+    unread = [*re.finditer(rb".{4}jumb.{4}jumd.{17}[^\0]*\0", data, re.DOTALL), *re.finditer(rb"cpadY..\0{900,}", data, re.DOTALL)]
+    loose = {place for found in unread for place in range(*found.span())} | {data.find(b"C2PA") + at for at in range(8)}
+    assert len(unread) > 8 and len(loose) < 2500
     for place in {*range(0, len(data), max(1, len(data) // 150)), *range(24)}:
         forged = bytearray(data)
         forged[place] ^= 0x10
         finding = read(bytes(forged), kind, anchors)
         if finding.state == "trusted":
-            assert data[place] == 0 and set(data[place - 8 : place + 8]) == {0}, f"byte {place} of {len(data)}"
+            assert place in loose, f"byte {place} of {len(data)}"
             continue
         assert finding.state in ("invalid", "absent", "untrusted"), (place, finding)
         assert finding.reason
@@ -363,12 +371,18 @@ def test_a_token_that_signs_with_another_key_is_invalid(key_set: KeySet, anchors
     assert finding.state == "invalid" and finding.reason.startswith("claimSignature.mismatch")
 
 
+def of_source(claim: Claim, source: bytes) -> Claim:
+    """The claim of another picture, drawn over a JPEG."""
+    parent = Ingredient("init", hashlib.sha256(source).hexdigest(), "image/jpeg", source)
+    return dataclasses.replace(claim, image_id="ef" * 16, source_type=xmp.EDITED, ingredients=(parent,))
+
+
 def test_an_edit_names_its_source_and_keeps_the_source_s_credential(
     key_set: KeySet, anchors: bytes, claim: Claim, bare: dict[str, bytes], signed: dict[str, bytes]
 ) -> None:
     issuer = Issuer(key_set)
     for source in (bare["image/jpeg"], signed["image/jpeg"]):
-        edit = dataclasses.replace(claim, image_id="ef" * 16, source=Source(source, "image/jpeg"))
+        edit = of_source(claim, source)
         data = issuer.issue(bare["image/png"], "image/png", edit)
         finding = read(data, "image/png", anchors)
         assert finding.state == "trusted" and finding.image_id == "ef" * 16, "the edit's own claim, not its source's"
@@ -390,8 +404,61 @@ def test_an_edit_of_an_altered_source_still_vouches_for_itself(
     """The source arrived altered: that is recorded with the ingredient and is no fault of the edit."""
     source = bytearray(signed["image/jpeg"])
     source[-30] ^= 1
-    data = Issuer(key_set).issue(bare["image/png"], "image/png", dataclasses.replace(claim, source=Source(bytes(source), "image/jpeg")))
+    data = Issuer(key_set).issue(bare["image/png"], "image/png", of_source(claim, bytes(source)))
     assert read(data, "image/png", anchors).state == "trusted"
+
+
+def test_a_source_whose_credential_is_malformed_is_named_without_it(
+    key_set: KeySet, anchors: bytes, claim: Claim, bare: dict[str, bytes]
+) -> None:
+    rubbish = b"caBX" + b"no boxes" * 4
+    odd = (
+        bare["image/png"][:33]
+        + struct.pack(">I", len(rubbish) - 4)
+        + rubbish
+        + struct.pack(">I", zlib.crc32(rubbish))
+        + bare["image/png"][33:]
+    )
+    assert decode(odd).shape == (64, 80, 3), "it can be drawn over all the same"
+    for roles in (("init",), ("mask", "init", "control")):
+        made = tuple(Ingredient(role, "ab" * 32, "image/png", odd if role == "init" else bare["image/png"]) for role in roles)
+        data = Issuer(key_set).issue(bare["image/png"], "image/png", dataclasses.replace(claim, ingredients=made, source_type=xmp.EDITED))
+        assert read(data, "image/png", anchors).state == "trusted"
+        store = rubric.store_of(data, "image/png")
+        assert rubric.faults(store) == [] and rubric.actions_of(store)[0]["action"] == "c2pa.opened"
+        assert len([item for item in store["manifests"][0]["assertions"].values() if "relationship" in item]) == len(roles)
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_the_public_rubric_finds_no_fault(
+    kind: str, signed: dict[str, bytes], key_set: KeySet, claim: Claim, bare: dict[str, bytes]
+) -> None:
+    edit = Issuer(key_set).issue(bare[kind], kind, of_source(claim, signed["image/jpeg"]))
+    for data in (signed[kind], edit):
+        store = rubric.store_of(data, kind)
+        assert rubric.faults(store) == []
+        assertions = store["manifests"][0]["assertions"]
+        about = {"modelType": "c2pa.types.model", "modelName": "org/model", "modelIdentifier": "sha256:77"}
+        assert assertions["c2pa.ai-disclosure"] == {**about, "contentProfile": {"humanOversightLevel": "prompt_guided"}}
+        assert assertions["cawg.metadata"]["Iptc4xmpExt:AISystemUsed"] == "org/model"
+
+
+def test_the_rubric_finds_what_is_taken_away(signed: dict[str, bytes]) -> None:
+    store = rubric.store_of(signed["image/png"], "image/png")
+    manifest = store["manifests"][0]
+    del manifest["assertions"]["c2pa.actions.v2"]["allActionsIncluded"], manifest["claim.v2"]["claim_generator_info"]["specVersion"]
+    del manifest["assertions"]["c2pa.actions.v2"]["actions"][0]["digitalSourceType"]
+    assert set(rubric.faults(store)) == {
+        "mandatory_all_actions_included",
+        "mandatory_spec_version",
+        "mandatory_dst_for_created_action",
+    }
+
+
+def test_what_went_in_cannot_be_left_out(key_set: KeySet) -> None:
+    record = dataclasses.replace(RECORD, inputs=(Input("init", "ab" * 32, "a.png"), Input("mask", "cd" * 32, "b.png")))
+    with pytest.raises(ValueError, match="missing of: mask"):
+        claim_for(record, "cd" * 32, "ACME", key_set.mark_key, {"ab" * 32: encode(drawn(), "image/png")})
 
 
 def test_an_issuer_does_not_travel(key_set: KeySet) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from renderfarm import keys
-from renderfarm.credential import Claim, Issuer, Source, claim_for
+from renderfarm.credential import Claim, Ingredient, Issuer, claim_for
 from renderfarm.errors import PictureError
 from renderfarm.identify.identify import Answer, identify, identify_all, pictures_in
 from renderfarm.keys import KeySet, Trust
@@ -205,8 +205,8 @@ def test_a_self_made_credential_on_another_picture_is_only_a_lead(output: Output
 def test_an_edit_by_another_program_leads_to_its_source(output: Output, tmp_path: Path) -> None:
     """The mark is painted over; what is left is the source's credential inside the editor's."""
     editor = keys.init(tmp_path / "editor")
-    source = Source(output.files[2], "image/png")
-    claim = Claim("ee" * 16, 1, "ee" * 32, "ee" * 32, "Editor", "editor", "1", 1_800_000_000_000_000, source=source)
+    source = Ingredient("init", "ee" * 32, "image/png", output.files[2])
+    claim = Claim("ee" * 16, 1, "ee" * 32, "ee" * 32, "Editor", "editor", "1", 1_800_000_000_000_000, ingredients=(source,))
     edited = Issuer(editor).issue(encode(drawn(66), "image/png"), "image/png", claim)
     answer = identify(edited, [output.storage], output.trust)
     check(answer, output, 2)

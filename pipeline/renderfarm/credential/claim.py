@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from renderfarm.pictures import xmp
-from renderfarm.schema import PLAIN_VERSION, Record, inputs_of
+from renderfarm.pictures import media_type_of, xmp
+from renderfarm.schema import PLAIN_VERSION, Input, Record, inputs_of
 from renderfarm.version import __version__
 from renderfarm.watermark.types import MarkKey
 
@@ -22,16 +23,24 @@ State = Literal["trusted", "expired", "untrusted", "invalid", "absent"]
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
-    """The picture that an edit began with: a whole file, with its own credential if it has one."""
+class Ingredient:
+    """A picture that went in: its role (`init`: the picture was drawn over it; all others only guided), its SHA-256 in hex, its media type.
 
-    data: bytes = field(repr=False)
+    data: the whole file, with its own credential if it has one; None: it is named, and its own credential does not travel along.
+    """
+
+    role: str
+    digest: str
     media_type: str
+    data: bytes | None = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What a credential says. Digests are lower-case hex; `watermark_payload` None: the picture carries no mark."""
+    """What a credential says. Digests are lower-case hex; `watermark_payload` None: the picture carries no mark.
+
+    source_type: IPTC's digital source type, the same as in the picture's XMP.
+    """
 
     image_id: str
     attempt: int
@@ -43,7 +52,9 @@ class Claim:
     created_us: int
     watermark_method: str | None = None
     watermark_payload: str | None = None
-    source: Source | None = None
+    source_type: str = xmp.GENERATED
+    weights_digest: str | None = None
+    ingredients: tuple[Ingredient, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +91,25 @@ def salted_prompt_digest(prompt: str, salt: str) -> str:
     return hashlib.sha256(b"renderfarm prompt/1\n" + bytes.fromhex(salt) + prompt.encode()).hexdigest()
 
 
-def claim_for(record: Record, claim_digest: str, provider: str, key: MarkKey, source: Source | None = None) -> Claim:
+def source_type(record: Record) -> str:
+    """IPTC's digital source type of an attempt's picture, by how it came about: drawn from nothing, or over another picture.
+
+    What only guided it (mask, edges, a pose, a reference) has none of its own pixels in the result.
+    """
+    return xmp.EDITED if any(given.role == "init" for given in inputs_of(record)) else xmp.GENERATED
+
+
+def claim_for(record: Record, claim_digest: str, provider: str, key: MarkKey, inputs: Mapping[str, bytes] | None = None) -> Claim:
     """The claim about one attempt's picture.
 
-    `record` is complete but for the fields after the credential; a marked one names its method.
+    `record` is complete but for the fields after the credential; a marked one names its method. inputs: SHA-256 hex → file bytes, of every
+    picture that went in. Raises: ValueError when one is missing, for what is no attempt, and for a record whose values were forgotten.
     """
     if record.image_id is None or record.attempt is None:
         raise ValueError("a credential is about an attempt")
+    files = inputs or {}
+    if missing := [given.role for given in inputs_of(record) if given.digest not in files]:
+        raise ValueError(f"a credential names what went in, and the bytes are missing of: {', '.join(missing)}")
     if record.version > PLAIN_VERSION and record.salt is None:
         raise ValueError("its values were forgotten")
     prompt = record.prompt or ""
@@ -101,7 +124,9 @@ def claim_for(record: Record, claim_digest: str, provider: str, key: MarkKey, so
         created_us=record.finished_us,
         watermark_method=f"org.{TOOL}.{record.watermark_method}.{record.watermark_version}" if record.watermark_payload else None,
         watermark_payload=record.watermark_payload,
-        source=source,
+        source_type=source_type(record),
+        weights_digest=record.weights_digest,
+        ingredients=tuple(_ingredient(given, files[given.digest]) for given in inputs_of(record)),
     )
 
 
@@ -114,8 +139,12 @@ def xmp_for(record: Record, provider: str) -> bytes:
         tool=f"{TOOL} {__version__}",
         created=timestamp(record.finished_us),
         unique_id=f"{record.image_id}/{record.attempt}",
-        source_type=xmp.EDITED if any(given.role == "init" for given in inputs_of(record)) else xmp.GENERATED,
+        source_type=source_type(record),
     )
+
+
+def _ingredient(given: Input, data: bytes) -> Ingredient:
+    return Ingredient(given.role, given.digest, media_type_of(data, f"input picture ({given.role})"), data)
 
 
 def _system_version(record: Record) -> str:

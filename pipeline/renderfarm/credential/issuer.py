@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import os
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from renderfarm.credential.claim import RECORD_LABEL, SOFT_BINDING_LABEL, TOOL, Claim, timestamp
+from renderfarm.credential.claim import RECORD_LABEL, SOFT_BINDING_LABEL, TOOL, Claim, Ingredient, timestamp
 from renderfarm.credential.reader import settings
 from renderfarm.errors import CredentialFailed
 from renderfarm.keys import KeySet
@@ -21,8 +22,11 @@ from renderfarm.version import __version__
 if TYPE_CHECKING:
     import c2pa
 
-SOURCE_LABEL = "source"
-SOURCE_TITLE = "input picture"
+SPEC_VERSION = "2.4.0"
+"""Of the C2PA specification that what is written here keeps to."""
+DISCLOSURE_LABEL, METADATA_LABEL = "c2pa.ai-disclosure", "cawg.metadata"
+PARENT = "init"
+"""The role of the picture that was drawn over; the others went into the computation, and none of their pixels came out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +77,14 @@ class Issuer:
         signed = io.BytesIO()
         try:
             with c2pa.Builder(_definition(media_type, claim), self._context) as builder:
-                if claim.source:
-                    ingredient = {"title": SOURCE_TITLE, "relationship": "parentOf", "label": SOURCE_LABEL}
-                    builder.add_ingredient(ingredient, claim.source.media_type, io.BytesIO(claim.source.data))
+                for at, given in enumerate(claim.ingredients):
+                    if given.data is None:
+                        continue
+                    try:
+                        builder.add_ingredient(_ingredient(at, given), given.media_type, io.BytesIO(given.data))
+                    except c2pa.C2paError:  # its own credential is malformed: the picture is named without it
+                        named = (*claim.ingredients[:at], dataclasses.replace(given, data=None), *claim.ingredients[at + 1 :])
+                        return self.issue(data, media_type, dataclasses.replace(claim, ingredients=named))
                 builder.sign(self._signer, media_type, io.BytesIO(data), signed)
         except c2pa.C2paError as error:
             cause = self._trouble.pop() if self._trouble else error  # the library says only that the signature is invalid
@@ -108,31 +117,68 @@ def _file_signer(keys: KeySet) -> c2pa.Signer:
 
 
 def _definition(media_type: str, claim: Claim) -> dict[str, Any]:
-    """The credential's definition (C2PA 2.2 sections 18.11 actions and 18.10 soft binding)."""
+    """The credential's definition (C2PA 2.4: actions, ingredients, soft binding, AI disclosure; CAWG metadata 1.1)."""
     tool = {"name": TOOL, "version": __version__}
-    when = timestamp(claim.created_us)
-    agent = {**tool, "org.renderfarm.model": f"{claim.system}@{claim.system_version}"}
-    if claim.source:
-        opened = {"action": "c2pa.opened", "parameters": {"ingredientIds": [SOURCE_LABEL]}}
-        edited = {"action": "c2pa.edited", "softwareAgent": agent, "when": when, "digitalSourceType": xmp.EDITED}
-        actions = [opened, edited]
-    else:
-        actions = [{"action": "c2pa.created", "softwareAgent": agent, "when": when, "digitalSourceType": xmp.GENERATED}]
-    assertions = [(RECORD_LABEL, _record_assertion(claim))]
+    assertions = [
+        ("c2pa.actions.v2", {"actions": _actions(claim), "allActionsIncluded": True}),
+        (RECORD_LABEL, _record_assertion(claim)),
+        (DISCLOSURE_LABEL, _disclosure(claim)),
+    ]
     if claim.watermark_payload:
-        actions.append({"action": "c2pa.watermarked.bound"})
         block = {"scope": {}, "value": claim.watermark_payload}
         assertions.append((SOFT_BINDING_LABEL, {"alg": claim.watermark_method, "blocks": [block]}))
-    assertions.insert(0, ("c2pa.actions.v2", {"actions": actions}))
+    created = [{"label": label, "data": content, "created": True} for label, content in assertions]
     return {
-        "claim_generator_info": [tool],
+        "claim_generator_info": [{**tool, "specVersion": SPEC_VERSION}],
         "format": media_type,
         "title": f"{claim.image_id}/{claim.attempt}",
-        "assertions": [{"label": label, "data": content, "created": True} for label, content in assertions],
+        "ingredients": [
+            {**_ingredient(at, given), "format": given.media_type} for at, given in enumerate(claim.ingredients) if given.data is None
+        ],
+        "assertions": [*created, {"label": METADATA_LABEL, "data": _metadata(claim)}],
+    }
+
+
+def _actions(claim: Claim) -> list[dict[str, Any]]:
+    """How the picture came about, in order: made from nothing, or opened and drawn over; then marked."""
+    tool = {"name": TOOL, "version": __version__, "org.renderfarm.model": f"{claim.system}@{claim.system_version}"}
+    drawn = {"softwareAgent": tool, "when": timestamp(claim.created_us), "digitalSourceType": claim.source_type}
+    parents = [_label(at, given) for at, given in enumerate(claim.ingredients) if given.role == PARENT]
+    guides = [_label(at, given) for at, given in enumerate(claim.ingredients) if given.role != PARENT]
+    went_in = {"parameters": {"ingredientIds": guides}} if guides else {}
+    made = {"action": "c2pa.edited" if parents else "c2pa.created", **drawn, **went_in}
+    opened = [{"action": "c2pa.opened", "parameters": {"ingredientIds": parents}}] if parents else []
+    return [*opened, made, *([{"action": "c2pa.watermarked.bound"}] if claim.watermark_payload else [])]
+
+
+def _ingredient(at: int, given: Ingredient) -> dict[str, Any]:
+    relationship = "parentOf" if given.role == PARENT else "inputTo"
+    return {"title": f"input picture ({given.role})", "relationship": relationship, "label": _label(at, given)}
+
+
+def _label(at: int, given: Ingredient) -> str:
+    return f"{given.role}.{at}"
+
+
+def _disclosure(claim: Claim) -> dict[str, Any]:
+    """C2PA 2.4, AI disclosure: nobody had looked at the picture when it was signed; a person's word later stands in the log."""
+    named = {"modelType": "c2pa.types.model", "modelName": claim.system, "modelIdentifier": claim.weights_digest or claim.system_version}
+    return {**named, "contentProfile": {"humanOversightLevel": "prompt_guided"}}
+
+
+def _metadata(claim: Claim) -> dict[str, Any]:
+    """What the picture's XMP says, where the signature covers it: IPTC 2025.1."""
+    return {
+        "@context": {"Iptc4xmpExt": xmp.NAMESPACES["Iptc4xmpExt"], "photoshop": xmp.NAMESPACES["photoshop"]},
+        "Iptc4xmpExt:DigitalSourceType": claim.source_type,
+        "Iptc4xmpExt:AISystemUsed": claim.system,
+        "Iptc4xmpExt:AISystemVersionUsed": claim.system_version,
+        "photoshop:Credit": claim.provider,
     }
 
 
 def _record_assertion(claim: Claim) -> dict[str, Any]:
+    went_in = {"inputs": [{"role": given.role, "sha256": given.digest} for given in claim.ingredients]} if claim.ingredients else {}
     return {
         "image_id": claim.image_id,
         "attempt": claim.attempt,
@@ -142,4 +188,5 @@ def _record_assertion(claim: Claim) -> dict[str, Any]:
         "system": claim.system,
         "system_version": claim.system_version,
         "tool": f"{TOOL} {__version__}",
+        **went_in,
     }

@@ -10,7 +10,19 @@ fingerprints        that hash with a thumbnail of colours: what finds near-dupli
 from renderfarm.pictures import pdq, xmp
 from renderfarm.pictures.fingerprints import Fingerprint, fingerprint
 from renderfarm.pictures.hamming import HammingIndex
-from renderfarm.pictures.reader import BYTES_MAX, ENDINGS, FORMATS, PIXELS_MAX, Picture, Pixels, decode, read, read_file, size_of
+from renderfarm.pictures.reader import (
+    BYTES_MAX,
+    ENDINGS,
+    FORMATS,
+    PIXELS_MAX,
+    Picture,
+    Pixels,
+    decode,
+    media_type_of,
+    read,
+    read_file,
+    size_of,
+)
 from renderfarm.pictures.writer import EXTENSIONS, encode, encode_like, thumbnail
 
 __all__ = [
@@ -27,6 +39,7 @@ __all__ = [
     "encode",
     "encode_like",
     "fingerprint",
+    "media_type_of",
     "pdq",
     "read",
     "read_file",

@@ -101,6 +101,12 @@ def decode(data: bytes, where: str = "") -> Pixels:
     return read(data, where).pixels
 
 
+def media_type_of(data: bytes, where: str = "") -> str:
+    """What kind of file it is, one of FORMATS' values, by the header alone. Raises: PictureError."""
+    with _opened(data, where) as image:
+        return _media_type(image)
+
+
 def size_of(data: bytes, where: str = "") -> tuple[int, int]:
     """Width and height once upright, by the header alone (Exif 2.32, tag 0x0112: 5 to 8 lie on their side). Raises: PictureError."""
     with _opened(data, where) as image, _refused("the file is damaged", where):

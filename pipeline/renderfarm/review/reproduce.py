@@ -38,7 +38,7 @@ from renderfarm.schema import PLAIN_VERSION, RECORD_FIELDS, Attempt, PlannedImag
 from renderfarm.storage import Storage
 from renderfarm.watermark import VERSIONS, MarkKey, Payload, embed
 from renderfarm.workers.finish import as_older
-from renderfarm.workers.worker import read_inputs
+from renderfarm.workers.inputs import read_inputs
 
 LEVELS_MAX = 2
 """Largest difference in any pixel, in grey levels of 255, that still counts as the same picture: batch (1) and mark (1)."""
@@ -122,7 +122,7 @@ def open_model(settings: ModelSettings) -> Model:
 
     def render(attempts: Sequence[Attempt]) -> tuple[NDArray[np.uint8], RenderInfo]:
         whole = settings.model_copy(update={"batch": len(attempts)})
-        return Renderer(resolved, whole).render(attempts, inputs=read_inputs(attempts))
+        return Renderer(resolved, whole).render(attempts, inputs=read_inputs(attempt.image for attempt in attempts))
 
     return Model(resolved.digest, resolved.beside, render)
 

@@ -29,6 +29,7 @@ from renderfarm.schema import PLAIN_VERSION, Attempt, AttemptOutcome, PlannedIma
 from renderfarm.storage import Storage
 from renderfarm.version import __version__
 from renderfarm.watermark import MarkKey, Payload
+from renderfarm.workers.inputs import read_inputs
 
 Answer = TypeVar("Answer")
 
@@ -119,7 +120,8 @@ class Finisher:
     def store(
         self, attempt: Attempt, pixels: Pixels, info: RenderInfo, checked: Checked, decision: Decision, *, marked: bool, started_us: int
     ) -> Finished:
-        """Write the picture and its thumbnail, and make the record. Raises: StorageAway, CredentialFailed."""
+        """Write the picture and its thumbnail, and make the record. Raises: StorageAway, CredentialFailed; RenderFailed for an input
+        that is gone or changed."""
         clock = _Clock()
         record = self._record(attempt, info, checked, decision, marked, started_us)
         record = clock("record", lambda: sealed(record))
@@ -129,7 +131,8 @@ class Finisher:
         whole = accepted or self.job.output.kept == "delivery"
         media_type = self.media_type if whole else REVIEW_TYPE
         quality = self.job.output.quality if whole else REVIEW_QUALITY
-        claim = claim_for(record, record.claim_digest or "", self.job.provider, self.mark_key)
+        went_in = read_inputs([attempt.image])
+        claim = claim_for(record, record.claim_digest or "", self.job.provider, self.mark_key, went_in)
         xmp = xmp_for(record, self.job.provider)
         bare = clock("encode", lambda: encode(pixels, media_type, quality=quality, xmp=xmp))
         data = clock("credential", lambda: self.issuer.issue(bare, media_type, claim))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from renderfarm import watermark
-from renderfarm.errors import MarkUnsupported, NotStored, Paused, RenderFailed, RenderfarmError, StorageRefused, UserError
+from renderfarm.errors import MarkUnsupported, Paused, RenderFailed, RenderfarmError, StorageRefused, UserError
 from renderfarm.job import JobSettings
 from renderfarm.keys import KeySet
 from renderfarm.models import Resolved
@@ -21,10 +21,11 @@ from renderfarm.pictures import Pixels
 from renderfarm.plan import drawn_once
 from renderfarm.render.batching import DoesNotFit, out_of_memory
 from renderfarm.schema import Attempt, RenderInfo
-from renderfarm.storage import open_input, open_storage
+from renderfarm.storage import open_storage
 from renderfarm.watermark import MarkKey
 from renderfarm.workers import vitals
 from renderfarm.workers.finish import Checked, Decision, Finished, Finisher, now_us, payload_of
+from renderfarm.workers.inputs import read_inputs
 
 if TYPE_CHECKING:
     import torch
@@ -135,7 +136,7 @@ class RendererWorker:
         once, places = drawn_once(attempts)
         marking = Marking(attempts, self.key, places)
         try:
-            pixels, info = self.renderer.render(once, mark=marking, inputs=read_inputs(once))
+            pixels, info = self.renderer.render(once, mark=marking, inputs=read_inputs(attempt.image for attempt in once))
         except (Paused, StorageRefused) as error:
             return None, refused(error)
         except (RenderfarmError, RuntimeError, ValueError, MemoryError) as error:  # out of memory and CUDA faults are RuntimeErrors
@@ -192,28 +193,6 @@ def device_lost(error: Exception) -> bool:
     Out of memory is none: smaller units may fit.
     """
     return isinstance(error, RuntimeError) and "CUDA error" in str(error) and not out_of_memory(error)
-
-
-def read_inputs(attempts: Sequence[Attempt]) -> dict[str, bytes]:
-    """The input pictures that attempts name, by SHA-256.
-
-    Raises: RenderFailed when one is gone or is not what was resolved; StorageAway, StorageRefused.
-    """
-    named: dict[str, str] = {}
-    for given in (given for attempt in attempts for given in attempt.image.inputs()):
-        if given.uri:
-            named[given.digest] = given.uri
-    found = {}
-    for digest, uri in named.items():
-        try:
-            with open_input(uri) as file:
-                data = file.read()
-        except NotStored as error:
-            raise RenderFailed(f"the input {uri!r} cannot be read any more: {error}") from error
-        if hashlib.sha256(data).hexdigest() != digest:
-            raise RenderFailed(f"the input {uri!r} changed since the plan was made: run the job again")
-        found[digest] = data
-    return found
 
 
 class FinisherWorker:
