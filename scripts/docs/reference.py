@@ -59,6 +59,9 @@ else 5. The key of its mark comes from `--trust`, else the job's key set, else t
     "review": """\
 The word is signed into the log. `--accept` publishes the kept picture byte for byte; it must have been kept as it would be delivered
 (`output.kept: delivery`). `--reject` takes a delivered picture back, and it is rendered again; or it confirms a rejection.""",
+    "evaluate": """\
+Weights are safetensors on disk; nothing is fetched. Every figure has a 95 % interval. [Evaluation](evaluation.md) says what each figure is,
+how sure it is, and what it cannot say.""",
     "provenance export": "One row for each record. In CSV a text that a spreadsheet would run is led by an apostrophe.",
     "provenance prove": "`ROW:INDEX` names the newest image of a row.",
     "provenance verify": "Needs neither the output nor a network. Exit 4 when the bundle does not prove what it says.",

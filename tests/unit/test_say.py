@@ -33,7 +33,7 @@ from renderfarm.records.canonical import sealed
 from renderfarm.run.loop import Tally
 from renderfarm.schema import Record, Verdict
 from renderfarm.storage import LocalStorage
-from tests import outputs, standins
+from tests import encoders, outputs, standins
 from tests.outputs import Output, attempt_record, image_id, picture
 
 FORGED = "FORGED: 0 findings"
@@ -150,6 +150,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
     for name, rows in ((f"{NAME}.parquet", [{"id": "a", "prompt": "a mug"}]), ("bad.parquet", bad)):
         pq.write_table(pa.Table.from_pylist(rows, schema), base / name)
     (base / f"weights{NAME}").symlink_to(standins.folder_of("sd2"))
+    (base / f"net{NAME}").symlink_to(encoders.dino(tmp_path_factory.mktemp("net")))
     write_job(base / f"good{NAME}.yaml", manifest=f"{NAME}.parquet", model={"weights": f"./weights{NAME}"})
     write_job(base / "faults.yaml", manifest="bad.parquet")
     write_job(base / "nowhere.yaml", manifest=f"none{NAME}.parquet")
@@ -201,6 +202,11 @@ CASES: dict[str, Callable[[Place], list[str]]] = {
     "model check: no weights": lambda at: ["model", "check", at[f"{NAME}.png"]],
     "recheck": lambda at: ["recheck", at["out"], "--set", "checks.text.min_score=.1"],
     "recheck: a wrong --set": lambda at: ["recheck", at["out"], "--set", f"checks.{HOSTILE}=1"],
+    "evaluate": lambda at: ["evaluate", at[""], "--features", at[f"net{NAME}"], "-o", at[f"{NAME}.html"]],
+    "evaluate: one picture": lambda at: ["evaluate", at["out"], "--by", HOSTILE],
+    "evaluate: no such boxes": lambda at: ["evaluate", at["out"], "--boxes", at[f"none{NAME}.jsonl"]],
+    "evaluate: wrong boxes": lambda at: ["evaluate", at["out"], "--boxes", at["wrong.jsonl"]],
+    "evaluate: no such reference": lambda at: ["evaluate", at["out"], "--reference", at[NAME], "--features", at[f"weights{NAME}"]],
     "review --list": lambda at: ["review", at["out"], "--list"],
     "review: no such image": lambda at: ["review", at["out"], f"{HOSTILE}:1", "--attempt", "1", "--reject", "--by", "Ada"],
     "review: an unusable name": lambda at: ["review", at["out"], image_id(2), "--attempt", "2", "--reject", "--by", HOSTILE],
@@ -248,7 +254,7 @@ CASES: dict[str, Callable[[Place], list[str]]] = {
 }  # fmt: skip
 
 
-HEAVY = frozenset({"reproduce", "check", "check --from", "watermark read"})
+HEAVY = frozenset({"evaluate", "reproduce", "check", "check --from", "watermark read"})
 """What loads weights: once is enough."""
 
 

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from renderfarm.cli.auditing import add_audit, add_identify, add_provenance, add_recheck, add_reproduce, add_review
+from renderfarm.cli.evaluating import add_evaluate
 from renderfarm.cli.options import (
     EXIT_CODES,
     Parser,
@@ -45,6 +46,7 @@ def build_parser() -> argparse.ArgumentParser:
         add_reproduce,
         add_recheck,
         add_review,
+        add_evaluate,
         add_provenance,
         _manifest,
         _brief,

@@ -42,14 +42,14 @@ class Detector:
 
     def __init__(self, folder: Path) -> None:
         """Raises WeightsError when the folder holds no such detector."""
-        kind = _config(folder).get("model_type")
+        kind = config_of(folder).get("model_type")
         if kind not in DETECTORS:
             raise WeightsError(f"{kind!r} is no open-vocabulary detector that is known", str(folder), f"use one of {', '.join(DETECTORS)}")
         import transformers
 
         self.dino = kind == "grounding-dino"
-        self._processor = _loaded(transformers.AutoProcessor, folder)
-        self._model = _loaded(transformers.AutoModelForZeroShotObjectDetection, folder, use_safetensors=True).eval()
+        self._processor = loaded(transformers.AutoProcessor, folder)
+        self._model = loaded(transformers.AutoModelForZeroShotObjectDetection, folder, use_safetensors=True).eval()
 
     def find(self, image: Image, name: str, confidence_min: float) -> list[Detection]:
         """Every thing of a class in uint8 (H, W, 3) sRGB, surest first."""
@@ -77,7 +77,7 @@ class Safety:
         """Raises WeightsError when the folder holds no classifier of unsafe content."""
         import transformers
 
-        config = _config(folder)
+        config = config_of(folder)
         (architecture,) = config.get("architectures") or ("none",)
         self._checker = architecture == "StableDiffusionSafetyChecker"
         labels = {int(at): str(label) for at, label in (config.get("id2label") or {}).items()}
@@ -85,11 +85,11 @@ class Safety:
         if self._checker:
             from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
 
-            self._model: Any = _loaded(StableDiffusionSafetyChecker, folder, use_safetensors=True).eval()
+            self._model: Any = loaded(StableDiffusionSafetyChecker, folder, use_safetensors=True).eval()
             self._processor: Any = transformers.CLIPImageProcessor(size={"shortest_edge": 224}, crop_size={"height": 224, "width": 224})
         elif architecture.endswith("ForImageClassification") and self._unsafe:
-            self._model = _loaded(transformers.AutoModelForImageClassification, folder, use_safetensors=True).eval()
-            self._processor = _loaded(transformers.AutoImageProcessor, folder)
+            self._model = loaded(transformers.AutoModelForImageClassification, folder, use_safetensors=True).eval()
+            self._processor = loaded(transformers.AutoImageProcessor, folder)
         else:
             raise WeightsError(
                 f"{architecture} with labels {', '.join(labels.values()) or 'none'} does not tell unsafe pictures",
@@ -133,7 +133,8 @@ def _iou(box: Sequence[float], other: Sequence[float]) -> float:
     return width * height / max(areas - width * height, 1e-9)
 
 
-def _config(folder: Path) -> dict[str, Any]:
+def config_of(folder: Path) -> dict[str, Any]:
+    """What a folder of weights says of itself. Raises WeightsError where it says nothing."""
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -143,11 +144,11 @@ def _config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def _loaded(kind: Any, folder: Path, **options: Any) -> Any:
+def loaded(kind: Any, folder: Path, **options: Any) -> Any:
     """`from_pretrained` of local files. Raises WeightsError with what the library said."""
     quieten()
     try:
         return kind.from_pretrained(folder, local_files_only=True, **options)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
         reason = " ".join(str(error).split())[:200]
         raise WeightsError(f"the weights cannot be loaded: {reason}", str(folder), "a complete folder with model.safetensors") from error
