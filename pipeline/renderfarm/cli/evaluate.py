@@ -10,7 +10,7 @@ from collections.abc import Callable
 from renderfarm.cli import logs
 from renderfarm.cli.progress import PLAIN_EVERY_S
 from renderfarm.cli.say import say, say_json
-from renderfarm.evaluate.evaluation import Question
+from renderfarm.evaluate.evaluation import Inquiry
 from renderfarm.evaluate.evaluation import evaluate as found_of
 from renderfarm.evaluate.page import writable, write_page
 
@@ -20,7 +20,7 @@ def evaluate(args: argparse.Namespace) -> int:
     logs.configure(quiet=True)
     if args.out is not None:
         writable(args.out)
-    asked = Question(args.output, args.against, args.reference, args.features, args.by, args.boxes, args.sample, args.keep)
+    asked = Inquiry(args.output, args.against, args.reference, args.features, args.by, args.boxes, args.sample, args.keep)
     found = found_of(asked, heard())
     if args.out is not None:
         write_page(args.out, found)

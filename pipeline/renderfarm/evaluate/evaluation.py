@@ -33,7 +33,7 @@ _SMALL = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class Inquiry:
     """What to evaluate: names of outputs or folders; `reference` may also be a file of kept features."""
 
     output: str
@@ -178,7 +178,7 @@ def ratio_text(measure: Consistency) -> str:
     return f"{number(measure.ratio)}{sure} of the {number(measure.between)} between groups"
 
 
-def evaluate(asked: Question, on_read: Callable[[str, int, int], None] = lambda source, done, of: None) -> Evaluation:
+def evaluate(asked: Inquiry, on_read: Callable[[str, int, int], None] = lambda source, done, of: None) -> Evaluation:
     """Does what is asked. `on_read` hears how many pictures of a source were read.
 
     Raises: UserError for what cannot be evaluated, WeightsError; LogDamaged, StorageAway.
@@ -226,7 +226,7 @@ def evaluate(asked: Question, on_read: Callable[[str, int, int], None] = lambda 
     )  # fmt: skip
 
 
-def _asked(asked: Question) -> None:
+def _asked(asked: Inquiry) -> None:
     """Raises: UserError where nothing can come of it."""
     if asked.features is not None:
         return

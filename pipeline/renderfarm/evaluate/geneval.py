@@ -54,7 +54,7 @@ class Wish:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class WishList:
     """What one row asks for. `limits`: (class, how many are too many)."""
 
     name: str
@@ -72,7 +72,7 @@ class Judged:
     reason: str
 
 
-def task_of(sample: Sample) -> Asked | None:
+def task_of(sample: Sample) -> WishList | None:
     """What the row of a picture asks for; None where it asks for no objects."""
     tags = dict(sample.tags)
     wishes = _said(tags["include"]) if "include" in tags else None
@@ -80,7 +80,7 @@ def task_of(sample: Sample) -> Asked | None:
         wishes = tuple(Wish(one.thing, one.low) for one in sample.objects if one.low)
     limits = tuple((one.thing, one.high + 1) for one in sample.objects if one.high is not None)
     name = next((tags[tag] for tag in TASK_TAGS if tag in tags), COUNTING if limits else UNNAMED)
-    return Asked(name, wishes, limits) if wishes or limits else None
+    return WishList(name, wishes, limits) if wishes or limits else None
 
 
 def _said(text: str) -> tuple[Wish, ...] | None:
@@ -99,7 +99,7 @@ def _wish(entry: Mapping[str, Any], at: int) -> Wish:
     return Wish(str(entry["class"]), int(entry["count"]), entry.get("color"), target)
 
 
-def judge_boxes(task: Asked, boxes: Sequence[FoundBox]) -> tuple[bool | None, str]:
+def judge_boxes(task: WishList, boxes: Sequence[FoundBox]) -> tuple[bool | None, str]:
     """Whether boxes are what a task asks for, and why not; None where a colour is asked for and nothing told it."""
     least = CONFIDENCE_MIN_COUNTING if task.name == COUNTING else CONFIDENCE_MIN
     sure = sorted((box for box in boxes if box.score > least), key=lambda box: -box.score)
