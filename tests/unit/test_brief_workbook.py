@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import zipfile
 from pathlib import Path
 
@@ -76,15 +77,61 @@ def test_what_is_hidden_or_merged_is_said(tmp_path: Path) -> None:
         rows,
         hidden=(3, 5, 6, 7),
         before='<cols><col min="3" max="4" hidden="1"/></cols>',
-        after='<mergeCells><mergeCell ref="A2:A4"/><mergeCell ref="A1:C1"/></mergeCells>',
+        after='<mergeCells><mergeCell ref="A1:C1"/></mergeCells>',
     )
     report, made = built(tmp_path, workbook({"Prompts": xml}))
     assert len(made) == 7
     assert [warning.what for warning in report.warnings] == [
         "rows 3, 5-7 are hidden in the sheet and read like the others",
-        "2 column(s) are hidden in the sheet and read like the others",
-        "cells are merged over several rows (A2:A4): only the first of them has the value",
+        "columns C-D are hidden in the sheet and read like the others",
     ]
+
+
+def test_empty_columns_that_are_hidden_are_no_matter(tmp_path: Path) -> None:
+    xml = sheet([["id", "prompt"], ["a", "a mug"]], before='<cols><col min="3" max="16384" hidden="1"/></cols>')
+    assert built(tmp_path, workbook({"Prompts": xml}))[0].warnings == ()
+
+
+def test_a_cell_that_is_merged_over_rows_is_the_value_of_each(tmp_path: Path) -> None:
+    """A campaign over its rows, and a header of two rows; blank rows below stay blank."""
+    rows = [
+        ["id", "prompt", "Campaign"],
+        ["a", "a mug", "Spring"],
+        ["b", "a box"],
+        ["c", "a jug"],
+        [],
+        ["d", "a hat", "Autumn"],
+    ]
+    after = '<mergeCells count="2"><mergeCell ref="C2:C5"/><mergeCell ref="A5:B5"/></mergeCells>'
+    report, made = built(tmp_path, workbook({"Prompts": sheet(rows, after=after)}))
+    assert [dict(row.tags)["campaign"] for row in made] == ["Spring", "Spring", "Spring", "Autumn"]
+    assert report.faults == report.warnings == ()
+    assert "cells that are merged over several rows (C2:C5) are the value of each of them" in report.notes
+    two = [["id", "prompt", "Size"], [None, None, "width", "height"], ["a", "a mug", 512, 768]]
+    after = '<mergeCells><mergeCell ref="A1:A2"/><mergeCell ref="B1:B2"/><mergeCell ref="C1:D1"/></mergeCells>'
+    assert [(row.width, row.height) for row in built(tmp_path, workbook({"Prompts": sheet(two, after=after)}))[1]] == [(512, 768)]
+
+
+@pytest.mark.parametrize("column", ["objects", "guidance", "seed"])
+def test_a_date_that_a_spreadsheet_made_of_a_number_is_refused(tmp_path: Path, column: str) -> None:
+    """`1-2` and, in many countries, `7.5` become days."""
+    rows = [["id", "prompt", column], ["a", "a mug", '<c r="@" s="1"><v>46149</v></c>']]
+    report, _ = built(tmp_path, workbook({"Prompts": sheet(rows)}, formats=["d. mmm"]))
+    assert [(fault.column, fault.what) for fault in report.faults] == [
+        (column, "'7. May' is a date; the spreadsheet made it of what was written there")
+    ]
+
+
+def test_a_workbook_lies_where_its_links_say_and_may_be_strict(tmp_path: Path) -> None:
+    plain = workbook({"Prompts": sheet([HEAD, ["a", "a mug"]])})
+    moved = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(plain)) as old, zipfile.ZipFile(moved, "w") as new:
+        for name in old.namelist():
+            text = old.read(name).decode().replace(NS, 'xmlns="http://purl.oclc.org/ooxml/spreadsheetml/main"')
+            new.writestr(name.replace("workbook.xml", "workbook2.xml"), text)
+        link = '<Relationship Type="http://x/officeDocument" Target="/xl/workbook2.xml"/>'
+        new.writestr("_rels/.rels", f"<Relationships>{link}</Relationships>")
+    assert [row.id for row in built(tmp_path, moved.getvalue())[1]] == ["a"]
 
 
 def test_the_sheet_is_named_or_the_only_one_that_has_prompts(tmp_path: Path) -> None:
@@ -116,6 +163,11 @@ def deflated(name: str, size: int) -> bytes:
     return data.getvalue()
 
 
+def locked(data: bytes) -> bytes:
+    """With the flag of every part that says that it is enciphered."""
+    return re.sub(rb"(PK\x01\x02.{4}).", lambda match: match.group(1) + b"\x01", data, flags=re.S)
+
+
 @pytest.mark.parametrize(
     ("data", "said"),
     [
@@ -127,8 +179,15 @@ def deflated(name: str, size: int) -> bytes:
         (workbook({}), "the workbook has no sheet"),
         (workbook({"S": f"<worksheet {NS}><sheetData><row>"}), "a damaged workbook"),
         (workbook({"S": f'<!DOCTYPE x [<!ENTITY a "b">]><worksheet {NS}/>'}), "declares entities of its own"),
-        (workbook({"S": sheet([HEAD, ["a", '<c r="ZZZZ2"><v>1</v></c>']])}), "lies beyond the last column"),
+        (workbook({"S": sheet([HEAD, ["a", '<c r="ZZZZ2"><v>1</v></c>']])}), "row 2 has cells beyond the last column"),
         (workbook({"S": sheet([HEAD, ["a", '<c r="@" t="s"><v>9</v></c>']])}), "a damaged workbook"),
+        (workbook({"S": sheet([HEAD, ["a", '<c r="@" t="s"><v>-1</v></c>']])}, shared="<si><t>x</t></si>"), "a damaged workbook"),
+        (workbook({"S": sheet([HEAD, ["a", '<c r="@" s="-1"><v>1</v></c>']])}), "a damaged workbook"),
+        (workbook({"S": sheet([HEAD, ["a", "<c t='n'><v>NaN</v></c>"]])}), "a damaged workbook"),
+        (workbook({"S": sheet([HEAD]).replace('r="1"', f'r="{10**30}"')}), "lies beyond the last row"),
+        (workbook({"S": sheet([["<c/>" * 16_385]])}), "row 1 has cells beyond the last column"),
+        (workbook({"S": f'<!--{"x" * 9000}--><!DOCTYPE x [<!ENTITY a "b">]><worksheet {NS}/>'}), "declares entities of its own"),
+        (locked(workbook({"S": sheet([HEAD])})), "a workbook with a password"),
         (deflated("xl/media/bomb.xml", 64 << 20), "would unpack to 64 MiB"),
     ],
 )

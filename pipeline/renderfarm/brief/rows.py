@@ -249,6 +249,9 @@ class Maker:
 
     def _cell(self, name: str, value: Any) -> Any:
         """One value as its column has it: numbers read, a spreadsheet's numbers as shown in texts. Raises: NotUnderstood."""
+        if isinstance(value, Number) and value.is_date and name in (*WHOLES, *FRACTIONS, "objects"):
+            what = f"{value.text!r} is a date; the spreadsheet made it of what was written there"
+            raise NotUnderstood(what, "format the column as text, and write it anew")
         if name in WHOLES:
             number = whole(value)
             # Other tools draw a seed of their own for -1.

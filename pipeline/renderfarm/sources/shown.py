@@ -10,6 +10,7 @@ import datetime
 import functools
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 _BUILT_IN = {
@@ -27,15 +28,20 @@ _TOKEN = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """A number of a sheet: its value, and the text that a person sees."""
+    """A number of a sheet: its value, and the text that a person sees, which may be a date."""
 
     value: float
     text: str
+    is_date: bool = False
 
 
+@functools.lru_cache(maxsize=1 << 14)
 def shown(value: float, code: str, epoch_1904: bool = False) -> Number:
     """The number with its text, by a format code."""
-    return Number(value, _shown(value, code, epoch_1904))
+    if code == "General":
+        return Number(value, general(value))
+    text, is_date = _shown(value, code, epoch_1904)
+    return Number(value, text, is_date)
 
 
 def built_in(number: str) -> str:
@@ -53,26 +59,31 @@ def general(value: float) -> str:
     return re.sub(r"E([+-])0?(\d)$", r"E\g<1>0\2", text)
 
 
-def _shown(value: float, code: str, epoch_1904: bool) -> str:
+def _shown(value: float, code: str, epoch_1904: bool) -> tuple[str, bool]:
     sections = _sections(code)
     section = sections[0]
     if len(sections) > 1 and value < 0:
         section, value = sections[1], -value
     elif len(sections) > 2 and value == 0:
         section = sections[2]
-    tokens = [match for match in _TOKEN.finditer(section)]
+    tokens = _tokens(section)
     if any(token.group(6) or token.group(10) == "@" for token in tokens) or re.search(r"\[[<>=]", code):
-        return "".join(_literal(t) or (general(value) if t.group(6) or t.group(10) == "@" else "") for t in tokens) or general(value)
+        return "".join(_literal(t) or (general(value) if t.group(6) or t.group(10) == "@" else "") for t in tokens) or general(value), False
     if any(token.group(7) or token.group(4) for token in tokens):
-        return _date(value, tokens, epoch_1904)
+        return _date(value, tokens, epoch_1904), True
     if any(token.group(10) == "/" for token in tokens):
-        return general(value)
-    return _number(value, tokens)
+        return general(value), False
+    return _number(value, tokens), False
 
 
 @functools.lru_cache(maxsize=1024)
 def _sections(code: str) -> tuple[str, ...]:
     return tuple(re.findall(r'((?:"[^"]*"|\\.|\[[^\]]*\]|[^;])*)(?:;|$)', code)[:4]) or ("General",)
+
+
+@functools.lru_cache(maxsize=1024)
+def _tokens(section: str) -> tuple[re.Match[str], ...]:
+    return tuple(_TOKEN.finditer(section))
 
 
 def _literal(token: re.Match[str]) -> str:
@@ -82,7 +93,7 @@ def _literal(token: re.Match[str]) -> str:
     return quoted or escaped or currency or other or ""
 
 
-def _number(value: float, tokens: list[re.Match[str]]) -> str:
+def _number(value: float, tokens: Sequence[re.Match[str]]) -> str:
     digits = "".join(token.group(9) or "" for token in tokens)
     percent = sum(token.group(10) == "%" for token in tokens)
     if not digits:
@@ -121,7 +132,7 @@ def _rounded(value: float, decimals: int) -> float:
     return float(Decimal(repr(value)).quantize(Decimal(1).scaleb(-decimals), ROUND_HALF_UP)) if value < 1e15 else value
 
 
-def _date(value: float, tokens: list[re.Match[str]], epoch_1904: bool) -> str:
+def _date(value: float, tokens: Sequence[re.Match[str]], epoch_1904: bool) -> str:
     """A date or a time of day. Serial 60 of the older epoch is a day that never was (29 February 1900): before it, one less is counted."""
     try:
         epoch = datetime.datetime(1904, 1, 1) if epoch_1904 else datetime.datetime(1899, 12, 30 if value >= 60 else 31)

@@ -47,7 +47,7 @@ def _named(place: int, names: Sequence[str], columns: Columns, cells: Sequence[o
         if value is None or value == "":
             continue
         if isinstance(value, str) and len(value) > CELL_CHARS_MAX:
-            value = Unreadable(f"{len(value)} characters long", f"use {CELL_CHARS_MAX} at most")
+            value = Unreadable(f"more than {CELL_CHARS_MAX} characters", "shorten it")
         if at >= len(names):
             return SourceRow(place, {}, f"{len(cells)} cells and only {len(names)} columns; put texts with separators in quotation marks")
         if not names[at]:
