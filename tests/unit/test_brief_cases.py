@@ -68,6 +68,34 @@ def test_synonyms_are_taken(tmp_path: Path, header: str, column: str) -> None:
     assert str(getattr(row, column)) in (value, f"{value}.0")
 
 
+@pytest.mark.parametrize(
+    "header",
+    [
+        "Nr.;Prompt;Negativer Prompt;Text im Bild;Breite;Höhe;Anzahl;Kampagne",
+        "N°;Invite;Prompt négatif;Texte;Largeur;Hauteur;Nombre d'images;Campagne",
+        "ID;Indicación;Prompt negativo;Texto;Ancho;Alto;Cantidad de imágenes;Campaña",
+        "ID;Prompt;Prompt negativo;Testo;Larghezza;Altezza;Numero immagini;Campagna",
+        "ID;Prompt;Prompt negativo;Texto;Largura;Altura;Número de imagens;Campanha",
+        "Nr;Prompt;Negatieve prompt;Tekst;Breedte;Hoogte;Aantal;Campagne",
+        "Lp.;Prompt;Negatywny prompt;Tekst;Szerokość;Wysokość;Liczba obrazów;Kampania",
+        "番号;プロンプト;ネガティブプロンプト;文字;幅;高さ;枚数;キャンペーン",
+        "编号;提示词;反向提示词;文字;宽度;高度;张数;活动",
+        "번호;프롬프트;부정 프롬프트;텍스트;너비;높이;개수;캠페인",
+    ],
+)
+def test_headers_in_other_languages(tmp_path: Path, header: str) -> None:
+    _, rows = built(tmp_path, "s.csv", f"{header}\n7;a mug;blur;OPEN;512;768;2;Spring\n")
+    row = rows[0]
+    assert (row.id, row.negative_prompt, row.text, row.width, row.height, row.images) == ("7", "blur", "OPEN", 512, 768, 2)
+    assert [value for _, value in row.tags] == ["Spring"]
+
+
+def test_a_text_that_a_spreadsheet_was_told_is_one(tmp_path: Path) -> None:
+    """`="007"` in CSV, so that Excel keeps the zeros."""
+    for name, mark in (("s.csv", ","), ("s.tsv", "\t")):
+        assert built(tmp_path, name, f'id{mark}prompt\n="007"{mark}="a ""red"" mug"\n')[1] == [PromptRow("007", 'a "red" mug')]
+
+
 def test_a_synonym_gives_way_to_the_name_itself_and_two_of_them_are_asked_about(tmp_path: Path) -> None:
     _, rows = built(tmp_path, "s.csv", "id,prompt,caption,name\na,a mug,the caption,Mug\n")
     assert rows == [PromptRow("a", "a mug", tags=(("caption", "the caption"), ("name", "Mug")))]
@@ -277,6 +305,8 @@ def test_remarks_in_headers_and_blanks_behind_quoted_cells(tmp_path: Path) -> No
 def test_a_list_without_a_header_is_told_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match=r"save it as \.txt"):
         built(tmp_path, "s.csv", "a red mug\na blue mug\n")
+    with pytest.raises(ManifestError, match="no cell of row 1 is the name of a column that is known"):
+        built(tmp_path, "s.csv", "a,a red mug,SALE\nb,a blue mug,NEW\n")
 
 
 @pytest.mark.parametrize("end", ["\r", "\n", "\r\n"])

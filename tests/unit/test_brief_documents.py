@@ -107,6 +107,9 @@ def test_a_prompt_a_line_and_a_folder_of_files(tmp_path: Path) -> None:
     assert [(row.prompt, row.negative_prompt, row.steps, row.seed) for row in built(tmp_path, "b.txt", block)[1]] == [
         ("a mug", "blur", 20, 5), ("a box", None, 9, 6),
     ]  # fmt: skip
+    report, rows = built(tmp_path, "l.txt", "Prompt\n- a red mug\n* a blue mug\n• a box\n1. a jug\n12) a hat\n-1 mugs\n")
+    assert [row.prompt for row in rows] == ["a red mug", "a blue mug", "a box", "a jug", "a hat", "-1 mugs"]
+    assert "line 1 names the column" in report.notes and "marks of a list before 5 prompt(s) were left out" in report.notes
     folder = tmp_path / "prompts"
     folder.mkdir()
     for name in ("10", "2", "cat"):
@@ -117,12 +120,59 @@ def test_a_prompt_a_line_and_a_folder_of_files(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "prompt",
+    ['"SALE" banner on a shop, red', '"half open', "prompt, a red mug", "a mug\twith a tab", "id; a mug", '{"a": 1'],
+)
+def test_the_first_prompt_of_a_list_is_a_prompt(tmp_path: Path, prompt: str) -> None:
+    """Whatever in it looks like a table."""
+    assert [row.prompt for row in built(tmp_path, "s.txt", f"{prompt}\na box\n")[1]] == [prompt, "a box"]
+
+
+def test_json_under_the_other_name(tmp_path: Path) -> None:
+    made = [PromptRow("a", "a mug"), PromptRow("b", "a box")]
+    document = '[\n {"id": "a", "prompt": "a mug"},\n {"id": "b", "prompt": "a box"}\n]\n'
+    lines = '{"id": "a", "prompt": "a mug"}\n{"id": "b", "prompt": "a box"}\n'
+    for name, content in (("s.jsonl", document), ("s.json", lines), ("s.txt", lines), ("t.jsonl", f'{{"rows": {document}}}')):
+        assert built(tmp_path, name, content)[1] == made, name
+
+
+def test_what_programs_say_beside_their_settings(tmp_path: Path) -> None:
+    """InvokeAI, SwarmUI, Midjourney's export and the batches of OpenAI, as these programs write them."""
+    invoke = {
+        "app_version": "4.2", "generation_mode": "txt2img", "positive_prompt": "a mug", "negative_prompt": "bad", "seed": 1,
+        "rand_device": "cpu", "cfg_scale": 7.5, "cfg_rescale_multiplier": 0, "steps": 30, "scheduler": "euler",
+        "model": {"name": "sdxl"}, "controlnets": [],
+        "loras": [{"model": {"key": "k", "name": "style"}, "weight": 0.75}, {"lora": {"model_name": "detail"}, "weight": 1}],
+    }  # fmt: skip
+    row = built(tmp_path, "s.json", json.dumps(invoke))[1][0]
+    assert (row.adapter, row.guidance, row.steps) == ("style:0.75, detail:1", 7.5, 30)
+    swarm = {"sui_image_params": {"prompt": "a mug", "swarm_version": "0.9", "cfgscale": 7}, "sui_extra_data": {"date": "2026-01-01"}}
+    assert built(tmp_path, "s.json", json.dumps(swarm))[1][0].guidance == 7.0
+    journey = {"id": "u", "prompt": "a mug --ar 1:1", "full_command": "a mug --ar 1:1 --v 6", "enqueue_time": "x", "event": {"width": 1}}
+    assert built(tmp_path, "s.json", json.dumps([journey]))[1][0].width == 1024
+    batch = {
+        "custom_id": "r1",
+        "method": "POST",
+        "url": "/v1/images",
+        "body": {"model": "m", "prompt": "a mug", "n": 2, "size": "1024x1536"},
+    }
+    assert built(tmp_path, "s.jsonl", json.dumps(batch))[1] == [
+        PromptRow("r1", "a mug", width=1024, height=1536, images=2, tags=(("method", "POST"), ("model", "m"), ("url", "/v1/images")))
+    ]
+
+
+@pytest.mark.parametrize(
     ("encoding", "prompt"),
     [
         ("cp1252", "Café “SALE” – crème brûlée"),
         ("cp1251", "красная кружка на столе"),
         ("cp932", "赤いマグカップの写真"),
         ("mac_roman", "garçon à la fenêtre"),
+        ("iso8859_15", "Kaffee für 5 €"),
+        ("cp1250", "Świeża kawa w niebieskim kubku"),
+        ("cp1250", "červený hrnek a žlutý květ"),
+        ("iso8859_2", "kubek ze świeżą kawą i źdźbło trawy"),
+        ("cp1254", "kırmızı kupa ile şeker ve iğde"),
     ],
 )
 def test_an_encoding_is_guessed_and_said_with_the_line(tmp_path: Path, encoding: str, prompt: str) -> None:

@@ -15,7 +15,7 @@ from typing import TextIO
 
 from renderfarm.errors import ManifestError
 from renderfarm.sources.encoding import encoding_of
-from renderfarm.sources.headers import recognised
+from renderfarm.sources.headers import meaning, recognised
 from renderfarm.sources.types import CELL_CHARS_MAX, Brief
 
 Grid = Iterator[tuple[int, Sequence[object]]]
@@ -23,6 +23,7 @@ Grid = Iterator[tuple[int, Sequence[object]]]
 
 _SEPARATORS = ",;\t|"
 _LOOKED_AT_CHARS = 1 << 16
+_TEXT_FORMULA = re.compile(r'="((?:[^"]|"")*)"')
 
 
 def grid_of(path: Path, source: Brief, mapping: Mapping[str, str]) -> Grid:
@@ -39,6 +40,18 @@ def grid_of(path: Path, source: Brief, mapping: Mapping[str, str]) -> Grid:
         source.decimal_comma = separator != ","
         # Excel does not show the line that states the separator: the header is row 1 for it.
         yield from _tab_rows(file, path) if separator == "\t" else _csv_rows(file, separator, path)
+
+
+def is_table(path: Path, encoding: str, mapping: Mapping[str, str]) -> bool:
+    """Whether a text file begins with a header: several cells, each the name of a column."""
+    with path.open(encoding=encoding, newline="") as file:
+        head = file.read(_LOOKED_AT_CHARS)
+    for separator in _SEPARATORS:
+        for cells in _head_rows(head, separator)[:1]:
+            names = [cell.strip() for cell in cells if cell.strip()]
+            if len(names) > 1 and recognised(names, mapping) and all(meaning(name, mapping) for name in names):
+                return True
+    return _stated(head.partition("\n")[0]) is not None
 
 
 def _stated(line: str) -> str | None:
@@ -76,7 +89,7 @@ def _csv_rows(file: TextIO, separator: str, path: Path) -> Grid:
     begun = 0
     try:
         for number, cells in enumerate(lines, 1):
-            yield number, cells
+            yield number, [_told(cell) if cell.startswith('="') else cell for cell in cells]
             begun = lines.line_num
     except csv.Error as error:
         # What csv says of an unclosed mark names the end of the file; what helps is where the row began.
@@ -105,7 +118,7 @@ def _tab_rows(file: TextIO, path: Path) -> Grid:
         if any(len(one) > CELL_CHARS_MAX for one in fields):
             raise ManifestError(f"a cell of more than {CELL_CHARS_MAX} characters", f"{path}, row {number}", "shorten it")
         columns = columns or len(fields)
-        yield number, [_unquoted(one) for one in fields]
+        yield number, [_told(one) if one.startswith('="') else _unquoted(one) for one in fields]
         number += 1
 
 
@@ -125,6 +138,12 @@ def _continued(fields: list[str], lines: Iterator[str], waiting: list[str], colu
         rest = waiting[len(seen) :]
         return (whole, rest) if len(whole) <= columns else (None, [*seen, *rest])
     return None, [*seen, *waiting[len(seen) :]]
+
+
+def _told(cell: str) -> str:
+    """What `="007"` says, which tells Excel that it is a text."""
+    match = _TEXT_FORMULA.fullmatch(cell.rstrip())
+    return match.group(1).replace('""', '"') if match else cell
 
 
 def _opened(field: str) -> bool:

@@ -10,7 +10,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from renderfarm.errors import ManifestError
 from renderfarm.sources.encoding import encoding_of
@@ -20,7 +20,7 @@ from renderfarm.sources.types import CELL_CHARS_MAX, COLUMNS_MAX, STYLES, STYLES
 DOCUMENT_BYTES_MAX = 256 << 20
 """A JSON document is read as a whole. JSON lines may have any length."""
 _LISTS = ("prompts", "rows", "data", "items", "entries", "images", "records", "samples", "examples", "annotations")
-_WRAPPERS = ("suiimageparams", "params", "metadata", "meta", "settings", "generationsettings", "invokeaimetadata")
+_WRAPPERS = ("suiimageparams", "params", "metadata", "meta", "settings", "generationsettings", "invokeaimetadata", "body")
 
 
 class _Headers:
@@ -43,7 +43,7 @@ class _Headers:
         if isinstance(columns, str):
             return SourceRow(place, {}, columns)
         cells = {
-            target: value
+            target: _adapters(value) if target == "adapter" else value
             for target, value in zip(columns.targets, record.values(), strict=True)
             if target and (_said(value) or (target == "text" and value == ""))
         }
@@ -73,6 +73,20 @@ class _Headers:
             self._understood_any = True
         self._source.notes += [note for note in columns.notes if note not in self._source.notes][: 20 - len(self._source.notes)]
         return columns
+
+
+def begins(path: Path, encoding: str) -> Literal["document", "lines", ""]:
+    """Whether a file begins as one JSON document, or as an object a line; "" for neither, and for one object on the only line."""
+    with path.open(encoding=encoding) as file:
+        head = [line for line in (file.readline(16 * CELL_CHARS_MAX) for _ in range(100)) if line.strip()]
+    first = head[0].strip() if head else ""
+    if not first.startswith(("{", "[")):
+        return ""
+    try:
+        whole = isinstance(json.loads(first), dict)
+    except (ValueError, RecursionError):
+        return "document" if first.startswith("[") or (first.rstrip("{[, ").count('"') % 2 == 0 and first[-1] in "{[,:") else ""
+    return "" if whole and len(head) == 1 else "lines" if whole else "document"
 
 
 def json_lines(path: Path, source: Brief, reading: ReadAs) -> Iterator[SourceRow]:
@@ -113,9 +127,6 @@ def json_document(path: Path, source: Brief, reading: ReadAs) -> Iterator[Source
     except RecursionError as error:
         raise ManifestError("not JSON: it stands too deep", str(path), "write a list of objects") from error
     except json.JSONDecodeError as error:
-        if error.msg == "Extra data" and error.lineno > 1:
-            yield from json_lines(path, source, reading)
-            return
         raise ManifestError(f"not JSON: {error.msg}", f"{path}, line {error.lineno}", "mend it there") from error
     except ValueError as error:
         raise ManifestError(f"not JSON: {error}", str(path), "mend it there") from error
@@ -209,6 +220,20 @@ def _flat(record: dict[str, Any]) -> dict[str, Any]:
         else:
             flat[name] = value
     return flat
+
+
+def _adapters(value: Any) -> Any:
+    """A list of adapters as InvokeAI writes it, as a text; anything else as it is."""
+    if not (isinstance(value, list) and value and all(isinstance(entry, dict) for entry in value)):
+        return value
+    parts = []
+    for entry in value:
+        model = next((entry[key] for key in ("model", "lora") if isinstance(entry.get(key), dict)), entry)
+        name, weight = model.get("name") or model.get("model_name"), entry.get("weight")
+        if not isinstance(name, str):
+            return value
+        parts.append(name if weight is None else f"{name}:{weight}")
+    return ", ".join(parts)
 
 
 def _plain_values(record: dict[str, Any]) -> dict[str, Any]:

@@ -31,6 +31,19 @@ _CANDIDATES = [
 ]  # fmt: skip
 """What spreadsheets and editors of the last decades have written."""
 _WESTERN = frozenset("ÀÁÂÃÄÅÆÇÈÉÊËÌÍÎÏÑÒÓÔÕÖØÙÚÛÜßàáâãäåæçèéêëìíîïñòóôõöøùúûüÿŒœŠšŽž“”‘’„‚«»‹›–—…€£™®©°·•×¡¿º½¼\xa0")
+_MARKS_OF_TYPE = "“”„‘’‚«»‹›–—…€§°"
+_LETTERS = {
+    "pl": "ąćęłńóśźżĄĆĘŁŃÓŚŹŻ",
+    "cs": "áčďéěíňóřšťúůýžÁČĎÉĚÍŇÓŘŠŤÚŮÝŽäĺľôŕÄĽÔ",
+    "hu": "áéíóöőúüűÁÉÍÓÖŐÚÜŰ",
+    "hr": "čćđšžČĆĐŠŽ",
+    "ro": "ăâîşţĂÂÎŞŢ",
+    "tr": "çğıöşüâîûÇĞİÖŞÜ",
+}
+"""The letters beyond ASCII of languages whose encodings differ from each other in a few of them."""
+_NEAR = ("iso8859_15", "cp1250", "iso8859_2", "cp1254")
+_INSIDE = re.compile(r"[^\W\d_][¿¡«»][^\W\d_]")
+"""What stands in no word: the sign of a wrong guess."""
 _BINARY = (
     (b"PK\x03\x04", "a zip archive, as workbooks are", "name it .xlsx if it is a workbook"),
     (b"\xd0\xcf\x11\xe0", "an old or a password-protected Office file", "save it as .xlsx, or as 'CSV UTF-8'"),
@@ -94,12 +107,17 @@ def _first_bad(path: Path) -> _Bad | None:
             bad += len(wrong)
             sound += sum(char > "\x7f" for char in text) - len(wrong)
             if wrong and first is None:
-                first = (ord(wrong[0]) - 0xDC00, line + text.count("\n", 0, text.index(wrong[0])))
-        line += text.count("\n")
+                first = (ord(wrong[0]) - 0xDC00, line + _line_ends(text[: text.index(wrong[0])]))
+        line += _line_ends(text)
     rest = decoder.decode(b"", True)
     if rest and first is None:
         first = (ord(rest[0]) - 0xDC00, line)
     return _Bad(*first, sound, bad + len(rest)) if first else None
+
+
+def _line_ends(text: str) -> int:
+    """Of each kind: \\n, \\r\\n, and \\r alone as old Macs wrote it."""
+    return max(text.count("\n"), text.count("\r"))
 
 
 def _guessed(path: Path) -> str | None:
@@ -113,8 +131,23 @@ def _guessed(path: Path) -> str | None:
     sample = bytes(told[: 1 << 16])
     if _is_western(sample):
         return "cp1252"
-    best = from_bytes(sample, cp_isolation=_CANDIDATES).best()
-    return best.encoding if best else None
+    near = [name for name in _NEAR if _is_near(sample, name)]
+    if len(near) == 1:
+        return near[0]
+    best = from_bytes(sample, cp_isolation=near or _CANDIDATES).best()
+    return best.encoding if best else next(iter(near), None)
+
+
+def _is_near(sample: bytes, encoding: str) -> bool:
+    """Whether an encoding gives nothing beyond ASCII but the letters of one language and typographic marks."""
+    try:
+        text = sample.decode(encoding)
+    except UnicodeDecodeError:
+        return False
+    other = {char for char in text if char > "\x7f"} - set(_MARKS_OF_TYPE)
+    if encoding == "iso8859_15":
+        return "€" in text and other <= _WESTERN
+    return bool(other) and any(other <= set(letters) for letters in _LETTERS.values())
 
 
 def _is_western(sample: bytes) -> bool:
@@ -128,7 +161,8 @@ def _is_western(sample: bytes) -> bool:
         return False
     other = [char for char in text if char > "\x7f"]
     letters = sum(char.isalpha() and char <= "\x7f" for char in text)
-    return letters > 2 * sum(char.isalpha() for char in other) and all(char in _WESTERN for char in other)
+    western = all(char in _WESTERN for char in other) and not _INSIDE.search(text)
+    return western and letters > 2 * sum(char.isalpha() for char in other)
 
 
 def _pieces(path: Path) -> Iterator[bytes]:

@@ -8,8 +8,11 @@ refused, with what could be done about it: a column left out silently is money s
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+import tomllib
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import resources
 
 from renderfarm.errors import ManifestError
 from renderfarm.manifest.cells import EXCLUDE, INCLUDE, TAG_PREFIX
@@ -23,51 +26,30 @@ SIZE, ASPECT, STYLE, INFOTEXT = "size", "aspect", "style", "infotext"
 SAID = (SIZE, ASPECT, STYLE, INFOTEXT, INCLUDE, EXCLUDE)
 """What a source may say beside the manifest's columns; `brief.rows` makes columns of it."""
 
-_SYNONYMS = {
-    "id": "name key rowid promptid itemid imageid imagename uid uuid identifier index idx no nr number",
-    "prompt": "prompts caption promptstring positiveprompt positive promptpositive prompttext promptcontent fullprompt imageprompt "
-    "textprompt promptdescription inputprompt",
-    "negative_prompt": "negative neg negprompt negativeprompts promptnegative",
-    "seed": "seeds noiseseed baseseed",
-    "width": "w imagewidth breite pixelwidth",
-    "height": "h imageheight höhe hoehe pixelheight",
-    "steps": "step numinferencesteps samplingsteps numsteps schritte inferencesteps",
-    "guidance": "guidancescale cfg cfgscale scale cfgrescale classifierfreeguidance cfgguidance",
-    "images": "count numimages numberofimages imagecount n nimages variants variations batchcount numberresults numimagesperprompt",
-    "adapter": "lora loras",
-    "init_image": "image initimg initialimage inputimage sourceimage",
-    "mask_image": "mask inpaintmask",
-    "control_image": "control controlnetimage controlimage",
-    "strength": "denoisingstrength denoise denoisestrength",
-    ASPECT: "aspectratio ar ratio seitenverhältnis format aspectratios",
-    SIZE: "imagesize dimensions resolution outputsize formatsize adsize placement",
-    STYLE: "styles stylename stylepreset",
-    INFOTEXT: "parameters infotexts geninfo generationparameters suiimageparams",
-    "tag.filename": "filename file outputname outputfilename savename dateiname filenames outputfile",
-}
-_TAGGED = (
-    "sampler samplername samplerindex scheduler model modelname modelhash modelid checkpoint ckpt ckptname vae vaehash vaename clipskip "
-    "refinermodel refinerswitchat version appversion apiname generationmode username user userid author owner createdby createdat created "
-    "updatedat timestamp date time datetime uploadedat deadline due duedate imagensfw promptnsfw partid nsfw category "
-    "categories challenge note notes comment comments remark remarks campaign sku productid product productname brand client "
-    "customer locale language lang market country region channel platform status priority project team department season audience "
-    "persona source url link imageurl modifiers subset split type class tag tags2 label labels group difficulty length textlength "
-    "promptlength "
-    "keywords theme topic collection placementname jobid messageid channelid guildid upvotes likes rank score rating"
-)
-
 
 def plain(name: str) -> str:
-    """A header without what people vary: case, blanks, underscores, points, hyphens, a byte order mark, a star or colon behind it."""
-    return re.sub(r"[\W_]+", "", name.casefold())
+    """A header without what people vary: case, width, blanks, underscores, points, hyphens, a byte order mark, a star or colon behind it.
+
+    `#`, `N°` and `№` are what people write for number.
+    """
+    folded = unicodedata.normalize("NFKC", name.strip().casefold().replace("°", "o"))
+    return re.sub(r"[\W_]+", "", folded) or ("no" if folded == "#" else "")
 
 
+def _known_words(text: str) -> Iterator[str]:
+    """The words of a table, and each without its accents."""
+    for word in text.split():
+        yield word
+        if word[0] < "\u0250":
+            yield "".join(c for c in unicodedata.normalize("NFKD", word) if not unicodedata.combining(c))
+
+
+_TABLE = tomllib.loads(resources.files(__package__).joinpath("headers.toml").read_text(encoding="utf-8"))
+_TAGS = frozenset(word for words in _TABLE["tags"].values() for word in _known_words(words))
 _OWN = {plain(name): name for name in (*COLUMNS, LIST_OF_ADAPTERS)} | {name: name for name in SAID}
-_KNOWN = {word: target for target, words in _SYNONYMS.items() for word in words.split()} | {
-    word: f"{TAG_PREFIX}{word}" for word in _TAGGED.split()
+_KNOWN = {word: f"{TAG_PREFIX}{word}" for word in _TAGS} | {
+    word: target for target, words in _TABLE["columns"].items() for word in _known_words(words)
 }
-
-_TAGS = frozenset(_TAGGED.split())
 _REMARK = re.compile(r"\(.*?\)|\[.*?\]")
 _INDEX = re.compile(r"Unnamed: \d+(?:\.\d+)?|__index_level_\d+__")
 """What pandas calls its index, and columns without a name."""

@@ -8,9 +8,12 @@ from pathlib import Path
 
 from renderfarm.errors import ManifestError
 from renderfarm.sources.encoding import encoding_of
+from renderfarm.sources.headers import meaning
 from renderfarm.sources.types import CELL_CHARS_MAX, Brief, SourceRow
 
 FILES_MAX = 1_000_000
+_BULLET = re.compile(r"\s*(?:[-*•–·]|\d{1,4}[.)])\s+(?=\S)")
+"""What text programs put before the lines of a list."""
 _SETTINGS = re.compile(r"\s*(?:Negative prompt:|Steps:\s*\d+\s*,)")
 
 
@@ -19,7 +22,7 @@ def lines(path: Path, source: Brief) -> Iterator[SourceRow]:
 
     Lines of settings, as A1111 writes them below a prompt, belong to it. Raises: ManifestError, OSError.
     """
-    comments = 0
+    comments = bullets = 0
     with path.open(encoding=encoding_of(path, source)) as file:
         number = 0
         held: SourceRow | None = None
@@ -29,14 +32,20 @@ def lines(path: Path, source: Brief) -> Iterator[SourceRow]:
                 raise ManifestError(f"line {number} has more than {CELL_CHARS_MAX} characters", str(path), "write one prompt a line")
             if line.lstrip().startswith("#"):
                 comments += 1
+            elif number == 1 and meaning(line, {}) == "prompt":
+                source.notes.append("line 1 names the column")
             elif held is not None and _SETTINGS.match(line):
                 held.cells["prompt"] += f"\n{line.strip()}"
             elif line.strip():
                 if held is not None:
                     yield held
-                held = SourceRow(number, {"prompt": line.strip()})
+                marked = _BULLET.match(line)
+                bullets += bool(marked)
+                held = SourceRow(number, {"prompt": line[marked.end() if marked else 0 :].strip()})
     if held is not None:
         yield held
+    if bullets:
+        source.notes.append(f"marks of a list before {bullets} prompt(s) were left out")
     if comments:
         source.notes.append(f"{comments} line(s) that begin with # are comments and were left out")
 

@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 from renderfarm.errors import ManifestError, NotStored
 from renderfarm.sources import delimited, documents, lists
-from renderfarm.sources.headers import recognised
+from renderfarm.sources.encoding import encoding_of
 from renderfarm.sources.tables import named_rows
 from renderfarm.sources.template import read_template
 from renderfarm.sources.types import Brief, ReadAs, SourceRow
@@ -25,7 +25,7 @@ _OTHER = {
     ".docx": "put the prompts into a table and save it as .xlsx",
     ".pdf": "save the table as .xlsx, or as 'CSV UTF-8'", ".zip": "unpack it first", ".gz": "unpack it first",
 }  # fmt: skip
-_UNITS = {".json": "entry", ".jsonl": "line", ".ndjson": "line", ".txt": "line", ".yaml": "rows entry", ".yml": "rows entry"}
+_UNITS = {".txt": "line", ".yaml": "rows entry", ".yml": "rows entry"}
 
 
 @contextmanager
@@ -57,10 +57,10 @@ def _rows(path: Path, suffix: str, source: Brief, reading: ReadAs) -> Iterator[S
         return _sheet_rows(path, source, reading)
     if suffix == ".txt":
         return _text_rows(path, source, reading)
-    if suffix in (".jsonl", ".ndjson"):
-        return documents.json_lines(path, source, reading)
-    if suffix == ".json":
-        return documents.json_document(path, source, reading)
+    if suffix in (".json", ".jsonl", ".ndjson"):
+        begun = documents.begins(path, encoding_of(path, Brief("line"))) or ("document" if suffix == ".json" else "lines")
+        source.unit = "entry" if begun == "document" else "line"
+        return (documents.json_document if begun == "document" else documents.json_lines)(path, source, reading)
     if suffix == ".parquet":
         return documents.parquet(path, source, reading)
     if suffix in (".yaml", ".yml"):
@@ -79,13 +79,13 @@ def _sheet_rows(path: Path, source: Brief, reading: ReadAs) -> Iterator[SourceRo
 
 
 def _text_rows(path: Path, source: Brief, reading: ReadAs) -> Iterator[SourceRow]:
-    """A prompt a line; or the table with tabs that spreadsheets call Unicode text."""
-    for _, cells in delimited.grid_of(path, Brief("row"), reading.meanings):
-        first = [str(cell).strip() for cell in cells]
-        if len(first) > 1 and recognised(first, reading.meanings):
-            source.unit = "row"
-            return named_rows(delimited.grid_of(path, source, reading.meanings), source, reading, str(path))
-        break
+    """A prompt a line; or the table with tabs that spreadsheets call Unicode text, or JSON lines."""
+    encoding = encoding_of(path, Brief("line"))
+    if delimited.is_table(path, encoding, reading.meanings):
+        source.unit = "row"
+        return named_rows(delimited.grid_of(path, source, reading.meanings), source, reading, str(path))
+    if documents.begins(path, encoding) == "lines":
+        return documents.json_lines(path, source, reading)
     return lists.lines(path, source)
 
 

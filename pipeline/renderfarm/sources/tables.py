@@ -11,7 +11,7 @@ from typing import Any
 
 from renderfarm.errors import ManifestError
 from renderfarm.sources.delimited import Grid
-from renderfarm.sources.headers import Columns, plain, recognised, understood
+from renderfarm.sources.headers import Columns, meaning, plain, recognised, understood
 from renderfarm.sources.types import CELL_CHARS_MAX, COLUMNS_MAX, STYLES, STYLES_REMEDY, Brief, ReadAs, SourceRow, Unreadable
 
 _HEADER_WITHIN = 30
@@ -28,6 +28,10 @@ def named_rows(grid: Grid, source: Brief, reading: ReadAs, where: str) -> Iterat
     if not recognised(names, reading.meanings) and len([name for name in names if name]) == 1:
         remedy = "write `prompt` above the list, or save it as .txt: a prompt a line"
         raise ManifestError("no row names the column", where, remedy)
+    if not any(meaning(name, reading.meanings) for name in names if name):
+        remedy = "put a row above the others that names the columns, one of them prompt; or say what they are: --map NAME=prompt"
+        shown = ", ".join(repr(name[:30]) for name in names if name)[:200]
+        raise ManifestError(f"no cell of row {number} is the name of a column that is known: {shown}", where, remedy)
     columns = understood(names, reading.meanings, where, reading.mapping)
     if at:
         above = "; ".join(" ".join(text for text in _texts(cells, where) if text)[:60] for _, cells in head[:at])
