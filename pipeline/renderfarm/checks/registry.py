@@ -73,6 +73,10 @@ def _own(settings: ChecksSettings, starter: bool) -> Iterable[Check]:
         from renderfarm.checks.safety import SafetyCheck
 
         yield SafetyCheck(settings.safety)
+    if settings.score.enabled and settings.score.weights is not None:
+        from renderfarm.checks.score import ScoreCheck
+
+        yield ScoreCheck(settings.score)
     if settings.judge.enabled:
         from renderfarm.checks.judge import JudgeCheck
 

@@ -98,6 +98,21 @@ class SafetySettings(Section):
         return self
 
 
+class ScoreSettings(Section):
+    """How well the picture fits its prompt, by CLIP or SigLIP weights on disk. None comes with the package."""
+
+    enabled: bool = Field(True, description="score each picture, where `weights` names a network")
+    on_fail: OnFail = Field("flag", description="reject (render again) or flag (publish and show to a person)")
+    min: float | None = Field(None, ge=-1, le=1, description="lowest accepted cosine of picture and prompt; none: it is recorded alone")
+    weights: str | None = Field(None, description="a folder with CLIP or SigLIP weights; none: pictures are not scored")
+
+    @model_validator(mode="after")
+    def _named(self) -> ScoreSettings:
+        if self.min is not None and self.weights is None:
+            raise ValueError("score.min needs score.weights: a folder on disk")
+        return self
+
+
 class JudgeSettings(Section):
     """A vision-language model behind an OpenAI-compatible endpoint, asked about every image that passes all other checks."""
 
@@ -138,6 +153,7 @@ class ChecksSettings(Section):
     counts: CountsSettings = Field(default_factory=CountsSettings, description="numbers of objects")
     hands: HandsSettings = Field(default_factory=HandsSettings, description="malformed hands")
     safety: SafetySettings = Field(default_factory=SafetySettings, description="unsafe content, by weights on disk; off by default")
+    score: ScoreSettings = Field(default_factory=ScoreSettings, description="fit to the prompt, by weights on disk; off by default")
     judge: JudgeSettings = Field(default_factory=JudgeSettings, description="a vision-language model as judge; off by default")
     plugins: dict[str, dict[str, Any]] = Field(
         default_factory=dict,
