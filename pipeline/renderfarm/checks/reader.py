@@ -41,19 +41,28 @@ def model_of(script: str, folder: Path) -> Path | None:
 
 
 class LetterReader:
-    """One loaded text reader. Not thread-safe; one per worker. About 350 MB of memory, and more for each further script it was asked for.
+    """One text reader, loaded when it is first asked. Not thread-safe; one per worker, shared by the checks that ask it: what it read in
+    the last picture it remembers. About 350 MB of memory, and more for each further script it was asked for.
 
     `folder`: where models of further scripts lie, if not with RapidOCR's own.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
-        import cv2
-
-        cv2.setNumThreads(1)
         self._folder = folder
-        self._engine: Any = _engine({})
-        self._known = _alphabet(self._engine)
+        self._own: tuple[Any, frozenset[str]] | None = None
         self._further: dict[str, tuple[Any, frozenset[str]] | None] = {}
+        self._picture: Image | None = None
+        self._read: dict[tuple[int, str], list[Line]] = {}
+
+    def load(self) -> tuple[Any, frozenset[str]]:
+        """The reader's engine with its alphabet; about a second for the first time."""
+        if self._own is None:
+            import cv2
+
+            cv2.setNumThreads(1)
+            engine = _engine({})
+            self._own = engine, _alphabet(engine)
+        return self._own
 
     def knows(self, text: str) -> bool:
         """Whether a recogniser here reads the scripts of the text, and its alphabet holds all letters and digits; marks do not count."""
@@ -64,7 +73,7 @@ class LetterReader:
         """The engine that reads a text, with its alphabet; None where none does."""
         scripts = unread(text)
         if not scripts:
-            return self._engine, self._known
+            return self.load()
         if len(scripts) > 1:
             return None  # two recognisers see one line each in their own letters
         if scripts[0] not in self._further:
@@ -75,10 +84,17 @@ class LetterReader:
 
     def read(self, image: Image, side: int = FIRST_SIDE, expected: str = "") -> list[Line]:
         """The lines in uint8 (H, W, 3) sRGB, top to bottom; text is looked for with the longer side at `side` pixels, and read in the
-        script of what is expected.
-
-        A smaller picture is enlarged first, so that small letters have the pixels that the recogniser wants.
+        script of what is expected. Asked again for the picture that it read last, it answers from memory: nobody may paint on it meanwhile.
         """
+        asked = side, " ".join(unread(expected))
+        if self._picture is not image:
+            self._picture, self._read = image, {}
+        if asked not in self._read:
+            self._read[asked] = self.look(image, side, expected)
+        return list(self._read[asked])
+
+    def look(self, image: Image, side: int, expected: str) -> list[Line]:
+        """`read` without the memory. A smaller picture is enlarged, so that small letters have the pixels that the recogniser wants."""
         import cv2
 
         height, width = image.shape[:2]
@@ -86,7 +102,7 @@ class LetterReader:
         picture = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2BGR)
         if scale > 1:
             picture = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
-        engine = (self._for(expected) or (self._engine, self._known))[0]
+        engine = (self._for(expected) or self.load())[0]
         engine.text_det.limit_side_len = side
         result = engine(picture, use_det=True, use_cls=True, use_rec=True)
         boxes, texts, scores = (getattr(result, name, None) for name in ("boxes", "txts", "scores"))

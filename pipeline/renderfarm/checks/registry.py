@@ -57,14 +57,16 @@ def _own(settings: ChecksSettings, starter: bool) -> Iterable[Check]:
     from renderfarm.checks.copies import CopiesCheck
     from renderfarm.checks.counts import CountsCheck
     from renderfarm.checks.hands import HandsCheck
+    from renderfarm.checks.reader import LetterReader
     from renderfarm.checks.text import TextCheck
 
+    reader = LetterReader()  # one reading of a picture for all that ask
     if settings.broken.enabled:
         yield BrokenCheck(settings.broken)
     if settings.text.enabled:
-        yield TextCheck(settings.text)
+        yield TextCheck(settings.text, reader)
     if settings.copies.enabled:
-        yield CopiesCheck(settings.copies)
+        yield CopiesCheck(settings.copies, reader)
     if settings.counts.enabled:
         yield CountsCheck(settings.counts, list(_detectors(settings.counts, starter)))
     if settings.hands.enabled:

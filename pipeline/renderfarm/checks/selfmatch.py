@@ -9,6 +9,7 @@ pasted patch correlates by .96 to 1 in its median, things that are only alike by
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -70,23 +71,23 @@ class _Matches(NamedTuple):
     transform: npt.NDArray[np.float64]
 
 
-def find_copy(image: Image) -> Copy | None:
-    """The strongest repetition in uint8 (H, W, 3) sRGB, or None."""
+def find_copies(image: Image, side: int = SIDE) -> list[Copy]:
+    """The repetitions in uint8 (H, W, 3) sRGB, strongest first; the picture is looked at with its longer side at `side` pixels."""
     import cv2
 
     cv2.setNumThreads(1)
     height, width = image.shape[:2]
     if min(height, width) < 32:
-        return None
-    scale = SIDE / max(height, width)
+        return []
+    scale = side / max(height, width)
     full = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY)
     how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
     shape = (max(1, round(width * scale)), max(1, round(height * scale)))
     grey: npt.NDArray[np.uint8] = np.asarray(cv2.resize(full, shape, interpolation=how), np.uint8)
     matches = _matches(grey, APART * float(np.hypot(*grey.shape)))
     if matches is None:
-        return None
-    return _best(grey, matches, scale, (width, height))
+        return []
+    return sorted(_supported(grey, matches, scale, (width, height)), key=lambda copy: -copy.evidence)
 
 
 def _matches(grey: npt.NDArray[np.uint8], apart: float) -> _Matches | None:
@@ -145,8 +146,8 @@ def _similarities(source: Floats, target: Floats, source_shape: Floats, target_s
     return maps
 
 
-def _best(grey: npt.NDArray[np.uint8], matches: _Matches, scale: float, size: tuple[int, int]) -> Copy | None:
-    """The strongest of the best supported hypotheses; each takes its matches away from the next."""
+def _supported(grey: npt.NDArray[np.uint8], matches: _Matches, scale: float, size: tuple[int, int]) -> Iterator[Copy]:
+    """What the best supported hypotheses come to; each takes its matches away from the next."""
     import cv2
 
     cv2.setRNGSeed(7)
@@ -157,7 +158,6 @@ def _best(grey: npt.NDArray[np.uint8], matches: _Matches, scale: float, size: tu
     counts = support.sum(axis=1) * ((zoom > 1 / ZOOM) & (zoom < ZOOM))
     fine, loud = _fine(grey)
     used = np.zeros(len(source), np.bool_)
-    best: Copy | None = None
     tried = 0
     for at in np.lexsort((ratio, -counts)):
         if used[at] or not counts[at]:
@@ -166,12 +166,11 @@ def _best(grey: npt.NDArray[np.uint8], matches: _Matches, scale: float, size: tu
         used[members] = True
         fitted = _fitted(transform[at], source[members], target[members])
         copy = _compare(fine, loud, fitted, source[members], float(ratio[members].min()), scale, size)
-        if copy and (best is None or copy.evidence > best.evidence):
-            best = copy
+        if copy:
+            yield copy
         tried += 1
         if tried == HYPOTHESES:
             break
-    return best
 
 
 def _fitted(transform: npt.NDArray[np.float64], source: Floats, target: Floats) -> npt.NDArray[np.float64]:

@@ -34,12 +34,11 @@ class TextCheck:
 
     def __init__(self, settings: TextSettings, reader: LetterReader | None = None) -> None:
         self.settings = settings
-        self._reader = reader
+        self._reader = reader or LetterReader()
 
     def prepare(self) -> None:
         """Loads the models, about a second."""
-        if self._reader is None:
-            self._reader = LetterReader()
+        self._reader.load()
 
     def check(self, image: Image, row: PromptRow) -> Verdict:
         """Judges uint8 (H, W, 3). `not_run` where the row says nothing about text; `flagged` without a score where it wants letters that no
@@ -48,9 +47,6 @@ class TextCheck:
         bars = self.bars(row)
         if bars is None:
             return not_run(self.name, "the row neither asks for text nor forbids it")
-        if self._reader is None:
-            self.prepare()
-        assert self._reader is not None
         if not expected:
             return self._unwanted(self._reader.read(image), bars)
         if not any(c.isalnum() for c in expected):

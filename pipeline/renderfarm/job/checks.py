@@ -51,7 +51,7 @@ class CopiesSettings(Section):
 
     enabled: bool = Field(True, description="look for a patch that appears twice in one picture")
     on_fail: OnFail = Field("reject", description="what a certain copy means; a probable one is always only flagged")
-    min_score: float = Field(0.5, ge=0, le=1, description="below this a copy is certain")
+    min_score: float = Field(0.2, ge=0, le=1, description="below this a copy is certain")
     flag_score: float = Field(0.6, ge=0, le=1, description="below this a copy is probable: the image is flagged")
 
 
