@@ -204,6 +204,7 @@ CASES: dict[str, Callable[[Place], list[str]]] = {
     "recheck: a wrong --set": lambda at: ["recheck", at["out"], "--set", f"checks.{HOSTILE}=1"],
     "evaluate": lambda at: ["evaluate", at[""], "--features", at[f"net{NAME}"], "-o", at[f"{NAME}.html"]],
     "evaluate: one picture": lambda at: ["evaluate", at["out"], "--by", HOSTILE],
+    "evaluate: no such job": lambda at: ["evaluate", "--fragility", at[f"none{NAME}.yaml"], "--features", at[f"weights{NAME}"]],
     "evaluate: no such boxes": lambda at: ["evaluate", at["out"], "--boxes", at[f"none{NAME}.jsonl"]],
     "evaluate: wrong boxes": lambda at: ["evaluate", at["out"], "--boxes", at["wrong.jsonl"]],
     "evaluate: no such reference": lambda at: ["evaluate", at["out"], "--reference", at[NAME], "--features", at[f"weights{NAME}"]],

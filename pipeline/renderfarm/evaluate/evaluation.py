@@ -14,6 +14,7 @@ from renderfarm.errors import UserError
 from renderfarm.evaluate.campaign import Campaign, Consistency, consistency
 from renderfarm.evaluate.distances import frechet
 from renderfarm.evaluate.figures import BETWEEN, DIFFERENCE, OF_ONE, OF_OTHER, ONE_PICTURE, Figure, figures_of, shared_rows
+from renderfarm.evaluate.fragility import Moved, fragility_figures, moved
 from renderfarm.evaluate.gather import PictureSource, SampleSet, gather, opened
 from renderfarm.evaluate.geneval import Judged, geneval_figures, judged, read_boxes
 from renderfarm.evaluate.kept import ENDING, keep, kept
@@ -81,6 +82,7 @@ class Evaluation:
     judged: tuple[Judged, ...] = ()
     curve: tuple[tuple[int, float], ...] = ()
     fits: tuple[Fit, ...] = ()
+    moved: tuple[Moved, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
@@ -106,6 +108,7 @@ class Evaluation:
             "objects": wrong,
             "fid_by_pictures": [list(point) for point in self.curve],
             "lowest": [dataclasses.asdict(fit) for fit in self.lowest],
+            "moved": [dataclasses.asdict(pair) for pair in self.moved],
             "notes": list(self.notes),
         }
 
@@ -138,11 +141,18 @@ def number(value: float) -> str:
 def interval(figure: Figure) -> str:
     """Its interval, and what is behind it."""
     if figure.low is None or figure.high is None:
-        return f"no interval, {figure.count} pictures"
-    text = f"[{number(figure.low)}, {number(figure.high)}]  {figure.count} {'prompts' if figure.name == 'geneval:prompts' else 'pictures'}"
+        return f"no interval, {figure.count} {counted(figure)}"
+    text = f"[{number(figure.low)}, {number(figure.high)}]  {figure.count} {counted(figure)}"
     if figure.of == DIFFERENCE:
         return text + verdict(figure)
     return text + (f", about {number(figure.bias)} of it is bias" if figure.bias is not None else "")
+
+
+def counted(figure: Figure) -> str:
+    """What the number of a figure counts."""
+    if figure.name == "geneval:prompts":
+        return "prompts"
+    return "rows" if figure.name.partition(":")[0] in ("moved", "fragility") else "pictures"
 
 
 def verdict(figure: Figure) -> str:
@@ -222,8 +232,21 @@ def evaluate(asked: Inquiry, on_read: Callable[[str, int, int], None] = lambda s
     network = Network(str(asked.features), net.kind, net.size, net.digest) if net is not None else None
     return Evaluation(
         asked.output, len(one.samples), len({sample.row for sample in one.samples}), asked.against, asked.reference, network,
-        tuple(figures), campaign, tuple(results), _curve(one, reference), _fits(one), tuple(notes),
+        tuple(figures), campaign, tuple(results), _curve(one, reference), _fits(one), (), tuple(notes),
     )  # fmt: skip
+
+
+def evaluate_fragility(output: str, features: Path, on_read: Callable[[str, int, int], None] = lambda source, done, of: None) -> Evaluation:
+    """How far the pictures of an output that was rendered from `fragile_rows` moved. Raises: as `evaluate`."""
+    from renderfarm.models.features import FeatureNet
+
+    net = FeatureNet(features, "auto")
+    found = gather(opened(output), net, None, lambda done, of: on_read(output, done, of))
+    pairs = moved(found)
+    network = Network(str(features), net.kind, net.size, net.digest)
+    rows = len({pair.row for pair in pairs})
+    figures = tuple(fragility_figures(pairs))
+    return Evaluation(output, len(found.samples), rows, None, None, network, figures, moved=tuple(pairs), notes=found.notes)
 
 
 def _asked(asked: Inquiry) -> None:

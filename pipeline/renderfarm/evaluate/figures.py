@@ -33,6 +33,8 @@ NAMES: dict[str, tuple[str, str]] = {
     "row_diversity": ("diversity within a row", ""),
     "distance": ("distance of the same picture", ""),
     "geneval": ("GenEval", "higher"),
+    "moved": ("distance", ""),
+    "fragility": ("fragility", "lower"),
 }
 """What a figure is called, and which way is better."""
 _SHARES = ("precision", "recall", "coverage")

@@ -20,12 +20,14 @@ from renderfarm.errors import PictureError, UserError
 from renderfarm.evaluate.campaign import Campaign
 from renderfarm.evaluate.evaluation import BINS, Evaluation, number, ratio_text, verdict
 from renderfarm.evaluate.figures import BETWEEN, DIFFERENCE, OF_ONE, OF_OTHER, Figure
+from renderfarm.evaluate.fragility import PARAPHRASE
 from renderfarm.evaluate.gather import Sample, opened
 from renderfarm.pictures import thumbnail
 
 OUTLIERS_SHOWN = 24
 CIRCLES_SHOWN = 40
 WRONG_SHOWN = 24
+MOVED_SHOWN = 12
 THUMB_SIDE = 160
 WIDE, HIGH, MARGIN = 460, 190, 60
 Pieces = list[str]
@@ -77,7 +79,7 @@ def page_html(found: Evaluation, thumb: Thumbs) -> str:
     title = _text(Path(found.output).name or found.output)
     body = [*_head(found), *_figures(found), *_curves(found)]
     body += _campaign(found.campaign, thumb) if found.campaign is not None else []
-    body += [*_lowest(found, thumb), *_wrong(found, thumb)]
+    body += [*_lowest(found, thumb), *_wrong(found, thumb), *_moved(found, thumb)]
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{_text(policy)}">\n'
@@ -245,6 +247,22 @@ def _wrong(found: Evaluation, thumb: Thumbs) -> Pieces:
     cards = [_card(one.sample.name, one.sample.row, f"{one.task}: {one.reason}", thumb) for one in wrong[:WRONG_SHOWN]]
     told = sum(one.right is not None for one in found.judged)
     return [f"<section><h2>Objects: {told - len(wrong)} of {told} right</h2>", *_grid(cards), "</section>"]
+
+
+def _moved(found: Evaluation, thumb: Thumbs) -> Pieces:
+    """The paraphrases that moved their pictures the farthest, each beside its base."""
+    if not found.moved:
+        return []
+    farthest = sorted((pair for pair in found.moved if pair.kind == PARAPHRASE), key=lambda pair: -pair.distance)[:MOVED_SHOWN]
+    cards = [
+        card
+        for pair in farthest
+        for card in (
+            _card(pair.base, pair.row, pair.base_prompt[:200], thumb),
+            _card(pair.picture, pair.row, f"{number(pair.distance)}: {pair.prompt[:200]}", thumb),
+        )
+    ]
+    return ["<section><h2>Paraphrases that moved their pictures the farthest, each behind its base</h2>", *_grid(cards), "</section>"]
 
 
 def _grid(cards: Sequence[str]) -> Pieces:
