@@ -258,6 +258,8 @@ def test_strict_makes_warnings_faults(tmp_path: Path) -> None:
         "=CONCAT(A1;B1)", "a mug #N/A", "Gr\u00c3\u00bc\u00c3\u009fe", "caf&#233;", "a mug<br>red", "a\u200bmug", "a [red:blue:0.5] mug",
         "a mug::2 box",
         "a mug https://x.example/a.png", "a mug embedding:bad", "a mug —no text", "a mug --stylize 250",
+        "a mug AND a cat :1.2", "a mug++ and a cat", "a (blurry)-0.5 mug", '("a cat", "a dog").blend(0.5,0.5)', "1.2::red mug", "mug :: white box",
+        "<|endoftext|> mug", "{red mug", "red|blue mug", "a mug, aspect ratio 4:5", "AR 16:9 a mug", "Prompt: a mug", "a mug -s 30",
         "a %s mug", "two\\nlines", 'a sign ""SALE"" in red', "a :product_name: mug", "M?ller mug",
     ],
 )  # fmt: skip
@@ -267,11 +269,24 @@ def test_each_of_these_prompts_is_warned_of(tmp_path: Path, prompt: str) -> None
 
 
 @pytest.mark.parametrize(
+    ("column", "cell"),
+    [
+        ("negative_prompt", "{bad|worse} hands"), ("negative_prompt", "__bad__"), ("negative_prompt", "bad <lora:x:1>"),
+        ("negative_prompt", "bad --ar 1:1"), ("negative_prompt", "#REF! hands"), ("text", "{SALE|NEW}"), ("text", "__headline__"),
+        ("text", "only #NOM? Euro"),
+    ],
+)  # fmt: skip
+def test_syntax_where_it_is_not_read_is_warned_of(tmp_path: Path, column: str, cell: str) -> None:
+    assert (2, column) in warned(built(tmp_path, "s.tsv", f"id\tprompt\t{column}\na\ta mug\t{cell}\n")[0])
+
+
+@pytest.mark.parametrize(
     "prompt",
     [
         "a mug (red:1.3) BREAK a box", "mug – box", "a mug, 24\" tall, 50% off", "a mug & a box", "Café “SALE” – für Übergröße",
         "a 3:2 photo",
         "co-op, C# & F#",
+        "C++ on a mug, 10-20 cm, rock--and--roll", "salt and pepper, ratio of 2 to 1", "an L-shaped sofa -W style",
         "日本語の看板", "a mug #1 @home", "AT&T store", "नमस्ते दुनिया",
     ],
 )  # fmt: skip

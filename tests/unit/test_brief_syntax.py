@@ -39,6 +39,23 @@ def built(tmp_path: Path, prompt: str, more: str = "", **said: object) -> tuple[
         ("a non-slip mat -- blue, 3-in-1", PromptRow("a", "a non-slip mat -- blue, 3-in-1")),
         ("a (red:1.3) mug BREAK a box", PromptRow("a", "a (red:1.3) mug BREAK a box")),
         ("5 < 7 and 3 > 2", PromptRow("a", "5 < 7 and 3 > 2")),
+        ("a mug--ar 16:9", PromptRow("a", "a mug", width=1280, height=720)),
+        ("a mug `--ar 1:1`", PromptRow("a", "a mug", width=1024, height=1024)),
+        ("`a mug --ar 1:1`", PromptRow("a", "a mug", width=1024, height=1024)),
+        ('"a mug --ar 1:1"', PromptRow("a", "a mug", width=1024, height=1024)),
+        ("a mug --seed 5 --seed 5", PromptRow("a", "a mug", seed=5)),
+        ("a mug --w 1024 --h 768", PromptRow("a", "a mug", width=1024, height=768)),
+        ("**a mug --ar 1:1** - Image #2 <@123>", PromptRow("a", "a mug", width=1024, height=1024)),
+        ("**a mug** - Upscaled by @joe (fast)", PromptRow("a", "a mug")),
+        (
+            '"a mug" -W 512 -H 768 -s 30 -C 7.5 -S 123 -A k_euler',
+            PromptRow("a", "a mug", seed=123, width=512, height=768, steps=30, guidance=7.5),
+        ),
+        ("a mug -s50 -W640 -H512", PromptRow("a", "a mug", width=640, height=512, steps=50)),
+        (
+            "Prompt: a mug\nNegative prompt: blur\nSteps: 20, Sampler: x",
+            PromptRow("a", "a mug", "blur", steps=20, tags=(("sampler", "x"),)),
+        ),
     ],
 )
 def test_syntax_gets_its_meaning(tmp_path: Path, prompt: str, row: PromptRow) -> None:
@@ -63,6 +80,11 @@ def test_syntax_gets_its_meaning(tmp_path: Path, prompt: str, row: PromptRow) ->
         ("a {red|blue mug", "prompt", "a brace { is opened and not closed"),
         ("a __colour__ mug", "prompt", "names a list, and no folder of lists is given"),
         ("a {3$$red|blue} mug", "prompt", "asks for 3 to 3 of 2"),
+        ("a {red|blue}} mug", "prompt", "a brace } closes nothing"),
+        ("a __../x__ mug", "prompt", "names a list, and no folder of lists is given"),
+        ("{@red|blue} mug", "prompt", "'@' before a choice"),
+        ("${c={red|blue}} a ${c} mug", "prompt", "sets a variable"),
+        ("a __clothes(season=winter)__ mug", "prompt", "gives a list a variable"),
     ],
 )
 def test_what_cannot_be_understood_is_refused(tmp_path: Path, prompt: str, column: str, what: str) -> None:
@@ -117,6 +139,10 @@ def lists(folder: Path) -> Path:
         ("__thing__", ["red mug", "blue mug", "box"]),
         ("a __sub/size__ mug", ["a big mug"]),
         ("{2$$__colour__}", ["red,blue", "blue,red"]),
+        ("a {big {red|blue}} mug", ["a big red mug", "a big blue mug"]),
+        ("__c*__ mug", ["red mug", "blue mug"]),
+        ("a __s*/*__ mug", ["a big mug"]),
+        ("a __**/size__ mug", ["a big mug"]),
         (r"a \{red\} {a|b}", ["a {red} a", "a {red} b"]),
     ],
 )
@@ -158,6 +184,9 @@ def test_variants_are_counted_before_they_are_made(tmp_path: Path) -> None:
         ("../lists/colour", "is no plain name"),
         ("link", "is no plain name"),
         ("sub/../colour", "is no plain name"),
+        ("../*", "is no plain name"),
+        ("lin*", "there is no list lin*.txt"),
+        ("~colour", "'~' before a choice"),
     ],
 )
 def test_lists_that_are_refused(tmp_path: Path, name: str, what: str) -> None:

@@ -1,4 +1,4 @@
-"""Texts that nobody meant: placeholders, a spreadsheet's leftovers, damaged letters, another tool's syntax. Pure."""
+"""Texts that nobody meant: placeholders, a spreadsheet's leftovers, damaged letters; and sizes that are cut or too small. Pure."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import html
 import re
 from collections.abc import Iterator
 
+from renderfarm.brief.foreign import EDIT
+from renderfarm.manifest.rows import SPREADSHEET_ERRORS
 from renderfarm.manifest.types import Reason
 from renderfarm.schema import PromptRow
 from renderfarm.sources.types import words
@@ -24,20 +26,15 @@ _FILLERS = re.compile(
 _NOTHING = words("nan null none nil undefined na n/a true false wahr falsch vrai faux nat <na> (null) (leer) (blank) - – — . ? ... … tbd")
 """What programs and people leave in a cell that holds nothing."""
 _FORMULA = re.compile(r"=\s*(?:[A-Z]{1,3}\$?[0-9]|[A-Z.]{2,20}\(|\"|\$[A-Z])|=.*&")
-_INSIDE = re.compile(r"#(?:REF!|N/A|NAME\?|VALUE!|DIV/0!|NULL!|NUM!|SPILL!|CALC!|BEZUG!|NV\b|WERT!|NOM\?|VALEUR!)")
+_INSIDE = re.compile(rf"(?<!\w)(?:{'|'.join(sorted(map(re.escape, SPREADSHEET_ERRORS), key=len, reverse=True))})(?!\w)")
 _ENTITY = re.compile(r"&(?:[A-Za-z][A-Za-z0-9]{1,30}|#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6});")
 _ROUNDED = re.compile(r"[0-9](?:[.,][0-9]+)?E\+[0-9]{1,3}")
 _LOST = re.compile(r"[^\W\d_]\?[a-zà-ÿ]")
 _ESCAPES = re.compile(r"\\[nrt]|_x000[DA9]_|\\u[0-9a-fA-F]{4}")
 _DOUBLED = re.compile(r'""(?=\w)[^"]*(?<=\w)""')
 _TAG = re.compile(r"</?(?:br|p|b|i|u|em|strong|span|div|a|li|ul|ol|h[1-6]|font)\b[^<>]*>", re.I)
-_EDIT = re.compile(r"\[[^\[\]]*:[^\[\]]*:[\d.]+\]|\[[^\[\]|]*\|[^\[\]]*\]")
-_PART = re.compile(r"\S::-?[\d.]*(?=\s|$)")
-_LINK = re.compile(r"https?://\S+|\b\S+\.(?:png|jpe?g|webp|gif)\b", re.I)
-_MAY_BE_FOREIGN = re.compile(r"\[|::|://|\.(?:png|jpe?g|webp|gif)\b|embedding:|inversion:", re.I)
-_EMBEDDING = re.compile(r"\bembedding:\S+|\btextual[_ ]inversion:\S+", re.I)
 _INVISIBLE = re.compile("[\u00ad\u200b-\u200d\u2060\ufeff]")
-_MAY_BE = re.compile(r"[][{}<>%@*#_$=]|\b(?:lorem|T[BO]|FIX|XXX|place|to be|insert|your|Platz|Beispiel|folgt)")
+_MAY_BE = re.compile(r"[][{}<>%@*#_$=]|\b(?:lorem|T[BO]|FIX|XXX|Err:|place|to be|insert|your|Platz|Beispiel|folgt)")
 """Without any of it a text holds no placeholder: most are told by this alone."""
 _COLUMNS = ("prompt", "negative_prompt", "text")
 
@@ -61,7 +58,7 @@ def placeholders(row: PromptRow) -> Iterator[Reason]:
                 yield column, f"{found.group()!r} looks like a placeholder", "put in what it stands for"
         for found in _SQUARE.finditer(value):
             # In lettering brackets are lettering, unless they are all of it.
-            meant = found.group() == bare if column == "text" else not _EDIT.fullmatch(found.group())
+            meant = found.group() == bare if column == "text" else not EDIT.fullmatch(found.group())
             if meant and any(map(str.isalpha, found.group())) and not _HOLES.match(value, found.start() - 1 if found.start() else 0):
                 yield column, f"{found.group()!r} looks like a placeholder", "put in what it stands for, or write it without brackets"
         if found := _FILLERS.search(value):
@@ -96,21 +93,6 @@ def damaged(row: PromptRow) -> Iterator[Reason]:
             and not re.search("[\u0900-\u0dff\u0600-\u06ff]|\u200d", value)
         ):
             yield column, f"holds an invisible character (U+{ord(found.group()):04X})", "remove it, if it is not meant"
-
-
-def foreign_syntax(row: PromptRow) -> Iterator[Reason]:
-    """Syntax of other tools that is not read here, and would be drawn or passed on as words."""
-    value = row.prompt
-    if not _MAY_BE_FOREIGN.search(value):
-        return
-    for pattern, what in (
-        (_EDIT, "changes words while it is drawn (A1111), which is not done here"),
-        (_PART, "weighs parts of a prompt (Midjourney), which is not done here"),
-        (_LINK, "names a picture or a page; nothing is fetched from a prompt"),
-        (_EMBEDDING, "names an embedding as ComfyUI does; a job names it under model.embeddings, and a prompt by its word alone"),
-    ):
-        if found := pattern.search(value):
-            yield "prompt", f"{found.group()[:60]!r} {what}", "remove it, or say it in words"
 
 
 def too_small(row: PromptRow) -> Iterator[Reason]:

@@ -23,13 +23,22 @@ class Found:
     cells: dict[str, str] = field(default_factory=dict)
     reasons: list[Reason] = field(default_factory=list)
     doubts: list[Reason] = field(default_factory=list)
+    sides: dict[str, str] = field(default_factory=dict)
 
 
-_MAY_FLAG = re.compile(r"(?:\s|^)(?:--|[—–])[A-Za-z]|^\s*/imagine")
+_MAY_FLAG = re.compile(r"(?:[\s`\w]|^)(?:--|[—–])[A-Za-z]|^\s*/imagine|\s-[sSWHCAngv] ?[\d.k]")
 _IMAGINE = re.compile(r"^\s*/imagine\s+(?:prompt:)?\s*")
 _FLAG = re.compile(r"(?:(?<=\s)|^)--([A-Za-z][\w-]*)(?:=(?=\S))?")
 _DASH_FLAG = re.compile(r"(?:(?<=\s)|^)[—–](ar|aspect|seed|stylize|chaos|version|v|s|q|c|iw|niji)(?=[ =]+[\d.:]+(?:\s|$))")
 """`--ar` as text programs correct it: a dash, glued to a flag that a number follows."""
+_GLUED = re.compile(r"(?<=[\w,.!)])--(ar|aspect|seed|stylize|chaos|version|v|s|q|c|iw|niji)(?=[ =]+[\d.:]+(?:\s|$))")
+"""The same glued to the word before."""
+_CODE = re.compile(r"`+(\s*--[^`]*)`+")
+_WRAPPED = re.compile(r"""\s*(?:`+([^`]*\s--[A-Za-z][^`]*)`+|"([^"]*\s--[A-Za-z][^"]*)"|“([^“”]*\s--[A-Za-z][^“”]*)”)\s*""")
+"""Flags as code, and a prompt that is quoted with its flags."""
+_INVOKE = re.compile(r"(?:(?<=\s)|^)-([sSWHCAng]) ?(\d+(?:\.\d+)?|k_\w+|ddim|plms)(?=\s|$)")
+_INVOKE_FLAGS = {"s": "steps", "S": "seed", "W": "width", "H": "height", "C": "cfg", "A": "sampler", "n": "images", "g": "do_not_save_grid"}
+"""The one-letter flags of InvokeAI's command line; one alone may be anything."""
 _DASH_DOUBT = re.compile(r"(?:(?<=\s)|^)[—–](no|style|sref|cref|raw|tile)\b")
 _QUOTED = re.compile(r"""\s*(?:"([^"]*)"|'([^']*)')\s*""")
 _FLAGS = {
@@ -38,6 +47,8 @@ _FLAGS = {
     "steps": "steps", "cfg": "guidance", "cfg_scale": "guidance", "scale": "guidance", "guidance_scale": "guidance",
     "n_iter": "images", "batch_size": "images", "num_images": "images", "images": "images", "prompt": "prompt",
 }  # fmt: skip
+_SIDES = {"w": "width", "h": "height"}
+"""Both together are a size; `--w` alone is also Midjourney's `--weird`."""
 _FOREIGN = words(
     "v version niji style s stylize c chaos q quality weird w h iw sref cref cw sw sv p profile personalize stop repeat r tile fast"
     " relax turbo draft raw hd video uplight upbeta test testp creative sampler sampler_name sampler_index scheduler model motion loop"
@@ -48,10 +59,11 @@ _FOREIGN = words(
 _ALONE = words("tile fast relax turbo draft raw hd video uplight upbeta test testp creative loop hq do_not_save_samples do_not_save_grid")
 _ANGLE = re.compile(r"<\s*([A-Za-z]\w*)\s*:\s*([^<>]*)>")
 _BLOCK = re.compile(r"(?:\s|^)(Negative prompt:\s|Steps:\s*\d+\s*,\s*[A-Z][\w ]*:)")
+_LABEL = re.compile(r"^\s*(?:positive\s+)?prompt\s*:", re.I)
 _SETTING = re.compile(
     r'\s*([A-Za-z][\w \-/]*?):\s*("(?:\\.|[^"\\])*"|\[.*?\](?=\s*,\s*[A-Z]|\s*$)|\{.*?\}(?=\s*,\s*[A-Z]|\s*$)|[^,]*)(?:,|$)'
 )
-_DISCORD = re.compile(r"\*\*(.+?)\*\*\s*-\s*(?:<@!?\d+>|@\S+).*", re.S)
+_DISCORD = re.compile(r"\*\*(.+?)\*\*\s*-\s*[^<@\n]{0,60}(?:<@!?\d+>|@\S+).*", re.S)
 """A message of Midjourney's bot: the prompt in bold, then who asked."""
 _SETTINGS = {
     "steps": "steps", "cfg scale": "guidance", "distilled cfg scale": "guidance", "seed": "seed", "size": "size",
@@ -66,8 +78,14 @@ def flags(prompt: str) -> Found:
         prompt = message.group(1)
     if not _MAY_FLAG.search(prompt):
         return Found(prompt)
-    prompt = _IMAGINE.sub("", prompt)
-    prompt = _DASH_FLAG.sub(r"--\1", prompt)
+    if wrapped := _WRAPPED.fullmatch(prompt):
+        prompt = next(inner for inner in wrapped.groups() if inner)
+    prompt = _IMAGINE.sub("", _CODE.sub(r" \1 ", prompt))
+    prompt = _GLUED.sub(r" --\1", _DASH_FLAG.sub(r"--\1", prompt))
+    if len(_INVOKE.findall(prompt)) > 1:
+        prompt = _INVOKE.sub(lambda flag: f"--{_INVOKE_FLAGS[flag.group(1)]} {flag.group(2)}", prompt)
+        if quoted := re.match(r'\s*"([^"]*)"(?=\s+--)', prompt):
+            prompt = quoted.group(1) + prompt[quoted.end() :]
     found = Found(prompt)
     if match := _DASH_DOUBT.search(prompt):
         remedy = f"write --{match.group(1)} if it is meant for the program, or remove the dash"
@@ -79,11 +97,27 @@ def flags(prompt: str) -> Found:
     for mark, after in zip(marks, [*marks[1:], None], strict=True):
         value = prompt[mark.end() : after.start() if after else len(prompt)].strip()
         words.append(_flag(found, mark.group(1), value))
+    if found.sides:
+        _take_sides(found)
     left = " ".join(word for word in words if word)
     found.prompt = left.strip(" ,")
     if "prompt" in found.cells:
         found.prompt = ", ".join(part for part in (found.cells.pop("prompt"), found.prompt) if part)
     return found
+
+
+def _take_sides(found: Found) -> None:
+    """`--w 1024 --h 768`."""
+    if set(found.sides) == set(_SIDES):
+        for key, value in found.sides.items():
+            found.cells.setdefault(_SIDES[key], value)
+        return
+    for key, value in found.sides.items():
+        _leave_out(found, f"--{key} {value}")
+
+
+def _leave_out(found: Found, said: str) -> None:
+    found.doubts.append(("prompt", f"{said!r} means nothing here and is left out of the prompt", "the job says model, sampler and style"))
 
 
 def _flag(found: Found, name: str, value: str) -> str:
@@ -100,17 +134,17 @@ def _flag(found: Found, name: str, value: str) -> str:
     if target is None and key not in _FOREIGN:
         remedy = "remove it; write a dash as –; a flag that is known: --ar 16:9, --no blur, --seed 5"
         found.reasons.append(("prompt", f"--{name} is no flag that is known", remedy))
+    elif key in _SIDES and value.isdecimal():
+        found.sides[key] = value
     elif target is None:
-        said = f"--{name} {value}".strip()
-        found.doubts.append(
-            ("prompt", f"{said!r} means nothing here and is left out of the prompt", "the job says model, sampler and style")
-        )
+        _leave_out(found, f"--{name} {value}".strip())
     elif not value:
         found.reasons.append(("prompt", f"--{name} has no value", "write one behind it, or remove it"))
-    elif target in found.cells and target != "negative_prompt":
+    elif target in found.cells and target != "negative_prompt" and found.cells[target] != value.strip(" ,"):
         found.reasons.append(("prompt", f"--{name} is there more than once", "keep one of them"))
     else:
-        found.cells[target] = ", ".join(filter(None, (found.cells.get(target, ""), value.strip(" ,"))))
+        before = found.cells.get(target, "") if target == "negative_prompt" else ""
+        found.cells[target] = ", ".join(filter(None, (before, value.strip(" ,"))))
         if key == "no" and any(_NO_LETTERING.fullmatch(word.strip()) for word in value.split(",")):
             found.cells["text"] = '""'
     return rest.strip()
@@ -159,7 +193,7 @@ def infotext(text: str) -> dict[str, str] | None:
     begun = _BLOCK.search(text)
     if begun is None:
         return None
-    cells = {"prompt": text[: begun.start()].strip()}
+    cells = {"prompt": _LABEL.sub("", text[: begun.start()]).strip()}
     rest = text[begun.start(1) :]
     if rest.startswith("Negative prompt:"):
         rest = rest.removeprefix("Negative prompt:")

@@ -17,10 +17,12 @@ from pathlib import Path
 
 DEPTH_MAX = 5
 FILE_BYTES_MAX = 16 << 20
-_WILD = re.compile(r"__([\w](?:[\w /.-]*?[\w])?)__")
+_WILD = re.compile(r"__([~!@]?[\w.*/](?:[\w /.*-]*?[\w*])?(?:\([^()]*\))?)__")
 _BOUNDS = re.compile(r"\s*(\d{1,3})?\s*(-)?\s*(\d{1,3})?\s*\$\$(?:([^|{}]*?)\$\$)?")
 _WEIGHT = re.compile(r"\s*(\d+(?:\.\d+)?|\.\d+)::")
-HAS = re.compile(r"\{[^{}]*\||\{\s*\d+(?:-\d*)?\$\$|\|[^{}]*\}|__\w[\w /.-]*?__")
+_VARIABLE = re.compile(r"\$\{\s*\w+\s*=")
+_SAMPLER = re.compile(r"\s*([~!@])(?=[^\s|}])")
+HAS = re.compile(rf"\{{[^{{}}]*\||\{{\s*\d+(?:-\d*)?\$\$|\|[^{{}}]*\}}|{_WILD.pattern}|{_VARIABLE.pattern}")
 """Whether a prompt may hold any of it."""
 
 
@@ -54,6 +56,10 @@ class Wildcards:
 
     def choice(self, name: str, depth: int) -> _Choice:
         """The lines of one list as a choice of one. Raises: NoVariants."""
+        if name[0] in "~!@":
+            raise NoVariants(f"{name[0]!r} before a choice says how it is drawn", "remove it; --variants N takes some at random")
+        if name.endswith(")"):
+            raise NoVariants(f"__{name}__ gives a list a variable, which is not read here", "write the words")
         if depth > DEPTH_MAX:
             raise NoVariants(f"__{name}__ stands more than {DEPTH_MAX} deep in other lists", "does a list name itself?")
         if (name, depth) not in self._lists:
@@ -68,8 +74,21 @@ class Wildcards:
             raise NoVariants(f"in the list {name!r}: {error.what}", error.remedy) from error
 
     def _lines(self, name: str) -> list[str]:
+        """The lines of a list; with `*` in its name, of all whose names fit, each line once."""
         if self._folder is None:
             raise NoVariants(f"__{name}__ names a list, and no folder of lists is given", "give it: --wildcards DIR; or write the words")
+        if "*" not in name:
+            return self._lines_of(name)
+        if {"", ".", ".."} & set(name.split("/")):
+            raise NoVariants(f"__{name}__ is no plain name of a list", "use names without .. and without links")
+        fitting = sorted(path.relative_to(self._folder) for path in self._folder.glob(f"{name}.txt"))
+        plain = [path for path in fitting if not any((self._folder / part).is_symlink() for part in (path, *path.parents))]
+        if not plain:
+            raise NoVariants(f"there is no list {name}.txt in the folder of --wildcards", "check its name")
+        return list(dict.fromkeys(line for path in plain for line in self._lines_of(path.with_suffix("").as_posix())))
+
+    def _lines_of(self, name: str) -> list[str]:
+        assert self._folder is not None
         path, parts = self._folder, name.split("/")
         for part in parts:
             path = path / part
@@ -140,6 +159,10 @@ def _words(text: str, at: int, wildcards: Wildcards, depth: int, inside: bool) -
             continue
         if inside and char in "|}":
             break
+        if char == "}":
+            raise NoVariants("a brace } closes nothing", "open it: {red|blue}; or write \\}")
+        if variable := _VARIABLE.match(text, at):
+            raise NoVariants(f"{variable.group()}…}} sets a variable, which is not read here", "write the words")
         if char == "{":
             choice, end = _braces(text, at, wildcards, depth)
             words += [plain, choice] if choice else [plain + text[at:end]]
@@ -158,6 +181,9 @@ def _braces(text: str, at: int, wildcards: Wildcards, depth: int) -> tuple[_Choi
     bounds = _BOUNDS.match(text, start)
     if bounds:
         start = bounds.end()
+    if sampler := _SAMPLER.match(text, start):
+        mark = sampler.group(1)
+        raise NoVariants(f"{mark!r} before a choice says how it is drawn", "remove it; --variants N takes some at random")
     options: list[tuple[float, _Words]] = []
     while True:
         weight = _WEIGHT.match(text, start)
@@ -169,7 +195,8 @@ def _braces(text: str, at: int, wildcards: Wildcards, depth: int) -> tuple[_Choi
         if text[end] == "}":
             break
     if len(options) == 1 and not bounds:
-        return None, start
+        grouped = any(isinstance(word, _Choice) for word in options[0][1])
+        return (_Choice(1, 1, "", tuple(options)) if grouped else None), start
     low, high = 1, 1
     if bounds:
         first, dash, last = bounds.group(1), bounds.group(2), bounds.group(3)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from renderfarm.brief import asked
 from renderfarm.brief.alike import Alike
-from renderfarm.brief.doubtful import damaged, foreign_syntax, identity, placeholders, too_small
+from renderfarm.brief.doubtful import damaged, identity, placeholders, too_small
+from renderfarm.brief.foreign import foreign_syntax
 from renderfarm.job import JobSettings
 from renderfarm.manifest import Warner
 
