@@ -96,7 +96,7 @@ def test_wanted_objects_in_the_ways_people_write_them(cell: str, asked: dict[str
         ("mug:", "'' is no whole number; write digits only, for example 24"),
         (":2", "an object has no readable class; name what is to be counted, for example mug"),
         ({"mug, box": 1}, "the class 'mug, box' holds ','; give each class an entry of its own: mug:2; box:1"),
-        ("3", "in '3' a number may be a count or part of a name; write 3:1, or mug:3"),
+        ("3", "'3' names no thing; say what is counted: mug:3"),
     ],
 )
 def test_wanted_objects_that_may_mean_two_things_are_refused(cell: object, told: str) -> None:

@@ -12,8 +12,9 @@ from renderfarm.wording.tables import table
 _TABLE = table("numbers")["counters"]
 _VALUES = {word: int(number) for number, words in _TABLE["values"].items() for word in words.split()}
 _PAIRS = frozenset(_TABLE["pairs"].split())
+_DOZENS = frozenset(_TABLE["dozens"].split())
 _NUMBER = r"\d{1,4}|" + "|".join(sorted(_VALUES, key=len, reverse=True))
-_COUNTER = "|".join(sorted({*_TABLE["counters"].split(), *_PAIRS}, key=len, reverse=True))
+_COUNTER = "|".join(sorted({*_TABLE["counters"].split(), *_PAIRS, *_DOZENS}, key=len, reverse=True))
 _COUNTED = rf"(?P<low>{_NUMBER})(?:\s*[-–~〜～至到から]+\s*(?P<high>{_NUMBER}))?\s*(?P<counter>{_COUNTER})"
 _FIRST = re.compile(rf"{_COUNTED}(?:の|의|的)?\s*(?P<name>\D+)")
 _LAST = re.compile(rf"(?P<name>\D*?[^\d\s])\s*{_COUNTED}")
@@ -34,8 +35,9 @@ def counted(part: str) -> tuple[str, int, int] | None:
         return None
     low = _value(found["low"])
     high = _value(found["high"]) if found["high"] else low
-    times = 2 if found["counter"] in _PAIRS else 1
-    return found["name"].strip(), low * times, high * times
+    times = 2 if found["counter"] in _PAIRS else 12 if found["counter"] in _DOZENS else 1
+    name = found["name"].strip()
+    return (name[:-1] if len(name) > 1 and name[-1] in "がはを" else name), low * times, high * times
 
 
 def _value(word: str) -> int:

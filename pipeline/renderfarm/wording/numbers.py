@@ -17,6 +17,9 @@ NUMBERS = {word: at for words in _TABLE["counting"].values() for at, word in enu
 """A number word, case-folded, and what it says."""
 for _word in ("to", "ni", "ti", "dix", "sei", "en", "once", "fire", "fem", "on"):  # in one language a number, in others a common word
     NUMBERS.pop(_word, None)
+for _ten, _tens in _TABLE["tens"].items():
+    for _one, _ones in _TABLE["ones"].items():
+        NUMBERS |= {f"{_ones}und{_word}": int(_ten) + int(_one) for _word in _tens.split()}
 GROUPS = _by_word(_TABLE["groups"])
 """Words that say a number of what follows; a number before them multiplies."""
 ARTICLES = frozenset(_TABLE["articles"].split())

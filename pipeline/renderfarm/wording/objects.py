@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from renderfarm.errors import NotUnderstood
 from renderfarm.wording.counters import counted
 from renderfarm.wording.numbers import ARTICLES, GROUPS, NUMBERS, PLURALS, SINGULARS, number_of
+from renderfarm.wording.written import plain
 
 PART_CHARS_MAX = 200
 
@@ -32,9 +33,9 @@ _NUMBERED = re.compile(
 """What a number before it counts within one thing (a 2 seater sofa, a 6 pack), as often as things."""
 _OWN_NUMBER = re.compile(r"(?:^|(?<=\s))[0-9]+(?:\s+|$)")
 _BEHIND_COLON = "write each class with its count behind a colon: mug:2; box:1"
-_RANGE = re.compile(r"(?P<low>\S+?)\s*(?:-|–|—|\.\.\.?|…|\bto\b|\bbis\b|\bor\b|\boder\b|\bà\b|\bou\b|\ba\b|\bo\b|/)\s*(?P<high>\S+)", re.I)
+_RANGE = re.compile(r"(?P<low>\S+?)\s*(?:-|–|—|\.\.\.?|…|\bto\b|\bbis\b|\bor\b|\boder\b|\bà\b|\bou\b|\ba\b|\bo\b)\s*(?P<high>\S+)", re.I)
 _LEAST = (
-    r"at least|min(?:imum|\.)?|not (?:less|fewer) than|no (?:less|fewer) than|>=|≥|mindestens|au moins|al menos|por lo menos|"
+    r"at least|min(?:imum|\.)?|not (?:less|fewer) than|no (?:less|fewer) than|>=|≥|mindestens|mind\.|au moins|al menos|por lo menos|"
     r"almeno|pelo menos|minstens|co najmniej|minst|mindst|alespoň|не менее|en az"
 )
 _MOST = (
@@ -54,9 +55,9 @@ _BOUND = re.compile(
     re.I,
 )
 _NONE = re.compile(
-    r"(?:no|zero|without(?: any)?|not? any|kein(?:e|en|er)?|ohne|sans|pas d(?:e |['’])|aucune?|sin|ning[uú]n(?:a)?|senza|"
+    r"(?:pas d['’]\s*|(?:no|zero|without(?: any)?|not? any|kein(?:e|en|er)?|ohne|sans|pas de|aucune?|sin|ning[uú]n(?:a)?|senza|"
     r"nessun[ao]?|sem|nenhuma?|geen|zonder|bez|żadn\w+|utan|ing(?:en|et|a)|"
-    r"uden|uten|žádn\w+|без|никак\w+)\s+(?P<name>.+)",
+    r"uden|uten|žádn\w+|без|никак\w+)\s+)(?P<name>.+)",
     re.I,
 )
 _VAGUE = re.compile(
@@ -79,6 +80,9 @@ _TIMES_FIRST = re.compile(
 _JOINED = re.compile(r"\s+(?:and|und|et|y|e|en|i|och|og|a|и|ve|plus)\s+|\s*&\s+", re.I)
 _AND = re.compile(r"\s(?:and|und|et|och|og|и|ve|plus)\s|\s&\s", re.I)
 """What joins two things, or two parts of a name (salt and pepper shaker); the others of `_JOINED` are too common in names."""
+_EITHER = re.compile(r"\s+(?:or|nor|oder|ou|lub|albo|eller|nebo|или|veya|ni|o)\s+|(?:または|或者?|또는)", re.I)
+_TORN = re.compile(r"(?:with|on|in|of|from|at|or|and|mit|auf|avec|sur|con|met|med)\s|.*\s(?:and|or|und|oder|et|ou|with|mit)$|.*\d\)", re.I)
+"""What is left of a sentence, and no name."""
 _COUNT_LEFT = re.compile(r"(?<!\w)[x×]\s?\d|\d\s?[x×](?!\w)|[(\[]\s*[x×]?\s*\d+\s*[)\]]|[=/#]\s?\d|[→]", re.I)
 _OF = re.compile(r"\s+(?:of|von|de|d['’]|di|van|av|af)\s+", re.I)
 _PLURAL = re.compile(r"[^\W\d_]*(?:[^\Wsiuc\d_]s|[^\W\d_]ies|(?:ch|sh|x|ss|z)es|[^\Ws]ces)$|people$|men$|women$|children$", re.I)
@@ -89,14 +93,19 @@ def wanted(part: str) -> tuple[Wanted, ...]:
 
     Raises: NotUnderstood.
     """
-    part = " ".join(part.split())
     if len(part) > PART_CHARS_MAX:
         raise NotUnderstood(f"{part[:40]!r}… is {len(part)} characters long", "name each thing in a word or two")
+    part = plain(part)
     if "|" in part or re.search(r"[^\W\d_]/[^\W\d_]", part):
         names = [name.strip() for name in re.split(r"[|/]", part) if name.strip()]
         raise NotUnderstood(
             f"{part!r} may be two things or one of them", f"write {'; '.join(names)} for both, or leave out what may be missing"
         )
+    if (none := _NONE.fullmatch(part)) and _EITHER.search(none["name"]) and not _BOUND.fullmatch(part):
+        return tuple(Wanted(name, 0, 0) for name in _EITHER.split(none["name"]))
+    if (either := _EITHER.search(part)) and not _interval(part.split(" ")[0] + either.group() + part[either.end() :].split(" ")[0]):
+        what, names = f"{part!r} may be one thing or the other", _EITHER.split(part)
+        raise NotUnderstood(what, f"write {'; '.join(names)} for both, or leave out what may be missing")
     pieces = [piece for joined in _JOINED.split(part) for piece in joined.split(" + ")]
     if len(pieces) > 1 and (all(_begins_counted(piece) for piece in pieces) or " + " in part):
         return tuple(_settled(_one(piece), piece) for piece in pieces)
@@ -109,6 +118,8 @@ def _settled(one: Wanted, part: str) -> Wanted:
     """The same. Raises: NotUnderstood where the class still holds what looks like a count: `mug x2 box`, `dogs three cats`."""
     words = one.name.split(" ")
     later = any((number_of(word) or 0) > 1 and not word[0].isdigit() for word in words[1:])
+    if _TORN.match(one.name):
+        raise NotUnderstood(f"{part!r} names no thing", _BEHIND_COLON)
     if ":" not in part and (later or _COUNT_LEFT.search(one.name)):
         raise NotUnderstood(f"in {part!r} a number may be a count or part of a name", _BEHIND_COLON)
     return one
@@ -125,20 +136,21 @@ def _one(part: str) -> Wanted:
         return _stated(name.strip(), number.strip(), part)
     if spoken := counted(part):
         return Wanted(*spoken)
+    bound = _BOUND.fullmatch(part)
+    if bound and (_interval(bound["rest"].split(" ")[0]) or bound["rest"].split(" ")[0].casefold() in GROUPS):
+        return _bounded(bound, part)
     if none := _NONE.fullmatch(part):
         return Wanted(none["name"], 0, 0)
     if vague := _VAGUE.fullmatch(part):
         name = " ".join(word for at, word in enumerate(vague["name"].split(" ")) if at or number_of(word) is None)
         raise NotUnderstood(f"{part!r} says no number", f"write at least 3 {name}, 2-4 {name}, or leave it out")
-    if (bound := _BOUND.fullmatch(part)) and (_interval(bound["rest"].split(" ")[0]) or bound["rest"].split(" ")[0].casefold() in GROUPS):
-        return _bounded(bound, part)
     if times := _TIMES_FIRST.fullmatch(part):
         return _exactly(times["name"], times["count"] or times["after"] or times["inner"], part)
     if signed := _SIGNED.fullmatch(part):
         return _stated(signed["name"], signed["number"], part)
     if behind := _BEHIND.fullmatch(part):
         number = behind["times"] or behind["inner"] or behind["equals"]
-        if behind["equals"] or _interval(number) is not None:
+        if behind["equals"] or _interval(number) is not None or _BOUND.fullmatch(number):
             return _stated(behind["name"].strip(), number.strip(), part)
     return _before(part)
 
@@ -215,6 +227,8 @@ def _before(part: str) -> Wanted:
             return Wanted(name, *found)
     if len(words) > 1 and re.fullmatch(r"\d[\d.,]*", words[0]):
         raise NotUnderstood(f"{words[0]!r} is no whole number", "write digits only, for example 24")
+    if not any(char.isalpha() for char in part):
+        raise NotUnderstood(f"{part!r} names no thing", f"say what is counted: mug:{words[0]}")
     _refuse_numbered(part, "1", part, counted=False)
     bare = [word.casefold().strip("()[]") for word in words]
     if any(word in GROUPS for word in bare[1:]) or (len(words) == 1 and number_of(part) is not None) or re.search(r"[(\[][^)\]]*\d", part):
@@ -228,20 +242,21 @@ def _before(part: str) -> Wanted:
 def _grouped(part: str) -> Wanted | None:
     """`a dozen eggs`, `two pairs of shoes`, `a couple of mugs`."""
     words = part.split(" ")
-    half = (
-        words[0].casefold() in ("half", "halbes", "ein") and len(words) > 2 and words[1].casefold() in ("a", "halbes", "dozen", "dutzend")
-    )
     at = next((at for at in range(min(3, len(words) - 1)) if words[at].casefold() in GROUPS), None)
     if at is None:
         return None
     before = [word.casefold() for word in words[:at]]
+    half = bool(_HALVES.intersection(before))
     times = 1
     for word in before:
         number = number_of(word)
-        if number is None and word not in ("half", "halbes"):
+        if number is None and word not in _HALVES:
             return None
         times *= number if number is not None else 1
+    if not before and words[at].casefold() in _MANY:
+        raise NotUnderstood(f"{part!r} says no number", f"write at least 24 {' '.join(words[at + 2 :])}, or leave it out")
     name = _OF.sub(" ", " " + " ".join(words[at + 1 :]), count=1).strip() if words[at + 1].casefold() in _OFS else " ".join(words[at + 1 :])
+    name = re.sub(r"^d['’]", "", name)
     if not name:
         return None
     group = words[at].casefold()
@@ -253,6 +268,9 @@ def _grouped(part: str) -> Wanted | None:
     return Wanted(name, count, count)
 
 
+_HALVES = frozenset({"half", "halbes", "halbe", "demi", "media", "medio", "mezza", "mezzo", "meia", "half-a"})
+_MANY = frozenset({"dozens", "docenas", "dúzias"})
+"""Groups that say no number by themselves."""
 _OFS = frozenset({"of", "von", "de", "di", "van", "av", "af"})
 
 
