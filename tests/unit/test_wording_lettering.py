@@ -96,6 +96,13 @@ WANTED = [
     ("「本日休業」という文字の張り紙", "本日休業"),
     ('招牌上有"恭喜发财"字样', "恭喜发财"),
     ("'환영합니다'라는 문구가 있는 포스터", "환영합니다"),
+    ("un néon rose « Bar » au-dessus de la porte", "Bar"),
+    ("sur le gâteau, on peut lire « Joyeux anniversaire »", "Joyeux anniversaire"),
+    ("una insegna su cui si legge «Aperto»", "Aperto"),
+    ("Becher, Aufdruck: „Moin“", "Moin"),
+    ("ein „Zu verkaufen“-Schild vor dem Haus", "Zu verkaufen"),
+    ('a "Welcome" doormat', "Welcome"),
+    ("una targa che dice «Studio»", "Studio"),
     ("a poster with the following text: Title: Autumn Fair\nDate: 3 May", "Title: Autumn Fair\nDate: 3 May"),
 ]
 
@@ -108,6 +115,7 @@ def test_what_the_sentence_calls_lettering_is_wanted(prompt: str, text: str) -> 
 
 NO_LETTERING = [
     'an "L" shaped sofa',
+    'an "A"-line skirt',
     "a '57 Chevy and a '90s jacket",
     'Prompt: "a red mug"',
     "in Comic Sans lettering",
@@ -164,6 +172,15 @@ UNCERTAIN = [
     "电影《长路》的海报",
     '영화 "먼 길"의 포스터',
     "a sign that says OPEN in red",
+    'an "A" frame sign',
+    "the word LOVE in balloons",
+    "the letters A, B and C on wooden blocks",
+    "das Wort LIEBE aus Blumen",
+    "une femme qui dit « bonjour »",
+    'un hombre que dice "hola"',
+    'the "Mona Lisa" on a wall',
+    'the ship "Titanic" at sea',
+    "das Segelboot „Albatros“ im Hafen",
     "a mug, no legible text",
     "no additional lettering",
     "no superimposed text",
@@ -199,7 +216,13 @@ No text or letters inside the generated image itself | do not add any text to th
 without embedded text | KEIN Text im Bild, KEINE Schrift | без текста на экране | 文字やロゴを入れない
 文字、ロゴ、透かしなし | 텍스트와 워터마크 없이
 refrain from adding text | text must not appear | nothing written on it | no text/logo | (no text) | image only, no text
-remove all lettering
+remove all lettering | a poster without typographic elements | a no-text poster | absence of text | text: no
+Texte bitte weglassen | Schrift ist nicht erlaubt | Text: nein | Text soll nicht vorkommen | keine Textelemente | ohne jegliche Textelemente
+le texte est interdit | sans aucun élément textuel | absence de texte | texte : aucun | je ne veux pas de texte
+no debe haber texto | ausencia de texto | no quiero texto en la imagen | que no aparezca texto | texto: ninguno | texto prohibido
+assenza di testo | non deve esserci testo | non voglio scritte | testo: nessuno | testo vietato
+ausência de texto | não quero texto na imagem | não deve haver texto | texto: nenhum | tekst: geen | tekst verboden | tekst: brak
+ma nie być tekstu | ノーテキスト | テキスト：なし | 文字：无 | कोई टेक्स्ट नहीं | bez teksta
 Text weglassen | auf Text verzichten | nicht beschriftet | no debe contener letras | non deve contenere scritte | não deve conter texto
 ne doit pas contenir de texte | nepřidávat text | без всяких надписей | текста нет
 yazı bulunmasın | 文字が入っていない | 文字情報なし | 画面中没有文字
@@ -226,7 +249,17 @@ def test_no_text_in_the_wordings_of_many_languages(wording: str) -> None:
 
 @pytest.mark.parametrize(
     "prompt",
-    ["a context without texture", "Comic Sans text in blue", "no people, a sign with text", "no watermark", "a letter without an envelope"],
+    [
+        "a context without texture",
+        "Comic Sans text in blue",
+        "no people, a sign with text",
+        "no watermark",
+        "a letter without an envelope",
+        "there is no text limit",
+        "le texte est interdit aux mineurs, dit la pancarte",
+        "Text: Neinstein",
+        "texture: none",
+    ],
 )
 def test_other_negations_say_nothing_of_text(prompt: str) -> None:
     assert from_prompt(prompt).text is None

@@ -32,7 +32,7 @@ _KINDS = (
         "names an embedding as ComfyUI does; a job names it under model.embeddings, and a prompt by its word alone",
     ),
     (re.compile(r"<\|[^|<>]{1,40}\|>"), "is a mark of a tokenizer"),
-    (re.compile(r"\w\s*(?<!\|)\|(?!\|)\s*\w"), "parts choices only within braces: {red|blue}"),
+    (re.compile(r"\w\|\w"), "parts choices only within braces: {red|blue}"),
     (
         re.compile(
             r"\b(?:aspect[- ]?ratio|seitenverhältnis|AR)\W{0,3}\d{1,2}(?:\.\d+)?:\d{1,2}\b|\b\d{1,2}:\d{1,2} (?:aspect|ratio)\b", re.I

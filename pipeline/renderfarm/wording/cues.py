@@ -29,7 +29,7 @@ AFTER_THING = re.compile(r"^\s+(?:[\w'’-]+\s+)?(?:" + _SPACED["surface"] + "|"
 AFTER_MADE = re.compile(rf"^\W{{0,3}}(?:[\w'’-]+\W{{1,2}}){{0,4}}?(?:{_MADE})(?!\w)")
 """`"OPEN" is boldly written`, the same way."""
 AFTER_SURFACE = re.compile(
-    r"^['’]?s?\s+(?:[\w'’-]+\s+){0,2}?(?:"
+    r"^['’]?s?(?:\s+|-)(?:[\w'’-]+\s+){0,2}?(?:"
     + _SPACED["surface"]
     + r"|lettering|logos?|text|caption|slogan|inscription|print|graphic|lettres?|schriftzug)(?!\w)"
 )
@@ -56,7 +56,7 @@ AS_ADJECTIVE = re.compile(
     r"artistically)\b)[^\W\d_]"
 )
 """What follows an adjective in quotation marks: a noun straight away."""
-SHAPED = re.compile(r"[\s-]+(?:shaped?|styled?|types?|sized?|like|förmige?[nrs]?)(?!\w)")
+SHAPED = re.compile(r"[\s-]+(?:shaped?|styled?|types?|sized?|like|förmige?[nrs]?|frames?|lines?(?= ))(?!\w)")
 AS_ADJECTIVE_BLANKLESS = re.compile(r"^(?:的|な|风|風|感|性|系|式|化)")
 SAID = re.compile(r"\b(?:says|saying|reads|reading|with the (?:words?|text|slogan|caption))\b", re.IGNORECASE)
 """Without one of these words, nothing is `UNQUOTED`; most prompts have none, and this is the cheaper search."""
@@ -70,6 +70,15 @@ UNQUOTED = re.compile(
     re.IGNORECASE,
 )
 """`a sign that says OPEN`: lettering without quotation marks."""
+_IN_CAPITALS = r"[A-ZÀ-ÖØ-Þ][A-ZÀ-ÖØ-Þ0-9'’!?&-]*"
+CAPITALS = re.compile(
+    r"\b(?:[Tt]he |[Dd]as |[Ll]e |[Ll]a )?(?:words?|letters?|slogan|headline|caption|initials|Worte?|Buchstaben|mots?|lettres|palabras?|"
+    r"parol[ae]|palavras?|woord(?:en)?|słow[oa]) "
+    rf"(?P<words>{_IN_CAPITALS}(?:(?:, ?| )(?:and |und |et |y |e |en |i )?{_IN_CAPITALS})*)(?![\w'’])"
+)
+"""`the word LOVE`, `the letters A, B and C`: in capitals, without quotation marks."""
+CALLED = re.compile(r"(?:boats?|ships?|trains?|yachts?|vessels?|\w*schiffe?|\w*boot|bateau|navire|barco|nave|barca|navio|schip|statek)$")
+"""What is known by a name, and may bear it."""
 FOLLOWING = re.compile(
     r"(?:following (?:(?P<facts>information|details)|text|words|wording|content|copy|lettering)|folgende[nmrs]? (?:text|"
     r"worten?|wortlaut|angaben|informationen|inhalt\w*)|"
@@ -87,7 +96,7 @@ SENTENCE_FIRST = re.compile(rf"\s*(?P<words>[^.!?\"“”]{{3,120}}[.!?])\s+(?:i
 """`Dreaming of adventures. is written inside a frame`."""
 DESIGN = re.compile(rf"(?<!\w)(?:{_OTHER['design']})(?!\w)|{_OTHER['design_blankless']}")
 """What a prompt shows that lives from its letters: then what stands in quotation marks and is spoken of in no other way is lettering."""
-AFTER_WORK = re.compile(r"^\s+(?:" + _SPACED["work"] + r")(?!\w)|^(?:という|の|라는|이라는)?\s?(?:" + _BLANKLESS["work"] + ")")
+AFTER_WORK = re.compile(r"^(?:\s+|-)(?:" + _SPACED["work"] + r")(?!\w)|^(?:という|の|라는|이라는)?\s?(?:" + _BLANKLESS["work"] + ")")
 """`the "Jaws" film`, from the quotation's end, case-folded."""
 PUBLISHED = re.compile(rf"(?:{_OTHER['published']})$")
 """What is made for something else that has a name: a poster *for* "The Long Road" need not bear these words."""

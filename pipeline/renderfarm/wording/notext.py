@@ -67,7 +67,7 @@ _PHRASES = [
     for name, phrase in _TABLE["phrases"].items()
 ]
 _PHRASED = re.compile(
-    r"text|letter|word|writ|print|schrift|beschrift|buchstaben|tekst|szöveg|felirat|текст|надпис|букв|metin|metni|yaz[ıi]|harf|kelime|[\u0e00-\u0eff\u1100-\u11ff\u3040-\u9fff\uac00-\ud7af]",
+    r"text|test[oi]|scritt|letras|inscription|napis|letter|word|writ|print|schrift|beschrift|buchstaben|tekst|szöveg|felirat|текст|надпис|букв|metin|metni|yaz[ıi]|harf|kelime|[\u0900-\u097f\u0e00-\u0eff\u1100-\u11ff\u3040-\u9fff\uac00-\ud7af]",
     re.IGNORECASE,
 )
 """Without one of these no phrase is there: most prompts have none, and this is the cheaper search."""

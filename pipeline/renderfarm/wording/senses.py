@@ -25,6 +25,9 @@ _LIST = re.compile(
 _BLANKLESS = re.compile(f"[{BLANKLESS}]")
 _PIECE = re.compile(rf"[{BLANKLESS}]{{1,2}}|[^\W_]+(?:['’-][^\W_]+)*")
 _AWAY = frozenset(cues.AWAY.split())
+_THE = tuple(
+    f"{word} " for word in ("the", "der", "die", "das", "den", "le", "la", "les", "el", "il", "lo", "os", "as", "het", "de", "det")
+)
 _SPOKEN = 6
 """Words within which a cue speaks of a quotation in small letters."""
 _CLAUSE = 3
@@ -124,7 +127,7 @@ def _sense(quote: Quotation, folded: str, listed: bool) -> Sense:
     led = _led(found, matches, before, small)
     if cues.AFTER_WORK.match(behind) and led != "wanted":
         led = "title"
-    if led == "wanted" or _behind(quote, behind, found, titled=led == "title"):
+    if led == "wanted" or _behind(quote, before, behind, found, titled=led == "title"):
         return "wanted"
     if led == "none":
         return led
@@ -154,13 +157,15 @@ def _adjective(quote: Quotation, behind: str) -> bool:
     return _lower(quote.words) and quote.words[-1:].isalnum() and len(quote.words.split()) <= 3 and bool(cues.AS_ADJECTIVE.match(behind))
 
 
-def _behind(quote: Quotation, behind: str, found: list[str], titled: bool) -> bool:
+def _behind(quote: Quotation, before: str, behind: str, found: list[str], titled: bool) -> bool:
     """Whether what stands behind says that it is lettering; of a title, only that its letters are made: `"Jaws" poster` is none."""
     if any(cue.match(behind) for cue in (cues.AFTER_LETTERS, cues.AFTER_MADE)):
         return True
     if not titled and any(cue.match(behind) for cue in (cues.AFTER_SURFACE, cues.AFTER_BLANKLESS)):
         return True
     bears = any(kind in ("surface", "thing") for kind in found) or cues.BEFORE.search(behind[:40]) is not None
+    if quote.words != quote.words.upper() and before.endswith(_THE):
+        return False  # the "Mona Lisa" on a wall
     return bool(cues.AFTER_ON.match(behind)) and bears and not _lower(quote.words)
 
 
@@ -192,6 +197,8 @@ def _led(kinds: list[str], matches: list[re.Match[str]], before: str, small: boo
             of_work = at > 0 and kinds[at - 1] == "work" and matches[at - 1].end() + 1 >= matches[at].start()  # a film poster "Night Train"
             for_other = of_work or bool(_AWAY.intersection(_gap(before, matches[at])))
             return "named" if for_other and cues.PUBLISHED.search(matches[at].group()) else "wanted"
+        if kind == "thing" and matches[at].end() == len(before.rstrip()) and cues.CALLED.search(matches[at].group()):
+            return "named"
         if kind == "thing" and ((at < len(kinds) - 1 and kinds[at + 1] == "weak") or matches[at].end() == len(before.rstrip(" :"))):
             return "wanted"
     return "open"
