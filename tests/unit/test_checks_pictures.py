@@ -86,7 +86,7 @@ def test_an_edited_copy_in_the_same_row_is_rejected_and_the_first_is_named(edit:
     index.add("r1", "r1 #0", fingerprint(first))
     verdict = index.judge("r1", fingerprint(EDITS[edit](first)))
     assert (verdict.outcome, verdict.reason) == ("rejected", "near-duplicate of r1 #0 in the same row")
-    assert verdict.score is not None and verdict.score <= 31 / 256 and verdict.threshold == 32 / 256
+    assert verdict.score is not None and verdict.score <= 31 / 256 and verdict.threshold == 77 / 256
 
 
 def test_other_seeds_and_other_colours_of_one_pose_are_no_duplicates() -> None:
@@ -97,6 +97,41 @@ def test_other_seeds_and_other_colours_of_one_pose_are_no_duplicates() -> None:
         index.add("r1", f"r1 #{seed}", found)
     assert [index.judge("r1", fingerprint(mug(2, colour))).outcome for colour in (1, 2, 4)] == ["accepted"] * 3
     assert index.judge("r1", fingerprint(mug(2))).reason == "near-duplicate of r1 #2 in the same row"
+
+
+@pytest.mark.parametrize("seed", [1, 3])
+def test_a_variant_of_one_seed_is_found_and_one_in_another_colour_or_mirrored_is_not(seed: int) -> None:
+    """Shading that another rounding would draw: 36 and 34 bits, and a correlation of .95."""
+    first = texture(seed)
+    variant = _u8(np.clip(first + 0.5 * (texture(seed + 100).mean(axis=2, keepdims=True) - 128), 0, 255))
+    index = _index()
+    index.add("r1", "r1 #0", fingerprint(first))
+    verdict = index.judge("r1", fingerprint(variant))
+    assert (verdict.outcome, verdict.reason) == ("rejected", "near-duplicate of r1 #0 in the same row")
+    assert verdict.score is not None and 31 / 256 < verdict.score < (verdict.threshold or 0) == 77 / 256
+    assert index.judge("r2", fingerprint(variant)).outcome == "flagged"
+    recoloured = variant.copy()
+    recoloured[60:190, 60:190] = variant[60:190, 60:190][..., [1, 2, 0]]
+    for other in (recoloured, variant[:, ::-1], texture(seed + 1)):
+        assert index.judge("r1", fingerprint(other)).outcome == index.judge("r2", fingerprint(other)).outcome == "accepted"
+    index = _index(variant_distance=0)
+    index.add("r1", "r1 #0", fingerprint(first))
+    assert index.judge("r1", fingerprint(variant)).outcome == "accepted"
+
+
+def test_a_grey_copy_is_found_and_a_grey_product_on_white_is_another() -> None:
+    grey = np.array([0.299, 0.587, 0.114])
+    for seed in range(6):
+        index, picture = _index(), mug(seed)
+        index.add("r1", "r1 #0", fingerprint(picture))
+        assert index.judge("r1", fingerprint(np.repeat(_u8(picture @ grey)[..., None], 3, axis=2))).outcome == "rejected"
+    white = np.full((256, 256, 3), 250, np.uint8)
+    white[40:200, 70:180] = np.kron(RNG.integers(0, 2, (16, 11)), np.ones((10, 10)))[..., None] * 60
+    red = white.copy()
+    red[40:200, 70:180] = white[40:200, 70:180] // 2 + _u8([120, 10, 10])
+    index = _index()
+    index.add("r1", "r1 #0", fingerprint(red))
+    assert index.judge("r1", fingerprint(np.repeat(_u8(red @ grey)[..., None], 3, axis=2))).outcome == "accepted"
 
 
 def test_a_twin_in_another_row_is_flagged_rejected_or_ignored_as_the_job_says() -> None:

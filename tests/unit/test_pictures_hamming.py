@@ -34,6 +34,10 @@ def test_the_index_finds_exactly_what_looking_at_every_hash_finds(radius: int) -
         places, gaps = index.search(forms, radius)
         assert places.tolist() == np.flatnonzero((want <= radius).any(axis=1)).tolist()
         assert np.array_equal(gaps, want[places])
+        words = np.bitwise_count(np.concatenate([base, near, base[17:18]]).view(np.uint16) ^ forms[:1].view(np.uint16)).min(axis=1)
+        places, gaps = index.search(forms, radius, 76)
+        assert places.tolist() == np.flatnonzero((want <= radius).any(axis=1) | ((want[:, 0] <= 76) & (words <= 1))).tolist()
+        assert np.array_equal(gaps, want[places])
 
 
 @given(st.lists(HEX, min_size=1, max_size=8), st.lists(HEX, min_size=1, max_size=20))

@@ -110,7 +110,7 @@ def test_twins_are_judged_by_where_they_were_found(tmp_path: Path) -> None:
     records = [plan(3), attempt(1, [own]), attempt(2, [other]), attempt(3, [alone])]
     found, _ = look(tmp_path / "a", records, duplicates={"on_job_twin": "reject"})
     assert [(one.row_id, one.now) for one in found] == [("row-2", "rejected")]
-    found, _ = look(tmp_path / "b", records, duplicates={"max_distance": 19})
+    found, _ = look(tmp_path / "b", records, duplicates={"max_distance": 19, "variant_distance": 0})
     assert [(one.row_id, one.now) for one in found] == [("row-1", "accepted"), ("row-2", "accepted")]
 
 

@@ -43,6 +43,9 @@ class DuplicatesSettings(Section):
     on_fail: OnFail = Field("reject", description="what a near-duplicate among the images of one row means")
     on_job_twin: Literal["reject", "flag", "ignore"] = Field("flag", description="what a near-duplicate in another row means")
     max_distance: int = Field(31, ge=0, le=64, description="largest PDQ distance (bits of 256) of a near-duplicate")
+    variant_distance: int = Field(
+        76, ge=0, le=80, description="largest PDQ distance of a variant of one seed (quantised, cached, compiled); 0: none is looked for"
+    )
     min_quality: int = Field(50, ge=0, le=100, description="lowest PDQ quality at which the hash is trusted")
 
 
