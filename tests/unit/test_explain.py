@@ -45,6 +45,27 @@ def test_a_brief_is_explained_row_by_row(tmp_path: Path, capsys: pytest.CaptureF
     assert meta["faults"] == ["row 3 (id 'b'), column prompt: missing; say what the picture shows, or remove the row"]
 
 
+def test_sizes_that_are_cut_are_planned_and_what_the_job_cannot_render_is_a_fault(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "b.csv").write_text("id,prompt,size\na,a mug,500x300\nb,a box,728x90\nc,a hat,512x512\n")
+    assert main(["brief", str(tmp_path / "b.csv"), "--job", str(JOB), "-o", str(tmp_path / "b.html"), *FEW]) == 2
+    told = capsys.readouterr()
+    assert "2 rows of 3, 2 images, 2 batches" in told.out
+    rows, meta = blocks(tmp_path / "b.html")
+    assert [(row["row"], row["size"]) for row in rows] == [(2, "500x300"), (4, "512x512")]
+    assert "it is drawn as 504x304 and cut to 500x300" in str(rows[0]["warnings"])
+    (fault,) = meta["faults"]  # type: ignore[misc]
+    assert str(fault).startswith("row 3 (id 'b'): the job cannot render it: 728x96 pictures cannot carry the watermark")
+
+
+def test_what_is_warned_of_the_source_stands_above_the_rows(tmp_path: Path) -> None:
+    (tmp_path / "b.csv").write_bytes("id,prompt\na,crème brûlée\n".encode("cp1252"))
+    assert main(["brief", str(tmp_path / "b.csv"), "--job", str(JOB), "-o", str(tmp_path / "b.html"), *FEW]) == 0
+    _, meta = blocks(tmp_path / "b.html")
+    assert [text.partition(",")[0] for text in meta["warnings"]] == ["read as Windows-1252"]  # type: ignore[attr-defined]
+
+
 def test_a_check_that_cannot_run_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = tmp_path / "b.txt"
     source.write_text("a mug\n")

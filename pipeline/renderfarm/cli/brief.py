@@ -7,6 +7,7 @@ import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,11 @@ from renderfarm.cli import logs
 from renderfarm.cli.manifest import reading_of, rules_of, say_report
 from renderfarm.cli.say import say
 from renderfarm.errors import ManifestError, UserError
-from renderfarm.explain import Explainer, RowLine, Sums, write_page
+from renderfarm.explain import Explainer, RowLine, Sums, fit, write_page
 from renderfarm.job import load_job
 from renderfarm.manifest import BuildReport
+from renderfarm.manifest.faults import Fault
+from renderfarm.models import resolve as resolve_weights
 
 CAMPAIGNS_SHOWN, FAULTS_SHOWN = 20, 1000
 
@@ -34,14 +37,20 @@ def run(args: argparse.Namespace) -> int:
         if not report.rows:
             say_report(report, args.source, sys.stderr)
             raise ManifestError("no row of it can be rendered", args.source, "mend what is named above")
-        plan = Job(settings.model_copy(update={"manifest": str(rows)})).plan()
-        explainer, sums = Explainer(settings, plan.resolved.weights), Sums()
+        weights = resolve_weights(settings.model)
+        fitting = fit(rows, rules, settings, weights, report.places, report.unit)
+        report = replace(report, rows=len(fitting.places), faults=tuple(sorted([*report.faults, *fitting.faults], key=_place)))
+        if not report.rows:
+            say_report(report, args.source, sys.stderr)
+            raise ManifestError("no row of it can be rendered", args.source, "mend what is named above")
+        plan = Job(settings.model_copy(update={"manifest": str(fitting.drawn)})).plan()
+        explainer, sums = Explainer(settings, weights), Sums()
         warnings: dict[str, list[str]] = defaultdict(list)
         for doubt in report.warnings:
             warnings[doubt.row_id or ""].append(f"{doubt.column}: {doubt.what}; {doubt.remedy}")
 
         def lines() -> Iterator[tuple[RowLine, list[str]]]:
-            for line in explainer.lines(str(rows), rules, report.places):
+            for line in explainer.lines(str(fitting.rows), rules, fitting.places):
                 sums.add(line)
                 yield line, warnings.get(line.row_id, [])
 
@@ -61,6 +70,10 @@ def run(args: argparse.Namespace) -> int:
     return UserError.exit_code if report.faults or (report.warnings and args.strict) else 0
 
 
+def _place(fault: Fault) -> int:
+    return fault.row or 0
+
+
 def _about(source: str, report: BuildReport, plan: Plan, explainer: Explainer, sums: Sums) -> dict[str, Any]:
     """What stands above the rows."""
     return {
@@ -71,6 +84,7 @@ def _about(source: str, report: BuildReport, plan: Plan, explainer: Explainer, s
         "campaigns": [_campaign(name, count, plan, sums) for name, count in sums.campaigns.most_common(CAMPAIGNS_SHOWN)],
         "sizes": [f"{size}: {count} images" for size, count in sums.sizes.most_common(CAMPAIGNS_SHOWN)],
         "notes": [*report.notes, *plan.resolved.notes],
+        "warnings": [f"{doubt.what}; {doubt.remedy}" for doubt in report.warnings if doubt.row is None],
         "faults": [str(fault) for fault in report.faults[:FAULTS_SHOWN]],
     }
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from renderfarm.explain.fitting import Fit, fit
 from renderfarm.explain.lines import CheckState, Explainer, RowLine, Sums
 from renderfarm.explain.page import write_page
 
-__all__ = ["CheckState", "Explainer", "RowLine", "Sums", "write_page"]
+__all__ = ["CheckState", "Explainer", "Fit", "RowLine", "Sums", "fit", "write_page"]

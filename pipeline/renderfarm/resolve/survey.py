@@ -99,7 +99,7 @@ def _look(job: JobSettings, rules: Rules, weights: Resolved) -> Survey:
     inputs: set[str] = set()
     masked: dict[tuple[str, str], str] = {}
     running = manifest.Running()
-    reader, long, long_count = _reader(weights), list[tuple[str, str]](), 0
+    refuser, long, long_count = Refuser(job, weights), list[tuple[str, str]](), 0
     for shard in manifest.read(job.manifest, rules, running):
         bad += len(shard.bad)
         for row in shard.rows:
@@ -108,14 +108,25 @@ def _look(job: JobSettings, rules: Rules, weights: Resolved) -> Survey:
             inputs.update(uri for uri in (row.init_image, row.mask_image, row.control_image) if uri)
             if row.init_image and row.mask_image:
                 masked.setdefault((row.init_image, row.mask_image), row.id)
-            _refuse_size(row, job, weights)
-            _refuse_task(row, job, weights)
-            _refuse_weights(row, job)
-            if lost := _lost(row, job, reader):
+            if lost := refuser.look(row):
                 long_count += 1
                 long += [(row.id, lost)][: LONG_MAX - len(long)]
     pairs = tuple((init, mask, row_id) for (init, mask), row_id in masked.items())
     return Survey(running.hexdigest(), rows, bad, planned + bad, tuple(sorted(inputs)), pairs, tuple(long), long_count)
+
+
+class Refuser:
+    """What a job cannot render of single rows, for whoever looks at rows before a run does."""
+
+    def __init__(self, job: JobSettings, weights: Resolved) -> None:
+        self._job, self._weights, self._reader = job, weights, _reader(weights)
+
+    def look(self, row: PromptRow) -> str:
+        """The words of the row that its model does not read. Raises: JobError for a row that is not rendered as it asks."""
+        _refuse_size(row, self._job, self._weights)
+        _refuse_task(row, self._job, self._weights)
+        _refuse_weights(row, self._job)
+        return _lost(row, self._job, self._reader)
 
 
 def _reader(weights: Resolved) -> Reader | None:

@@ -125,6 +125,7 @@
     byId("title").textContent = `${meta.job}: ${meta.source}`;
     byId("totals").textContent = meta.totals.join(" · ");
     const lists = [["Checks", meta.checks], ["By campaign", meta.campaigns], ["By size", meta.sizes], ["How the source was read", meta.notes],
+      ["Warnings about the source", meta.warnings ?? []],
       ["Faults: these rows cannot be rendered", meta.faults]];
     byId("facts").replaceChildren(...lists.filter(([, items]) => items.length).flatMap(([name, items]) =>
       [el("h2", {}, name), el("ul", {}, ...items.map((item) => el("li", { dir: "auto" }, item)))]));
