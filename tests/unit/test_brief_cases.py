@@ -205,7 +205,10 @@ def test_advertising_sizes_are_planned_and_said(tmp_path: Path) -> None:
         ("Format", "16/9", (1280, 720)),
        
         ("size", "leaderboard", (728, 90)), ("ar", "1.91:1", (1408, 736)), ("aspect", "1:1", (1024, 1024)),
-        ("resolution", "1024×768", (1024, 768)),
+        ("resolution", "1024×768", (1024, 768)), ("size", "Feed 4:5", (896, 1120)), ("size", "IG Story 9:16", (1080, 1920)),
+        ("size", "Feed (1080x1350)", (1080, 1350)), ("size", "1080w x 1350h", (1080, 1350)), ("aspect", "9 by 16", (720, 1280)),
+        ("aspect", "4x5", (896, 1120)), ("aspect", "1.91", (1408, 736)), ("aspect", '"1,5"', (1248, 832)),
+        ("size", "Leaderboard – 728x90", (728, 90)),
     ],
 )  # fmt: skip
 def test_sizes_as_people_say_them(tmp_path: Path, column: str, said: str, size: tuple[int, int]) -> None:
@@ -213,7 +216,9 @@ def test_sizes_as_people_say_them(tmp_path: Path, column: str, said: str, size: 
     assert (row.width, row.height) == size
 
 
-@pytest.mark.parametrize("said", ["banner", "landscape", "A4", "16:0", "1000000:1", "big"])
+@pytest.mark.parametrize(
+    "said", ["banner", "landscape", "A4", "16:0", "1000000:1", "big", "1:1 or 4:5", "Story 1:1", "512x512 / 1024x1024", "2"]
+)
 def test_sizes_that_may_be_two_things_or_none_are_refused(tmp_path: Path, said: str) -> None:
     assert told(built(tmp_path, "s.csv", f"id,prompt,size\na,m,{said}\n")[0]) == [(2, "width")]
 

@@ -38,22 +38,36 @@ _TWO = {
     "landscape": "1200x628, 1080x566 or the aspect 16:9",
     "wide": "the aspect 16:9 or 21:9",
 }
-_PIXELS = re.compile(r"([0-9]{1,5})\s*(?:px)?\s*(?:[x×*X]|by|mal)\s*([0-9]{1,5})\s*(?:px|pixels?)?")
-_ASPECT = re.compile(r"([0-9]{1,4}(?:[.,][0-9]{1,3})?)\s*[:/x∶]\s*([0-9]{1,4}(?:[.,][0-9]{1,3})?)(?::00)?(?:\s*\(?[a-z ]*\)?)?", re.I)
+_PIXELS = re.compile(r"(?<!\d)([0-9]{1,5})\s*(?:px|w)?\s*(?:[x×*X]|by|mal)\s*([0-9]{1,5})\s*(?:pixels?|px|h)?(?![\w])")
+_RATIO = re.compile(r"(?<![\d.,:])([0-9]{1,4}(?:[.,][0-9]{1,3})?)\s*[:/∶]\s*([0-9]{1,4}(?:[.,][0-9]{1,3})?)(?::00)?(?![\d:])")
+_TO_ONE = re.compile(r"[0-9]{1,2}[.,][0-9]{1,3}")
+_SIDE_MIN = 64
+"""Below, `4x5` is an aspect: no row may have such a side."""
 _STEP = 16
 """Sides are multiples of this where only the aspect is said: every family takes it (8 for Stable Diffusion, 16 for FLUX and SD3)."""
 
 
 def size_of(text: str, pixels: int) -> tuple[int, int]:
-    """Width and height of a named format, a size, or an aspect at about `pixels`. Raises: ValueError in words."""
-    text = re.sub(r"\s*\([^()]*\)", "", text)
-    if named := NAMED.get(plain(text)):
-        return named
+    """Width and height of a named format, a size, or an aspect at about `pixels`, with words around it. Raises: ValueError in words."""
     if both := _TWO.get(plain(text)):
         raise ValueError(f"{text!r} may be {both}")
-    if match := _PIXELS.fullmatch(text.strip()):
-        return int(match.group(1)), int(match.group(2))
-    return aspect_size(text, pixels)
+    words = _PIXELS.sub(" ", _RATIO.sub(" ", text))
+    named = next((NAMED[name] for name in (_name(text), _name(words), _name(re.sub(r"\([^()]*\)", "", words))) if name in NAMED), None)
+    sizes = {size for match in _PIXELS.finditer(text) if min(size := (int(match[1]), int(match[2]))) >= _SIDE_MIN}
+    if named is not None:
+        sizes.add(named)
+    if len(sizes) > 1:
+        raise ValueError(f"{text!r} may be {' or '.join(f'{wide}x{high}' for wide, high in sorted(sizes))}")
+    if not sizes:
+        return aspect_size(text, pixels)
+    wide, high = next(iter(sizes))
+    if _RATIO.search(text) and (sides := ratio(text)) and abs(wide * sides[1] / (high * sides[0]) - 1) > 0.03:
+        raise ValueError(f"{text!r} may be {wide}x{high} or the aspect {sides[0]:g}:{sides[1]:g}")
+    return wide, high
+
+
+def _name(text: str) -> str:
+    return re.sub(r"^(?:ig|insta)(?=story|stories|reel|portrait|landscape|square)", "instagram", plain(text))
 
 
 def aspect_size(text: str, pixels: int) -> tuple[int, int]:
@@ -73,9 +87,12 @@ def aspect_size(text: str, pixels: int) -> tuple[int, int]:
 
 
 def ratio(text: str) -> tuple[float, float]:
-    """The two sides of an aspect. Raises: ValueError in words for what is none, and for one that no picture has."""
-    match = _ASPECT.fullmatch(text.strip())
-    wide, high = (float(side.replace(",", ".")) for side in match.groups()) if match else (0.0, 0.0)
+    """The two sides of the one aspect in a text. Raises: ValueError in words for none, for several, and for one that no picture has."""
+    told = [match.groups() for pattern in (_RATIO, _PIXELS) for match in pattern.finditer(text)]
+    if _TO_ONE.fullmatch(text.strip()):
+        told = [(text.strip(), "1")]
+    found = {tuple(float(side.replace(",", ".")) for side in sides) for sides in told}
+    wide, high = next(iter(found)) if len(found) == 1 else (0.0, 0.0)
     if not (wide and high and 1 / 20 <= wide / high <= 20):
         raise ValueError(f"{text!r} is no size: write 1200x628, 16:9 or the name of a format such as story")
     return wide, high

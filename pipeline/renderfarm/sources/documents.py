@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from renderfarm.errors import ManifestError
-from renderfarm.sources.encoding import encoding_of
+from renderfarm.sources.encoding import encoding_of, head_of
 from renderfarm.sources.headers import INFOTEXT, Columns, meaning, plain, understood
 from renderfarm.sources.types import CELL_CHARS_MAX, COLUMNS_MAX, STYLES, STYLES_REMEDY, Brief, ReadAs, SourceRow
 
@@ -75,17 +75,15 @@ class _Headers:
         return columns
 
 
-def begins(path: Path, encoding: str) -> Literal["document", "lines", ""]:
+def begins(path: Path) -> Literal["document", "lines", ""]:
     """Whether a file begins as one JSON document, or as an object a line; "" for neither, and for one object on the only line."""
-    with path.open(encoding=encoding) as file:
-        head = [line for line in (file.readline(16 * CELL_CHARS_MAX) for _ in range(100)) if line.strip()]
-    first = head[0].strip() if head else ""
-    if not first.startswith(("{", "[")):
+    head = [line.strip() for line in head_of(path).splitlines() if line.strip()][:2]
+    if not head or head[0][0] not in "{[":
         return ""
     try:
-        whole = isinstance(json.loads(first), dict)
+        whole = isinstance(json.loads(head[0]), dict)
     except (ValueError, RecursionError):
-        return "document" if first.startswith("[") or (first.rstrip("{[, ").count('"') % 2 == 0 and first[-1] in "{[,:") else ""
+        return "document" if head[0][0] == "[" or head[0][-1] in "{[,:" else ""
     return "" if whole and len(head) == 1 else "lines" if whole else "document"
 
 

@@ -94,6 +94,14 @@ def encoding_of(path: Path, source: Brief) -> str:
     return guess
 
 
+def head_of(path: Path, size: int = _PIECE) -> str:
+    """The beginning of a text file by its byte order mark, else as UTF-8; what is none stands as U+FFFD. Raises: OSError."""
+    with path.open("rb") as file:
+        head = file.read(size)
+    name = next((name for mark, name in _MARKS if head.startswith(mark)), "utf-8")
+    return head.decode(name, "replace")
+
+
 def _first_bad(path: Path) -> _Bad | None:
     """The first byte that is no UTF-8. What follows it is looked at too, for the characters that are."""
     first: tuple[int, int] | None = None

@@ -58,7 +58,7 @@ def _rows(path: Path, suffix: str, source: Brief, reading: ReadAs) -> Iterator[S
     if suffix == ".txt":
         return _text_rows(path, source, reading)
     if suffix in (".json", ".jsonl", ".ndjson"):
-        begun = documents.begins(path, encoding_of(path, Brief("line"))) or ("document" if suffix == ".json" else "lines")
+        begun = documents.begins(path) or ("document" if suffix == ".json" else "lines")
         source.unit = "entry" if begun == "document" else "line"
         return (documents.json_document if begun == "document" else documents.json_lines)(path, source, reading)
     if suffix == ".parquet":
@@ -84,7 +84,7 @@ def _text_rows(path: Path, source: Brief, reading: ReadAs) -> Iterator[SourceRow
     if delimited.is_table(path, encoding, reading.meanings):
         source.unit = "row"
         return named_rows(delimited.grid_of(path, source, reading.meanings), source, reading, str(path))
-    if documents.begins(path, encoding) == "lines":
+    if documents.begins(path) == "lines":
         return documents.json_lines(path, source, reading)
     return lists.lines(path, source)
 
