@@ -2,6 +2,8 @@
 
 Every picture gets the cheap first pass, one run of the palm detector. Where the row suggests people, or says nothing at all, smaller hands
 are looked for in tiles as well. Each hand is then read five times, from slightly moved crops, and its outline is counted (`silhouette`).
+What the landmark network does not take for a hand is none: faces and bellies were, and were called malformed. What is too small or too dark
+to judge is not judged. One finger too many is certain; everything else may be a pose, and is a doubt that rejects no picture.
 
 What was measured (`scripts/bench/checks.py`; drawn: 4, 6, 7 and fused against 5 fingers; melted: 24 real hands against 72 strongly warped
 copies of them; 6 weakly malformed pictures): mean presence .95 / .92 / .48, disagreement between crops .85 / .97 / .74, outline .97 on
@@ -19,13 +21,13 @@ import numpy as np
 
 from renderfarm.checks import handmodels
 from renderfarm.checks.base import Bars, Image, box_around, judge, not_run
-from renderfarm.checks.palms import Floats, HandReader, Palm
+from renderfarm.checks.palms import Floats, HandReader, Palm, Square
 from renderfarm.checks.silhouette import Silhouette, palm_length, silhouette
 from renderfarm.errors import WeightsError
 from renderfarm.job.checks import HandsSettings
 from renderfarm.schema import Box, PromptRow, Verdict
 
-PALM_SURE, PRESENCE_MIN = 0.8, 0.1
+PALM_SURE = 0.8
 """From here on a palm is a hand. Faces and sleeves of 26 photographs: palm up to .85 with presence .00, or up to .76; hands from .81."""
 PALM_FOUND = 0.3
 TILES = (2, 3)
@@ -34,8 +36,11 @@ LOOKS = ((0, 0, 1, 0), (0.06, 0, 1.1, 0.15), (-0.06, 0.03, 0.95, -0.15), (0.03, 
 """Each crop: right and down in shares of the square, zoom, turn in radians."""
 PRESENCE_LOW, CALM, RESTLESS = 0.5, 0.015, 0.14
 """Mean presence under .5 is no hand; joints of real hands move .01 to .08 palms between crops, those of melted ones .05 to .4."""
-EXTRA, MISSING, JOINED = 0.1, 0.4, 0.42
-"""Scores of hard evidence. Six fingers in an outline are six; a missing or joined finger may be a pose seen at a slant."""
+SIDE_MIN, LIGHT_MIN, CONTRAST_MIN = 48.0, 24.0, 6.0
+"""A hand's square of fewer pixels a side, or darker or flatter in grey levels (median; 10th to 90th percentile), is not judged: a finger is
+then under 5 pixels wide, or within the noise of its ground."""
+CERTAIN, EXTRA, MISSING, JOINED = 0.3, 0.1, 0.4, 0.42
+"""Scores: six fingers in an outline are six; a missing or joined finger may be a pose at a slant. Under CERTAIN a hand may be rejected."""
 WEB_MIN, THICK, THIN = 0.42, 1.4, 1.5
 """Joined: skin across more than .42 palms between two straight fingers (closed real fingers: up to .37), or one finger 1.4 times as thick
 as the median where four or five are seen (real and drawn five: up to 1.2). Missing: four seen, five straight, none 1.5 times as thick."""
@@ -44,10 +49,14 @@ DOUBTFUL = 0.9
 _SPOKEN = {4: "four", 6: "six", 7: "seven", 8: "eight", 9: "nine"}
 _HANDS = r"hands?|fingers?|fists?|palms?|thumbs?|holding|holds?|gripping|waving|pointing|gestur(?:e|es|ing)|hand|hände|finger|main|mano"
 _PEOPLE = re.compile(
-    rf"\b(?:{_HANDS}|man|men|woman|women|persons?|people|boys?|girls?"
-    r"|child(?:ren)?|kids?|bab(?:y|ies)|lad(?:y|ies)|gentlem[ae]n|models?|worker|chef|doctor|nurse|baker|barista|athlete|player|runner|customer"
-    r"|family|couple|crowd|portrait|selfie|human|mensch(?:en)?|frau(?:en)?|mann|männer|kind(?:er)?|homme|femme|enfants?|personas?|mujer"
-    r"|hombre)\b",
+    rf"\b(?:{_HANDS}|man|men|woman|women|persons?|people|boys?|girls?|child(?:ren)?|kids?|bab(?:y|ies)|toddlers?|infants?|teenagers?|guys?"
+    r"|lad(?:y|ies)|gentlem[ae]n|models?|workers?|chefs?|doctors?|physicians?|surgeons?|dentists?|nurses?|patients?|bakers?|baristas?|waiters?"
+    r"|waitress(?:es)?|athletes?|wrestlers?|boxers?|players?|runners?|swimmers?|cyclists?|surfers?|climbers?|hikers?|dancers?|ballerinas?|singers?"
+    r"|musicians?|guitarists?|pianists?|drummers?|actors?|actress(?:es)?|artists?|customers?|farmers?|teachers?|students?|scientists?|pilots?"
+    r"|astronauts?|soldiers?|warriors?|knights?|wizards?|witch(?:es)?|monks?|princess(?:es)?|brides?|grooms?|police(?:man|woman)|firefighters?"
+    r"|tourists?|mothers?|fathers?|mom|dad|grand(?:mother|father|ma|pa)s?|sisters?|brothers?|daughters?|husbands?|wife|wives|audience"
+    r"|famil(?:y|ies)|couples?|crowds?|portraits?|selfies?|humans?|mensch(?:en)?|frau(?:en)?|mann|männer|kind(?:er)?|homme|femme|enfants?"
+    r"|personas?|mujer|hombre)\b",
     re.IGNORECASE,
 )
 _NAMED = re.compile(rf"\b(?:{_HANDS})\b", re.IGNORECASE)
@@ -62,12 +71,14 @@ def people_likely(row: PromptRow) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Hand:
-    """One hand as it was read: mean presence 0..1, how far its joints move between crops in palms, its outline, and where it is."""
+    """One hand as it was read: mean presence 0..1, how far its joints move between crops in palms, its outline, where it is, and whether
+    there are pixels and light enough to judge it."""
 
     presence: float
     restless: float
     outline: Silhouette | None
     box: Box
+    judged: bool = True
 
 
 class HandsCheck:
@@ -93,20 +104,24 @@ class HandsCheck:
                 self._away = f"{error.what}: {error.remedy}"
 
     def bars(self, row: PromptRow) -> Bars:
-        """One bar for every hand, asked for or not."""
-        return Bars.one(self.settings.min_score, self.settings.on_fail)
+        """The same for every row. A doubt is flagged even where faults reject: one doubtful hand of several costs no picture."""
+        least = self.settings.min_score
+        return Bars(min(CERTAIN, least), least) if self.settings.on_fail == "reject" else Bars(flag=least)
 
     def check(self, image: Image, row: PromptRow) -> Verdict:
-        """Judges uint8 (H, W, 3) by its worst hand. `not_run` where no people are suggested and no hand is seen."""
+        """Judges uint8 (H, W, 3) by its worst hand. `not_run` where no people are suggested and no hand is seen, or none can be judged."""
         asked = people_likely(row)
         if self._reader is None and not self._away:
             self.prepare()
         if self._reader is None:
             return not_run(self.name, f"people may be in the picture; {self._away}" if asked else "the row suggests no people")
         likely = asked or not row.prompt
-        hands = self._hands(self._reader, image, TILES if likely else (), PRESENCE_MIN if likely else PRESENCE_LOW)
+        hands = self._hands(self._reader, image, TILES if likely else ())
         if not hands:
             return self._unseen(row, asked)
+        seen, hands = len(hands), [hand for hand in hands if hand.judged]
+        if not hands:
+            return not_run(self.name, f"{_counted(seen)}, too small or too dark to judge")
         judged = [assess(hand) for hand in hands]
         worst = min(score for score, _ in judged)
         failed = [
@@ -116,8 +131,9 @@ class HandsCheck:
         reason = "; ".join(
             f"{name} {fault}" for name, hand, (_, fault) in zip(names, hands, judged, strict=True) if (hand, fault) in failed
         )
-        count = "one hand" if len(hands) == 1 else f"{len(hands)} hands"
-        return judge(self.name, worst, self.bars(row), reason, tuple(hand.box for hand, _ in failed), f"{count}, nothing wrong seen")
+        unjudged = f"; {seen - len(hands)} too small or too dark to judge" if seen > len(hands) else ""
+        passed = f"{_counted(len(hands))}, nothing wrong seen{unjudged}"
+        return judge(self.name, worst, self.bars(row), reason, tuple(hand.box for hand, _ in failed), passed)
 
     def _unseen(self, row: PromptRow, asked: bool) -> Verdict:
         if not asked:
@@ -125,29 +141,47 @@ class HandsCheck:
         score = UNSEEN_NAMED if _NAMED.search(row.prompt) else UNSEEN
         return judge(self.name, score, self.bars(row), "no hand can be made out", passed="no hand can be made out")
 
-    def _hands(self, reader: HandReader, image: Image, tiles: Sequence[int], presence_min: float) -> list[Hand]:
-        """The hands, surest first. Where the row suggests no people, what both networks do not take for a hand is none: a lamp's foot."""
+    def _hands(self, reader: HandReader, image: Image, tiles: Sequence[int]) -> list[Hand]:
+        """The hands, surest first. What both networks do not take for a hand is none: a lamp's foot, a face, a belly."""
         sure = [palm for palm in reader.palms(image, PALM_FOUND, tiles) if palm.score >= PALM_SURE]
         read = (_read(reader, image, palm) for palm in sure[:HANDS_MAX])
-        return [hand for hand in read if hand.presence >= presence_min]
+        return [hand for hand in read if hand.presence >= PRESENCE_LOW]
 
 
 def _read(reader: HandReader, image: Image, palm: Palm) -> Hand:
+    if not _clear(image, palm.square):  # one look is enough to say that it is there
+        first = reader.joints(image, palm.square)
+        return Hand(first.presence, 0.0, None, _box(image, first.points), judged=False)
     looks = [reader.joints(image, palm.square.moved(*look)) for look in LOOKS]
     flat = np.stack([look.points[:, :2] for look in looks])
     moved = np.linalg.norm(flat - np.median(flat, axis=0), axis=2)
     points: Floats = looks[0].points
     presence = float(np.mean([look.presence for look in looks]))
     outline = silhouette(image, points) if presence >= PRESENCE_LOW else None
+    return Hand(presence, float(moved.mean()) / palm_length(points), outline, _box(image, points))
+
+
+def _clear(image: Image, square: Square) -> bool:
+    """Whether the square has pixels, light and contrast enough for its fingers to be told apart."""
+    half = square.side / 2
+    rows, columns = (slice(max(0, round(middle - half)), max(1, round(middle + half))) for middle in (square.y, square.x))
+    part = image[rows, columns, 1]
+    if square.side < SIDE_MIN or part.size == 0:
+        return False
+    low, median, high = np.percentile(part, (10, 50, 90))
+    return bool(median >= LIGHT_MIN or high >= 2 * LIGHT_MIN) and bool(high - low >= CONTRAST_MIN)
+
+
+def _box(image: Image, points: Floats) -> Box:
     margin = 0.15 * palm_length(points) * np.array([[-1, -1], [1, 1]], np.float32)
     corners = np.concatenate([points[:, :2].min(axis=0) + margin[:1], points[:, :2].max(axis=0) + margin[1:]])
-    return Hand(presence, float(moved.mean()) / palm_length(points), outline, box_around(corners, image.shape[1], image.shape[0]))
+    return box_around(corners, image.shape[1], image.shape[0])
 
 
 def assess(hand: Hand) -> tuple[float, str]:
     """Score 0..1 and what is wrong, as the end of a sentence that begins with the hand. Under .5 something is."""
-    if hand.presence < PRESENCE_LOW or hand.restless > RESTLESS:
-        return min(hand.presence, 0.49), "does not look like a hand"
+    if hand.restless > RESTLESS:
+        return max(CERTAIN, 0.49 * RESTLESS / hand.restless), "is read otherwise at each look"
     sure = (hand.presence - PRESENCE_LOW) / (1 - PRESENCE_LOW)
     calm = min(1.0, (RESTLESS - hand.restless) / (RESTLESS - CALM))
     score = 0.5 + 0.5 * min(sure, calm)
@@ -164,6 +198,10 @@ def assess(hand: Hand) -> tuple[float, str]:
     if outline.fingers == outline.stretched == 4 or outline.stretched - outline.fingers >= 2:
         return score * DOUBTFUL, "may lack a finger"
     return score, "is hard to make out"
+
+
+def _counted(hands: int) -> str:
+    return "one hand" if hands == 1 else f"{hands} hands"
 
 
 def _names(boxes: Sequence[Box]) -> list[str]:

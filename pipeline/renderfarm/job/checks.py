@@ -72,8 +72,8 @@ class HandsSettings(Section):
     """Malformed hands, where people may be in the picture."""
 
     enabled: bool = Field(True, description="look at the hands of people, where the networks for it are installed")
-    on_fail: OnFail = Field("reject", description="reject (render again) or flag (publish and show to a person)")
-    min_score: float = Field(0.5, ge=0, le=1, description="lowest accepted score of the worst hand; below 0.5 something is plainly wrong")
+    on_fail: OnFail = Field("flag", description="flag (publish and show to a person), or reject (render again) a finger too many")
+    min_score: float = Field(0.5, ge=0, le=1, description="lowest accepted score of the worst hand; below it is a doubt, below 0.3 certain")
     models: str | None = Field(None, description="a folder with the two .tflite files, or a hand_landmarker.task; none: the user's cache")
 
 
