@@ -5,6 +5,7 @@ edits against other seeds and other colours, pasted copies, hands with four, six
 real pictures: columns path, label, prompt, expected_text; the path's first folder (text, copies, hands) names the check. `--index N` times
 the self-join of N hashes, half of them near another. `--plots DIR` draws a ROC curve a set. Prints a table and ends with one JSON line;
 where a set has fewer than 100 good pictures, "k of n" is what counts and its 95 % interval is in the JSON. `--only copies`: those alone.
+`--sets NAME` measures on real pictures of public repositories instead, by splits that share no source and family (`sets.py`).
 
     python scripts/bench/checks.py --count 1000 --labels labels.csv --index 1000000 --plots roc
 """
@@ -42,7 +43,8 @@ from renderfarm.checks.text import TextCheck
 from renderfarm.job.checks import ChecksSettings, CopiesSettings, DuplicatesSettings, HandsSettings, TextSettings
 from renderfarm.pictures import Fingerprint, HammingIndex, fingerprint, pdq
 from renderfarm.schema import PromptRow, Verdict
-from scripts.bench import drawn, drawn_hands
+from scripts.bench import drawn, drawn_hands, sets
+from scripts.bench.sets import interval
 
 Sample = tuple[drawn.Picture, PromptRow, bool]
 """Picture, row, and whether the check should accept it."""
@@ -56,15 +58,6 @@ def auc(good: Sequence[float], bad: Sequence[float]) -> float:
         return math.nan
     one, other = np.asarray(good)[:, None], np.asarray(bad)[None]
     return float(np.mean((one > other) + 0.5 * (one == other)))
-
-
-def interval(k: int, n: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of k of n."""
-    if n == 0:
-        return 0.0, 1.0
-    z, p = 1.96, k / n
-    middle, half = p + z * z / (2 * n), z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    return (middle - half) / (1 + z * z / n), (middle + half) / (1 + z * z / n)
 
 
 def measure(name: str, check: Check, samples: Iterable[Sample]) -> dict[str, Any]:
@@ -306,6 +299,27 @@ def _line(row: dict[str, Any]) -> str:
     return "{:<32} {:>8} {:>14} {:>14} {:>9}".format(*("" if cell is None else cell for cell in cells))
 
 
+def _on_sets(args: argparse.Namespace) -> int:
+    """One table row and JSON row a check; 2 where a set is not to be measured on."""
+    checks = {check.name: check for check in registry.build(ChecksSettings())}
+    rows = []
+    try:
+        for name in args.sets:
+            lines = sets.read(name)
+            if args.bring:
+                sets.bring([line for line in lines if line.split == args.split], args.pictures, args.clones)
+            if name not in checks:
+                raise sets.SetsFault(f"{name}: no check of one picture by default (those: {', '.join(sorted(checks))})")
+            checks[name].prepare()
+            rows.append(sets.measure(checks[name], lines, args.split, args.pictures))
+            print("  ".join(f"{key} {value}" for key, value in rows[-1].items()), flush=True)
+    except sets.SetsFault as fault:
+        print(fault, file=sys.stderr)
+        return 2
+    print(json.dumps({"bench": "checks", "machine": platform.machine(), "rows": rows}))
+    return 0
+
+
 def main() -> int:
     """Prints the table, then one JSON line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -314,7 +328,14 @@ def main() -> int:
     parser.add_argument("--index", type=int, default=0, help="hashes of the self-join; 0: none")
     parser.add_argument("--plots", type=Path, help="a folder for ROC curves")
     parser.add_argument("--only", metavar="NAME", action="append", default=[], help="only sets whose name holds this; may be repeated")
+    parser.add_argument("--sets", metavar="CHECK", action="append", default=[], help="measure on a set of real pictures; may be repeated")
+    parser.add_argument("--split", choices=("tuned", "chosen", "held"), default="held", help="which pictures of the sets")
+    parser.add_argument("--pictures", type=Path, default=Path("pictures"), help="the folder of the sets' pictures")
+    parser.add_argument("--bring", action="store_true", help="bring missing pictures by git first")
+    parser.add_argument("--clones", type=Path, help="git directories that you cloned, named owner+name, to bring them from")
     args = parser.parse_args()
+    if args.sets:
+        return _on_sets(args)
     print("{:<32} {:>8} {:>14} {:>14} {:>9}".format("set", "AUC", "bad caught", "good refused", "CPU ms"))
     rows = run(args.count, args.labels, args.index, args.only)
     if args.plots is not None:
