@@ -266,6 +266,7 @@ def test_strict_makes_warnings_faults(tmp_path: Path) -> None:
         "a mug AND a cat :1.2", "a mug++ and a cat", "a (blurry)-0.5 mug", '("a cat", "a dog").blend(0.5,0.5)', "1.2::red mug",
         "mug :: white box",
         "<|endoftext|> mug", "{red mug", "red|blue mug", "a mug, aspect ratio 4:5", "AR 16:9 a mug", "Prompt: a mug", "a mug -s 30",
+        "a \u202egum\u202c mug", "a mug\u2028box", "a \u2067mug\u2069 box",
         "a %s mug", "two\\nlines", 'a sign ""SALE"" in red', "a :product_name: mug", "M?ller mug",
     ],
 )  # fmt: skip

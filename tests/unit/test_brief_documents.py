@@ -230,6 +230,13 @@ def test_bad_rows_can_be_left_out_and_none_is_lost_from_the_counts(tmp_path: Pat
     ) == ["m.parquet", "s.csv"]
 
 
+def test_more_faults_than_are_kept_are_counted(tmp_path: Path) -> None:
+    (tmp_path / "s.csv").write_text("id,prompt,steps\n" + "".join(f"{n},[Name] {n},x\n" for n in range(9)))
+    report = brief.build(tmp_path / "s.csv", tmp_path / "m.parquet", told_max=4)
+    assert (len(report.faults), len(report.warnings), report.counts) == (4, 4, "9 fault(s), 9 warning(s)")
+    assert report.notes == ("5 more fault(s) are not shown", "5 more warning(s) are not shown")
+
+
 def test_the_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source, out, mapping = tmp_path / "b.xlsx", tmp_path / "m.parquet", tmp_path / "columns.map"
     source.write_bytes(workbook({"A": sheet([["Nr", "Motiv", "Preis"], ["a", "a mug", 7], ["b", "[Name] mug", 8]]), "B": sheet([["x"]])}))

@@ -27,7 +27,7 @@ from renderfarm.sources.opening import open_source
 from renderfarm.sources.types import Brief, ReadAs
 
 TOLD_MAX = 10_000
-"""Faults that are kept, and as many warnings; more are counted."""
+"""Faults that are kept as a rule, and as many warnings; more are counted."""
 
 
 @dataclass(slots=True)
@@ -35,6 +35,7 @@ class _Conversion:
     """What was learnt while converting: the place of every row in the source, and what could not be understood."""
 
     unit: str
+    told_max: int
     places: array[int] = field(default_factory=lambda: array("q"))
     faults: list[Fault] = field(default_factory=list)
     doubts: list[Doubt] = field(default_factory=list)
@@ -50,11 +51,11 @@ class _Conversion:
         if fault.row is not None and not isinstance(fault, Doubt):
             self.bad[fault.row] = 1
         if isinstance(placed, Doubt):
-            if len(self.doubts) < TOLD_MAX:
+            if len(self.doubts) < self.told_max:
                 self.doubts.append(placed)
             else:
                 self.more_doubts += 1
-        elif len(self.faults) < TOLD_MAX:
+        elif len(self.faults) < self.told_max:
             self.faults.append(placed)
         else:
             self.more_faults += 1
@@ -69,16 +70,17 @@ def build(
     skip_invalid: bool = False,
     reading: ReadAs | None = None,
     job: JobSettings | None = None,
+    told_max: int = TOLD_MAX,
 ) -> BuildReport:
     """Writes the manifest `out` from any source; nothing when there is any fault, or with `strict` a warning. `skip_invalid`: rows with
-    faults are left out, and those that have none are written.
+    faults are left out, and those that have none are written. `told_max`: faults that are kept, and as many warnings.
 
     Raises: ManifestError for a source that cannot be read as a whole, or a target that cannot be written.
     """
     scratch = out.with_name(f".{out.name}.{secrets.token_hex(8)}.tmp")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        report, bad = _made(str(source), scratch, rules, reading or ReadAs(), job)
+        report, bad = _made(str(source), scratch, rules, reading or ReadAs(), job, told_max)
         if skip_invalid and 0 < sum(bad) < len(bad) and all(fault.row is not None for fault in report.faults):
             _leave_out(scratch, bad)
             places = array("q", (place for place, wrong in zip(report.places, bad, strict=True) if not wrong))
@@ -98,13 +100,15 @@ def check_source(
 ) -> BuildReport:
     """What `build` would say of a source; nothing is written. Raises: ManifestError."""
     with tempfile.TemporaryDirectory(prefix="renderfarm-brief-") as folder:
-        return _made(str(source), Path(folder) / "m.parquet", rules, reading or ReadAs(), job)[0]
+        return _made(str(source), Path(folder) / "m.parquet", rules, reading or ReadAs(), job, TOLD_MAX)[0]
 
 
-def _made(uri: str, scratch: Path, rules: Rules | None, reading: ReadAs, job: JobSettings | None) -> tuple[BuildReport, bytearray]:
+def _made(
+    uri: str, scratch: Path, rules: Rules | None, reading: ReadAs, job: JobSettings | None, told_max: int
+) -> tuple[BuildReport, bytearray]:
     """The rows at `scratch`, what is said of them, and which of them have faults (1)."""
     with open_source(uri, reading) as source:
-        conversion = _Conversion(source.unit)
+        conversion = _Conversion(source.unit, told_max)
         maker = Maker(reading, source)
         manifest.write_raw(scratch, _converted(source, maker, conversion))
         conversion.unit = source.unit
@@ -119,6 +123,7 @@ def _made(uri: str, scratch: Path, rules: Rules | None, reading: ReadAs, job: Jo
     faults = tuple(sorted(conversion.faults, key=_place))
     doubts = tuple(sorted([*source.doubts, *conversion.doubts], key=_place))
     report = BuildReport(len(conversion.places), faults, doubts, tuple(notes), conversion.seen, conversion.unit, conversion.places)
+    report = replace(report, faults_more=conversion.more_faults, warnings_more=conversion.more_doubts)
     return report, conversion.bad
 
 

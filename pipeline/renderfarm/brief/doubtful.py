@@ -34,6 +34,9 @@ _ESCAPES = re.compile(r"\\[nrt]|_x000[DA9]_|\\u[0-9a-fA-F]{4}")
 _DOUBLED = re.compile(r'""(?=\w)[^"]*(?<=\w)""')
 _TAG = re.compile(r"</?(?:br|p|b|i|u|em|strong|span|div|a|li|ul|ol|h[1-6]|font)\b[^<>]*>", re.I)
 _INVISIBLE = re.compile("[\u00ad\u200b-\u200d\u2060\ufeff]")
+_BREAKS = re.compile("[\x0b\x0c\x1c-\x1e\u2028\u2029]")
+_TURNING = re.compile("[\u202a-\u202e\u2066-\u2069]")
+"""What shows words in another order than they are read."""
 _MAY_BE = re.compile(r"[][{}<>%@*#_$=]|\b(?:lorem|T[BO]|FIX|XXX|Err:|place|to be|insert|your|Platz|Beispiel|folgt)")
 """Without any of it a text holds no placeholder: most are told by this alone."""
 _COLUMNS = ("prompt", "negative_prompt", "text")
@@ -87,6 +90,10 @@ def damaged(row: PromptRow) -> Iterator[Reason]:
             yield column, f"{found.group()!r} is HTML for {html.unescape(found.group())!r}", "write the character itself"
         if "<" in value and (found := _TAG.search(value)):
             yield column, f"{found.group()!r} is a tag of HTML", "remove it"
+        if found := _TURNING.search(value):
+            yield column, f"shows words in another order than they are read (U+{ord(found.group()):04X})", "remove the character"
+        if found := _BREAKS.search(value):
+            yield column, f"holds a line break that few programs know (U+{ord(found.group()):04X})", "write a blank, or a plain line break"
         if (
             column != "negative_prompt"
             and (found := _INVISIBLE.search(value))

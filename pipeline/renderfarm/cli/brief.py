@@ -24,6 +24,8 @@ from renderfarm.manifest.faults import Fault
 from renderfarm.models import resolve as resolve_weights
 
 CAMPAIGNS_SHOWN, FAULTS_SHOWN = 20, 1000
+TOLD_MAX = 250_000
+"""Warnings that the page can hold: two and a half of each of a hundred thousand rows."""
 
 
 def run(args: argparse.Namespace) -> int:
@@ -33,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
     rules, reading = rules_of(settings), reading_of(args, settings)
     with tempfile.TemporaryDirectory(prefix="renderfarm-brief-") as folder:
         rows = Path(folder) / "rows.parquet"
-        report = briefs.build(args.source, rows, rules, skip_invalid=True, reading=reading, job=settings)
+        report = briefs.build(args.source, rows, rules, skip_invalid=True, reading=reading, job=settings, told_max=TOLD_MAX)
         if not report.rows:
             say_report(report, args.source, sys.stderr)
             raise ManifestError("no row of it can be rendered", args.source, "mend what is named above")
@@ -104,7 +106,7 @@ def _totals(report: BuildReport, plan: Plan, sums: Sums) -> list[str]:
     return [
         f"{sums.rows} rows of {report.seen}, {sums.images} images, {plan.batches} batches",
         f"{sums.lettered} rows with lettering, {sums.counted} with objects to count",
-        f"{len(report.faults)} fault(s), {len(report.warnings)} warning(s)",
+        report.counts,
         time or "no rate was measured yet for these weights: render some with --limit 8",
         *([f"cost {found.cost}"] if found.cost else []),
     ]

@@ -67,11 +67,13 @@ def build(args: argparse.Namespace) -> int:
     reading = reading_of(args, job)
     report = brief.build(args.source, args.out, rules_of(job), strict=args.strict, skip_invalid=args.skip_invalid, reading=reading, job=job)
     say_report(report, args.source, sys.stderr)
-    counts = _counts(len(report.faults), len(report.warnings))
     if not report.rows:
-        say(f"renderfarm: {report.seen} rows in, {counts}, nothing was written", file=sys.stderr)
+        say(f"renderfarm: {report.seen} rows in, {report.counts}, nothing was written", file=sys.stderr)
         return UserError.exit_code
-    say(f"{args.out}: {report.rows} rows of {report.seen} in the source" + (f", {counts}" if report.warnings or report.faults else ""))
+    say(
+        f"{args.out}: {report.rows} rows of {report.seen} in the source"
+        + (f", {report.counts}" if report.warnings or report.faults else "")
+    )
     return 0
 
 
@@ -111,8 +113,7 @@ def _check_source(args: argparse.Namespace) -> int:
             _tell(fault, as_json=True)
     else:
         say_report(report, args.manifest, sys.stdout)
-        counts = _counts(len(report.faults), len(report.warnings)) if report.faults or report.warnings else "no fault"
-        say(f"{args.manifest}: {report.seen} rows, {counts}")
+        say(f"{args.manifest}: {report.seen} rows, {report.counts}")
     return UserError.exit_code if report.faults or (report.warnings and args.strict) else 0
 
 

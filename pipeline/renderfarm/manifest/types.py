@@ -66,7 +66,8 @@ class BuildReport:
     """What `build` wrote: `rows` in the new manifest, or 0 and all `faults` when nothing was written.
 
     `warnings` come in either case; `notes` say in a line each how the source was understood; `seen`: rows that the source has;
-    `places`: of each written row the number of its `unit` (row, line, entry) there.
+    `places`: of each written row the number of its `unit` (row, line, entry) there. `faults_more`, `warnings_more`: how many there are
+    beyond those that were kept.
     """
 
     rows: int
@@ -76,3 +77,11 @@ class BuildReport:
     seen: int = 0
     unit: str = "row"
     places: Sequence[int] = field(default=(), compare=False, repr=False)
+    faults_more: int = 0
+    warnings_more: int = 0
+
+    @property
+    def counts(self) -> str:
+        """Of all faults and warnings, in words."""
+        faults, warnings = len(self.faults) + self.faults_more, len(self.warnings) + self.warnings_more
+        return f"{faults} fault(s)" + (f", {warnings} warning(s)" if warnings else "") if faults or warnings else "no fault"
