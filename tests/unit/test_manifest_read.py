@@ -240,7 +240,7 @@ def test_ids_whose_first_hashes_meet_are_told_apart_by_the_second() -> None:
         ({"guidance": ["7"]}, "guidance", "the type is string, and float is wanted", "manifest build"),
         ({"tags": [{"a": "b"}]}, "tags", "the type is struct<a: string>, and map<string, string> is wanted", "tag.NAME"),
         ({"Promt": ["x"]}, "Promt", "no such column", "keep it as a tag (tag.Promt"),
-        ({"guidance_scale": [7.0]}, "guidance_scale", "no such column", "rename it to 'guidance'"),
+        ({"guidance_scale": [7.0]}, "guidance_scale", "no such column", "`renderfarm manifest build` knows what other tools call columns"),
         ({"campaign": ["x"]}, "campaign", "no such column", "tag.campaign"),
         ({"__index_level_0__": [1]}, "__index_level_0__", "no such column", "index=False"),
     ],

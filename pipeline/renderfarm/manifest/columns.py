@@ -28,14 +28,6 @@ REQUIRED = ("id", "prompt")
 LIST_OF_ADAPTERS = "adapters"
 """A column that may stand in the place of `adapter`: several as a list of texts, or in one text."""
 
-# Names that people bring from other tools, and which column they mean.
-_ALIASES = {
-    "name": "id", "key": "id", "caption": "prompt", "description": "prompt", "positive_prompt": "prompt",
-    "negative": "negative_prompt", "num_inference_steps": "steps", "guidance_scale": "guidance", "cfg": "guidance",
-    "cfg_scale": "guidance", "count": "images", "num_images": "images", "n": "images", "lora": "adapter",
-    "image": "init_image", "mask": "mask_image", "control": "control_image", "controlnet_image": "control_image", "include": "objects",
-}  # fmt: skip
-
 _WANTED = {
     **dict.fromkeys(TEXTS, "string"),
     **dict.fromkeys(WHOLES, "int32"),
@@ -103,11 +95,11 @@ def unknown_remedy(name: str, present: set[str]) -> str:
     """What to do about a column that the manifest does not know; `present`: the columns that are there already."""
     if name.startswith("__index_level_"):
         return "pandas wrote its index: call to_parquet(..., index=False)"
-    meant = _ALIASES.get(_plain(name)) or nearest(name, COLUMNS)
+    meant = nearest(name, COLUMNS)
     keep = f"keep it as a tag (tag.{name} in CSV or JSONL, or an entry of the map 'tags')"
     if meant and meant not in present:
         return f"rename it to {meant!r}, or {keep}"
-    return f"{keep}, or remove it"
+    return f"`renderfarm manifest build` knows what other tools call columns; else {keep}, or remove it"
 
 
 def _plain(name: str) -> str:

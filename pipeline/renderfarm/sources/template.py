@@ -28,8 +28,8 @@ import yaml
 
 from renderfarm.errors import ManifestError
 from renderfarm.manifest.cells import NO_TEXT, known_key
-from renderfarm.manifest.columns import nearest, unknown_remedy
-from renderfarm.sources.headers import SAID
+from renderfarm.manifest.columns import COLUMNS, nearest, unknown_remedy
+from renderfarm.sources.headers import SAID, meaning
 
 Lists = dict[str, list[Any]]
 
@@ -89,7 +89,9 @@ def _parts(source: Path) -> tuple[Lists, list[dict[str, Any]]]:
     merged = [_merged(defaults, row) for row in rows]
     for key in dict.fromkeys(itertools.chain.from_iterable(merged)):
         if not known_key(str(key)) and str(key) not in SAID:
-            raise ManifestError(f"no such column {key!r}", str(source), unknown_remedy(str(key), set(defaults)))
+            meant = meaning(str(key), {})
+            remedy = f"write {meant!r}" if meant in COLUMNS else unknown_remedy(str(key), set(defaults))
+            raise ManifestError(f"no such column {key!r}", str(source), remedy)
     return lists, merged
 
 
