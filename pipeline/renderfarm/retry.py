@@ -49,6 +49,20 @@ def reopens(failed_attempts: int, cause: str) -> bool:
     return cause == "farm" and failed_attempts <= REOPENED_MAX
 
 
+BEST = "best"
+"""The verdict by which the best of several renderings of an image is told from the others that pass."""
+ASKED = ("text", "counts", "judge", "score")
+"""Checks that say how well a picture shows what was asked for, the most telling first."""
+
+
+def fitness(verdicts: Sequence[Verdict]) -> tuple[float, ...]:
+    """How good an attempt is among others of its image that pass too: fewer flags first, then the checks of what was asked for, one after
+    the other, by a hundredth (by their digits for the last, which differs by less), then the larger sum of scores over their thresholds."""
+    scores = {verdict.check: verdict.score for verdict in verdicts if verdict.score is not None}
+    told = [scores.get(name, 0.0) if name == ASKED[-1] else round(scores.get(name, 0.0), 2) for name in ASKED]
+    return (-float(sum(verdict.outcome == "flagged" for verdict in verdicts)), *told, rank(verdicts)[1])
+
+
 def rank(verdicts: Sequence[Verdict]) -> tuple[int, float]:
     """How good a rejected attempt is: fewer rejections first, then the larger sum of scores over their thresholds."""
     rejections = sum(verdict.outcome == "rejected" for verdict in verdicts)

@@ -59,7 +59,7 @@ def world_of(seed: int, images: int = SMALL) -> World:
         PARTS: Faults(rng.choice([0.0, 0.1]), rng.choice([0.0, 0.1]), rng.choice([0.0, 0.1]), slow),
     }
     return World(seed, images, machines=machines, faults=faults, commit_images=rng.choice([4, 8, 16]), sheets=rng.choice([1, 1, 3, 6]),
-                 talk=rng.choice([0.0, 0.05, 0.3]))  # fmt: skip
+                 talk=rng.choice([0.0, 0.05, 0.3]), of=rng.choice([1, 1, 2, 3]))  # fmt: skip
 
 
 def run_seed(seed: int, images: int = SMALL) -> list[Life]:

@@ -98,6 +98,50 @@ def test_a_drawing_that_kills_its_renderer_fails_with_all_its_sheets_and_a_sheet
     assert halves(replace(unit, members=unit.members[:1]), sheets=True) == [(replace(unit.members[0], deaths=1),)]
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_of_several_the_best_that_passes_is_kept_and_all_are_recorded(seed: int) -> None:
+    world = calm(seed, of=3, rejects=0.5)
+    assert world.live().end == "done"
+    assert len(world.rendered) == len(set(world.rendered)) == 3 * len(world.plan), "three each, and no more"
+    records = [record for record in reading.records(world.calm()) if record.kind == "attempt"]
+    assert {(record.image_id, record.attempt) for record in records} == set(world.rendered)
+    for image in world.plan:
+        mine = {record.attempt or 0: record for record in records if record.image_id == image.image_id}
+        good = {n: world.fate.verdict(attempt_of(image, n)).score or 0 for n in mine if world.fate.accepted(attempt_of(image, n))}
+        accepted = [n for n, record in mine.items() if record.outcome == "accepted"]
+        assert accepted == ([max(good, key=lambda n: good[n])] if good else [])
+        for n, record in mine.items():
+            said = {verdict.check: (verdict.outcome, verdict.reason) for verdict in record.verdicts}.get("best")
+            passed = ("accepted", "the best of 3") if n in accepted else ("rejected", "another of 3 is better")
+            assert said == (passed if n in good else None)
+    state = reading.read_state(world.calm())
+    assert {i: (s.standing(3), s.last_attempt) for i, s in state.images()} == world.expected()
+
+
+def test_attempts_of_one_image_are_never_told_apart_and_fail_as_one() -> None:
+    world = calm(11, of=2, rejects=0.0, poison=0.2)
+    assert world.live().end == "done"
+    state = reading.read_state(world.calm())
+    poisoned = {image.image_id for image in world.plan if world.fate.is_poison(image)}
+    assert poisoned and {i for i, s in state.images() if s.failed} == poisoned
+    assert state.counts(3).failed == len(poisoned) and state.counts(3).accepted == len(world.plan) - len(poisoned)
+    image = world.plan[0]
+    together = tuple(PendingAttempt.round(image, 1, 0, world.job))
+    assert [work.attempt.number for work in together] == [1, 2] and len(PendingAttempt.round(image, 3, 2, world.job)) == 1
+    unit = Unit(1, together)
+    for sheets in (False, True):
+        assert halves(unit, sheets=sheets) == [tuple(replace(work, deaths=1) for work in together)]
+    several = Unit(2, (*together, *PendingAttempt.round(world.plan[1], 1, 0, world.job)))
+    assert [len(part) for part in halves(several)] == [2, 2]
+    source = (work for one in world.plan for work in PendingAttempt.round(one, 1, 0, world.job))
+    queue, sizes = UnitQueue(source, 4), []
+    while (given := queue.next_unit()) is not None:
+        names = [work.attempt.image.image_id for work in given.members]
+        assert all(names.count(name) == 2 for name in names)
+        sizes.append(len(names))
+    assert max(sizes) == 4, "a batch counts drawings"
+
+
 def test_every_image_is_in_the_units_in_what_waits_or_still_in_the_plan() -> None:
     world = World(4, images=60, sheets=4)
     source = iter([PendingAttempt(attempt_of(image, 1)) for image in world.plan])

@@ -69,6 +69,12 @@ class Fate:
         """Whether the checks accept this attempt."""
         return self._chance("check", attempt.image.image_id, attempt.number) >= self.rejects
 
+    def verdict(self, attempt: Attempt) -> Verdict:
+        """The same as the check says it, with a score of its own."""
+        good = self.accepted(attempt)
+        score = round(self._chance("score", attempt.image.image_id, attempt.number), 4)
+        return Verdict("sim", "accepted" if good else "rejected", "" if good else "fate", score, 0.0)
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Machines:
@@ -118,8 +124,9 @@ class SimEngine:
         elif dies:
             self._later(lost, mean_s)
         once, _ = drawn_once(lost.unit.attempts())
-        if (hangs or dies) and (len(lost.unit.members) == 1 or (isinstance(lost, RenderLost) and len(once) == 1)):
-            self.unlucky.update(work.attempt.image.image_id for work in lost.unit.members)
+        images = {work.attempt.image.image_id for work in lost.unit.members}
+        if (hangs or dies) and (len(images) == 1 or (isinstance(lost, RenderLost) and len(once) == 1)):
+            self.unlucky.update(images)
         return hangs or dies
 
     def share(self) -> float:
@@ -139,8 +146,7 @@ class SimEngine:
         if self._lost(FinishLost(unit, "the finisher was lost"), 0.2):
             return
         found = Fingerprint("0" * 64, 0, "")
-        verdicts = {True: Verdict("sim", "accepted"), False: Verdict("sim", "rejected", "fate")}
-        checked = tuple(Checked((verdicts[self.fate.accepted(work.attempt)],), found) for work in unit.members)
+        checked = tuple(Checked((self.fate.verdict(work.attempt),), found) for work in unit.members)
         self._later(CheckedUnit(unit, rendered, checked), 0.2)
 
     def store(self, rendered: Rendered, checked: Sequence[Checked], decisions: Sequence[Decision]) -> None:
@@ -235,11 +241,12 @@ def sheets_of(image: PlannedImage, count: int) -> list[PlannedImage]:
     return [image, *(dataclasses.replace(image, image_id=name) for name in names)]
 
 
-def job_of(images: int, ladder: Sequence[Mapping[str, object]] = ()) -> JobSettings:
+def job_of(images: int, ladder: Sequence[Mapping[str, object]] = (), of: int = 1) -> JobSettings:
     """The job of a world."""
     checks = {"attempts": 3, "ladder": list(ladder)}
     commit = {"images": images, "interval_s": 30}
-    return JobSettings.model_validate({"name": "sim", "manifest": "-", "output": "-", "checks": checks, "commit": commit})
+    rest = {"checks": checks, "commit": commit, "defaults": {"of": of}}
+    return JobSettings.model_validate({"name": "sim", "manifest": "-", "output": "-", **rest})
 
 
 @dataclasses.dataclass
@@ -259,12 +266,15 @@ class World:
     sheets: int = 1
     """The most images that are made of one drawing; how many of each, the seed says."""
 
+    of: int = 1
+    """Attempts of an image of which the best is kept."""
+
     talk: float = 0.0
     """Chance that somebody says something, per step of a driver."""
 
     def __post_init__(self) -> None:
         self.rng = random.Random(self.seed)
-        self.job = job_of(self.commit_images, self.ladder)
+        self.job = job_of(self.commit_images, self.ladder, self.of)
         self.objects = Objects()
         self.talker = random.Random(self.seed + 99)
         self.said: dict[str, Letter] = {}
@@ -386,7 +396,7 @@ class World:
             state = writer.state.image(image.image_id)
             number = next_attempt(state.rejected, state.failed, state.last_attempt, self.job.checks.attempts)
             if not state.accepted and number is not None:
-                yield PendingAttempt.of(image, number, state.rejected, self.job)
+                yield from PendingAttempt.round(image, number, state.rejected, self.job)
 
     def expected(self) -> dict[str, tuple[str, int]]:
         """Image id → how it must end (accepted, exhausted, failed) and after which attempt, whatever happens on the way."""
@@ -395,7 +405,9 @@ class World:
             if self.fate.is_poison(image):
                 ends[image.image_id] = ("failed", 1)
                 continue
-            numbers = range(1, self.job.checks.attempts + 1)
-            good = next((n for n in numbers if self.fate.accepted(Attempt(image, n, 0))), None)
-            ends[image.image_id] = ("accepted", good) if good else ("exhausted", self.job.checks.attempts)
+            last, limit, good = 0, self.job.checks.attempts, False
+            while not good and last < limit:
+                together = range(last + 1, min(last + self.of, limit) + 1)
+                last, good = together[-1], any(self.fate.accepted(Attempt(image, n, 0)) for n in together)
+            ends[image.image_id] = ("accepted" if good else "exhausted", last)
         return ends

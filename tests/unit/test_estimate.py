@@ -56,6 +56,8 @@ def test_else_this_machines_renderers_are_asked(tmp_path: Path, monkeypatch: pyt
     made = estimate(job(farm={"renderers": 2}), "d", {key(20): 1800, key(40): 1800}, 3600, None, tmp_path / "renderfarm")
     assert (made.hours, made.renderer_hours, made.cost) == (1.5, 3.0, "7.50 EUR"), "2 s an image at 20 steps, 4 s at 40, two renderers"
     assert "a card" in str(made.rate_from)
+    several = job(farm={"renderers": 2}, defaults={"of": 3})
+    assert estimate(several, "d", {key(20): 1800, key(40): 1800}, 3600, None, tmp_path / "renderfarm").hours == 4.5
 
 
 def test_nothing_is_guessed(tmp_path: Path) -> None:

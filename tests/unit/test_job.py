@@ -13,7 +13,7 @@ from renderfarm.job import describe, load_job
 from renderfarm.job.checks import JudgeSettings
 from renderfarm.job.operations import NotifySettings
 from renderfarm.job.section import Section
-from renderfarm.job.settings import CommitSettings, FarmSettings, OutputSettings
+from renderfarm.job.settings import CommitSettings, FarmSettings, JobSettings, OutputSettings
 
 GOOD = "name: demo\nmanifest: rows.parquet\noutput: out\n"
 
@@ -178,3 +178,10 @@ def test_old_spellings_are_read_with_a_note(section: type[Section], old: dict[st
     assert {line["event"] for line in said} == {"job.old_spelling"}
     with pytest.raises(ValidationError):  # both at once: which one counts is not ours to say
         section.model_validate(old | new)
+
+
+def test_of_several_needs_as_many_attempts() -> None:
+    said = {"name": "t", "manifest": "m", "output": "o", "defaults": {"of": 4}}
+    with pytest.raises(ValidationError, match=r"defaults\.of: 4 needs checks\.attempts of 4 or more, and it is 3"):
+        JobSettings.model_validate(said)
+    assert JobSettings.model_validate({**said, "checks": {"attempts": 4}}).defaults.of == 4

@@ -198,3 +198,16 @@ def test_what_failed_by_the_farms_fault_opens_again_by_itself_three_times(folder
         session.writer.append([failed_record(replace(first, number=number), "tests", session.resolved.plan_digest, reason)])
     assert list(farm.open_work(session, retry_failed=False)) == []
     assert len(list(farm.open_work(session, retry_failed=True))) == 3 - 1
+
+
+def test_of_several_each_image_opens_with_as_many_attempts_as_are_left(folder: Path) -> None:
+    session = farm.open_session(resolved(folder))
+    job = session.job.model_copy(update={"defaults": session.job.defaults.model_copy(update={"of": 2})})
+    session = replace(session, resolved=replace(session.resolved, job=job))
+    rounds = list(farm.open_rounds(session, retry_failed=False))
+    assert [[work.attempt.number for work in works] for works in rounds] == [[1, 2]] * len(rounds) and len(rounds) > 1
+    first, second = rounds[0]
+    assert first.attempt.image == second.attempt.image and first.attempt.seed != second.attempt.seed
+    records = [failed_record(work.attempt, "tests", session.resolved.plan_digest, "") for work in rounds[0]]
+    session.writer.append([replace(record, outcome="rejected", cause=None) for record in records])
+    assert [work.attempt.number for work in next(farm.open_rounds(session, retry_failed=False))] == [3], "three attempts in all"

@@ -46,7 +46,7 @@ def build(settings: ChecksSettings, starter: bool = False) -> list[Check]:
     """
     checks = [*_own(settings, starter), *(_plugin(name, options) for name, options in settings.plugins.items())]
     names = [check.name for check in checks]
-    twice = sorted({name for name in names if names.count(name) > 1} | ({"duplicates"} & set(names)))
+    twice = sorted({name for name in names if names.count(name) > 1} | ({"duplicates", "best"} & set(names)))
     if twice:
         raise JobError(f"check name taken twice: {', '.join(twice)}", "checks.plugins", "rename the plug-in's check")
     return sorted(checks, key=lambda check: check.cost)

@@ -70,7 +70,7 @@ def small_job(job: JobSettings, folder: Path, steps: int) -> JobSettings:
             "name": f"{job.name[:55]}-preview",
             "manifest": str(folder / ROWS_FILE),
             "output": job.output.model_copy(update={"to": str(folder), "rejected": "all"}),
-            "defaults": job.defaults.model_copy(update={"steps": min(job.defaults.steps, steps), "images": 1}),
+            "defaults": job.defaults.model_copy(update={"steps": min(job.defaults.steps, steps), "images": 1, "of": 1}),
             "checks": job.checks.model_copy(update={"attempts": 1}),
             "farm": job.farm.model_copy(update={"metrics": MetricsSettings()}),
         }

@@ -26,6 +26,7 @@ class DefaultsSettings(Section):
     steps: int = Field(25, ge=1, le=500, description="denoising steps")
     guidance: float = Field(5.0, ge=0, le=50, description="classifier-free guidance scale; 1 or less switches it off")
     images: int = Field(1, ge=1, le=1000, description="images per row")
+    of: int = Field(1, ge=1, le=20, description="renderings of each image, of which the best that passes is delivered and all are recorded")
     adapter: str | None = Field(None, description="adapters of rows that name none, of model.adapters: `lcm`, or `lcm, style:0.8`")
     adapters: tuple[str, ...] = Field(
         (), description="adapters of every row, beside those that it names (few-step LoRAs); a weight may follow: `lcm`, `style:0.8`"
@@ -191,6 +192,13 @@ class JobSettings(Section):
     @classmethod
     def _bare_output(cls, value: object) -> object:
         return {"to": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _attempts_are_enough(self) -> JobSettings:
+        if self.checks.attempts < self.defaults.of:
+            of, attempts = self.defaults.of, self.checks.attempts
+            raise ValueError(f"defaults.of: {of} needs checks.attempts of {of} or more, and it is {attempts}: each rendering is an attempt")
+        return self
 
     @model_validator(mode="after")
     def _price(self) -> JobSettings:

@@ -1,7 +1,7 @@
 """How long a job will take and what that costs, from what was measured: the job's own last rate, or else this machine's renderers.
 
 The job's rate counts accepted images by all renderers together, rejections and checks included. A renderer's remembered speed
-(`renderfarm.render.rates`) knows neither: it says what one device needs to draw every image once.
+(`renderfarm.render.rates`) knows neither: it says what one device needs to draw every image once, or `defaults.of` times.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ def estimate(job: JobSettings, digest: str, groups: Mapping[BatchKey, int], left
         known = recall(cache, digest, key.width, key.height, key.steps)
         if known is None:
             return Estimate()
-        seconds += images * known.image_s
+        seconds += images * job.defaults.of * known.image_s
         devices.add(known.device)
     if not seconds:
         return Estimate()
     rate = sum(groups.values()) / seconds * renderers
-    where = " and ".join(sorted(devices))
-    return _estimate(job, left, rate, priced, f"at {rate:.4g} images/s, measured on {where}, every image drawn once")
+    where, times = " and ".join(sorted(devices)), "once" if job.defaults.of == 1 else f"{job.defaults.of} times"
+    return _estimate(job, left, rate, priced, f"at {rate:.4g} images/s, measured on {where}, every image drawn {times}")
 
 
 def _estimate(job: JobSettings, left: int, rate: float, priced: int, origin: str) -> Estimate:

@@ -17,9 +17,9 @@ from renderfarm.job import JobSettings
 from renderfarm.log.parts import PART_ROWS_MAX
 from renderfarm.log.writer import Committer
 from renderfarm.logs import get_logger
-from renderfarm.retry import FARM_FAULT, judge, next_attempt, rank
+from renderfarm.retry import BEST, FARM_FAULT, fitness, judge, next_attempt, rank
 from renderfarm.run.engine import CheckedUnit, Engine, Event, FinishLost, Rendered, RenderLost, StoredUnit
-from renderfarm.run.units import Backlog, PendingAttempt, Unit, UnitQueue, halves
+from renderfarm.run.units import Backlog, PendingAttempt, Unit, UnitQueue, by_image, halves
 from renderfarm.schema import PlannedImage, Record, Verdict
 from renderfarm.workers.finish import Checked, Decision, Finished, failed_record
 
@@ -199,8 +199,9 @@ class Loop:
                 self._decide(event)
             case StoredUnit():
                 self._land(event.unit)
-                for work, finished in zip(event.unit.members, event.finished, strict=True):
-                    self._record(work, finished)
+                landed = iter(event.finished)
+                for works in by_image(event.unit.members):
+                    self._record(works, [next(landed) for _ in works])
             case RenderLost():
                 log.warning("unit.lost", unit=event.unit.number, size=len(event.unit.members), reason=event.reason)
                 self._forget(event.unit)
@@ -218,16 +219,29 @@ class Loop:
 
     def _decide(self, event: CheckedUnit) -> None:
         """Near-duplicates in log order, then the outcome of every attempt."""
-        decisions = tuple(self._decision(w, c) for w, c in zip(event.unit.members, event.checked, strict=True))
+        found = iter(event.checked)
+        decisions = tuple(d for works in by_image(event.unit.members) for d in self._decisions(works, [next(found) for _ in works]))
         self._decided[event.unit.number] = (event.checked, decisions)
         for checked in event.checked:
             self._add_cpu(checked.cpu_s)
         self.engine.store(event.rendered, event.checked, decisions)
 
-    def _decision(self, work: PendingAttempt, checked: Checked) -> Decision:
-        verdicts = checked.verdicts
-        if judge(verdicts)[0] == "accepted":
-            verdicts += self.duplicates.judge(work.attempt.image, checked)
+    def _decisions(self, works: Sequence[PendingAttempt], found: Sequence[Checked]) -> list[Decision]:
+        """Over all attempts of one image at once: the best that passes is accepted, the others give way to it."""
+        verdicts = [checked.verdicts for checked in found]
+        passing = [place for place, said in enumerate(verdicts) if judge(said)[0] == "accepted"]
+        best: int | None = None
+        for place in sorted(passing, key=lambda place: fitness(found[place].verdicts), reverse=True):  # the earlier one of equals
+            if best is None:
+                verdicts[place] += self.duplicates.judge(works[place].attempt.image, found[place])
+                best = place if judge(verdicts[place])[0] == "accepted" else None
+                if best is not None and len(works) > 1:
+                    verdicts[place] += (Verdict(BEST, "accepted", f"the best of {len(works)}"),)
+            else:
+                verdicts[place] += (Verdict(BEST, "rejected", f"another of {len(works)} is better"),)
+        return [self._decision(work, said) for work, said in zip(works, verdicts, strict=True)]
+
+    def _decision(self, work: PendingAttempt, verdicts: tuple[Verdict, ...]) -> Decision:
         outcome, reason = judge(verdicts)
         return Decision(outcome, reason, verdicts, outcome == "accepted" or self._keeps(work, verdicts))
 
@@ -241,40 +255,48 @@ class Loop:
             self._best[image_id] = mine
         return better
 
-    def _record(self, work: PendingAttempt, finished: Finished) -> None:
-        """A stored attempt enters the buffer; a rejected one is sent back with its next seed, or is exhausted."""
-        record, tally = finished.record, self.tally
+    def _record(self, works: Sequence[PendingAttempt], found: Sequence[Finished]) -> None:
+        """Stored attempts of one image enter the buffer; where none is accepted, it is sent back with its next seed, or is exhausted."""
+        tally, image_id = self.tally, works[0].attempt.image.image_id
+        records = [finished.record for finished in found]
         self._believe_failures()
-        self._buffer.append(record)
+        self._buffer += records
         tally.pending = len(self._buffer)
-        tally.attempts_now += 1
-        self._add_cpu(finished.cpu_s)
-        if record.outcome == "accepted":
+        tally.attempts_now += len(records)
+        for finished in found:
+            self._add_cpu(finished.cpu_s)
+        for record in records:
+            if record.outcome != "accepted":
+                tally.rejected_attempts += 1
+                tally.reasons.update(verdict.check for verdict in record.verdicts if verdict.outcome == "rejected")
+        if any(record.outcome == "accepted" for record in records):
             tally.accepted += 1
             tally.accepted_now += 1
-            self.duplicates.keep(work.attempt.image.image_id)
+            self.duplicates.keep(image_id)
             tally.first_image_s = tally.first_image_s or self.clock() - self._begun
-            self._best.pop(work.attempt.image.image_id, None)
+            self._best.pop(image_id, None)
         else:
-            self._retry(work, record)
-        log.info(f"image.{record.outcome}", image=record.image_id, row=record.row_id, attempt=record.attempt, reason=record.reason or None)
+            self._retry(works)
+        for one in records:
+            log.info(f"image.{one.outcome}", image=one.image_id, row=one.row_id, attempt=one.attempt, reason=one.reason or None)
 
-    def _retry(self, work: PendingAttempt, record: Record) -> None:
-        self.tally.rejected_attempts += 1
-        self.tally.reasons.update(verdict.check for verdict in record.verdicts if verdict.outcome == "rejected")
-        following = next_attempt(work.rejected + 1, False, work.attempt.number, self.job.checks.attempts)
+    def _retry(self, works: Sequence[PendingAttempt]) -> None:
+        """After attempts of one image that were all rejected."""
+        last, rejected = works[-1], works[-1].rejected + len(works)
+        following = next_attempt(rejected, False, last.attempt.number, self.job.checks.attempts)
         if following is None:
             self.tally.exhausted += 1
-            self._best.pop(work.attempt.image.image_id, None)
-        else:
-            self.queue.put_retry(PendingAttempt.of(work.planned or work.attempt.image, following, work.rejected + 1, self.job))
+            self._best.pop(last.attempt.image.image_id, None)
+            return
+        for work in PendingAttempt.round(last.planned or last.attempt.image, following, rejected, self.job):
+            self.queue.put_retry(work)
 
     def _render_again(self, parts: Sequence[tuple[PendingAttempt, ...]], reason: str) -> None:
         """Back to the queue in halves; a drawing, or a sheet, that was alone too often is recorded as failed."""
         for members in parts:
             if members[0].deaths >= self.job.farm.deaths_max:
-                for work in members:
-                    self._fail(work, reason)
+                for works in by_image(members):
+                    self._fail(works[0], reason)
             else:
                 self.queue.put_back(members)
 

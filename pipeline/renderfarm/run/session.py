@@ -240,7 +240,12 @@ def _bad_records(session: Session, blank: Record, logged: set[str]) -> Iterator[
 
 
 def open_work(session: Session, *, retry_failed: bool) -> Iterator[PendingAttempt]:
-    """The next attempt of every image that is not final, or failed by the farm's fault, in manifest order."""
+    """The next attempts of every image that is not final, or failed by the farm's fault, in manifest order."""
+    return itertools.chain.from_iterable(open_rounds(session, retry_failed=retry_failed))
+
+
+def open_rounds(session: Session, *, retry_failed: bool) -> Iterator[list[PendingAttempt]]:
+    """The same, an image at a time: `defaults.of` attempts of it."""
     limit = session.job.checks.attempts
     by_the_farm = failed_by_the_farm(session)
     for image in session.resolved.images(session.salts, session.state.all_accepted):
@@ -250,7 +255,7 @@ def open_work(session: Session, *, retry_failed: bool) -> Iterator[PendingAttemp
         again = retry_failed or image.image_id in by_the_farm
         number = next_attempt(state.rejected, state.failed, state.last_attempt, limit, retry_failed=again)
         if number is not None:
-            yield PendingAttempt.of(image, number, state.rejected, session.job)
+            yield PendingAttempt.round(image, number, state.rejected, session.job)
 
 
 def failed_by_the_farm(session: Session) -> set[str]:
@@ -277,9 +282,7 @@ def run(session: Session, options: RunOptions, open_engine: OpenEngine, stop: St
             session.inbox.listen()
         counts = session.counts()
         tally = Tally(counts.planned, counts.accepted, counts.exhausted, counts.failed)
-        work = open_work(session, retry_failed=options.retry_failed)
-        if options.limit is not None:
-            work = itertools.islice(work, options.limit)
+        work = itertools.chain.from_iterable(itertools.islice(open_rounds(session, retry_failed=options.retry_failed), options.limit))
         first = next(work, None)
         paused = False
         if first is not None:

@@ -4,7 +4,8 @@ A unit is a lease: the attempts that one renderer holds and would lose if it die
 took its renderer down comes back in halves, so that a poison row is soon alone; alone it gets `deaths_max` chances in all.
 
 Images that share a drawing stay together in one unit, so that it is drawn once; a batch counts drawings. In what follows a *group* is such
-images, at the same attempt with the same noise; without layers and formats, each image is a group of its own.
+images, at the same attempt with the same noise; without layers and formats, each image is a group of its own. A group are also the attempts
+of one image of which the best is kept: they are never told apart, so that one decision is made over all of them.
 """
 
 from __future__ import annotations
@@ -42,6 +43,12 @@ class PendingAttempt:
         """The attempt `number` of an image that was rejected so often, on the rung of the ladder where it stands."""
         attempt = on_ladder(attempt_of(image, number), rejected, job)
         return cls(attempt, rejected, planned=image if attempt.image is not image else None)
+
+    @classmethod
+    def round(cls, image: PlannedImage, number: int, rejected: int, job: JobSettings) -> list[PendingAttempt]:
+        """The attempts from `number` on that are rendered together, and the best of them kept: `defaults.of`, or as many as are left."""
+        count = max(1, min(job.defaults.of, job.checks.attempts - rejected))
+        return [cls.of(image, number + more, rejected, job) for more in range(count)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +89,30 @@ def _group_bytes(group: Group) -> int:
 
 
 def _joins(group: Group, work: PendingAttempt) -> bool:
-    """Whether an attempt is drawn with this group, as its last one was put there."""
+    """Whether an attempt belongs to this group, as its last one was put there: of the same image, or drawn as one."""
+    if group[-1].attempt.image.image_id == work.attempt.image.image_id:
+        return True
     fits = _group_bytes(group) + _pixel_bytes(work) <= GROUP_BYTES_MAX
     return drawing_of(group[-1].attempt) == drawing_of(work.attempt) and fits
 
 
+def _drawings(group: Group) -> int:
+    """How many drawings a group takes."""
+    return len({drawing_of(work.attempt) for work in group})
+
+
+def _sheets(group: Group) -> bool:
+    """Whether a drawing of it is several pictures."""
+    return len(group) > _drawings(group)
+
+
+def by_image(members: Iterable[PendingAttempt]) -> list[tuple[PendingAttempt, ...]]:
+    """Works that follow one another and are of one image, together."""
+    return [tuple(works) for _, works in itertools.groupby(members, lambda work: work.attempt.image.image_id)]
+
+
 def _groups(works: Iterable[PendingAttempt]) -> list[Group]:
-    """Works that follow one another and are drawn as one, together."""
+    """Works that follow one another and belong together."""
     groups: list[Group] = []
     for work in works:
         if groups and _joins(groups[-1], work):
@@ -166,13 +190,15 @@ class UnitQueue:
         return taken
 
     def _pop(self, pool: dict[BatchKey, deque[Group]], key: BatchKey, taken: list[Group], count: int) -> list[Group]:
-        """`taken`, and behind it groups from `pool` until they are `count`. Several sheets of a drawing may fill a unit before that."""
-        waiting, size, several = pool[key], sum(map(_group_bytes, taken)), any(len(group) > 1 for group in taken)
-        while waiting and len(taken) < count:
-            size, several = size + _group_bytes(waiting[0]), several or len(waiting[0]) > 1
+        """`taken`, and behind it groups from `pool` until they are `count` drawings. Several sheets of one may fill a unit before that."""
+        waiting, size, several = pool[key], sum(map(_group_bytes, taken)), any(map(_sheets, taken))
+        drawings = sum(map(_drawings, taken))
+        while waiting and drawings < count:
+            size, several = size + _group_bytes(waiting[0]), several or _sheets(waiting[0])
             if taken and several and size > GROUP_BYTES_MAX:  # single pictures are the batch's to limit
                 break
             taken.append(waiting.popleft())
+            drawings += _drawings(taken[-1])
             self._fresh_groups -= pool is self._fresh
         if not waiting:
             del pool[key]
@@ -201,11 +227,11 @@ class UnitQueue:
 def halves(unit: Unit, *, sheets: bool = False) -> list[tuple[PendingAttempt, ...]]:
     """A unit that took its worker down, as what to try next: two halves, or the one drawing with one death more.
 
-    `sheets`: it was no renderer, so a drawing's sheets are told apart, too.
+    `sheets`: it was no renderer, so a drawing's sheets are told apart, too; never the attempts of one image.
     """
     groups = _groups(unit.members)
     if sheets and len(groups) == 1:
-        groups = [[work] for work in unit.members]
+        groups = [list(works) for works in by_image(unit.members)]
     if len(groups) == 1:
         return [tuple(replace(work, deaths=work.deaths + 1) for work in unit.members)]
     middle = len(groups) // 2
