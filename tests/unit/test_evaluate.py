@@ -15,7 +15,7 @@ from renderfarm import keys
 from renderfarm.cli import main
 from renderfarm.errors import UserError
 from renderfarm.evaluate.campaign import COLOURS, FEATURES, consistency
-from renderfarm.evaluate.evaluation import Evaluation, Fit, Network
+from renderfarm.evaluate.evaluation import Evaluation, Network, PromptFit
 from renderfarm.evaluate.figures import figures_of, shared_rows
 from renderfarm.evaluate.gather import Sample, SampleSet, drawn, gather, opened, palette, tag_of
 from renderfarm.evaluate.geneval import Judged
@@ -302,7 +302,7 @@ def test_a_page_shows_what_a_manifest_says_as_text(tmp_path: Path) -> None:
     campaign = consistency(one, "sku")
     assert campaign.measures[0].outliers
     judged_ = (Judged(samples[0], hostile, False, hostile),)
-    fits = (Fit(hostile, hostile, hostile, 3.0), Fit("b", "b", "b", 20.0))
+    fits = (PromptFit(hostile, hostile, hostile, 3.0), PromptFit("b", "b", "b", 20.0))
     network = Network(hostile, hostile, 8, "d" * 64)
     figures = tuple(figures_of(one))
     found = Evaluation(hostile, 40, 40, None, hostile, network, figures, campaign, judged_, ((5, 3.0), (40, 2.0)), fits, (hostile,))

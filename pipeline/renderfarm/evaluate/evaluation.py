@@ -48,7 +48,7 @@ class Inquiry:
 
 
 @dataclass(frozen=True, slots=True)
-class Fit:
+class PromptFit:
     """How well one picture fits its prompt, 0..100."""
 
     picture: str
@@ -81,12 +81,12 @@ class Evaluation:
     campaign: Campaign | None = None
     judged: tuple[Judged, ...] = ()
     curve: tuple[tuple[int, float], ...] = ()
-    fits: tuple[Fit, ...] = ()
+    fits: tuple[PromptFit, ...] = ()
     moved: tuple[Moved, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
-    def lowest(self) -> tuple[Fit, ...]:
+    def lowest(self) -> tuple[PromptFit, ...]:
         """The pictures that fit least, worst first."""
         return tuple(sorted(self.fits, key=lambda fit: fit.score)[:LOWEST])
 
@@ -288,10 +288,10 @@ def _curve(one: SampleSet, reference: SampleSet | None) -> tuple[tuple[int, floa
     return tuple((size, frechet(made[np.arange(size) * count // size], real)) for size in sizes)
 
 
-def _fits(one: SampleSet) -> tuple[Fit, ...]:
+def _fits(one: SampleSet) -> tuple[PromptFit, ...]:
     """Every picture that has a prompt."""
     if one.features is None or one.words is None:
         return ()
     scores = 100 * np.maximum(0.0, cosine(one.features, one.words))
     told = [(sample, float(score)) for sample, score in zip(one.samples, scores, strict=True) if sample.prompt is not None]
-    return tuple(Fit(sample.name, sample.row, sample.prompt or "", score) for sample, score in told)
+    return tuple(PromptFit(sample.name, sample.row, sample.prompt or "", score) for sample, score in told)
