@@ -17,6 +17,7 @@ from renderfarm.errors import UserError
 from renderfarm.evaluate.campaign import COLOURS, FEATURES, consistency
 from renderfarm.evaluate.evaluation import Evaluation, Network, PromptFit
 from renderfarm.evaluate.figures import figures_of, shared_rows
+from renderfarm.evaluate.fragility import PARAPHRASE, Moved
 from renderfarm.evaluate.gather import Sample, SampleSet, drawn, gather, opened, palette, tag_of
 from renderfarm.evaluate.geneval import Judged
 from renderfarm.evaluate.kept import keep, kept
@@ -305,7 +306,10 @@ def test_a_page_shows_what_a_manifest_says_as_text(tmp_path: Path) -> None:
     fits = (PromptFit(hostile, hostile, hostile, 3.0), PromptFit("b", "b", "b", 20.0))
     network = Network(hostile, hostile, 8, "d" * 64)
     figures = tuple(figures_of(one))
-    found = Evaluation(hostile, 40, 40, None, hostile, network, figures, campaign, judged_, ((5, 3.0), (40, 2.0)), fits, (hostile,))
+    moved = (Moved(hostile, PARAPHRASE, hostile, hostile, hostile, hostile, 0.4),)
+    found = Evaluation(
+        hostile, 40, 40, None, hostile, network, figures, campaign, judged_, ((5, 3.0), (40, 2.0)), fits, moved, (hostile,)
+    )  # fmt: skip
     text = page_html(found, lambda name: None)
     assert "<script" not in text and 'onload=x "' not in text and text.count("alert(1)") > 6
     parser = Tags()
