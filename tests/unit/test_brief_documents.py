@@ -209,6 +209,38 @@ def test_mappings_that_mean_nothing_are_refused(said: str, what: str) -> None:
     assert what in str(caught.value)
 
 
+def test_what_somebody_says_of_a_column_wins_over_its_name(tmp_path: Path) -> None:
+    said = brief.parsed_mapping(["SKU=id", "Motif=prompt"])
+    made = built(tmp_path, "s.csv", "id,SKU,prompt,Motif\n1,a,old,a mug\n", mapping=said)[1]
+    assert made == [PromptRow("a", "a mug", tags=(("id", "1"), ("prompt", "old")))]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said", "what"),
+    [
+        ("s.csv", "id,prompt\na,m\n", {"sheet": "Foo"}, "--sheet Foo names a sheet, and this is no workbook"),
+        ("s.txt", "a mug\n", {"mapping": {"x": "prompt"}}, "this source has none"),
+        ("s.yaml", "rows:\n - {id: a, prompt: m}\n", {"mapping": {"x": "prompt"}}, "this source has none"),
+        ("s.csv", "id,prompt\na,m\n", {"id_from": "id,Nope"}, "--id-from names a column 'Nope' that means nothing"),
+        ("s.csv", "id,prompt\na,m\n", {"mapping": {"nope": "id"}}, "--map or --id-from names a column 'nope' that is not there"),
+    ],
+)
+def test_what_is_said_of_a_source_and_cannot_be_done_is_refused(
+    tmp_path: Path, name: str, content: str, said: dict[str, object], what: str
+) -> None:
+    with pytest.raises(ManifestError) as caught:
+        built(tmp_path, name, content, **said)
+    assert what in str(caught.value)
+
+
+@pytest.mark.parametrize("out", ["s.csv", "other.csv", "m.xlsx"])
+def test_no_source_is_written_over(tmp_path: Path, out: str) -> None:
+    (tmp_path / "s.csv").write_text("id,prompt\na,m\n")
+    with pytest.raises(ManifestError, match="no manifest: it is not written over"):
+        brief.build(tmp_path / "s.csv", tmp_path / out)
+    assert (tmp_path / "s.csv").read_text() == "id,prompt\na,m\n" and len(list(tmp_path.iterdir())) == 1
+
+
 def test_ids_from_several_columns(tmp_path: Path) -> None:
     source = "category,id,prompt\nx,1,a\ny,1,b\n"
     assert [row.id for row in built(tmp_path, "s.csv", source, id_from="category,id")[1]] == ["x-1", "y-1"]

@@ -59,6 +59,13 @@ def test_sizes_that_are_cut_are_planned_and_what_the_job_cannot_render_is_a_faul
     assert str(fault).startswith("row 3 (id 'b'): the job cannot render it: 728x96 pictures cannot carry the watermark")
 
 
+@pytest.mark.parametrize("out", ["b.csv", "none/b.html", "."])
+def test_a_page_that_cannot_be_written_is_refused_before_the_work(tmp_path: Path, out: str, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "b.csv").write_text("id,prompt\na,a mug\n")
+    assert main(["brief", str(tmp_path / "b.csv"), "--job", str(JOB), "-o", str(tmp_path / out)]) == 2
+    assert "page" in capsys.readouterr().err and (tmp_path / "b.csv").read_text() == "id,prompt\na,a mug\n"
+
+
 def test_what_is_warned_of_the_source_stands_above_the_rows(tmp_path: Path) -> None:
     (tmp_path / "b.csv").write_bytes("id,prompt\na,crème brûlée\n".encode("cp1252"))
     assert main(["brief", str(tmp_path / "b.csv"), "--job", str(JOB), "-o", str(tmp_path / "b.html"), *FEW]) == 0

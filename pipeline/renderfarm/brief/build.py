@@ -19,11 +19,11 @@ from typing import Any
 from renderfarm import manifest
 from renderfarm.brief.rows import Maker
 from renderfarm.brief.warnings import warners
-from renderfarm.errors import ManifestError
+from renderfarm.errors import ManifestError, first_line
 from renderfarm.job import JobSettings
 from renderfarm.manifest.faults import Doubt, Fault
 from renderfarm.manifest.types import BuildReport, Rules
-from renderfarm.sources.opening import open_source
+from renderfarm.sources.opening import SUFFIXES, open_source
 from renderfarm.sources.types import Brief, ReadAs
 
 TOLD_MAX = 10_000
@@ -77,6 +77,8 @@ def build(
 
     Raises: ManifestError for a source that cannot be read as a whole, or a target that cannot be written.
     """
+    if out.suffix.lower() in SUFFIXES - {".parquet"} or (Path(source).exists() and out.exists() and os.path.samefile(source, out)):
+        raise ManifestError("this is a source and no manifest: it is not written over", str(out), "name a file that ends in .parquet")
     scratch = out.with_name(f".{out.name}.{secrets.token_hex(8)}.tmp")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -89,7 +91,8 @@ def build(
             return replace(report, rows=0)
         os.replace(scratch, out)
     except OSError as error:
-        raise ManifestError(f"cannot be written: {error.strerror}", str(out), "name a file in a folder of yours") from error
+        what = os.strerror(error.errno) if error.errno else first_line(error)
+        raise ManifestError(f"cannot be written: {what}", str(out), "name a file in a folder of yours") from error
     finally:
         scratch.unlink(missing_ok=True)
     return report

@@ -64,7 +64,7 @@ class Maker:
         self._counts: dict[str, int] = {}
         self._first_id = ""
         self._repeated = ids.Repeated()
-        self._joined = [headers.meaning(name, reading.meanings) for name in reading.id_from.split(",")] if "," in reading.id_from else []
+        self._joined = [_meant(name, reading) for name in reading.id_from.split(",")] if "," in reading.id_from else []
 
     def rows(self, row: SourceRow) -> Iterator[Made]:
         """What becomes of one row of the source. Raises: ManifestError where all rows together make too many."""
@@ -273,7 +273,7 @@ class Maker:
         if self._source.ids and not self._reading.id_from:
             return None
         if self._joined:
-            parts = [_plain(cells.get(target or "", "")).strip() for target in self._joined]
+            parts = [_plain(cells.get(target, "")).strip() for target in self._joined]
             return "-".join(parts) if all(parts) else ""
         if (own := cells.pop("id", None)) is not None:
             cells.setdefault(f"{TAG_PREFIX}id", str(own))
@@ -283,6 +283,18 @@ class Maker:
 
     def _count(self, what: str, number: int = 1) -> None:
         self._counts[what] = self._counts.get(what, 0) + number
+
+
+def _meant(name: str, reading: ReadAs) -> str:
+    """What a column of `--id-from` means. Raises: ManifestError for one that is not known."""
+    target = headers.meaning(name, reading.meanings)
+    if target is None or target == headers.IGNORE:
+        raise ManifestError(
+            f"--id-from names a column {name.strip()!r} that means nothing",
+            "--id-from",
+            f"keep it: --map {name.strip()}=tag.{headers.plain(name)}",
+        )
+    return target
 
 
 def _plain(value: Any) -> str:

@@ -22,6 +22,7 @@ from renderfarm.job import load_job
 from renderfarm.manifest import BuildReport
 from renderfarm.manifest.faults import Fault
 from renderfarm.models import resolve as resolve_weights
+from renderfarm.sources.opening import SUFFIXES
 
 CAMPAIGNS_SHOWN, FAULTS_SHOWN = 20, 1000
 TOLD_MAX = 250_000
@@ -33,6 +34,8 @@ def run(args: argparse.Namespace) -> int:
     logs.configure(quiet=True)
     settings = load_job(args.job, args.overrides)
     rules, reading = rules_of(settings), reading_of(args, settings)
+    if args.out is not None:
+        _refuse_page(args.out)
     with tempfile.TemporaryDirectory(prefix="renderfarm-brief-") as folder:
         rows = Path(folder) / "rows.parquet"
         report = briefs.build(args.source, rows, rules, skip_invalid=True, reading=reading, job=settings, told_max=TOLD_MAX)
@@ -70,6 +73,14 @@ def run(args: argparse.Namespace) -> int:
     if args.out is not None:
         say(f"page: {args.out}")
     return UserError.exit_code if report.faults or (report.warnings and args.strict) else 0
+
+
+def _refuse_page(path: Path) -> None:
+    """Raises: UserError for a place where no page can be written, before the work for it is done."""
+    if path.suffix.lower() in SUFFIXES:
+        raise UserError("this is the name of a source and no page", str(path), "name a file that ends in .html")
+    if not path.absolute().parent.is_dir() or path.is_dir():
+        raise UserError("no page can be written there", str(path), "name a file in a folder that exists")
 
 
 def _place(fault: Fault) -> int:

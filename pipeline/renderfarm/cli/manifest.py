@@ -40,7 +40,8 @@ def reading_of(args: argparse.Namespace, job: JobSettings | None) -> ReadAs:
         try:
             lines = args.map_from.read_text(encoding="utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:
-            raise ManifestError("cannot be read as text", str(args.map_from), "write one NAME=COLUMN a line") from error
+            what = f"cannot be read: {error.strerror}" if isinstance(error, OSError) else "is no UTF-8 text"
+            raise ManifestError(what, str(args.map_from), "write one NAME=COLUMN a line") from error
     shared = parsed_mapping([line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")], str(args.map_from))
     mapping = parsed_mapping(args.map)
     made = args.id_from in ("row", "prompt") or "," in args.id_from
@@ -80,7 +81,8 @@ def build(args: argparse.Namespace) -> int:
 def check(args: argparse.Namespace) -> int:
     """All faults and warnings; 2 when there is a fault, or with --strict a warning."""
     logs.configure(quiet=True)
-    if _is_source(args.manifest):
+    read_as_said = bool(args.map or args.map_from or args.id_from or args.sheet or args.styles or args.wildcards or args.variants)
+    if read_as_said or _is_source(args.manifest):
         return _check_source(args)
     job, faults, warnings = _job(args), 0, 0
     try:

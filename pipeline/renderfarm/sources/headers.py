@@ -98,13 +98,16 @@ def understood(names: Sequence[str], mapping: Mapping[str, str], where: str, nee
     names = [name.strip().lstrip("\ufeff") for name in names]
     _refuse_unused(names, needed, where)
     targets = [meaning(name, mapping) if name else None for name in names]
-    own = [
-        name if target in _OWN.values() and _is_own(name, target, mapping) else None for name, target in zip(names, targets, strict=True)
+    # What somebody says wins over a name, and a name over a synonym: `prompt` and `caption` side by side are a prompt and a tag.
+    ranks = [_rank(name, target, mapping) for name, target in zip(names, targets, strict=True)]
+    best: dict[str, int] = {}
+    for target, rank in zip(targets, ranks, strict=True):
+        if target in _OWN.values():
+            best[target] = max(best.get(target, 0), rank)
+    targets = [
+        f"{TAG_PREFIX}{_tag(name)}" if target and rank < best.get(target, 0) else target
+        for name, target, rank in zip(names, targets, ranks, strict=True)
     ]
-    for at, target in enumerate(targets):
-        # A synonym gives way to the name itself: `prompt` and `caption` side by side are a prompt and a tag.
-        if target and own[at] is None and target in [t for t, mine in zip(targets, own, strict=True) if mine]:
-            targets[at] = f"{TAG_PREFIX}{_tag(names[at])}"
     wrong = [*_doubled(names, targets), *_unknown(names, targets)]
     if not {"prompt", INFOTEXT} & set(targets):
         wrong.append("the column 'prompt' is missing; name it so, or say which it is: --map NAME=prompt")
@@ -141,12 +144,15 @@ def parsed_mapping(texts: Iterable[str], where: str = "--map") -> dict[str, str]
             raise ManifestError(f"there is no column {target!r} that {name!r} could mean", where, remedy)
         if name == REST and not (target == IGNORE or target.startswith(TAG_PREFIX)):
             raise ManifestError(f"not every other column can be {target!r}", where, "write *=tag.* or *=-")
-        mapping[REST if name == REST else plain(name)] = target
+        column = REST if name == REST else plain(name)
+        if mapping.setdefault(column, target) != target:
+            raise ManifestError(f"{name!r} would be both {mapping[column]!r} and {target!r}", where, "keep one of them")
     return mapping
 
 
-def _is_own(name: str, target: str | None, mapping: Mapping[str, str]) -> bool:
-    return plain(name) in mapping or _OWN.get(plain(name)) == target
+def _rank(name: str, target: str | None, mapping: Mapping[str, str]) -> int:
+    """How sure it is that a column means its target: 2 it was said, 1 it has its name, 0 it is a synonym."""
+    return 2 if plain(name) in mapping else int(_OWN.get(plain(name)) == target)
 
 
 def _refuse_unused(names: Sequence[str], needed: Iterable[str], where: str) -> None:
@@ -155,7 +161,7 @@ def _refuse_unused(names: Sequence[str], needed: Iterable[str], where: str) -> N
     for name in needed:
         if name != REST and name not in there:
             shown = ", ".join(repr(one) for one in names if one)[:300]
-            raise ManifestError(f"--map names a column {name!r} that is not there", where, f"the columns are {shown}")
+            raise ManifestError(f"--map or --id-from names a column {name!r} that is not there", where, f"the columns are {shown}")
 
 
 def _doubled(names: Sequence[str], targets: Sequence[str | None]) -> list[str]:

@@ -18,6 +18,7 @@ from renderfarm.storage import list_inputs, open_input
 
 SOURCE_BYTES_MAX = 4 << 30
 """A million rows of long prompts are a quarter of it."""
+SUFFIXES = frozenset({".xlsx", ".csv", ".tsv", ".tab", ".json", ".jsonl", ".ndjson", ".parquet", ".txt", ".yaml", ".yml"})
 _KINDS = ".xlsx, .csv, .tsv, .json, .jsonl, .parquet, .txt or .yaml file, or a folder of .txt"
 _OTHER = {
     ".xls": "save it as .xlsx", ".xlsb": "save it as .xlsx", ".xlsm": "save it as .xlsx, without macros", ".ods": "save it as .xlsx",
@@ -35,7 +36,10 @@ def open_source(uri: str, reading: ReadAs) -> Iterator[Brief]:
     Raises: ManifestError for a source that is not there, of no known kind, or not to be opened.
     """
     with _local(uri) as path:
+        if reading.sheet and path.suffix.lower() != ".xlsx":
+            raise ManifestError(f"--sheet {reading.sheet} names a sheet, and this is no workbook", uri, "leave it out")
         if path.is_dir():
+            _refuse_mapping(reading, uri)
             source = Brief("file")
             source.rows = _guarded(lists.folder(lists.folder_files(path), source), uri)
             yield source
@@ -65,6 +69,7 @@ def _rows(path: Path, suffix: str, source: Brief, reading: ReadAs) -> Iterator[S
         return documents.parquet(path, source, reading)
     if suffix in (".yaml", ".yml"):
         source.ids = True
+        _refuse_mapping(reading, str(path))
         return (SourceRow(number, cells) for number, cells in read_template(path))
     remedy = _OTHER.get(suffix, f"name a {_KINDS}")
     raise ManifestError(f"no source of a known kind ({suffix or 'no suffix'})", str(path), remedy)
@@ -86,7 +91,14 @@ def _text_rows(path: Path, source: Brief, reading: ReadAs) -> Iterator[SourceRow
         return named_rows(delimited.grid_of(path, source, reading.meanings), source, reading, str(path))
     if documents.begins(path) == "lines":
         return documents.json_lines(path, source, reading)
+    _refuse_mapping(reading, str(path))
     return lists.lines(path, source)
+
+
+def _refuse_mapping(reading: ReadAs, where: str) -> None:
+    """Raises: ManifestError for a mapping of columns where there are none."""
+    if reading.mapping:
+        raise ManifestError("--map or --id-from names columns, and this source has none", where, "leave it out")
 
 
 def _guarded(rows: Iterator[SourceRow], uri: str) -> Iterator[SourceRow]:
