@@ -276,6 +276,14 @@ def test_each_of_these_prompts_is_warned_of(tmp_path: Path, prompt: str) -> None
 
 
 @pytest.mark.parametrize(
+    "cell",
+    ["?", "see brief", "siehe Briefing", "same as above", "ditto", "wie oben", "s. o.", "voir ci-dessus", "同上", "TBD", "to be defined"],
+)
+def test_a_text_that_stands_elsewhere_is_warned_of(tmp_path: Path, cell: str) -> None:
+    assert (2, "text") in warned(built(tmp_path, "s.tsv", f"id\tprompt\ttext\na\ta mug\t{cell}\n")[0])
+
+
+@pytest.mark.parametrize(
     ("column", "cell"),
     [
         ("negative_prompt", "{bad|worse} hands"), ("negative_prompt", "__bad__"), ("negative_prompt", "bad <lora:x:1>"),

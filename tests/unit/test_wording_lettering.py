@@ -309,7 +309,7 @@ def test_quotations_win_over_no_other_text_and_a_contradiction_is_told() -> None
             "no text, no logo",
             "no text please",
         ),
-        *("No lettering", "No copy"),
+        *("No lettering", "No copy", "kein Text erwünscht", "(blank)", "leer", "vide", "keine Angabe", "k. A.", "…", "空白"),
     ],
 )
 def test_cells_that_want_no_text(cell: str) -> None:
@@ -324,6 +324,17 @@ def test_cells_that_want_no_text(cell: str) -> None:
         ("Headline: HALF PRICE\nCTA: Buy now", "HALF PRICE Buy now"),
         ("Überschrift: Sommer; Button: keine", "Sommer"),
         ("标题：春天", "春天"),
+        ("Title: “Summer”, Subtitle: “Now”", "Summer Now"),
+        ("H1: SALE, CTA: Buy", "SALE Buy"),
+        ("- SALE\n- NOW", "SALE\nNOW"),
+        ("• SALE", "SALE"),
+        ("1. SALE\n2. NOW", "SALE\nNOW"),
+        ("1. FC Köln\n2. Bundesliga", "FC Köln\nBundesliga"),
+        ("1. FC Köln", "1. FC Köln"),
+        ("- 20 %", "- 20 %"),
+        ("Time: 5:30, Place: here", "Time: 5:30, Place: here"),
+        ("In this room", "In this room"),
+        ("Words matter", "Words matter"),
         ("NO SMOKING", "NO SMOKING"),
         ("Nothing is impossible", "Nothing is impossible"),
         ("Say it without words", "Say it without words"),
@@ -333,6 +344,26 @@ def test_cells_that_want_no_text(cell: str) -> None:
 )
 def test_cells_that_hold_the_words(cell: str, text: str) -> None:
     assert (from_text(cell).text, from_text(cell).doubts) == (text, ())
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        *(
+            "SALE (in red)",
+            "SALE in big red letters",
+            "the word SALE",
+            "Acme logo",
+            "logo only",
+            "no text except logo",
+            "text on mug: Hello",
+        ),
+        *("EN: Sale\nDE: Verkauf", "SALE mit roten Buchstaben", "das Wort SALE", "le mot SOLDES", "Logo von Acme"),
+    ],
+)
+def test_a_cell_that_describes_is_doubted(cell: str) -> None:
+    said = from_text(cell)
+    assert said.text == cell and len(said.doubts) == 1
 
 
 def test_a_cell_that_tells_of_words_is_doubted_and_the_prompt_asked_where_it_says_none() -> None:

@@ -25,6 +25,17 @@ _FILLERS = re.compile(
 )
 _NOTHING = words("nan null none nil undefined na n/a true false wahr falsch vrai faux nat <na> (null) (leer) (blank) - – — . ? ... … tbd")
 """What programs and people leave in a cell that holds nothing."""
+_NO_TEXT = ("nan", "null", "undefined", "true", "<na>", "?")
+"""What of these is said where no text is wanted, and still wants a look."""
+_ELSEWHERE = re.compile(
+    r"(?:see|siehe|s\.|vgl\.?|voir|ver|véase|vedi|zie|cf\.?|per) "
+    r"(?:the |im |in |in der |le |el |il |het )?(?:brief\w*|above|below|previous|"
+    r"column|row|line|sheet|tab|attach\w*|file|mail|oben|unten|spalte|zeile|anhang|datei|ci-dessus|ci-dessous|arriba|abajo|sopra|sotto|boven|acima)\b.*"
+    r"|(?:same as|as) (?:above|before|row|previous)\b.*|d(?:it)?to\.?|ditto\.?|idem|wie oben|wie zeile .*|s\.\s?o\.?|comme ci-dessus"
+    r"|igual que arriba|come sopra|als boven|to be (?:defined|confirmed|determined)|t\.?b\.?[dca]\.?|同上|〃|同じ",
+    re.I,
+)
+"""A cell that says where its text stands."""
 _FORMULA = re.compile(r"=\s*(?:[A-Z]{1,3}\$?[0-9]|[A-Z.]{2,20}\(|\"|\$[A-Z])|=.*&")
 _INSIDE = re.compile(rf"(?<!\w)(?:{'|'.join(sorted(map(re.escape, SPREADSHEET_ERRORS), key=len, reverse=True))})(?!\w)")
 _ENTITY = re.compile(r"&(?:[A-Za-z][A-Za-z0-9]{1,30}|#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6});")
@@ -46,12 +57,14 @@ def placeholders(row: PromptRow) -> Iterator[Reason]:
     """What somebody meant to fill in, and what programs leave where nothing was."""
     for column, value in _texts(row):
         bare = value.strip().strip("\"'")
-        if bare.casefold() in _NOTHING and not (column == "text" and bare.casefold() not in ("nan", "null", "undefined", "true", "<na>")):
+        if bare.casefold() in _NOTHING and not (column == "text" and bare.casefold() not in _NO_TEXT):
             yield column, f"{value!r} is what programs leave where nothing is", "say what is wanted, or empty the cell"
         elif column == "prompt" and not any(char.isalpha() for char in value):
             yield column, f"{value!r} holds no word", "say what the picture shows"
         elif _FORMULA.match(value):
             yield column, f"{value[:40]!r} is a formula that nobody computed", "put its value there"
+        if len(bare) < 60 and _ELSEWHERE.fullmatch(bare):
+            yield column, f"{value!r} says that the words stand elsewhere", "put them here"
         if not _MAY_BE.search(value):
             continue
         if found := _INSIDE.search(value):
