@@ -1,8 +1,8 @@
 """Sets of labelled pictures from public repositories: what a check is tuned on, chosen by, and judged by; split by source and model family.
 
-`scripts/bench/sets/<check>.csv` has a line for each picture, or each box of one. Columns: repository, commit, path, split, family, label, box,
-prompt, expected_text, why. `family` is the generator, or `photograph`; `box` is `x0 y0 x1 y1` in pixels. No source's pictures of one family
-may be in two splits: then nothing is measured. The pictures are never committed. `bring` puts them under
+`scripts/bench/sets/<check>.csv` has a line for each picture, or each box of one. Columns: repository, commit, path, split, family, label,
+box, prompt, expected_text, why. `family` is the generator, or `photograph`; `box` is `x0 y0 x1 y1` in pixels. No source's pictures of one
+family may be in two splits: then nothing is measured. The pictures are never committed. `bring` puts them under
 `DIR/<owner>+<name>/<commit[:12]>/<path>`, by git alone.
 
     python scripts/bench/checks.py --sets copies --sets hands --split held --pictures DIR --bring
@@ -110,7 +110,8 @@ def disjoint(lines: Iterable[Line]) -> None:
 
 
 def bring(lines: Sequence[Line], pictures: Path, clones: Path | None = None) -> int:
-    """Puts missing pictures in their places and returns how many, from `clones`, a folder of git directories `<owner>+<name>`, else from GitHub.
+    """Puts missing pictures in their places and returns how many, from `clones`, a folder of git directories `<owner>+<name>`, else from
+    GitHub.
 
     Raises:
         SetsFault: git does not give a picture.
@@ -170,18 +171,19 @@ def share(k: int, n: int) -> str:
 
 
 def measure(check: Check, lines: Sequence[Line], split: Split, pictures: Path) -> dict[str, Any]:
-    """One check over a split's pictures, one verdict each: recall (of bad ones, rejected or flagged), good ones refused, good ones flagged.
+    """One check over a split's pictures, a verdict for each and each text wanted of it: recall (of bad ones, rejected or flagged), and
+    good ones refused or flagged.
 
     Raises:
         SetsFault: a picture is not there.
     """
-    kept: defaultdict[Path, list[Line]] = defaultdict(list)
+    kept: defaultdict[tuple[Path, str | None], list[Line]] = defaultdict(list)
     for line in lines:
         if line.split == split:
-            kept[line.place].append(line)
+            kept[line.place, line.expected_text].append(line)
     counts: defaultdict[tuple[bool, str], int] = defaultdict(int)
     spent = 0.0
-    for place, of_it in kept.items():
+    for (place, _), of_it in kept.items():
         if not (pictures / place).exists():
             raise SetsFault(f"{place} is not under {pictures}; add --bring")
         first = of_it[0]

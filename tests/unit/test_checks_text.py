@@ -126,6 +126,56 @@ def test_a_drawn_sign_is_read_and_judged(reader: LetterReader) -> None:
     assert _judge(reader, "FRESH COFFFE", "a sign 'FRESH COFFEE'", on_fail="flag")[0] == "flagged"
 
 
+class Told(LetterReader):
+    """A reader that is told what it reads, at each side."""
+
+    def __init__(self, looks: dict[int, list[tuple[str, float]]]) -> None:
+        super().__init__()
+        self.looks = looks
+
+    def look(self, image: Image.Image, side: int, expected: str) -> list[Line]:  # type: ignore[override]
+        return [Line(text, sure, Box(0, 40 * at, 100, 40 * at + 30), 30) for at, (text, sure) in enumerate(self.looks[side])]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "outcome"),
+    [
+        ([("Helllo", 0.99)], [("Hello", 0.99)], "rejected"),  # a letter too many is there if one look saw it
+        ([("Helo", 0.99)], [("Helllo", 0.99)], "rejected"),
+        ([("Helo", 0.99)], [("Hello", 0.99)], "accepted"),  # a letter that comes twice is easily lost
+        ([("Hcllo", 0.99)], [("Hello", 0.99)], "accepted"),
+        ([("Hcllo", 0.99)], [("Hcllo", 0.99)], "rejected"),
+        ([("Hcllo", 0.8)], [("Hcllo", 0.8)], "flagged"),  # curved, script, worn: the reader is not sure
+        ([("Hcllo", 0.8)], [("Heello", 0.8)], "rejected"),
+        ([], [], "rejected"),
+    ],
+)
+def test_two_looks_at_one_word(first: list[tuple[str, float]], second: list[tuple[str, float]], outcome: str) -> None:
+    verdict = TextCheck(TextSettings(), Told({512: first, 640: second})).check(_sign(""), PromptRow("r", "a sign", text="Hello"))
+    assert verdict.outcome == outcome
+    if outcome == "flagged":
+        assert (
+            verdict.reason == "perhaps the sign reads Hcllo, expected Hello"
+            and verdict.score is not None
+            and TextSettings().min_score <= verdict.score < 0.91
+        )
+
+
+@pytest.mark.parametrize(
+    ("text", "lines", "outcome"),
+    [
+        ("FRESH BREAD", ["FRESH BREAD", "FRESH BREAD"], "flagged"),  # on two shirts
+        ("FRESH BREAD", ["FRESH", "BREAD", "FRESH", "BREAD"], "flagged"),
+        ("CITY PARK", ["CITY PARK PARK"], "rejected"),
+        ("CITY PARK", ["CITY PARK", "PARK"], "rejected"),
+        ("NO ENTRY", ["ENTRY"], "rejected"),
+    ],
+)
+def test_wanted_words_that_stand_elsewhere_again_are_flagged(text: str, lines: list[str], outcome: str) -> None:
+    told = [(line, 0.99) for line in lines]
+    assert TextCheck(TextSettings(), Told({512: told, 640: told})).check(_sign(""), PromptRow("r", "a sign", text=text)).outcome == outcome
+
+
 def test_what_cannot_be_judged_is_not_run_and_says_why(reader: LetterReader) -> None:
     assert _judge(reader, "OPEN", "a mug") == ("not_run", "the row neither asks for text nor forbids it", 0)
     assert _judge(reader, "OPEN", "a mug", "?!")[1] == "the wanted text '?!' has no letter or digit to read"

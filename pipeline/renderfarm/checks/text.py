@@ -2,7 +2,10 @@
 
 `wanted.expected_text` says what is wanted, `reader` what is there, `words.compare` how far apart they are; here the answers become
 a verdict in a marketing person's words. An image about to be rejected is read a second time, larger, and keeps the better score: a
-rejection costs a whole rendering, a second reading a third of a second.
+rejection costs a whole rendering, a second reading a third of a second. But a letter too many (Helllo) that one look saw is there.
+
+What may be the reader's fault, in curved, script and worn lettering, is flagged with the reading and not rejected: its score lies in
+`DOUBTED`, between the bar that rejects and the one that flags.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ from collections.abc import Sequence
 from renderfarm.checks.base import Bars, Image, judge, not_run
 from renderfarm.checks.reader import FIRST_SIDE, SECOND_SIDE, LetterReader
 from renderfarm.checks.wanted import expected_text
-from renderfarm.checks.words import SURE, UNSURE, Line, TextComparison, TextWord, compare
+from renderfarm.checks.words import SURE, UNSURE, Line, TextComparison, TextWord, compare, doubted
 from renderfarm.job.checks import TextSettings
 from renderfarm.schema import PromptRow, Verdict
 from renderfarm.wording import reading
@@ -20,6 +23,7 @@ from renderfarm.wording.scripts import unread
 
 UNWANTED_BORDER = 0.5
 """Score below which a picture counts as lettered where no text is wanted; see `evidence`."""
+DOUBTED = (0.9, 0.91)
 READ_ONCE = "text that passed was read once: a second, larger reading, which the check takes before it rejects, may score higher"
 """What judging recorded scores again by a higher bar cannot know."""
 _SURFACES = ("sign", "label", "poster", "banner", "billboard", "menu", "cover", "logo", "screen", "badge", "flag", "card")
@@ -58,12 +62,13 @@ class TextCheck:
         return self._wanted(self._reader, image, row, expected, bars)
 
     def bars(self, row: PromptRow) -> Bars | None:
-        """Wanted text has the job's bar, unwanted text a fixed one; None where the row says nothing and the job ignores that. A row
-        that may mean either is flagged at most: nothing is refused on a reading that may be wrong."""
+        """Wanted text has the job's bar, and a tenth of the way to 1 one that flags; unwanted text a fixed one; None where the row says
+        nothing and the job ignores that. A row that may mean either is flagged at most: nothing is refused on a doubtful reading."""
         said = reading(row.text, row.prompt)
         expected = said.text
         if expected:
-            return Bars.one(self.settings.min_score, self.settings.on_fail)
+            sure = self.settings.min_score + (1 - self.settings.min_score) / 10
+            return Bars(self.settings.min_score, sure) if self.settings.on_fail == "reject" else Bars(flag=sure)
         if expected == "":
             return Bars.one(UNWANTED_BORDER, self.settings.on_fail)
         if self.settings.unstated == "ignore":
@@ -83,11 +88,14 @@ class TextCheck:
         if bars.outcome(best.score)[0] != "accepted" and self.settings.second_look:
             enlarged = reader.read(image, SECOND_SIDE, expected)
             second = compare(expected, enlarged, row.prompt)
-            if second.score > best.score:
+            if second.stuttered or (second.score > best.score and not best.stuttered):
                 lines, best = enlarged, second
         boxes = tuple(lines[i].box for i in best.lines)
         reason = explain(best, expected, surface(row.prompt), bool(lines))
-        return judge(self.name, best.score, bars, reason, boxes, f"reads {expected}")
+        score, (low, high) = best.score, DOUBTED
+        if score < low and lines and doubted(best, expected, lines):
+            score = low + (high - low) * score
+        return judge(self.name, score, bars, reason, boxes, f"reads {expected}", suspected=f"perhaps {reason}")
 
 
 def evidence(line: Line) -> float:

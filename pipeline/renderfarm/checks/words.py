@@ -23,6 +23,7 @@ from renderfarm.schema import Box
 DILUTION = 8
 UNEXPECTED_WEIGHT, DOUBLED_WEIGHT, ONE_FAULT = 0.5, 0.8, 0.15
 PENALTY_MAX = 0.6
+LITTLE = 3
 SURE, UNSURE = 0.95, 0.6
 """Confidence of the reader from which an unexpected word counts fully, and up to which not at all."""
 
@@ -30,6 +31,7 @@ _NUMBER_INSIDE = re.compile(r"(?<=\d)[.,:](?=\d)")
 _APOSTROPHES = re.compile(r"['’‘`´ʼ]")
 _IDEOGRAPHS = "぀-ヿ㐀-䶿一-鿿豈-﫿"
 _TOKEN = re.compile(rf"[{_IDEOGRAPHS}]|(?:(?![{_IDEOGRAPHS}])[\w%€$£#@°])+")
+_RUNS = re.compile(r"(.)\1+")
 _TALL = frozenset("Il1|i")
 _ROUND = frozenset("Oo0")
 _AND = frozenset({"and", "und", "et", "y", "e"})
@@ -63,6 +65,14 @@ class TextComparison:
     missing: tuple[TextWord, ...] = ()
     unexpected: tuple[TextWord, ...] = ()
     doubled: tuple[TextWord, ...] = ()
+
+    @property
+    def stuttered(self) -> bool:
+        """Whether a word was read with a letter once more than wanted (Helllo). Readers drop a letter that comes twice, they add none."""
+        return any(
+            len(read.key) > len(want.key) and _RUNS.sub(r"\1", read.key.casefold()) == _RUNS.sub(r"\1", want.key.casefold())
+            for want, read in self.misspelt
+        )
 
     @property
     def lines(self) -> tuple[int, ...]:
@@ -124,6 +134,23 @@ def compare(expected: str, lines: Sequence[Line], prompt: str = "") -> TextCompa
     score = min(max(0.0, recall), 1 - min(1.0, edits / letters)) - penalty
     loud = [w for w in unexpected if w in botched or _weight(w, lines, matched) > 0.2]
     return TextComparison(max(0.0, score), tuple(misspelt), tuple(missing), tuple(loud), tuple(doubled))
+
+
+def doubted(found: TextComparison, expected: str, lines: Sequence[Line]) -> bool:
+    """Whether all that is wrong may be the reader's doing, or meant: words that it was not sure of, as in curved, script and worn lettering
+    (with them a little word that it may have run together with one), and wanted words that stand elsewhere again, as on a second shirt."""
+    read = [*(r for _, r in found.misspelt), *found.unexpected]
+    if found.stuttered or not (read or found.doubled) or sum(len(w.key) for w in found.missing) > (LITTLE if read else 0):
+        return False
+    return all(lines[w.line].confidence < SURE for w in read) and _stands_again(found.doubled, expected, lines)
+
+
+def _stands_again(doubled: Sequence[TextWord], expected: str, lines: Sequence[Line]) -> bool:
+    """Whether doubled words, none or several, stand in lines of wanted words alone, each once: not PARK PARK, and no single word."""
+    said = [[word.key.casefold() for word in words(lines[at].text)] for at in {word.line for word in doubled}]
+    wanted = [want.key for want in words(expected)]
+    clean = all(len(set(line)) == len(line) and all(any(distance(want, key) == 0 for want in wanted) for key in line) for line in said)
+    return clean and len({word.key.casefold() for word in doubled}) != 1
 
 
 def _match(wanted: list[TextWord], read: list[TextWord]) -> tuple[list[TextWord], list[TextWord], list[TextWord]]:

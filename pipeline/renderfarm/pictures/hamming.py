@@ -66,7 +66,7 @@ class HammingIndex:
         else:
             near = np.concatenate([self._buckets(forms, radius, far), np.arange(self._sealed, self._count)])
         found = distances(self._stored[near], forms)
-        close: npt.NDArray[np.bool_] = (found <= radius).any(axis=1)
+        close = np.asarray((found <= radius).any(axis=1))
         beside = np.flatnonzero(~close & (found[:, 0] <= far))
         words = np.bitwise_count(_words(self._stored[near[beside]]) ^ _words(forms[:1]))
         close[beside[(words <= 1).any(axis=1)]] = True
