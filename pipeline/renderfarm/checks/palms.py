@@ -7,21 +7,18 @@ part of this package: `handmodels` says where they come from.
 
 from __future__ import annotations
 
-import contextlib
 import math
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from renderfarm.checks.base import Image
 from renderfarm.checks.handmodels import HandModels
+from renderfarm.checks.litert import Floats, anchors, letterbox, load, run, sigmoid
 
-Floats = npt.NDArray[np.float32]
 PALM_SIDE, HAND_SIDE = 192, 224
 PALM_WIDTHS, PALM_RISE = 2.6, 0.5
 """The hand's square: this many palm boxes wide, moved this share of one towards the fingers (hand_landmark_tracking_cpu.pbtxt)."""
@@ -81,12 +78,7 @@ class HandReader:
     """Both networks, loaded. Not thread-safe; one per worker; about 40 MB."""
 
     def __init__(self, models: HandModels) -> None:
-        from ai_edge_litert.interpreter import Interpreter
-
-        with _hushed():
-            self._palm, self._hand = (Interpreter(model_content=data, num_threads=1) for data in (models.palm, models.hand))
-            for network in (self._palm, self._hand):
-                network.allocate_tensors()
+        self._palm, self._hand = load(models.palm), load(models.hand)
 
     def palms(self, image: Image, least: float, tiles: Sequence[int] = ()) -> list[Palm]:
         """Palms in uint8 (H, W, 3), surest first; with `tiles` also in that many overlapping tiles a side, for small hands."""
@@ -99,30 +91,22 @@ class HandReader:
                     top, left = round(i * (height - rows) / (n - 1)), round(j * (width - columns) / (n - 1))
                     for palm in self._palms(image[top : top + rows, left : left + columns], least):
                         palms.append(Palm(palm.score, palm.x + left, palm.y + top, palm.side, palm.turn))
-        return _distinct(palms)
+        return distinct(palms)
 
     def _palms(self, image: Image, least: float) -> list[Palm]:
-        import cv2
-
-        height, width = image.shape[:2]
-        scale = PALM_SIDE / max(height, width)
-        size = (max(1, round(width * scale)), max(1, round(height * scale)))
-        small = cv2.resize(np.ascontiguousarray(image), size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-        left, top = (PALM_SIDE - size[0]) // 2, (PALM_SIDE - size[1]) // 2
-        canvas = np.zeros((1, PALM_SIDE, PALM_SIDE, 3), np.float32)
-        canvas[0, top : top + size[1], left : left + size[0]] = small / np.float32(255)
-        outputs = _run(self._palm, canvas)
+        frame = letterbox(image, PALM_SIDE)
+        outputs = run(self._palm, frame.values)
         boxes = next(o for o in outputs if o.shape[-1] == 18)[0]
-        scores = 1 / (1 + np.exp(-np.clip(next(o for o in outputs if o.shape[-1] == 1)[0, :, 0], -50, 50)))
+        scores = sigmoid(next(o for o in outputs if o.shape[-1] == 1)[0, :, 0])
         likely = np.flatnonzero(scores > least)
         places = boxes[likely].reshape(-1, 9, 2) / PALM_SIDE
         places[:, 0] += _anchors()[likely]
         places[:, 2:] += _anchors()[likely][:, None]
         palms = []
         for score, place in zip(scores[likely], places, strict=True):
-            middle, wrist, knuckle = ((place[k] * PALM_SIDE - (left, top)) / scale for k in (0, 2, 4))
+            middle, wrist, knuckle = (frame.back(place[k] * PALM_SIDE) for k in (0, 2, 4))
             turn = math.pi / 2 - math.atan2(wrist[1] - knuckle[1], knuckle[0] - wrist[0])
-            palms.append(Palm(float(score), float(middle[0]), float(middle[1]), float(place[1].max()) * PALM_SIDE / scale, turn))
+            palms.append(Palm(float(score), float(middle[0]), float(middle[1]), float(place[1].max()) * PALM_SIDE / frame.scale, turn))
         return palms
 
     def joints(self, image: Image, square: Square) -> Joints:
@@ -132,7 +116,7 @@ class HandReader:
         matrix = square.matrix(HAND_SIDE)
         flags = cv2.INTER_AREA if square.side > HAND_SIDE else cv2.INTER_LINEAR
         crop = cv2.warpAffine(np.ascontiguousarray(image), matrix, (HAND_SIDE, HAND_SIDE), flags=flags)
-        outputs = _run(self._hand, (crop / np.float32(255))[None])
+        outputs = run(self._hand, (crop / np.float32(255))[None])
         points = outputs[0].reshape(21, 3).astype(np.float64)
         back = np.asarray(cv2.invertAffineTransform(matrix), np.float64)
         points[:, :2] = points[:, :2] @ back[:, :2].T + back[:, 2]
@@ -140,42 +124,13 @@ class HandReader:
         return Joints(points.astype(np.float32), float(outputs[1].ravel()[0]), float(outputs[2].ravel()[0]))
 
 
-@contextlib.contextmanager
-def _hushed() -> Iterator[None]:
-    """LiteRT greets on the process's error stream while it loads, below Python; progress and errors of commands belong there."""
-    stderr, sink = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(sink, 2)
-        yield
-    finally:
-        os.dup2(stderr, 2)
-        os.close(stderr)
-        os.close(sink)
-
-
-def _run(network: Any, values: Floats) -> list[Floats]:
-    """One inference; the outputs in the order of their names, which is the order of the graph's outputs."""
-    network.set_tensor(network.get_input_details()[0]["index"], values.astype(np.float32, copy=False))
-    network.invoke()
-    details = sorted(network.get_output_details(), key=lambda detail: str(detail["name"]))
-    return [np.array(network.get_tensor(detail["index"])) for detail in details]
-
-
 @cache
 def _anchors() -> Floats:
-    """The middles of the detector's 2,016 boxes, float32 (2016, 2), shares of the side (palm_detection_cpu.pbtxt)."""
-    middles = [
-        ((x + 0.5) / cells, (y + 0.5) / cells)
-        for stride, each in ((8, 2), (16, 6))
-        for cells in (PALM_SIDE // stride,)
-        for y in range(cells)
-        for x in range(cells)
-        for _ in range(each)
-    ]
-    return np.array(middles, np.float32)
+    """float32 (2016, 2), shares of the side (palm_detection_cpu.pbtxt)."""
+    return anchors(PALM_SIDE, ((8, 2), (16, 6)))
 
 
-def _distinct(palms: Sequence[Palm]) -> list[Palm]:
+def distinct(palms: Sequence[Palm]) -> list[Palm]:
     """The surest palm of each group that overlaps, or of which one lies inside the other."""
     separate: list[Palm] = []
     for palm in sorted(palms, key=lambda palm: -palm.score):

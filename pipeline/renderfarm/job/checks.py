@@ -74,7 +74,7 @@ class HandsSettings(Section):
     enabled: bool = Field(True, description="look at the hands of people, where the networks for it are installed")
     on_fail: OnFail = Field("flag", description="flag (publish and show to a person), or reject (render again) a finger too many")
     min_score: float = Field(0.5, ge=0, le=1, description="lowest accepted score of the worst hand; below it is a doubt, below 0.3 certain")
-    models: str | None = Field(None, description="a folder with the two .tflite files, or a hand_landmarker.task; none: the user's cache")
+    models: str | None = Field(None, description="a folder with the .tflite files, or a hand_landmarker.task; none: the user's cache")
 
 
 class Rung(Section):
