@@ -4,8 +4,8 @@ Every picture gets one look for people (`people`) and one run of the palm detect
 (`handsearch`). A hand that an arm promises and that no network can read is flagged: of all that was tried, the one signal that tells
 malformed hands better than chance on unseen pictures. Where the networks for people are missing, the row's words decide how closely is
 looked. Each hand is then read five times, from slightly moved crops, and its outline is counted (`silhouette`). What the landmark network
-does not take for a hand is none: faces and bellies were, and were called malformed. What is too small or too dark to judge is not judged. One
-finger too many is certain; everything else may be a pose, and is a doubt that rejects no picture.
+does not take for a hand is none: faces and bellies were, and were called malformed. What is too small or too dark to judge is not judged.
+One finger too many is certain; everything else may be a pose, and is a doubt that rejects no picture.
 
 What was measured (`scripts/bench/checks.py`; drawn: 4, 6, 7 and fused against 5 fingers; melted: 24 real hands against 72 strongly warped
 copies of them; 6 weakly malformed pictures): mean presence .95 / .92 / .48, disagreement between crops .85 / .97 / .74, outline .97 on
