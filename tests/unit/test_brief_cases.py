@@ -311,6 +311,7 @@ def test_ordinary_prompts_are_not_warned_of(tmp_path: Path, prompt: str) -> None
 
 
 def test_rows_that_ask_for_the_same_picture_are_said(tmp_path: Path) -> None:
+    assert built(tmp_path, "s.csv", "id,prompt,steps\na,m,9999\nb,m,9998\nc,m,\n")[0].warnings == ()
     source = "id,prompt,seed\na,A red mug on the table,\nb,a blue mug on the table,\nc,red mug on a table!,\nd,a red mug on the table,7\n"
     report, _ = built(tmp_path, "s.csv", source)
     assert [(doubt.row, doubt.what) for doubt in report.warnings] == [(4, "asks for nearly the same picture as the row with id 'a'")]

@@ -311,6 +311,30 @@ def test_a_template_may_say_sizes_by_name(tmp_path: Path) -> None:
     assert [(row.width, row.height) for row in built(tmp_path, "s.yaml", source)[1]] == [(1080, 1920), (896, 1120)]
 
 
+def test_messages_stay_short_whatever_a_cell_holds(tmp_path: Path) -> None:
+    long = "x" * 5000
+    cells = {
+        "width": long,
+        "guidance": long,
+        "size": long,
+        "adapter": [{"a": long}],
+        "text": {"a": long},
+        "objects": {"mug": long},
+        "seed": long,
+    }
+    for column, value in cells.items():
+        report, _ = built(tmp_path, "s.json", json.dumps([{"prompt": "a mug", column: value}]))
+        assert report.faults and all(len(str(fault)) < 500 for fault in report.faults), column
+    table = pa.table({"prompt": ["a mug"], "image": pa.array([{"bytes": b"x" * 5000, "path": "x.png"}])})
+    data = io.BytesIO()
+    pq.write_table(table, data)
+    assert len(str(built(tmp_path, "s.parquet", data.getvalue())[0].faults[0])) < 500
+    data = io.BytesIO()
+    pq.write_table(pa.table({"prompt": pa.array([b"a mug"], pa.binary())}), data)
+    with pytest.raises(ManifestError, match=r"s\.parquet: the column 'prompt' holds bytes"):
+        built(tmp_path, "s.parquet", data.getvalue())
+
+
 @pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity", "1e999", "[]", "{}", "true", '"x"'])
 def test_what_is_no_number_in_json_is_a_fault(tmp_path: Path, value: str) -> None:
     for column in ("guidance", "seed", "steps"):

@@ -25,6 +25,9 @@ _SMALL = words("a an the of on in at with and ein eine der die das auf mit und u
 class Alike:
     """Warns of a row that says what one before it said. Made anew for each pass; rows are counted as they come."""
 
+    of_whole_rows = True
+    """A row with a fault may ask for anything yet."""
+
     def __init__(self) -> None:
         self._sketches = np.zeros(PLACES, np.uint64)
         self._ids: dict[int, str] = {}

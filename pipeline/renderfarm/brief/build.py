@@ -30,6 +30,10 @@ TOLD_MAX = 10_000
 """Faults that are kept as a rule, and as many warnings; more are counted."""
 
 
+SAID_CHARS_MAX = 400
+"""Characters of a message."""
+
+
 @dataclass(slots=True)
 class _Conversion:
     """What was learnt while converting: the place of every row in the source, and what could not be understood."""
@@ -47,7 +51,9 @@ class _Conversion:
 
     def add(self, fault: Fault) -> None:
         """Keeps it with its place in the source, which is what the person edits, or counts it."""
-        placed = fault if fault.row is None else replace(fault, row=self.places[fault.row], unit=self.unit)
+        placed = replace(fault, what=_cut(fault.what), remedy=_cut(fault.remedy))
+        if fault.row is not None:
+            placed = replace(placed, row=self.places[fault.row], unit=self.unit)
         if fault.row is not None and not isinstance(fault, Doubt):
             self.bad[fault.row] = 1
         if isinstance(placed, Doubt):
@@ -139,6 +145,11 @@ def _leave_out(scratch: Path, bad: bytearray) -> None:
         os.replace(good, scratch)
     finally:
         good.unlink(missing_ok=True)
+
+
+def _cut(text: str) -> str:
+    """A message without the rest of a cell that holds a page."""
+    return text if len(text) <= SAID_CHARS_MAX else f"{text[: SAID_CHARS_MAX // 2]} … {text[-SAID_CHARS_MAX // 2 :]}"
 
 
 def _place(fault: Fault) -> int:

@@ -198,6 +198,8 @@ def _doubts(number: int, raw: dict[str, Any], judged: PromptRow | BadRow, warner
         texts = {name: raw[name] for name in ("negative_prompt", "text") if isinstance(raw.get(name), str)}
         row = PromptRow(row.faults[0].row_id or "", raw["prompt"] if isinstance(raw.get("prompt"), str) else "", **texts)
     for warner in warners:
+        if isinstance(judged, BadRow) and getattr(warner, "of_whole_rows", False):
+            continue
         for column, what, remedy in warner(row):
             if column not in faulty:
                 yield Doubt(number, row.id or None, column, what, remedy)

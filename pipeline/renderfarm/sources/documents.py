@@ -152,7 +152,7 @@ def parquet(path: Path, source: Brief, reading: ReadAs) -> Iterator[SourceRow]:
             for batch in file.iter_batches(batch_size=1024, columns=read, use_threads=False):
                 for record in batch.to_pylist():
                     number += 1
-                    yield headers.row(number, _plain_values(record))
+                    yield headers.row(number, _plain_values(record, str(path)))
     except (pa.ArrowException, UnicodeDecodeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ManifestError(f"not Parquet, or damaged ({reason})", str(path), "write it again") from error
@@ -234,19 +234,21 @@ def _adapters(value: Any) -> Any:
     return ", ".join(parts)
 
 
-def _plain_values(record: dict[str, Any]) -> dict[str, Any]:
+def _plain_values(record: dict[str, Any], where: str) -> dict[str, Any]:
     """Arrow's values as JSON has them: maps as objects, dates as text, no NaN."""
 
-    def value_of(value: Any) -> Any:
+    def value_of(name: str, value: Any) -> Any:
         if isinstance(value, float) and math.isnan(value):
             return None
         if isinstance(value, bytes):
-            raise ManifestError("a column of bytes, and no text", "", "leave it out: --map NAME=-")
+            raise ManifestError(
+                f"the column {name!r} holds bytes, and no text", where, f"leave it out: --map {name}=-, or write it as text"
+            )
         if isinstance(value, list) and value and all(isinstance(pair, tuple) and len(pair) == 2 for pair in value):
             return dict(value)
         return value if isinstance(value, str | int | float | bool | list | dict | None) else str(value)
 
-    return {name: value_of(value) for name, value in record.items()}
+    return {name: value_of(name, value) for name, value in record.items()}
 
 
 def _said(value: Any) -> bool:
