@@ -57,7 +57,7 @@ def test_a_lower_bar_accepts_what_it_can_and_says_what_nobody_scored(tmp_path: P
         (2, "rejected", "open", ("copies",)),
     ]
     (change,) = found[0].changes
-    assert (change.check, change.was, change.now, change.threshold, change.new_threshold) == ("text", "rejected", "accepted", 0.9, 0.8)
+    assert (change.check, change.was, change.now, change.threshold, change.new_threshold) == ("text", "rejected", "accepted", 0.9, 0.82)
     assert (str(outlook.was), str(outlook.now)) == (
         "3 planned = 1 accepted + 1 exhausted + 0 failed + 1 remaining",
         "3 planned = 2 accepted + 0 exhausted + 0 failed + 1 remaining",
@@ -156,7 +156,7 @@ def test_the_command_says_what_would_change_and_what_is_wrong_with_a_setting(tmp
     assert "1 attempts judged again by the job's own settings; none would change" in capsys.readouterr().out
     assert main(["recheck", str(tmp_path), "--set", "checks.text.min_score=.8"]) == 5
     said = capsys.readouterr().out
-    assert "text: rejected → accepted, score 0.85 (threshold 0.9 → 0.8)  the sign reads OPFN, expected OPEN" in said
+    assert "text: rejected → accepted, score 0.85 (threshold 0.9 → 0.82)  the sign reads OPFN, expected OPEN" in said
     assert main(["recheck", str(tmp_path), "--set", "checks.text.min_score=.8", "--json"]) == 5
     first, last = map(json.loads, capsys.readouterr().out.splitlines())
     assert first["image_id"] == image_id(1) and last["images"]["now"]["accepted"] == 1

@@ -67,7 +67,7 @@ class TextCheck:
         said = reading(row.text, row.prompt)
         expected = said.text
         if expected:
-            sure = self.settings.min_score + (1 - self.settings.min_score) / 10
+            sure = round(self.settings.min_score + (1 - self.settings.min_score) / 10, 4)
             return Bars(self.settings.min_score, sure) if self.settings.on_fail == "reject" else Bars(flag=sure)
         if expected == "":
             return Bars.one(UNWANTED_BORDER, self.settings.on_fail)
