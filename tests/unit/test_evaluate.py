@@ -264,6 +264,8 @@ def test_an_output_against_another_and_a_reference(place: Path, tmp_path: Path, 
         (["{out}", "--boxes", "{boxes.jsonl}"], "no row asks for objects"),
         (["{out}", "--by", "campaign", "-o", "{nowhere}/page.html"], "no such folder to write it to"),
         (["{out}", "--by", "campaign", "-o", "{out}"], "this is a folder"),
+        (["{out}", "--features", "{clip}", "--keep", "{nowhere}/real.safetensors"], "no such folder to write it to"),
+        (["{out}", "--features", "{clip}", "--keep", "real.npz"], "end it in .safetensors"),
     ],
 )
 def test_what_cannot_be_evaluated_is_one_message(args: list[str], what: str, place: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,7 +17,7 @@ from renderfarm.evaluate.figures import BETWEEN, DIFFERENCE, OF_ONE, OF_OTHER, O
 from renderfarm.evaluate.fragility import Moved, fragility_figures, moved
 from renderfarm.evaluate.gather import PictureSource, SampleSet, gather, opened
 from renderfarm.evaluate.geneval import Judged, geneval_figures, judged, read_boxes
-from renderfarm.evaluate.kept import ENDING, keep, kept
+from renderfarm.evaluate.kept import ENDING, check_place, keep, kept
 from renderfarm.models.features import cosine
 
 if TYPE_CHECKING:
@@ -252,6 +252,8 @@ def evaluate_fragility(output: str, features: Path, on_read: Callable[[str, int,
 def _asked(asked: Inquiry) -> None:
     """Raises: UserError where nothing can come of it."""
     if asked.features is not None:
+        if asked.keep is not None:
+            check_place(asked.keep)
         return
     needing = [name for name, value in (("--reference", asked.reference), ("--against", asked.against), ("--keep", asked.keep)) if value]
     remedy = "give --features WEIGHTS: a folder with CLIP, SigLIP or DINOv2"

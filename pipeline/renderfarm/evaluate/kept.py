@@ -24,14 +24,21 @@ def keep(path: Path, found: SampleSet, digest: str) -> None:
     """Writes them. Raises: UserError for a place that cannot be written, or another ending."""
     from safetensors.numpy import save_file
 
-    if path.suffix != ENDING:
-        raise UserError(f"no format for {path.suffix or 'a name without suffix'}", str(path), f"end it in {ENDING}")
+    check_place(path)
     assert found.features is not None
     about = {"kind": _KIND, "network": digest, "source": found.source, "rows": json.dumps([sample.row for sample in found.samples])}
     try:
         save_file({"features": found.features.astype(np.float32), "colours": found.colours}, path, about)
     except OSError as error:
         raise UserError(f"cannot be written: {error.strerror or error}", str(path), "choose another place") from error
+
+
+def check_place(path: Path) -> None:
+    """Raises: UserError for what `keep` could not write, before hours are spent on it."""
+    if path.suffix != ENDING:
+        raise UserError(f"no format for {path.suffix or 'a name without suffix'}", str(path), f"end it in {ENDING}")
+    if not path.parent.is_dir():
+        raise UserError("cannot be written: there is no such folder to write it to", str(path), "choose another place")
 
 
 def kept(path: Path, digest: str, size: int) -> SampleSet:

@@ -254,15 +254,13 @@ def _moved(found: Evaluation, thumb: Thumbs) -> Pieces:
     if not found.moved:
         return []
     farthest = sorted((pair for pair in found.moved if pair.kind == PARAPHRASE), key=lambda pair: -pair.distance)[:MOVED_SHOWN]
-    cards = [
-        card
+    pairs = [
+        f'<div class="pair">{_card(pair.base, pair.row, pair.base_prompt[:200], thumb)}'
+        f"{_card(pair.picture, pair.row, f'{number(pair.distance)}: {pair.prompt[:200]}', thumb)}</div>"
         for pair in farthest
-        for card in (
-            _card(pair.base, pair.row, pair.base_prompt[:200], thumb),
-            _card(pair.picture, pair.row, f"{number(pair.distance)}: {pair.prompt[:200]}", thumb),
-        )
     ]
-    return ["<section><h2>Paraphrases that moved their pictures the farthest, each behind its base</h2>", *_grid(cards), "</section>"]
+    head = "<section><h2>Paraphrases that moved their pictures the farthest, each beside its base</h2>"
+    return [head, '<div class="pairs">', *pairs, "</div></section>"]
 
 
 def _grid(cards: Sequence[str]) -> Pieces:
