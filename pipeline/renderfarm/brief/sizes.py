@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 
@@ -47,6 +48,7 @@ _STEP = 16
 """Sides are multiples of this where only the aspect is said: every family takes it (8 for Stable Diffusion, 16 for FLUX and SD3)."""
 
 
+@functools.lru_cache(maxsize=4096)
 def size_of(text: str, pixels: int) -> tuple[int, int]:
     """Width and height of a named format, a size, or an aspect at about `pixels`, with words around it. Raises: ValueError in words."""
     if both := _TWO.get(plain(text)):
