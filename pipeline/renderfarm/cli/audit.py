@@ -73,7 +73,7 @@ def _answer(answer: Answer) -> list[str]:
         )
         lines.append(f"    prompt: {prompt}")
         place = (match.review or record).object_key or record.object_key or "no picture kept"
-        lines.append(f"    weights {record.weights}, seed {seed}, {place}")
+        lines.append(f"    rendered {match.rendered} by {record.weights}, seed {seed}, {place}")
     return [*lines, *(f"  note: {note}" for note in answer.notes)]
 
 

@@ -64,6 +64,7 @@ class CredentialFinding:
     The claim's fields are None where it holds no claim of ours; below `expired` they are leads, not evidence. The
     certificate's times are microseconds since 1970 UTC, for comparing with the signed log. `source_claim_digest` is of the
     picture that this one was made from, by us or by another program that kept its credential: a lead, whatever the state.
+    `source_types`: IPTC's digital source types that its actions state, the last parts of their addresses: "digitalCapture".
     """
 
     state: State
@@ -74,6 +75,7 @@ class CredentialFinding:
     prompt_digest: str | None = None
     watermark_payload: str | None = None
     source_claim_digest: str | None = None
+    source_types: tuple[str, ...] = ()
     signer: str | None = None
     valid_from_us: int | None = None
     valid_until_us: int | None = None

@@ -27,7 +27,7 @@ UNTRUSTED, EXPIRED = "signingCredential.untrusted", "signingCredential.expired"
 alteration."""
 
 EXPIRY = {EXPIRED, "claimSignature.outsideValidity"}
-TEXT_MAX = 300
+TEXT_MAX, ACTIONS_MAX = 300, 100
 
 
 def read(data: bytes, media_type: str, anchors_pem: bytes | None, at: dt.datetime | None = None) -> CredentialFinding:
@@ -139,6 +139,7 @@ def _finding(state: State, reason: str, manifest: dict[str, Any], validity: tupl
         attempt=attempt if isinstance(attempt, int) and not isinstance(attempt, bool) and 0 < attempt < 2**31 else None,
         prompt_digest=_matching(fields.get("prompt_digest"), r"[0-9a-f]{64}"),
         watermark_payload=_matching(_first_value(_assertion(manifest, SOFT_BINDING_LABEL)), r"[0-9a-f]{1,64}"),
+        source_types=_source_types(manifest),
         signer=_short(subject["CN"]) if isinstance(subject, dict) and subject.get("CN") else None,
         valid_from_us=validity[0] if validity else None,
         valid_until_us=validity[1] if validity else None,
@@ -159,6 +160,13 @@ def _assertion(manifest: dict[str, Any], label: str) -> dict[str, Any]:
     assertions = manifest.get("assertions")
     found = assertions.get(label) if isinstance(assertions, dict) else None
     return found if isinstance(found, dict) else {}
+
+
+def _source_types(manifest: dict[str, Any]) -> tuple[str, ...]:
+    stated = [_assertion(manifest, label).get("actions") for label in ("c2pa.actions.v2", "c2pa.actions")]
+    actions = [action for one in stated if isinstance(one, list) for action in one[:ACTIONS_MAX] if isinstance(action, dict)]
+    found = [_matching(action.get("digitalSourceType"), r"https?://[\w./-]{1,100}/[A-Za-z]{1,40}") for action in actions]
+    return tuple(dict.fromkeys(one.rpartition("/")[2] for one in found if one))
 
 
 def _claim_digest(manifest: dict[str, Any]) -> str | None:

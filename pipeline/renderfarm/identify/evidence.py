@@ -5,6 +5,7 @@ In: bytes. Out: `Evidence`. Looks nothing up.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from renderfarm import credential, pictures
 from renderfarm.audit.pictures import Beliefs
 from renderfarm.credential import CredentialFinding
+from renderfarm.pictures import registration
 from renderfarm.watermark import read
 from renderfarm.watermark.types import Reading
 
@@ -23,7 +25,8 @@ class Evidence:
 
     finding: the credential; reading: the watermark, None where no watermark key was given; forms: uint64 (8, 4),
     the PDQ hashes of the mirrored and turned forms; quality: PDQ's, 0..100; colours: the colour thumbnail of
-    `pictures.fingerprint`.
+    `pictures.fingerprint`; digest: SHA-256 of the file, hex; pixels: uint8 (H, W, 3), the picture with a longer side of at most
+    registration.SIDE, for laying it over stored ones.
     """
 
     name: str
@@ -32,6 +35,8 @@ class Evidence:
     forms: NDArray[np.uint64] = field(repr=False)
     quality: int
     colours: str = field(repr=False)
+    digest: str = ""
+    pixels: pictures.Pixels | None = field(default=None, repr=False)
 
     @property
     def payload(self) -> str | None:
@@ -59,4 +64,5 @@ def gather(data: bytes, name: str, beliefs: Beliefs) -> Evidence:
     if beliefs.mark_keys:
         reading = read(picture.pixels, beliefs.mark_keys, search="fast" if believed else "full")
     looks = pictures.fingerprint(picture.pixels)
-    return Evidence(name, finding, reading, pictures.pdq.packed(list(looks.forms)), looks.quality, looks.signature)
+    forms, digest = pictures.pdq.packed(list(looks.forms)), hashlib.sha256(data).hexdigest()
+    return Evidence(name, finding, reading, forms, looks.quality, looks.signature, digest, registration.shrunk(picture.pixels))

@@ -6,10 +6,12 @@ Four kinds of evidence, the strongest first:
    leads to a trusted root certificate and the record lies in a part that a trusted key signed.
 2. *Watermark*: survives re-encoding, scaling and cropping, and carries 44 bits of a hash. In a log of four million
    pictures one picture in four million shares its bits with another, so records that share them are told apart by their
-   looks. A mark can be lifted off one picture and laid over another by whoever tries hard: where the whole picture is
-   there and looks like something else, the answer is a lead.
+   looks. A mark can be lifted off one picture and laid over another by whoever tries hard: so the copy is laid over the
+   stored picture, which also shows what was changed in it.
 3. *Source*: another program edited the picture and kept our credential inside its own: a lead.
 4. *Looks* (PDQ): never more than a lead. Another rendering of the same prompt may look the same.
+
+Where these speak against one another the answer is none of them but the contradiction (`contradictions`).
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from renderfarm.audit.pictures import Beliefs
 from renderfarm.credential import CredentialFinding
 from renderfarm.errors import PictureError
 from renderfarm.identify import lookup
+from renderfarm.identify.contradictions import DIFFERENT, contradictions, shows
 from renderfarm.identify.evidence import Evidence, gather
 from renderfarm.identify.lookup import How, Match
 from renderfarm.keys import Trust
@@ -34,13 +37,16 @@ from renderfarm.records.tables import as_dict
 from renderfarm.storage import Storage
 from renderfarm.watermark.types import Reading
 
-Sureness = Literal["certain", "strong", "lead", "none"]
+Sureness = Literal["certain", "strong", "contradicted", "lead", "none"]
 """`certain`: a believed credential and a believed log agree. `strong`: one thing is missing from that, such as the
-credential, and nothing speaks against it. `lead`: worth a person's look. `none`: nothing found."""
+credential, and nothing speaks against it. `contradicted`: the evidence speaks against itself, as in a forgery. `lead`: worth a person's
+look. `none`: nothing found."""
 
-DIFFERENT = 96
-"""PDQ bits from which two whole pictures do not show the same: four standard deviations below unrelated ones' 128."""
+PART_MIN = 0.25
+"""Share of a copy's area that must show the record's picture for more than a lead: a small part may have been put in."""
 
+WHOLE_COVER = 0.9
+"""From here on a copy is said to show the picture, without how much of it."""
 CLEARER = 16
 """Bits by which the best of several records with one payload must beat the next."""
 
@@ -66,6 +72,7 @@ class Answer:
     trusted: bool
     reason: str
     matches: tuple[Match, ...] = ()
+    contradictions: tuple[str, ...] = ()
     finding: CredentialFinding | None = None
     reading: Reading | None = None
     notes: tuple[str, ...] = ()
@@ -81,6 +88,8 @@ class Answer:
         row["credential"] = _present(dataclasses.asdict(self.finding)) if self.finding else None
         row["watermark"] = _reading_json(self.reading)
         row["matches"] = [{**_match_json(match), "record": as_dict(match.record)} for match in self.matches]
+        row["contradictions"] = list(self.contradictions)
+        row["rendered"] = self.matches[0].rendered if self.matches else None
         row["notes"] = list(self.notes)
         return row
 
@@ -194,6 +203,8 @@ def decide(picture: Evidence, candidates: Sequence[Match]) -> Answer:
         answer = _by_looks(picture, alike)
     if answer is None:
         answer = Answer(picture.name, "none", None, False, _nothing(picture))
+    if against := contradictions(picture, candidates):
+        answer = dataclasses.replace(answer, sureness="contradicted", reason="; ".join(against), contradictions=against)
     others = tuple(match for match in candidates if not _listed(match, answer.matches))
     return dataclasses.replace(answer, finding=picture.finding, reading=picture.reading, matches=answer.matches + _ranked(others))
 
@@ -209,9 +220,6 @@ def _by_credential(picture: Evidence, claimed: Sequence[Match]) -> Answer:
         since = "; its certificate expired since" if picture.finding.state == "expired" else ""
         reason = f"the credential is intact and trusted, and names this record of a trusted log{since}"
         return Answer(picture.name, "certain", "credential", True, reason, ranked)
-    if not believed and _differs(picture, best):
-        reason = "a credential by an untrusted signer names this record, but the picture does not look like it"
-        return Answer(picture.name, "lead", "credential", trusted, reason, ranked)
     lacking = "its signer is not trusted" if not believed else "no trusted key signed the log"
     reason = f"the credential is intact and names this record, but {lacking}"
     return Answer(picture.name, "strong", "credential", trusted, reason, ranked)
@@ -235,12 +243,31 @@ def _by_watermark(picture: Evidence, marked: Sequence[Match]) -> Answer:
         count = 1 + len({_who(match) for match in rivals})
         reason = f"the {key} leads to {count} records with the same 44 bits, and their looks do not decide between them"
         return Answer(picture.name, "lead", "watermark", trusted, reason, ranked)
-    if picture.whole and _differs(picture, best):
-        reason = f"the {key} leads to this record, but the picture does not look like it: the mark may have been copied"
-        return Answer(picture.name, "lead", "watermark", trusted, reason, ranked)
+    shown = shows(picture, best)
     part = "" if picture.whole else "; this copy is cropped, scaled or turned"
-    reason = f"the {key} leads to this record{part}" + ("" if trusted else ", but no trusted key signed the log")
-    return Answer(picture.name, "strong", "watermark", trusted, reason, ranked)
+    if shown is None and not (picture.whole and best.overlay is None):
+        unsure = "how alike they look does not decide" if best.overlay else "the stored picture is not there to be compared"
+        reason = f"the {key} leads to this record{part}; {unsure}{_broken(picture)}"
+        return Answer(picture.name, "lead", "watermark", trusted, reason, ranked)
+    little = best.overlay is not None and best.overlay.cover < PART_MIN
+    log = "" if trusted else ", but no trusted key signed the log"
+    reason = f"the {key} leads to this record{log}{part}{_changed(best)}{_broken(picture)}"
+    return Answer(picture.name, "lead" if little else "strong", "watermark", trusted, reason, ranked)
+
+
+def _changed(match: Match) -> str:
+    """How the copy differs from the stored picture, as the end of a sentence."""
+    if match.overlay is None:
+        return ""
+    cover, places = match.overlay.cover, len(match.overlay.altered)
+    said = f"; {cover:.0%} of it shows that picture" if cover < WHOLE_COVER else ""
+    where = "one place" if places == 1 else f"{places} places"
+    return said + (f"; it differs in {where}, {match.overlay.altered_share:.1%} of what both show" if places else "")
+
+
+def _broken(picture: Evidence) -> str:
+    """That a credential is there and broken, as the end of a sentence."""
+    return f"; its credential is broken: {picture.finding.reason}" if picture.finding.state == "invalid" else ""
 
 
 def _by_source(picture: Evidence, made_from: Sequence[Match]) -> Answer:
@@ -255,7 +282,7 @@ def _by_looks(picture: Evidence, alike: Sequence[Match]) -> Answer:
     best = ranked[0]
     colours = {True: " and so do its colours", False: ", in other colours", None: ""}[best.colours]
     bits = f"{best.distance} of 256 bits differ"
-    reason = f"neither credential nor watermark; its shape is like this record's ({bits}){colours}"
+    reason = f"neither credential nor watermark; its shape is like this record's ({bits}){colours}{_broken(picture)}"
     return Answer(picture.name, "lead", "likeness", best.log == "trusted", reason, ranked)
 
 
@@ -277,7 +304,7 @@ def _nothing(picture: Evidence) -> str:
 
 
 def _better(first: Answer | None, second: Answer) -> Answer:
-    order = ("certain", "strong", "lead", "none")
+    order = ("certain", "strong", "contradicted", "lead", "none")
     return second if first is None or order.index(second.sureness) < order.index(first.sureness) else first
 
 
@@ -300,10 +327,6 @@ def _listed(match: Match, matches: Sequence[Match]) -> bool:
     return any((match.output, *_who(match)) == (other.output, *_who(other)) for other in matches)
 
 
-def _differs(picture: Evidence, match: Match) -> bool:
-    return match.distance is not None and match.distance >= DIFFERENT
-
-
 def _clearer(picture: Evidence, best: Match, next_best: Match) -> bool:
     if not picture.whole or best.distance is None or next_best.distance is None:
         return False
@@ -321,8 +344,9 @@ def _reading_json(reading: Reading | None) -> dict[str, Any] | None:
 
 
 def _match_json(match: Match) -> dict[str, Any]:
-    names = ("how", "output", "part", "log", "distance", "colours", "claim_holds", "outcome")
-    return {**{name: getattr(match, name) for name in names}, "review": as_dict(match.review) if match.review else None}
+    names = ("how", "output", "part", "log", "distance", "colours", "claim_holds", "outcome", "rendered")
+    overlay = dataclasses.asdict(match.overlay) if match.overlay else None
+    return {**{name: getattr(match, name) for name in names}, "overlay": overlay, "review": as_dict(match.review) if match.review else None}
 
 
 def _present(row: dict[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ pass and little memory. What is found are candidates: `identify` decides between
 
 from __future__ import annotations
 
+import hashlib
 import heapq
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,11 +17,14 @@ import numpy as np
 
 from renderfarm.audit.fanout import FanOut, chunked, reachable, storage_here
 from renderfarm.checks.duplicates import confirms
+from renderfarm.credential.claim import timestamp
+from renderfarm.errors import NotStored, PictureError
 from renderfarm.identify.evidence import Evidence
 from renderfarm.keys import Trust
 from renderfarm.log import parts, reading
-from renderfarm.pictures import hamming, pdq
+from renderfarm.pictures import BYTES_MAX, decode, hamming, pdq
 from renderfarm.pictures.fingerprints import forms_of_signature, planes_of
+from renderfarm.pictures.registration import Overlay, lay_over
 from renderfarm.records.canonical import claim_digest
 from renderfarm.records.tables import from_table, review_rows
 from renderfarm.schema import Record, is_review
@@ -36,7 +40,7 @@ LogState = Literal["trusted", "self-consistent", "damaged"]
 """Of the part that holds a record: signed by a key we trust; signed by some key, and unaltered since; neither."""
 
 COLUMNS = ("kind", "statement", "claim_digest", "watermark_payload", "pdq", "pdq_quality")
-LEADS_MAX = 5
+LEADS_MAX, OVERLAYS_MAX = 5, 4
 SPREAD_FROM_BYTES = 128 << 20
 """Below this much Parquet, half a million records, starting processes takes longer than it saves."""
 CHUNK = 32
@@ -64,11 +68,28 @@ class Match:
     record: Record
     review: Record | None = None
     """The newest word of a person on this attempt, from a part that verified."""
+    overlay: Overlay | None = None
+    """The copy laid over the stored picture; None where that is gone, altered, or not looked for."""
 
     @property
     def outcome(self) -> str | None:
         """What became of the attempt: a person's word, else the checks'."""
         return (self.review or self.record).outcome
+
+    @property
+    def rendered(self) -> str:
+        """When the attempt was finished, by the log: ISO 8601, UTC."""
+        return timestamp(self.record.finished_us)
+
+    @property
+    def file_sha256(self) -> str | None:
+        """Of the stored file, hex."""
+        return (self.review or self.record).file_sha256 or self.record.file_sha256
+
+    @property
+    def object_key(self) -> str | None:
+        """Where the picture lies: a review may have moved it."""
+        return (self.review or self.record).object_key or self.record.object_key
 
 
 @dataclass(slots=True)
@@ -135,7 +156,31 @@ def matches(
             (record,) = from_table(whole.table.slice(row, 1))
             matched[place].append(_match(pictures[place], how, storage.uri, number, log, record))
     words = _reviews(storage, reviewed, {match.record.image_id for candidates in matched for match in candidates})
-    return [[replace(match, review=words.get(match.record.claim_digest or "")) for match in candidates] for candidates in matched], notes
+    judged = [[replace(match, review=words.get(match.record.claim_digest or "")) for match in candidates] for candidates in matched]
+    return [_laid_over(storage, picture, candidates) for picture, candidates in zip(pictures, judged, strict=True)], notes
+
+
+def _laid_over(storage: Storage, picture: Evidence, candidates: list[Match]) -> list[Match]:
+    """The candidates that credential or mark name, the copy laid over the nearest few of them: a forger can name many."""
+    named = [match for match in candidates if match.how in ("credential", "watermark")]
+    nearest = sorted(named, key=lambda match: (match.log != "trusted", 256 if match.distance is None else match.distance))[:OVERLAYS_MAX]
+    return [replace(match, overlay=_overlay(storage, picture, match)) if match in nearest else match for match in candidates]
+
+
+def _overlay(storage: Storage, picture: Evidence, match: Match) -> Overlay | None:
+    if picture.pixels is None or match.file_sha256 is None or match.object_key is None:
+        return None
+    if picture.digest == match.file_sha256:
+        return Overlay(1.0, 1.0)
+    try:
+        data = storage.get(match.object_key, BYTES_MAX)
+        if hashlib.sha256(data).hexdigest() != match.file_sha256:
+            return None
+        original = decode(data)
+    except (NotStored, PictureError):
+        return None
+    place = picture.reading.geometry if picture.reading else None
+    return lay_over(picture.pixels, original, place.scale if place else None)
 
 
 def _everything(storage: Storage, pictures: Sequence[Evidence], fan_out: FanOut | None) -> _Pass:
@@ -144,7 +189,8 @@ def _everything(storage: Storage, pictures: Sequence[Evidence], fan_out: FanOut 
     if fan_out is None or listing.size < SPREAD_FROM_BYTES or not reachable(storage):
         return _one_pass(storage.uri, reading.decoded(storage, listing.numbers, _columns, with_values=False), pictures)
     together = _Pass([_Sought() for _ in pictures])
-    for later in fan_out(ScanParts(storage.uri, tuple(pictures)), chunked(listing.numbers, CHUNK)):
+    bare = tuple(replace(picture, pixels=None) for picture in pictures)  # a scan of the log looks at no pixels
+    for later in fan_out(ScanParts(storage.uri, bare), chunked(listing.numbers, CHUNK)):
         for mine, theirs in zip(together.sought, later.sought, strict=True):
             mine.take(theirs)
         together.reviewed.extend(later.reviewed)
