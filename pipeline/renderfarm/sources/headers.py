@@ -202,7 +202,7 @@ def _said(names: Sequence[str], targets: Sequence[str | None]) -> list[str]:
 
 
 def _tag(name: str) -> str:
-    return re.sub(r"[\s.\-]+", "_", name.strip().lower()).strip("_") or "column"
+    return re.sub(r"[\s.:*?()\-]+", "_", name.strip().lower()).strip("_") or "column"
 
 
 def _quoted(name: str) -> str:
