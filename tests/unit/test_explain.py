@@ -76,9 +76,9 @@ def test_what_is_warned_of_the_source_stands_above_the_rows(tmp_path: Path) -> N
 def test_a_check_that_cannot_run_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = tmp_path / "b.txt"
     source.write_text("a mug\n")
-    said = ["--set=checks.safety.enabled=true", f"--set=checks.safety.weights={tmp_path / 'none'}"]
+    said = [f"--set=checks.counts.weights={tmp_path / 'none'}"]
     assert main(["brief", str(source), "--job", str(JOB), *FEW, *said]) == 0
-    assert re.search(r"check safety: will not run: could not be loaded", capsys.readouterr().out)
+    assert re.search(r"check counts: will not run: ", capsys.readouterr().out)
 
 
 def test_nothing_of_a_brief_is_markup(tmp_path: Path) -> None:
