@@ -77,6 +77,10 @@ CAPITALS = re.compile(
     rf"(?P<words>{_IN_CAPITALS}(?:(?:, ?| )(?:and |und |et |y |e |en |i )?{_IN_CAPITALS})*)(?![\w'’])"
 )
 """`the word LOVE`, `the letters A, B and C`: in capitals, without quotation marks."""
+BLANKLESS_UNQUOTED = re.compile(
+    r"(?:写着|寫著|写有|印着|印有|刻着|と書かれた|라고 적힌)\s*[：:]\s*(?P<words>[^\s，。；,;\"“”「」『』]{1,30})"
+)
+"""`杯子上写着：妈妈`, the same way."""
 CALLED = re.compile(r"(?:boats?|ships?|trains?|yachts?|vessels?|\w*schiffe?|\w*boot|bateau|navire|barco|nave|barca|navio|schip|statek)$")
 """What is known by a name, and may bear it."""
 FOLLOWING = re.compile(

@@ -121,7 +121,7 @@ def _unquoted(prompt: str) -> Lettering | None:
             return Lettering(rest, "prompt", prompt[match.start() : match.end()].strip())
         if rest and not match["facts"] and not match["fakta"]:
             return Lettering(None, "", "", (_bare(prompt[match.start() : match.end()].strip(), ENDS.split(rest)[0]),))
-    if (match := cues.CAPITALS.search(prompt)) is not None:
+    if (match := cues.CAPITALS.search(prompt) or (colon and cues.BLANKLESS_UNQUOTED.search(prompt)) or None) is not None:
         return Lettering(None, "", "", (_bare(prompt[match.start() : match.start("words")].strip(), match["words"]),))
     if (match := cues.SENTENCE_FIRST.match(prompt)) is not None:
         return Lettering(match["words"], "prompt", prompt[match.start() : match.end()].strip())
