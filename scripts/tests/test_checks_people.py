@@ -93,16 +93,16 @@ def test_hands_beyond_the_edge_are_not_expected() -> None:
 @pytest.mark.parametrize(
     ("people", "palm", "kept"),
     [
-        (People((Face(0.9, Box(80, 80, 160, 160)),)), Palm(0.95, 120, 120, 40, 0), 0),
-        (People((Face(0.9, Box(80, 80, 160, 160)),)), Palm(0.95, 320, 320, 40, 0), 1),
-        (People((), (body(),)), Palm(0.95, 210, 380, 40, 0), 0),
-        (People((), (body(),)), Palm(0.6, 100, 270, 30, np.pi), 1),
-        (People(), Palm(0.6, 100, 270, 30, np.pi), 0),
-        (People(), Palm(0.95, 100, 270, 30, np.pi), 1),
+        (People((Face(0.9, Box(80, 80, 160, 160)),)), Palm(0.95, 120, 120, 40, 0), []),
+        (People((Face(0.9, Box(80, 80, 160, 160)),)), Palm(0.95, 320, 320, 40, 0), [0.5]),
+        (People((), (body(),)), Palm(0.95, 210, 380, 40, 0), []),
+        (People((), (body(),)), Palm(0.6, 100, 270, 30, np.pi), [0.5]),
+        (People(), Palm(0.6, 100, 270, 30, np.pi), [0.8]),
+        (People(), Palm(0.95, 100, 270, 30, np.pi), [0.5]),
     ],
 )
-def test_faces_and_feet_are_no_hands_and_a_wrist_vouches_for_a_palm(people: People, palm: Palm, kept: int) -> None:
-    assert len(find(Palms(palm), people, PICTURE).palms) == kept
+def test_faces_and_feet_are_no_hands_and_a_wrist_vouches_for_a_palm(people: People, palm: Palm, kept: list[float]) -> None:
+    assert [needed for _, needed in find(Palms(palm), people, PICTURE).palms] == kept
 
 
 def test_one_look_serves_all_who_ask_about_a_picture() -> None:
