@@ -74,7 +74,8 @@ def test_a_wrist_says_where_its_hand_hangs() -> None:
 
 
 def test_a_hand_that_is_expected_and_unreadable_is_flagged_and_boxed_never_rejected() -> None:
-    check = HandsCheck(HandsSettings(on_fail="reject"), Palms(), Seen(body()))
+    palms = [Palm(0.6, x, 265, 30, np.pi) for x in (100, 300)]
+    check = HandsCheck(HandsSettings(on_fail="reject"), Palms(*palms), Seen(body()))
     verdict = check.check(PICTURE, ROW)
     assert verdict.outcome == "flagged" and verdict.score == 0.3 and len(verdict.boxes) == 2
     assert "the hand on the left is expected and cannot be made out" in verdict.reason
@@ -82,12 +83,18 @@ def test_a_hand_that_is_expected_and_unreadable_is_flagged_and_boxed_never_rejec
 
 @pytest.mark.parametrize("hidden", [body(0.3), replace(body(), score=0.4)])
 def test_a_hand_that_may_be_hidden_is_not_expected(hidden: Body) -> None:
-    verdict = HandsCheck(HandsSettings(), Palms(), Seen(hidden)).check(PICTURE, ROW)
+    verdict = HandsCheck(HandsSettings(), Palms(Palm(0.6, 100, 265, 30, np.pi)), Seen(hidden)).check(PICTURE, ROW)
     assert (verdict.outcome, verdict.reason) == ("not_run", "people are in the picture, and no hand is seen")
 
 
-def test_hands_beyond_the_edge_are_not_expected() -> None:
-    assert not find(Palms(), People((), (body(),)), PICTURE[:260]).expected
+def test_a_wrist_without_anything_like_a_palm_hides_its_hand_and_is_looked_at_all_the_same() -> None:
+    assert [place.promised for place in find(Palms(), People((), (body(),)), PICTURE)] == [0, 0]
+    assert HandsCheck(HandsSettings(), Palms(), Seen(body())).check(PICTURE, ROW).outcome == "not_run"
+    assert HandsCheck(HandsSettings(), Palms(presence=0.99), Seen(body())).check(PICTURE, ROW).outcome != "not_run"
+
+
+def test_hands_beyond_the_edge_are_not_looked_for() -> None:
+    assert not find(Palms(), People((), (body(),)), PICTURE[:260])
 
 
 @pytest.mark.parametrize(
@@ -102,7 +109,7 @@ def test_hands_beyond_the_edge_are_not_expected() -> None:
     ],
 )
 def test_faces_and_feet_are_no_hands_and_a_wrist_vouches_for_a_palm(people: People, palm: Palm, kept: list[float]) -> None:
-    assert [needed for _, needed in find(Palms(palm), people, PICTURE).palms] == kept
+    assert [place.needed for place in find(Palms(palm), people, PICTURE) if place.square == palm.square] == kept
 
 
 def test_one_look_serves_all_who_ask_about_a_picture() -> None:

@@ -1,11 +1,12 @@
 """Malformed hands, where people may be in the picture: how many fingers the outline shows, and whether the networks agree with themselves.
 
 Every picture gets one look for people (`people`) and one run of the palm detector; each wrist that is seen gets a look of its own
-(`handsearch`). A hand that an arm promises and that no network can read is flagged: of all that was tried, the one signal that tells
-malformed hands better than chance on unseen pictures. Where the networks for people are missing, the row's words decide how closely is
-looked. Each hand is then read three times, from slightly moved crops, and its outline is counted (`silhouette`). What the landmark network
-does not take for a hand is none: faces and bellies were, and were called malformed. What is too small or too dark to judge is not judged.
-One finger too many is certain; everything else may be a pose, and is a doubt that rejects no picture.
+(`handsearch`). Each hand is then read three times, from slightly moved crops, and its outline is counted (`silhouette`). What the
+landmark network does not take for a hand is none: faces and bellies were, and were called malformed. A palm that an arm promises and that
+the network cannot read is flagged for a person. What is too small or too dark is not judged. One finger too many is certain; everything
+else may be a pose, and is a doubt that rejects no picture. Without the networks for people the row's words say how closely is looked.
+
+What it can't do: say which hand is malformed. On unseen pictures no evidence here does so better than chance (`scripts/bench/RESULTS.md`).
 
 What was measured (`scripts/bench/checks.py`; drawn: 4, 6, 7 and fused against 5 fingers; melted: 24 real hands against 72 strongly warped
 copies of them; 6 weakly malformed pictures): mean presence .95 / .92 / .48, disagreement between crops .85 / .97 / .74, outline .97 on
@@ -159,18 +160,13 @@ class HandsCheck:
 
 def _hands(reader: HandReader, people: People, image: Image, tiles: Sequence[int]) -> list[Hand]:
     """The hands, surest first, then those that a wrist promises. What the landmark network takes for no hand is none: a face, a belly."""
-    found = find(reader, people, image, tiles)
-    looked = [(_read(reader, image, palm.square), needed) for palm, needed in found.palms]
-    hands = [hand for hand, needed in looked if hand.presence >= needed]
-    for wrist in found.expected:
-        if not _clear(image, wrist.square):
-            continue
-        first = reader.joints(image, wrist.square)
-        hands.append(
-            _read(reader, image, wrist.square)
-            if first.presence >= PRESENCE_LOW
-            else Hand(first.presence, 0.0, None, _square_box(image, wrist.square), unread=wrist.seen)
-        )
+    hands = []
+    for place in find(reader, people, image, tiles):
+        hand = _read(reader, image, place.square)
+        if hand.presence >= place.needed:
+            hands.append(hand)
+        elif place.promised and _clear(image, place.square):
+            hands.append(Hand(hand.presence, 0.0, None, _square_box(image, place.square), unread=place.promised))
     return hands
 
 

@@ -1,7 +1,8 @@
 """Where the hands of a picture are, and where one should be: palms that the detector finds, and wrists of the bodies that `people` sees.
 
 A palm alone must be surer than one at a wrist. Faces, ears and feet are no hands: a palm inside a face or at a foot counts only where a
-wrist is as well. Each wrist that is seen gets a look of its own, larger; one without any palm is a place where a hand is expected.
+wrist is as well. Each wrist that is seen gets a look of its own, larger. One without anything like a palm hides its hand more often than
+not (in a pocket, under an arm: 9 of 14), so it promises none.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from renderfarm.checks.base import Image
-from renderfarm.checks.palms import HandReader, Palm, distinct
+from renderfarm.checks.palms import HandReader, Palm, Square, distinct
 from renderfarm.checks.people import Face, People, Wrist
 
 PALM_FOUND, PALM_AT_WRIST, PALM_SURE = 0.3, 0.5, 0.7
@@ -29,15 +30,15 @@ HANDS_MAX = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """Palms, surest first, at most `HANDS_MAX`, each with the presence that makes it a hand; and the wrists, surely seen and
-    large enough, at which none is."""
+class Place:
+    """Where to read a hand: its square, the presence that makes it one, and how surely (0..1) an arm promises this palm."""
 
-    palms: tuple[tuple[Palm, float], ...]
-    expected: tuple[Wrist, ...]
+    square: Square
+    needed: float
+    promised: float = 0.0
 
 
-def find(reader: HandReader, people: People, image: Image, tiles: Sequence[int] = ()) -> Found:
+def find(reader: HandReader, people: People, image: Image, tiles: Sequence[int] = ()) -> list[Place]:
     """Looks through uint8 (H, W, 3); `tiles`: where no people are seen, in that many tiles a side as well."""
     wrists = [wrist for body in people.bodies for wrist in body.wrists() if wrist.seen >= WRIST_SEEN and _inside(wrist, image)]
     feet = [tuple(foot) for body in people.bodies for foot in body.feet()]
@@ -45,13 +46,13 @@ def find(reader: HandReader, people: People, image: Image, tiles: Sequence[int] 
     for wrist in wrists:
         if wrist.square.side >= SIDE_MIN and not any(palm.score >= PALM_AT_WRIST and _at(palm, wrist) for palm in palms):
             palms += [palm for palm in _around(reader, wrist, image) if _at(palm, wrist)]
-    kept = distinct(palms)[:HANDS_MAX]
-    needed = [
-        PRESENCE_LOW if palm.score >= (PALM_AT_WRIST if any(_at(palm, wrist) for wrist in wrists) else PALM_SURE) else PRESENCE_SURE
-        for palm in kept
-    ]
-    lonely = [wrist for wrist in wrists if wrist.seen >= WRIST_SURE and not any(_at(palm, wrist) for palm in kept)]
-    return Found(tuple(zip(kept, needed, strict=True)), tuple(wrist for wrist in lonely if wrist.square.side >= SIDE_MIN))
+    places = []
+    for palm in distinct(palms)[:HANDS_MAX]:
+        seen = max((wrist.seen for wrist in wrists if _at(palm, wrist)), default=0.0)
+        needed = PRESENCE_LOW if palm.score >= (PALM_AT_WRIST if seen else PALM_SURE) else PRESENCE_SURE
+        places.append(Place(palm.square, needed, seen if seen >= WRIST_SURE else 0.0))
+    lonely = [wrist for wrist in wrists if wrist.seen >= WRIST_SURE and not any(_at(palm, wrist) for palm in palms)]
+    return places + [Place(wrist.square, PRESENCE_LOW) for wrist in lonely if wrist.square.side >= SIDE_MIN]
 
 
 def _around(reader: HandReader, wrist: Wrist, image: Image) -> list[Palm]:
