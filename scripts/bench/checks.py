@@ -5,7 +5,7 @@ edits against other seeds and other colours, pasted copies, hands with four, six
 real pictures: columns path, label, prompt, expected_text; the path's first folder (text, copies, hands) names the check. `--index N` times
 the self-join of N hashes, half of them near another. `--plots DIR` draws a ROC curve a set. Prints a table and ends with one JSON line;
 where a set has fewer than 100 good pictures, "k of n" is what counts and its 95 % interval is in the JSON. `--only copies`: those alone.
-`--sets NAME` measures on real pictures of public repositories instead, by splits that share no source and family (`sets.py`).
+`--sets NAME` measures on real pictures of public repositories instead, by splits that share no source and family (`splits.py`).
 
     python scripts/bench/checks.py --count 1000 --labels labels.csv --index 1000000 --plots roc
 """
@@ -43,8 +43,8 @@ from renderfarm.checks.text import TextCheck
 from renderfarm.job.checks import ChecksSettings, CopiesSettings, DuplicatesSettings, HandsSettings, TextSettings
 from renderfarm.pictures import Fingerprint, HammingIndex, fingerprint, pdq
 from renderfarm.schema import PromptRow, Verdict
-from scripts.bench import drawn, drawn_hands, sets
-from scripts.bench.sets import interval
+from scripts.bench import drawn, drawn_hands, splits
+from scripts.bench.splits import interval
 
 Sample = tuple[drawn.Picture, PromptRow, bool]
 """Picture, row, and whether the check should accept it."""
@@ -305,15 +305,15 @@ def _on_sets(args: argparse.Namespace) -> int:
     rows = []
     try:
         for name in args.sets:
-            lines = sets.read(name)
+            lines = splits.read(name)
             if args.bring:
-                sets.bring([line for line in lines if line.split == args.split], args.pictures, args.clones)
+                splits.bring([line for line in lines if line.split == args.split], args.pictures, args.clones)
             if name not in checks:
-                raise sets.SetsFault(f"{name}: no check of one picture by default (those: {', '.join(sorted(checks))})")
+                raise splits.SetsFault(f"{name}: no check of one picture by default (those: {', '.join(sorted(checks))})")
             checks[name].prepare()
-            rows.append(sets.measure(checks[name], lines, args.split, args.pictures))
+            rows.append(splits.measure(checks[name], lines, args.split, args.pictures))
             print("  ".join(f"{key} {value}" for key, value in rows[-1].items()), flush=True)
-    except sets.SetsFault as fault:
+    except splits.SetsFault as fault:
         print(fault, file=sys.stderr)
         return 2
     print(json.dumps({"bench": "checks", "machine": platform.machine(), "rows": rows}))

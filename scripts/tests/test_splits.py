@@ -11,13 +11,13 @@ from PIL import Image as PillowImage
 
 from renderfarm.checks.base import Image
 from renderfarm.schema import PromptRow, Verdict
-from scripts.bench import sets
+from scripts.bench import splits
 
 COMMIT = "0" * 40
 
 
 def _write(folder: Path, *lines: str) -> Path:
-    (folder / "spots.csv").write_text("\n".join([",".join(sets.COLUMNS), *lines]) + "\n", encoding="utf-8")
+    (folder / "spots.csv").write_text("\n".join([",".join(splits.COLUMNS), *lines]) + "\n", encoding="utf-8")
     return folder
 
 
@@ -25,9 +25,9 @@ def _csv(path: str, split: str = "held", family: str = "FLUX", label: str = "rig
     return f"owner/name,{commit},{path},{split},{family},{label},{box},,,"
 
 
-@pytest.mark.parametrize("path", sorted(sets.FOLDER.glob("*.csv")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(splits.FOLDER.glob("*.csv")), ids=lambda path: path.stem)
 def test_the_sets_of_the_project_share_no_source_and_family(path: Path) -> None:
-    assert {line.split for line in sets.read(path.stem)} >= {"held"}
+    assert {line.split for line in splits.read(path.stem)} >= {"held"}
 
 
 @pytest.mark.parametrize(
@@ -43,12 +43,12 @@ def test_the_sets_of_the_project_share_no_source_and_family(path: Path) -> None:
     ],
 )
 def test_a_set_that_nothing_can_be_measured_on_is_refused(tmp_path: Path, lines: list[str], says: str) -> None:
-    with pytest.raises(sets.SetsFault, match=says):
-        sets.read("spots", _write(tmp_path, *lines))
+    with pytest.raises(splits.SetsFault, match=says):
+        splits.read("spots", _write(tmp_path, *lines))
 
 
 def test_one_source_may_hold_two_families_in_two_splits(tmp_path: Path) -> None:
-    assert len(sets.read("spots", _write(tmp_path, _csv("a.png", "held", "FLUX"), _csv("b.png", "tuned", "SDXL")))) == 2
+    assert len(splits.read("spots", _write(tmp_path, _csv("a.png", "held", "FLUX"), _csv("b.png", "tuned", "SDXL")))) == 2
 
 
 class Spots:
@@ -73,13 +73,13 @@ def test_pictures_are_brought_by_git_and_judged_once_each(tmp_path: Path) -> Non
         subprocess.run([*git, *words], check=True)
     commit = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
     labels = [("a.png", "good", "1 2 3 4"), ("b.png", "good", ""), ("c.png", "good", ""), ("c.png", "malformed", "0 0 9 9")]
-    lines = sets.read("spots", _write(tmp_path, *(_csv(path, label=label, commit=commit, box=box) for path, label, box in labels)))
-    with pytest.raises(sets.SetsFault, match="add --bring"):
-        sets.measure(Spots(), lines, "held", tmp_path / "pictures")
-    assert sets.bring(lines, tmp_path / "pictures", tmp_path / "clones") == 3
-    assert sets.bring(lines, tmp_path / "pictures", tmp_path / "clones") == 0
-    row = sets.measure(Spots(), lines, "held", tmp_path / "pictures")
+    lines = splits.read("spots", _write(tmp_path, *(_csv(path, label=label, commit=commit, box=box) for path, label, box in labels)))
+    with pytest.raises(splits.SetsFault, match="add --bring"):
+        splits.measure(Spots(), lines, "held", tmp_path / "pictures")
+    assert splits.bring(lines, tmp_path / "pictures", tmp_path / "clones") == 3
+    assert splits.bring(lines, tmp_path / "pictures", tmp_path / "clones") == 0
+    row = splits.measure(Spots(), lines, "held", tmp_path / "pictures")
     assert (row["n"], row["recall"], row["refused"]) == (3, "1 of 1 1.000 [0.207, 1.000]", "0 of 2 0.000 [0.000, 0.658]")
     assert row["flagged"].startswith("1 of 2 0.500")
-    with pytest.raises(sets.SetsFault, match="git show"):
-        sets.bring(sets.read("spots", _write(tmp_path, _csv("d.png", commit=commit))), tmp_path / "pictures", tmp_path / "clones")
+    with pytest.raises(splits.SetsFault, match="git show"):
+        splits.bring(splits.read("spots", _write(tmp_path, _csv("d.png", commit=commit))), tmp_path / "pictures", tmp_path / "clones")
