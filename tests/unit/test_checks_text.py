@@ -147,6 +147,7 @@ class Told(LetterReader):
         ([("Hcllo", 0.99)], [("Hcllo", 0.99)], "rejected"),
         ([("Hcllo", 0.8)], [("Hcllo", 0.8)], "flagged"),  # curved, script, worn: the reader is not sure
         ([("Hcllo", 0.8)], [("Heello", 0.8)], "rejected"),
+        ([("Hcclo", 0.8)], [("Hcclo", 0.8)], "rejected"),  # malformed: more than a slip
         ([], [], "rejected"),
     ],
 )

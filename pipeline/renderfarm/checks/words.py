@@ -23,7 +23,7 @@ from renderfarm.schema import Box
 DILUTION = 8
 UNEXPECTED_WEIGHT, DOUBLED_WEIGHT, ONE_FAULT = 0.5, 0.8, 0.15
 PENALTY_MAX = 0.6
-LITTLE = 3
+SLIPS = 1
 SURE, UNSURE = 0.95, 0.6
 """Confidence of the reader from which an unexpected word counts fully, and up to which not at all."""
 
@@ -137,10 +137,11 @@ def compare(expected: str, lines: Sequence[Line], prompt: str = "") -> TextCompa
 
 
 def doubted(found: TextComparison, expected: str, lines: Sequence[Line]) -> bool:
-    """Whether all that is wrong may be the reader's doing, or meant: words that it was not sure of, as in curved, script and worn lettering
-    (with them a little word that it may have run together with one), and wanted words that stand elsewhere again, as on a second shirt."""
+    """Whether all that is wrong may be the reader's doing, or meant: a letter in words that it was not sure of, as in curved, script and
+    worn lettering, and wanted words that stand elsewhere again, as on a second shirt."""
     read = [*(r for _, r in found.misspelt), *found.unexpected]
-    if found.stuttered or not (read or found.doubled) or sum(len(w.key) for w in found.missing) > (LITTLE if read else 0):
+    slips = sum(distance(want.key, r.key) for want, r in found.misspelt)
+    if found.stuttered or found.missing or slips > SLIPS or not (read or found.doubled):
         return False
     return all(lines[w.line].confidence < SURE for w in read) and _stands_again(found.doubled, expected, lines)
 
