@@ -20,7 +20,7 @@ from renderfarm.checks.people import Face, People, Wrist
 PALM_FOUND, PALM_AT_WRIST, PALM_SURE = 0.3, 0.5, 0.7
 """A palm worth a look; from here on, at a wrist and anywhere, `PRESENCE_LOW` makes it a hand, else `PRESENCE_SURE` does."""
 PRESENCE_LOW, PRESENCE_SURE = 0.5, 0.8
-"""Of 324 labelled crops (`scripts/bench/sets/hands.csv`) 98 to 99 of 100 that pass are hands, and three of four hands pass."""
+"""Of the tuned crops of `scripts/bench/sets/hands.csv` 98 to 99 of 100 that pass are hands, and three of four hands pass."""
 WRIST_SEEN, WRIST_SURE = 0.5, 0.9
 REACH, AROUND = 0.5, 1.5
 """A palm belongs to a wrist whose square's middle is within half a side; the look around a wrist is so many squares wide."""
