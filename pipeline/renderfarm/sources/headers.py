@@ -102,7 +102,7 @@ def understood(names: Sequence[str], mapping: Mapping[str, str], where: str, nee
     ranks = [_rank(name, target, mapping) for name, target in zip(names, targets, strict=True)]
     best: dict[str, int] = {}
     for target, rank in zip(targets, ranks, strict=True):
-        if target in _OWN.values():
+        if target is not None and target in _OWN.values():
             best[target] = max(best.get(target, 0), rank)
     targets = [
         f"{TAG_PREFIX}{_tag(name)}" if target and rank < best.get(target, 0) else target
