@@ -30,7 +30,7 @@ HANDS_MAX = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class HandPlace:
     """Where to read a hand: its square, the presence that makes it one, and how surely (0..1) an arm promises this palm."""
 
     square: Square
@@ -38,7 +38,7 @@ class Place:
     promised: float = 0.0
 
 
-def find(reader: HandReader, people: People, image: Image, tiles: Sequence[int] = ()) -> list[Place]:
+def find(reader: HandReader, people: People, image: Image, tiles: Sequence[int] = ()) -> list[HandPlace]:
     """Looks through uint8 (H, W, 3); `tiles`: where no people are seen, in that many tiles a side as well."""
     wrists = [wrist for body in people.bodies for wrist in body.wrists() if wrist.seen >= WRIST_SEEN and _inside(wrist, image)]
     feet = [tuple(foot) for body in people.bodies for foot in body.feet()]
@@ -50,9 +50,9 @@ def find(reader: HandReader, people: People, image: Image, tiles: Sequence[int] 
     for palm in distinct(palms)[:HANDS_MAX]:
         seen = max((wrist.seen for wrist in wrists if _at(palm, wrist)), default=0.0)
         needed = PRESENCE_LOW if palm.score >= (PALM_AT_WRIST if seen else PALM_SURE) else PRESENCE_SURE
-        places.append(Place(palm.square, needed, seen if seen >= WRIST_SURE else 0.0))
+        places.append(HandPlace(palm.square, needed, seen if seen >= WRIST_SURE else 0.0))
     lonely = [wrist for wrist in wrists if wrist.seen >= WRIST_SURE and not any(_at(palm, wrist) for palm in palms)]
-    return places + [Place(wrist.square, PRESENCE_LOW) for wrist in lonely if wrist.square.side >= SIDE_MIN]
+    return places + [HandPlace(wrist.square, PRESENCE_LOW) for wrist in lonely if wrist.square.side >= SIDE_MIN]
 
 
 def _around(reader: HandReader, wrist: Wrist, image: Image) -> list[Palm]:
