@@ -102,7 +102,7 @@ commercial use needs `accept_licence: true`. What each mode costs and gains is o
 `ladder: [{after: 2, steps: 30, guidance: 8, negative_prompt: "…"}]` renders an image differently after so many rejections, never with
 less than its row asks for; id and seeds stay, and the record says what was used. Objects are counted with the starter weights, or with
 Grounding DINO or OWLv2 weights that `counts.weights` names. Hands are judged where five networks are installed: `scripts/setup` tries,
-else `python -m renderfarm.checks.handmodels`. `safety` and `score` (weights on disk) and `judge` (an OpenAI-compatible endpoint) are off by
+else `python -m renderfarm.people.weights`. `safety` and `score` (weights on disk) and `judge` (an OpenAI-compatible endpoint) are off by
 default. A check of your own goes under `plugins`: [Python](python.md#a-check-of-your-own).""",
     "commit": "After a crash at most this much, and the units in flight, is rendered again.",
     "farm": """\

@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from renderfarm.checks import handmodels
 from renderfarm.checks.base import Image
 from renderfarm.checks.hands import Hand, HandsCheck, assess, people_likely
-from renderfarm.checks.palms import HandReader, Joints, Palm, Square
-from renderfarm.checks.silhouette import Silhouette, palm_length, silhouette, stretched
 from renderfarm.errors import WeightsError
 from renderfarm.job.checks import HandsSettings
+from renderfarm.people import weights
+from renderfarm.people.palms import HandReader, Joints, Palm, Square
+from renderfarm.people.silhouette import Silhouette, palm_length, silhouette, stretched
 from renderfarm.schema import Box, ObjectCount, PromptRow
 from scripts.bench import drawn, drawn_hands
 
@@ -149,7 +149,7 @@ def test_without_the_networks_the_check_says_so_and_what_to_do(tmp_path: Path) -
     verdict = check.check(image, WAVING)
     assert verdict.outcome == "not_run"
     assert verdict.reason.startswith("people may be in the picture; the networks for hands are not there")
-    assert "python -m renderfarm.checks.handmodels" in verdict.reason
+    assert "python -m renderfarm.people.weights" in verdict.reason
 
 
 def test_files_from_elsewhere_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,27 +158,27 @@ def test_files_from_elsewhere_are_refused(tmp_path: Path, monkeypatch: pytest.Mo
     with zipfile.ZipFile(wheel, "w") as archive:
         archive.writestr("mediapipe/modules/palm_detection/palm_detection_full.tflite", b"other")
     with pytest.raises(WeightsError, match="expected 05dc4a9e"):
-        handmodels.unpack(wheel, tmp_path)
-    folder = handmodels.models_folder()
+        weights.unpack(wheel, tmp_path)
+    folder = weights.models_folder()
     folder.mkdir(parents=True)
-    for name in (handmodels.PALM, handmodels.HAND):
+    for name in (weights.PALM, weights.HAND):
         (folder / name).write_bytes(b"other")
     with pytest.raises(WeightsError, match="damaged"):
-        handmodels.load()
+        weights.load()
     (tmp_path / "x.task").write_bytes(b"no zip")
     with pytest.raises(WeightsError, match="no hand landmarker bundle"):
-        handmodels.load(str(tmp_path / "x.task"))
+        weights.load(str(tmp_path / "x.task"))
 
 
 @pytest.fixture(scope="module")
-def models() -> handmodels.HandModels:
+def models() -> weights.HandModels:
     try:
-        return handmodels.load()
+        return weights.load()
     except WeightsError as error:
         pytest.skip(f"the networks for hands are not installed: {error.what}")
 
 
-def test_the_networks_find_drawn_hands_and_none_in_mockups(models: handmodels.HandModels, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_networks_find_drawn_hands_and_none_in_mockups(models: weights.HandModels, capfd: pytest.CaptureFixture[str]) -> None:
     reader = HandReader(models)
     assert capfd.readouterr().err == ""
     check = HandsCheck(HandsSettings(on_fail="reject"), reader)
@@ -193,8 +193,8 @@ def test_the_networks_find_drawn_hands_and_none_in_mockups(models: handmodels.Ha
         assert check.check(mockup, PLAIN).outcome == "not_run"
 
 
-def test_a_task_bundle_holds_the_same_networks(models: handmodels.HandModels, tmp_path: Path) -> None:
+def test_a_task_bundle_holds_the_same_networks(models: weights.HandModels, tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "hand_landmarker.task", "w") as bundle:
         bundle.writestr("hand_detector.tflite", models.palm)
         bundle.writestr("hand_landmarks_detector.tflite", models.hand)
-    assert handmodels.load(str(tmp_path / "hand_landmarker.task")) == models
+    assert weights.load(str(tmp_path / "hand_landmarker.task")) == models

@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from renderfarm.checks import handmodels
 from renderfarm.checks.base import Image
 from renderfarm.checks.hands import HandsCheck
-from renderfarm.checks.handsearch import find
-from renderfarm.checks.litert import letterbox
-from renderfarm.checks.palms import HandReader, Joints, Palm, Square
-from renderfarm.checks.people import Body, Face, People, PeopleReader, Wrist
 from renderfarm.errors import WeightsError
 from renderfarm.job.checks import HandsSettings
+from renderfarm.people import weights
+from renderfarm.people.bodies import Body, Face, People, PeopleReader, Wrist
+from renderfarm.people.handsearch import find
+from renderfarm.people.litert import letterbox
+from renderfarm.people.palms import HandReader, Joints, Palm, Square
 from renderfarm.schema import Box, PromptRow
 from scripts.bench import drawn
 
@@ -126,13 +126,13 @@ def test_a_letterboxed_point_finds_its_way_back() -> None:
 
 
 def test_a_folder_without_the_networks_for_people_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match="handmodels"):
-        handmodels.load_people(str(tmp_path))
+    with pytest.raises(WeightsError, match=r"people\.weights"):
+        weights.load_people(str(tmp_path))
 
 
 def test_the_networks_see_nobody_in_mockups() -> None:
     try:
-        reader = PeopleReader(handmodels.load_people())
+        reader = PeopleReader(weights.load_people())
     except WeightsError as error:
         pytest.skip(f"the networks for people are not installed: {error.what}")
     for seed in range(3):

@@ -23,15 +23,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from renderfarm.checks import handmodels
 from renderfarm.checks.base import Bars, Image, box_around, judge, not_run
-from renderfarm.checks.handsearch import PRESENCE_LOW, SIDE_MIN, find
-from renderfarm.checks.litert import Floats
-from renderfarm.checks.palms import HandReader, Square
-from renderfarm.checks.people import People, PeopleReader
-from renderfarm.checks.silhouette import Silhouette, palm_length, silhouette
 from renderfarm.errors import WeightsError
 from renderfarm.job.checks import HandsSettings
+from renderfarm.people import weights
+from renderfarm.people.bodies import People, PeopleReader
+from renderfarm.people.handsearch import PRESENCE_LOW, SIDE_MIN, find
+from renderfarm.people.litert import Floats
+from renderfarm.people.palms import HandReader, Square
+from renderfarm.people.silhouette import Silhouette, palm_length, silhouette
 from renderfarm.schema import Box, PromptRow, Verdict
 
 TILES = (2, 3)
@@ -108,13 +108,13 @@ class HandsCheck:
         if self._reader is not None:
             return
         try:
-            self._reader = HandReader(handmodels.load(self.settings.models))
+            self._reader = HandReader(weights.load(self.settings.models))
         except WeightsError as error:
             self._away = f"{error.what}: {error.remedy}"
             return
         if self._people is None:
             with contextlib.suppress(WeightsError):
-                self._people = PeopleReader(handmodels.load_people(self.settings.models))
+                self._people = PeopleReader(weights.load_people(self.settings.models))
 
     def bars(self, row: PromptRow) -> Bars:
         """The same for every row. A doubt is flagged even where faults reject: one doubtful hand of several costs no picture."""

@@ -2,7 +2,7 @@
 
 MediaPipe's face detector (full range), pose detector and pose landmark network, run by LiteRT on one thread: Bazarevsky et al., "BlazePose"
 (2020), and the graph files of mediapipe 0.10.21 (anchors, boxes of 192 and 224 pixels, a square 2.5 times as wide as the way from the hips
-to the point above the head). The weights are no part of this package: `handmodels` says where they come from.
+to the point above the head). The weights are no part of this package: `weights` says where they come from.
 
 About 8 CPU ms for the faces, 21 for where bodies are, 28 for each body.
 """
@@ -15,10 +15,10 @@ from functools import cache
 
 import numpy as np
 
-from renderfarm.checks.base import Image
-from renderfarm.checks.handmodels import PeopleModels
-from renderfarm.checks.litert import Floats, anchors, letterbox, load, run, sigmoid
-from renderfarm.checks.palms import Square
+from renderfarm.people.litert import Floats, anchors, letterbox, load, run, sigmoid
+from renderfarm.people.palms import Square
+from renderfarm.people.weights import PeopleModels
+from renderfarm.pictures import Pixels
 from renderfarm.schema import Box
 
 FACE_SIDE, POSE_SIDE, BODY_SIDE = 192, 224, 256
@@ -96,9 +96,9 @@ class PeopleReader:
 
     def __init__(self, models: PeopleModels) -> None:
         self._face, self._pose, self._body = (load(data) for data in (models.face, models.pose, models.body))
-        self._last: tuple[Image, People] | None = None
+        self._last: tuple[Pixels, People] | None = None
 
-    def people(self, image: Image) -> People:
+    def people(self, image: Pixels) -> People:
         """Faces and bodies in uint8 (H, W, 3)."""
         if self._last is not None and self._last[0] is image:
             return self._last[1]
@@ -106,7 +106,7 @@ class PeopleReader:
         self._last = (image, found)
         return found
 
-    def _faces(self, image: Image) -> list[Face]:
+    def _faces(self, image: Pixels) -> list[Face]:
         frame = letterbox(image, FACE_SIDE)
         boxes, scores = run(self._face, frame.values * 2 - 1)
         chances = sigmoid(scores[0, :, 0])
@@ -121,7 +121,7 @@ class PeopleReader:
                 faces.append(Face(float(chances[k]), box))
         return faces
 
-    def _bodies(self, image: Image) -> list[Body]:
+    def _bodies(self, image: Pixels) -> list[Body]:
         frame = letterbox(image, POSE_SIDE)
         boxes, scores = run(self._pose, frame.values * 2 - 1)
         chances = sigmoid(scores[0, :, 0])
@@ -135,7 +135,7 @@ class PeopleReader:
         bodies = [self._read(image, square) for square in squares]
         return sorted((body for body in bodies if body.score >= BODY_SURE), key=lambda body: -body.score)
 
-    def _read(self, image: Image, square: Square) -> Body:
+    def _read(self, image: Pixels, square: Square) -> Body:
         import cv2
 
         matrix = square.matrix(BODY_SIDE)

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from renderfarm.checks.base import Image
-from renderfarm.checks.palms import HandReader, Palm, Square, distinct
-from renderfarm.checks.people import Face, People, Wrist
+from renderfarm.people.bodies import Face, People, Wrist
+from renderfarm.people.palms import HandReader, Palm, Square, distinct
+from renderfarm.pictures import Pixels
 
 PALM_FOUND, PALM_AT_WRIST, PALM_SURE = 0.3, 0.5, 0.7
 """A palm worth a look; from here on, at a wrist and anywhere, `PRESENCE_LOW` makes it a hand, else `PRESENCE_SURE` does."""
@@ -38,7 +38,7 @@ class HandPlace:
     promised: float = 0.0
 
 
-def find(reader: HandReader, people: People, image: Image, tiles: Sequence[int] = ()) -> list[HandPlace]:
+def find(reader: HandReader, people: People, image: Pixels, tiles: Sequence[int] = ()) -> list[HandPlace]:
     """Looks through uint8 (H, W, 3); `tiles`: where no people are seen, in that many tiles a side as well."""
     wrists = [wrist for body in people.bodies for wrist in body.wrists() if wrist.seen >= WRIST_SEEN and _inside(wrist, image)]
     feet = [tuple(foot) for body in people.bodies for foot in body.feet()]
@@ -55,7 +55,7 @@ def find(reader: HandReader, people: People, image: Image, tiles: Sequence[int] 
     return places + [HandPlace(wrist.square, PRESENCE_LOW) for wrist in lonely if wrist.square.side >= SIDE_MIN]
 
 
-def _around(reader: HandReader, wrist: Wrist, image: Image) -> list[Palm]:
+def _around(reader: HandReader, wrist: Wrist, image: Pixels) -> list[Palm]:
     """Palms in a larger look around a wrist."""
     half = AROUND * wrist.square.side / 2
     left, top = max(0, round(wrist.square.x - half)), max(0, round(wrist.square.y - half))
@@ -65,7 +65,7 @@ def _around(reader: HandReader, wrist: Wrist, image: Image) -> list[Palm]:
     return [Palm(palm.score, palm.x + left, palm.y + top, palm.side, palm.turn) for palm in reader.palms(part, PALM_FOUND)]
 
 
-def _inside(wrist: Wrist, image: Image) -> bool:
+def _inside(wrist: Wrist, image: Pixels) -> bool:
     """Whether the wrist and most of the hand lie in the picture."""
     edge = 0.15 * wrist.square.side
     return all(

@@ -1,6 +1,6 @@
 """Where the networks for hands and people come from. They are Google's (Apache-2.0) and no part of this package.
 
-`python -m renderfarm.checks.handmodels` lets pip download the one wheel that still carries them, without its dependencies (mediapipe
+`python -m renderfarm.people.weights` lets pip download the one wheel that still carries them, without its dependencies (mediapipe
 itself forces an old NumPy and JAX on everyone), verifies its SHA-256, and puts the five files into the user's cache, each verified again.
 `scripts/setup` does that, and goes on without them where it cannot. A folder that holds the files, or a `hand_landmarker.task`, may be
 named in the settings instead. Nothing here is downloaded while a job runs.
@@ -36,7 +36,7 @@ SHA256 = {
 _ROOMS = {PALM: "palm_detection", HAND: "hand_landmark", FACE: "face_detection", POSE: "pose_detection", BODY: "pose_landmark"}
 _IN_WHEEL = {name: f"mediapipe/modules/{room}/{name}" for name, room in _ROOMS.items()}
 _IN_TASK = {PALM: "hand_detector.tflite", HAND: "hand_landmarks_detector.tflite"}
-REMEDY = "run `python -m renderfarm.checks.handmodels`, or name a folder or a hand_landmarker.task in checks.hands.models"
+REMEDY = "run `python -m renderfarm.people.weights`, or name a folder or a hand_landmarker.task in checks.hands.models"
 DOWNLOAD_S = 600.0
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from renderfarm.checks.base import Image
+from renderfarm.pictures import Pixels
 
 Floats = npt.NDArray[np.float32]
 
@@ -40,7 +40,7 @@ def load(data: bytes) -> Any:
     return network
 
 
-def letterbox(image: Image, side: int) -> Letterbox:
+def letterbox(image: Pixels, side: int) -> Letterbox:
     """uint8 (H, W, 3) as the detectors want it."""
     import cv2
 

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from renderfarm.checks.base import Image
-from renderfarm.checks.palms import Floats, Square
+from renderfarm.people.litert import Floats
+from renderfarm.people.palms import Square
+from renderfarm.pictures import Pixels
 
 Mask = npt.NDArray[np.uint8]
 SIDE, PALM = 208, 60.0
@@ -42,7 +43,7 @@ class Silhouette:
     web: float
 
 
-def silhouette(image: Image, points: Floats) -> Silhouette | None:
+def silhouette(image: Pixels, points: Floats) -> Silhouette | None:
     """Judges the hand with these joints, float32 (21, 2+) in pixels of uint8 (H, W, 3); None where it cannot be told from its ground."""
     matrix = hand_square(points).matrix(SIDE)
     joints = (points[:, :2] @ matrix[:, :2].T + matrix[:, 2]).astype(np.float32)
@@ -82,7 +83,7 @@ def stretched(points: Floats) -> list[bool]:
     return straight
 
 
-def _mask(image: Image, matrix: npt.NDArray[np.float64], joints: Floats) -> Mask | None:
+def _mask(image: Pixels, matrix: npt.NDArray[np.float64], joints: Floats) -> Mask | None:
     """The hand's pixels, uint8 (SIDE, SIDE) of 0 and 1, or None."""
     import cv2
 

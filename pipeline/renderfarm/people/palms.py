@@ -2,7 +2,7 @@
 
 The two networks and what their numbers mean: Zhang et al., "MediaPipe Hands" (2020), and the graph files of mediapipe 0.10.21 (anchors of
 strides 8 and 16, boxes of 192 pixels, a square 2.6 palms wide around the hand, turned so that the fingers point up). The weights are no
-part of this package: `handmodels` says where they come from.
+part of this package: `weights` says where they come from.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
-from renderfarm.checks.base import Image
-from renderfarm.checks.handmodels import HandModels
-from renderfarm.checks.litert import Floats, anchors, letterbox, load, run, sigmoid
+from renderfarm.people.litert import Floats, anchors, letterbox, load, run, sigmoid
+from renderfarm.people.weights import HandModels
+from renderfarm.pictures import Pixels
 
 PALM_SIDE, HAND_SIDE = 192, 224
 PALM_WIDTHS, PALM_RISE = 2.6, 0.5
@@ -80,7 +80,7 @@ class HandReader:
     def __init__(self, models: HandModels) -> None:
         self._palm, self._hand = load(models.palm), load(models.hand)
 
-    def palms(self, image: Image, least: float, tiles: Sequence[int] = ()) -> list[Palm]:
+    def palms(self, image: Pixels, least: float, tiles: Sequence[int] = ()) -> list[Palm]:
         """Palms in uint8 (H, W, 3), surest first; with `tiles` also in that many overlapping tiles a side, for small hands."""
         height, width = image.shape[:2]
         palms = self._palms(image, least)
@@ -93,7 +93,7 @@ class HandReader:
                         palms.append(Palm(palm.score, palm.x + left, palm.y + top, palm.side, palm.turn))
         return distinct(palms)
 
-    def _palms(self, image: Image, least: float) -> list[Palm]:
+    def _palms(self, image: Pixels, least: float) -> list[Palm]:
         frame = letterbox(image, PALM_SIDE)
         outputs = run(self._palm, frame.values)
         boxes = next(o for o in outputs if o.shape[-1] == 18)[0]
@@ -109,7 +109,7 @@ class HandReader:
             palms.append(Palm(float(score), float(middle[0]), float(middle[1]), float(place[1].max()) * PALM_SIDE / frame.scale, turn))
         return palms
 
-    def joints(self, image: Image, square: Square) -> Joints:
+    def joints(self, image: Pixels, square: Square) -> Joints:
         """The hand in a square of uint8 (H, W, 3)."""
         import cv2
 
