@@ -16,8 +16,11 @@ import numpy as np
 import pytest
 
 from renderfarm import keys
+from renderfarm.audit.pictures import Beliefs
 from renderfarm.credential import Claim, Ingredient, Issuer, claim_for
 from renderfarm.errors import PictureError
+from renderfarm.identify.contradictions import contradictions
+from renderfarm.identify.evidence import gather
 from renderfarm.identify.identify import Answer, identify, identify_all, pictures_in
 from renderfarm.keys import KeySet, Trust
 from renderfarm.log.writer import LogWriter
@@ -260,6 +263,14 @@ def test_a_forgery_is_contradicted_and_says_why(output: Output, stranger: KeySet
         assert (answer.sureness, answer.identified) == ("contradicted", False), (number, answer.reason)
         assert any(why in one for one in answer.contradictions) and answer.reason == "; ".join(answer.contradictions)
         assert answer.as_json()["contradictions"] == list(answer.contradictions)
+
+
+def test_a_picture_that_a_review_moved_is_known_by_both_its_files(output: Output) -> None:
+    picture = gather(output.files[1], "1", Beliefs.of(output.trust))
+    (match,) = identify(output.files[1], [output.storage], output.trust).matches
+    moved = dataclasses.replace(match, review=dataclasses.replace(match.record, file_sha256="ab" * 32))
+    assert contradictions(picture, [moved]) == ()
+    assert len(contradictions(dataclasses.replace(picture, digest="cd" * 32), [moved])) == 1
 
 
 def test_what_was_changed_in_a_copy_is_shown(output: Output) -> None:

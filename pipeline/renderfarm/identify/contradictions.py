@@ -47,8 +47,8 @@ def _found(picture: Evidence, candidates: Sequence[Match]) -> Iterator[str]:
     told = [NO_MODEL[kind] for kind in finding.source_types if kind in NO_MODEL] if intact else []
     if told and picture.payload:
         yield f"the credential of {signer} says that {told[0]}, and the picture carries our watermark"
-    files = {match.file_sha256 for match in claimed} - {None}
-    if files and picture.digest not in files:
+    files = [match.files for match in claimed if match.files]
+    if files and not any(picture.digest in known for known in files):
         yield f"the credential of {signer} is intact and names this record, but the record's file is another one"
     for how, what in (("credential", "credential names"), ("watermark", "watermark leads to")):
         looks = {shows(picture, match) for match in (claimed if how == "credential" else marked)}

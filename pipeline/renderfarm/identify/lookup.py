@@ -82,9 +82,9 @@ class Match:
         return timestamp(self.record.finished_us)
 
     @property
-    def file_sha256(self) -> str | None:
-        """Of the stored file, hex."""
-        return (self.review or self.record).file_sha256 or self.record.file_sha256
+    def files(self) -> set[str]:
+        """SHA-256, hex, of the files that the log knows of this attempt: as it was stored, and as a person's word moved it."""
+        return {one.file_sha256 for one in (self.record, self.review) if one and one.file_sha256}
 
     @property
     def object_key(self) -> str | None:
@@ -168,13 +168,13 @@ def _laid_over(storage: Storage, picture: Evidence, candidates: list[Match]) -> 
 
 
 def _overlay(storage: Storage, picture: Evidence, match: Match) -> Overlay | None:
-    if picture.pixels is None or match.file_sha256 is None or match.object_key is None:
+    if picture.pixels is None or match.object_key is None:
         return None
-    if picture.digest == match.file_sha256:
+    if picture.digest in match.files:
         return Overlay(1.0, 1.0)
     try:
         data = storage.get(match.object_key, BYTES_MAX)
-        if hashlib.sha256(data).hexdigest() != match.file_sha256:
+        if hashlib.sha256(data).hexdigest() not in match.files:
             return None
         original = decode(data)
     except (NotStored, PictureError):
