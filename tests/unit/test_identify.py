@@ -28,6 +28,7 @@ from renderfarm.notes import Signer
 from renderfarm.output import delivered_key, part_key
 from renderfarm.pictures import Pixels, decode, encode, pdq
 from renderfarm.pictures.fingerprints import signature
+from renderfarm.pictures.registration import lay_over
 from renderfarm.records.canonical import sealed
 from renderfarm.records.tables import record_id
 from renderfarm.schema import Record
@@ -263,6 +264,18 @@ def test_a_forgery_is_contradicted_and_says_why(output: Output, stranger: KeySet
         assert (answer.sureness, answer.identified) == ("contradicted", False), (number, answer.reason)
         assert any(why in one for one in answer.contradictions) and answer.reason == "; ".join(answer.contradictions)
         assert answer.as_json()["contradictions"] == list(answer.contradictions)
+
+
+def test_overlays_of_odd_pictures() -> None:
+    """Blank shows blank, and nothing else; whatever the shape, there is an answer."""
+    blank, scene = np.full((90, 120, 3), 128, np.uint8), drawn(5)
+    assert lay_over(blank, blank + 20).shown and not lay_over(blank, scene).shown and not lay_over(scene, blank).shown
+    assert lay_over(scene, scene).shown
+    for shape in ((1, 1), (1, 400), (400, 1), (8, 640), (3, 3)):
+        odd = np.random.default_rng(1).integers(0, 255, (*shape, 3), dtype=np.uint8)
+        for one, other in ((odd, scene), (scene, odd)):
+            for scale in (None, 0.001, 0.3, 0.999):
+                assert not lay_over(one, other, scale).shown, (shape, scale)
 
 
 def test_a_picture_that_a_review_moved_is_known_by_both_its_files(output: Output) -> None:

@@ -44,8 +44,9 @@ def _found(picture: Evidence, candidates: Sequence[Match]) -> Iterator[str]:
     signer = f"{finding.signer or 'somebody'} ({finding.state})"
     if intact and finding.image_id:
         yield from _two_records(picture, marked)
-    told = [NO_MODEL[kind] for kind in finding.source_types if kind in NO_MODEL] if intact else []
-    if told and picture.payload:
+    told = [NO_MODEL.get(kind) for kind in finding.source_types] if intact else []
+    kept = any(match.how == "source" for match in candidates)  # somebody placed our picture in a work of theirs, and says so
+    if told and all(told) and picture.payload and not kept:
         yield f"the credential of {signer} says that {told[0]}, and the picture carries our watermark"
     files = [match.files for match in claimed if match.files]
     if files and not any(picture.digest in known for known in files):

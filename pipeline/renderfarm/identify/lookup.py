@@ -18,7 +18,7 @@ import numpy as np
 from renderfarm.audit.fanout import FanOut, chunked, reachable, storage_here
 from renderfarm.checks.duplicates import confirms
 from renderfarm.credential.claim import timestamp
-from renderfarm.errors import NotStored, PictureError
+from renderfarm.errors import NotStored, PictureError, StorageRefused
 from renderfarm.identify.evidence import Evidence
 from renderfarm.keys import Trust
 from renderfarm.log import parts, reading
@@ -177,7 +177,7 @@ def _overlay(storage: Storage, picture: Evidence, match: Match) -> Overlay | Non
         if hashlib.sha256(data).hexdigest() not in match.files:
             return None
         original = decode(data)
-    except (NotStored, PictureError):
+    except (NotStored, PictureError, StorageRefused, ValueError):  # gone, damaged, not for us to read, or a key that is none
         return None
     place = picture.reading.geometry if picture.reading else None
     return lay_over(picture.pixels, original, place.scale if place else None)

@@ -26,7 +26,11 @@ ALIKE = 0.95
 CHANGED_MAX, ROUNDS = 0.1, 3
 SURE = 0.99
 """Correlation at which no other map is tried."""
-COVER_MIN = 0.05
+COVER_MIN = 0.01
+PLACE_MIN = 16
+"""Pixels of the original that a copy's shorter side must show to be looked for."""
+BLANK = 1.0
+"""Grey levels of deviation below which there is nothing to compare."""
 _FEATURES, _RATIO, _NEAR_PX, _SHAPE_MAX = 1500, 0.8, 4.0, 1.5
 _BLUR, _EDGE = 3.0, 9
 _BLURS = (3.0, 3.6, 4.5, 6.0)
@@ -95,7 +99,8 @@ def _maps(copy: Pixels, original: Pixels, scale: float | None) -> Iterator[tuple
     yield copy, np.array([[whole_width / width, 0, 0], [0, whole_height / height, 0]], np.float64)
     if scale is not None and 0 < scale < 1:
         for shown in (copy, mirrored):
-            yield shown, _by_place(shown, original, scale)
+            if (by_place := _by_place(shown, original, scale)) is not None:
+                yield shown, by_place
 
 
 def _by_features(copy: Pixels, original: Pixels) -> Map | None:
@@ -119,12 +124,14 @@ def _by_features(copy: Pixels, original: Pixels) -> Map | None:
     return np.asarray(mapped, np.float64) if shortest > 0 and longest / shortest <= _SHAPE_MAX else None
 
 
-def _by_place(copy: Pixels, original: Pixels, scale: float) -> Map:
+def _by_place(copy: Pixels, original: Pixels, scale: float) -> Map | None:
     """The best place for an upright copy whose longer side shows `scale` of the original's longer side."""
     import cv2
 
     factor = scale * max(original.shape[:2]) / max(copy.shape[:2])
     size = min(round(copy.shape[1] * factor), original.shape[1]), min(round(copy.shape[0] * factor), original.shape[0])
+    if min(size) < PLACE_MIN:
+        return None
     whole, part = cv2.cvtColor(original, cv2.COLOR_RGB2GRAY), cv2.cvtColor(cv2.resize(copy, size), cv2.COLOR_RGB2GRAY)
     fits = cv2.matchTemplate(whole, part, cv2.TM_CCOEFF_NORMED)
     x, y = cv2.minMaxLoc(fits)[3]
@@ -159,8 +166,10 @@ def _compared(copy: Pixels, original: Pixels, mapped: Map) -> Overlay:
         least = apart <= np.quantile(apart, 1 - CHANGED_MAX / ROUNDS)
         ours, theirs = ours[least], theirs[least]
     ours, theirs = ours - ours.mean(), theirs - theirs.mean()
-    strength = float(np.sqrt((ours**2).sum() * (theirs**2).sum()))
-    return Overlay(cover, float((ours * theirs).sum() / strength) if strength > len(ours) else 1.0)  # a level of deviation: blank as blank
+    blank = [float(levels.std()) < BLANK for levels in (ours, theirs)]
+    if any(blank):  # a blank place shows another blank one, and nothing else
+        return Overlay(cover, 1.0 if all(blank) else 0.0)
+    return Overlay(cover, float((ours * theirs).sum() / np.sqrt((ours**2).sum() * (theirs**2).sum())))
 
 
 def _altered(copy: Pixels, original: Pixels, mapped: Map) -> tuple[tuple[tuple[float, float, float, float], ...], float]:
